@@ -1,0 +1,20 @@
+//! The words of the domain as types: ids, sizes, names, addresses, error kinds.
+//!
+//! Pure: no I/O, no clock, no randomness. Raw text becomes one of these once, at the
+//! edge, and only these travel; a value of one of these types is valid.
+
+mod address;
+mod digest;
+mod kind;
+mod name;
+mod object;
+mod size;
+
+pub use address::{Address, AddressError, Package, TrackingNumber};
+pub use digest::{Digest, DigestError};
+pub use kind::ErrorKind;
+pub use name::{
+    AccountName, ContainerName, DriveSerial, GroupName, JobName, NameError, ServerName, VaultName,
+};
+pub use object::{ObjectKey, ObjectKind};
+pub use size::{ByteSize, SizeError};

@@ -1,0 +1,170 @@
+//! Names of accounts, vaults, jobs and the like: one type each, so that they cannot be mixed up.
+//!
+//! Each type refuses what its rule forbids at the moment it is made. None can leave a folder:
+//! no name holds a slash, a dot alone, or a control character.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+
+/// A name against the rule of its kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is not a {what}: {rule}")]
+pub struct NameError {
+    text: String,
+    what: &'static str,
+    rule: &'static str,
+}
+
+fn lower_or_digit(b: u8) -> bool {
+    b.is_ascii_lowercase() || b.is_ascii_digit()
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $lengths:expr, $rule:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                let valid: fn(&[u8]) -> bool = $valid;
+                if $lengths.contains(&text.len()) && valid(text.as_bytes()) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(NameError { text: text.chars().take(80).collect(), what: $what, rule: $rule })
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", self.0)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+name!(
+    /// A storage account's name. Azure's rule, because Azure's clients enforce it.
+    AccountName, "storage account name", 3..=24,
+    "3 to 24 lower-case letters and digits",
+    |b| b.iter().copied().all(lower_or_digit)
+);
+
+name!(
+    /// A container within a storage account. Azure's rule.
+    ContainerName, "container name", 3..=63,
+    "3 to 63 lower-case letters, digits and single hyphens, starting and ending with a letter or digit",
+    |b| b.iter().all(|&b| lower_or_digit(b) || b == b'-')
+        && !b.starts_with(b"-") && !b.ends_with(b"-") && !b.windows(2).any(|w| w == b"--")
+);
+
+name!(
+    /// A vault's name. Azure's rule for Recovery Services vaults.
+    VaultName, "vault name", 2..=50,
+    "2 to 50 letters, digits and hyphens, starting with a letter",
+    |b| b.first().is_some_and(u8::is_ascii_alphabetic)
+        && b.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'-')
+);
+
+name!(
+    /// An import job's name. Azure's rule.
+    JobName, "job name", 2..=64,
+    "2 to 64 lower-case letters, digits, hyphens and underscores, starting with a letter",
+    |b| b.first().is_some_and(u8::is_ascii_lowercase)
+        && b.iter().all(|&b| lower_or_digit(b) || b == b'-' || b == b'_')
+);
+
+name!(
+    /// The name a source server is registered under: a host name.
+    ServerName, "server name", 1..=63,
+    "1 to 63 letters, digits, dots, hyphens and underscores, starting with a letter or digit",
+    |b| b.first().is_some_and(u8::is_ascii_alphanumeric)
+        && b.iter().all(|&b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+);
+
+name!(
+    /// A protection group's name.
+    GroupName, "protection group name", 1..=64,
+    "1 to 64 letters, digits, dots, hyphens and underscores, starting with a letter or digit",
+    |b| b.first().is_some_and(u8::is_ascii_alphanumeric)
+        && b.iter().all(|&b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+);
+
+name!(
+    /// A drive's serial number as its hardware reports it, without spaces.
+    DriveSerial, "drive serial number", 1..=64,
+    "1 to 64 printable characters other than space, slash and backslash",
+    |b| b.iter().all(|&b| b.is_ascii_graphic() && !b"/\\".contains(&b)) && b != b"." && b != b".."
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_follow_their_rules() {
+        assert!("seedacct01".parse::<AccountName>().is_ok());
+        assert!("Seed".parse::<AccountName>().is_err());
+        assert!("a-b".parse::<ContainerName>().is_ok());
+        assert!("a--b".parse::<ContainerName>().is_err());
+        assert!("-ab".parse::<ContainerName>().is_err());
+        assert!("Vault-1".parse::<VaultName>().is_ok());
+        assert!("1vault".parse::<VaultName>().is_err());
+        assert!("job_1".parse::<JobName>().is_ok());
+        assert!("j".parse::<JobName>().is_err());
+        assert!("fs01.example.org".parse::<ServerName>().is_ok());
+        assert!("..".parse::<ServerName>().is_err());
+        assert!("WD-WX11A1".parse::<DriveSerial>().is_ok());
+        assert!("..".parse::<DriveSerial>().is_err());
+        assert!("a b".parse::<DriveSerial>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_leaves_a_folder(text in "\\PC{0,20}|[./a-]{1,6}") {
+            for accepted in [
+                text.parse::<AccountName>().map(|n| n.to_string()),
+                text.parse::<ContainerName>().map(|n| n.to_string()),
+                text.parse::<VaultName>().map(|n| n.to_string()),
+                text.parse::<JobName>().map(|n| n.to_string()),
+                text.parse::<ServerName>().map(|n| n.to_string()),
+                text.parse::<GroupName>().map(|n| n.to_string()),
+                text.parse::<DriveSerial>().map(|n| n.to_string()),
+            ].into_iter().flatten() {
+                prop_assert!(!accepted.contains('/') && accepted != "." && accepted != "..");
+            }
+        }
+    }
+}
