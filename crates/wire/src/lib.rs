@@ -1,1 +1,35 @@
-//! To be written.
+//! What travels between the control plane and its callers: requests, answers, the credentials
+//! document, receipts. Pure: sends nothing, checks no rule beyond the shape.
+//!
+//! Names in JSON are camelCase, as in the import/export service's API; what is unknown is ignored,
+//! so that a newer side may say more.
+
+mod credentials;
+mod drive;
+mod error;
+mod hex;
+mod job;
+mod publication;
+mod receipt;
+mod resource;
+
+pub use credentials::{Credentials, Role};
+pub use drive::{CopyStatus, DriveEvent, DriveRequest, DriveState, DriveStatus, Failure};
+pub use error::{Code, ErrorBody, ErrorDetail};
+pub use hex::{HexError, PublicKey, SeedId, Signature};
+pub use job::{Job, JobPatch, JobRequest, JobState, ReceiveRequest, SeedRef};
+pub use publication::{JobOutcome, Publication, PublicationRequest, PublicationState};
+pub use receipt::{KeysFrom, Receipt, SignedReceipt};
+pub use resource::{
+    DockRequest, Health, List, Location, ServerRequest, StorageAccount, Vault, VaultServer,
+};
+
+/// Where the control plane's own routes begin.
+pub const API: &str = "/api/v1";
+
+/// Names listed in one answer at most; the rest is a count. Keeps an answer about a lost
+/// 10 TB drive (650 000 packs) within a few hundred kilobytes.
+pub const MAX_NAMES: usize = 4096;
+
+/// Drives in one import job at most; the import/export service's limit.
+pub const MAX_DRIVES: usize = 10;

@@ -1,0 +1,87 @@
+//! The credentials document: all that an agent, a dock or an administrator needs to reach a
+//! server. Holds a secret: [`Debug`](std::fmt::Debug) does not show it.
+
+use crate::PublicKey;
+use model::{ServerName, VaultName};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Who a token speaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Administers the server.
+    Admin,
+    /// One source server's agent, in one vault.
+    Agent,
+    /// Takes drives in.
+    Dock,
+}
+
+/// What a caller needs to reach a server and be believed. The token is shown once, in here.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Credentials {
+    /// Version of this document: 1.
+    pub version: u32,
+    /// `https://host:port`, without a path.
+    pub endpoint: String,
+    /// The certificate authority to trust for the endpoint, and nothing else, in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_pem: Option<String>,
+    /// A file with that authority instead; relative to the document's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// What the token allows.
+    pub role: Role,
+    /// The vault; for [`Role::Agent`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<VaultName>,
+    /// The source server; for [`Role::Agent`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerName>,
+    /// User name of Basic authentication: the source server's name, `dock` or `admin`.
+    pub user: String,
+    /// The password of Basic authentication.
+    pub token: String,
+    /// What the vault signs receipts with.
+    pub receipt_key: PublicKey,
+}
+
+impl Credentials {
+    /// The version of the document that this code writes and reads.
+    pub const VERSION: u32 = 1;
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("endpoint", &self.endpoint)
+            .field("role", &self.role)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_not_shown_by_debug() {
+        let credentials = Credentials {
+            version: Credentials::VERSION,
+            endpoint: "https://localhost:1".into(),
+            ca_pem: None,
+            ca_file: None,
+            role: Role::Dock,
+            vault: None,
+            server: None,
+            user: "dock".into(),
+            token: "s3cret".into(),
+            receipt_key: PublicKey([0; 32]),
+        };
+        assert!(!format!("{credentials:?}").contains("s3cret"));
+        assert!(serde_json::to_string(&credentials).unwrap().contains("s3cret"));
+    }
+}

@@ -1,0 +1,135 @@
+//! One drive of an import job, as announced, as reported by the dock, as answered. Field names
+//! are the import/export service's `DriveStatus`. Decides nothing.
+
+use model::{Digest, DriveSerial};
+use serde::{Deserialize, Serialize};
+
+/// A drive as an import job announces it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DriveRequest {
+    /// The serial number that the drive's hardware reports.
+    pub drive_id: DriveSerial,
+    /// SHA-256 of the drive's manifest file, in hexadecimal digits of either case.
+    #[serde(deserialize_with = "crate::hex::any_case::deserialize")]
+    pub manifest_hash: Digest,
+    /// The drive's password. Refused by this version, which keeps none: better than to lose it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bit_locker_key: Option<String>,
+}
+
+/// Where a drive is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DriveState {
+    /// Announced by the job.
+    Specified,
+    /// At the dock.
+    Received,
+    /// The package came without it, or did not come in time.
+    NeverReceived,
+    /// Being copied.
+    Transferring,
+    /// Everything on it has landed.
+    Completed,
+    /// Copied, and something on it could not be.
+    CompletedMoreInfo,
+    /// On its way home.
+    ShippedBack,
+}
+
+/// How the copy of a drive stands, in one word, as the import/export service does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CopyStatus {
+    /// Being copied.
+    InProgress,
+    /// All of it has landed.
+    Completed,
+    /// Some objects are damaged or missing.
+    CompletedWithErrors,
+}
+
+/// A drive as answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DriveStatus {
+    /// Its serial number.
+    pub drive_id: DriveSerial,
+    /// SHA-256 of its manifest.
+    pub manifest_hash: Digest,
+    /// Whether the server holds that manifest.
+    pub manifest_received: bool,
+    /// Where it is.
+    pub state: DriveState,
+    /// From Transferring on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_status: Option<CopyStatus>,
+    /// 0 to 100.
+    pub percent_complete: u8,
+    /// Bytes of objects that have landed.
+    pub bytes_succeeded: u64,
+    /// Bytes of objects that its manifest lists; 0 until the server holds it.
+    pub bytes_total: u64,
+    /// What did not land, at most [`crate::MAX_NAMES`] of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
+    /// How many did not land.
+    #[serde(default)]
+    pub failure_count: u64,
+}
+
+/// An object that did not land.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// Its path in the repository, such as `data/ab/abcd…`.
+    pub key: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a dock reports about a drive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum DriveEvent {
+    /// Copying begins.
+    Started,
+    /// Copying goes on.
+    Progress {
+        /// Bytes copied.
+        bytes: u64,
+        /// Bytes there are.
+        total: u64,
+    },
+    /// All that can be copied is.
+    Finished {
+        /// Bytes copied.
+        bytes: u64,
+        /// What could not be.
+        #[serde(default)]
+        failures: Vec<Failure>,
+    },
+    /// Handed to the carrier for the way home.
+    Returned,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_hash_comes_in_either_case_and_goes_out_in_lower_case() {
+        let json = format!(r#"{{"driveId":"S1","manifestHash":"{}"}}"#, "AB".repeat(32));
+        let drive: DriveRequest = serde_json::from_str(&json).unwrap();
+        assert_eq!(drive.manifest_hash, Digest([0xab; 32]));
+        assert!(serde_json::to_string(&drive).unwrap().contains(&"ab".repeat(32)));
+    }
+
+    #[test]
+    fn events_are_told_apart_by_their_name() {
+        let event: DriveEvent = serde_json::from_str(r#"{"event":"started"}"#).unwrap();
+        assert_eq!(event, DriveEvent::Started);
+        let event: DriveEvent = serde_json::from_str(r#"{"event":"finished","bytes":7}"#).unwrap();
+        assert_eq!(event, DriveEvent::Finished { bytes: 7, failures: vec![] });
+        assert!(serde_json::from_str::<DriveEvent>(r#"{"event":"lost"}"#).is_err());
+    }
+}
