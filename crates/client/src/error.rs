@@ -1,0 +1,91 @@
+//! What can go wrong between here and the server. The server's own refusals keep its words.
+
+use model::ErrorKind;
+use std::path::PathBuf;
+use wire::Code;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server refused, and said why.
+    #[error("{message}")]
+    Refused {
+        /// For programs.
+        code: Code,
+        /// The server's words.
+        message: String,
+        /// The names concerned.
+        details: Vec<String>,
+        /// The request's id, to find it in the server's log.
+        request: Option<String>,
+    },
+    /// The server answered something that is not of this protocol.
+    #[error("{endpoint} answered {status} in a way this version does not understand: {what}")]
+    Answer {
+        /// Who answered.
+        endpoint: String,
+        /// The HTTP status.
+        status: u16,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The server cannot be reached, or the connection broke.
+    #[error("{endpoint} cannot be reached; check that the server runs and try again")]
+    Unreachable {
+        /// Who was asked.
+        endpoint: String,
+        /// Why.
+        #[source]
+        cause: Box<ureq::Error>,
+    },
+    /// These credentials cannot be used.
+    #[error("the credentials {from} cannot be used: {what}")]
+    Credentials {
+        /// Where they came from.
+        from: String,
+        /// What is wrong with them.
+        what: String,
+    },
+    /// The credentials file cannot be read.
+    #[error("reading {} failed", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// A receipt that this vault has not signed, or that says something else than it should.
+    #[error("the receipt is not to be believed: {what}; keep everything at the source")]
+    Receipt {
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl Error {
+    /// The kind, for exit codes and retries.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused { code, .. } => code.kind(),
+            Self::Answer { .. } => ErrorKind::Internal,
+            Self::Unreachable { .. } => ErrorKind::Unavailable,
+            Self::Credentials { .. } => ErrorKind::Invalid,
+            Self::File { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound => {
+                ErrorKind::NotFound
+            }
+            Self::File { .. } => ErrorKind::Internal,
+            Self::Receipt { .. } => ErrorKind::Corrupt,
+        }
+    }
+
+    /// The server's code, when it was the server that refused.
+    #[must_use]
+    pub fn code(&self) -> Option<&Code> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+}

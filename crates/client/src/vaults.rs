@@ -1,0 +1,154 @@
+//! Routes about storage accounts, vaults, docks, publication and receipts.
+
+use crate::{Client, Error, Result, verify_receipt};
+use model::{AccountName, ContainerName, Digest, ServerName, VaultName};
+use ureq::http::Method;
+use url::Url;
+use wire::{
+    Credentials, DockRequest, Health, List, Location, Publication, PublicationRequest, Receipt,
+    SeedId, ServerRequest, SignedReceipt, StorageAccount, Vault,
+};
+
+impl Client {
+    /// Whether the server is up. Needs no valid token.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub fn health(&self) -> Result<Health> {
+        self.get(&["health"])
+    }
+
+    /// Creates a storage account; one that exists is answered as it is. Administrators only.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub fn create_storage_account(&self, account: &AccountName) -> Result<StorageAccount> {
+        self.send(Method::PUT, &["storage-accounts", account.as_str()], &())
+    }
+
+    /// Every storage account. Administrators only.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub fn storage_accounts(&self) -> Result<Vec<StorageAccount>> {
+        self.get::<List<_>>(&["storage-accounts"]).map(|list| list.value)
+    }
+
+    /// Creates a vault; one that exists is answered as it is. Administrators only.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub fn create_vault(&self, vault: &VaultName) -> Result<Vault> {
+        self.send(Method::PUT, &["vaults", vault.as_str()], &())
+    }
+
+    /// Every vault with its source servers. Administrators only.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub fn vaults(&self) -> Result<Vec<Vault>> {
+        self.get::<List<_>>(&["vaults"]).map(|list| list.value)
+    }
+
+    /// Registers a source server with a vault. The token in the answer is shown only now.
+    /// Administrators only.
+    ///
+    /// # Errors
+    /// [`wire::Code::AlreadyExists`] when it is registered and `replace` is not set.
+    pub fn register_server(
+        &self,
+        vault: &VaultName,
+        server: &ServerName,
+        request: &ServerRequest,
+    ) -> Result<Credentials> {
+        let path = ["vaults", vault.as_str(), "servers", server.as_str()];
+        self.send(Method::POST, &path, request)
+    }
+
+    /// Registers a dock. The token in the answer is shown only now. Administrators only.
+    ///
+    /// # Errors
+    /// [`wire::Code::AlreadyExists`] when it is registered and `replace` is not set.
+    pub fn register_dock(&self, request: &DockRequest) -> Result<Credentials> {
+        self.send(Method::POST, &["docks"], request)
+    }
+
+    /// Where drives can be sent.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub fn locations(&self) -> Result<Vec<Location>> {
+        self.get::<List<_>>(&["locations"]).map(|list| list.value)
+    }
+
+    /// Starts publication of a seed, or continues it, and answers how far it is.
+    ///
+    /// # Errors
+    /// [`wire::Code::ResourceNotFound`] when no job of that source server carries the seed.
+    pub fn publish(
+        &self,
+        vault: &VaultName,
+        server: &ServerName,
+        request: &PublicationRequest,
+    ) -> Result<Publication> {
+        self.send(Method::POST, &publications(vault, server), request)
+    }
+
+    /// How far the source server's latest publication is.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub fn publication(&self, vault: &VaultName, server: &ServerName) -> Result<Publication> {
+        self.get(&publications(vault, server))
+    }
+
+    /// The receipt for a seed, or the latest, verified against the receipt key in the credentials
+    /// and checked to be of this vault, server and seed; with the bytes to keep.
+    ///
+    /// # Errors
+    /// [`wire::Code::ResourceNotFound`] when there is none yet; [`Error::Receipt`] when it is not
+    /// to be believed.
+    pub fn receipt(
+        &self,
+        vault: &VaultName,
+        server: &ServerName,
+        seed: Option<SeedId>,
+    ) -> Result<(Receipt, SignedReceipt)> {
+        let id = seed.map_or_else(|| "latest".to_owned(), |seed| seed.to_string());
+        let path = ["vaults", vault.as_str(), "servers", server.as_str(), "receipts", &id];
+        let signed: SignedReceipt = self.get(&path)?;
+        let receipt = verify_receipt(&signed, &self.credentials().receipt_key)?;
+        let other = |what: &str| Err(Error::Receipt { what: what.to_owned() });
+        if receipt.vault != *vault || receipt.server != *server {
+            return other("it is for another vault or source server");
+        }
+        if seed.is_some_and(|seed| seed != receipt.seed) {
+            return other("it is for another seed");
+        }
+        Ok((receipt, signed))
+    }
+
+    /// Where the published repository of a source server answers restic's REST protocol: without
+    /// credentials in it.
+    #[must_use]
+    pub fn repository_url(&self, vault: &VaultName, server: &ServerName) -> Url {
+        self.url(&["vaults", vault.as_str(), server.as_str()], true)
+    }
+
+    /// Where a repository lands in a storage account, in restic's REST protocol: without
+    /// credentials in it.
+    #[must_use]
+    pub fn landing_url(
+        &self,
+        account: &AccountName,
+        container: &ContainerName,
+        repository: &Digest,
+    ) -> Url {
+        let id = repository.to_hex();
+        self.url(&["storage", account.as_str(), container.as_str(), &id], true)
+    }
+}
+
+fn publications<'a>(vault: &'a VaultName, server: &'a ServerName) -> [&'a str; 5] {
+    ["vaults", vault.as_str(), "servers", server.as_str(), "publications"]
+}
