@@ -400,12 +400,17 @@ impl Store for Folder {
 
     fn read_at(&self, key: &ObjectKey, offset: u64, buffer: &mut [u8]) -> Result<()> {
         let (file, length) = self.require(key)?;
+        let wanted = buffer.len() as u64;
+        let short = || {
+            let what = format!("it ends at {length}, before {wanted} + {offset}");
+            Error::Corrupt { location: self.location(), key: *key, what }
+        };
+        if offset.checked_add(wanted).is_none_or(|end| end > length) {
+            return Err(short());
+        }
         match file.read_exact_at(buffer, offset) {
             Ok(()) => Ok(()),
-            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => {
-                let what = format!("it ends at {length}, before {} + {offset}", buffer.len());
-                Err(Error::Corrupt { location: self.location(), key: *key, what })
-            }
+            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => Err(short()),
             Err(cause) => Err(self.error("reading", &self.path(key), cause)),
         }
     }

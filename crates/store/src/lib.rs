@@ -3,7 +3,7 @@
 //! A [`Store`] is one repository's worth of objects: a local folder, or a server that speaks
 //! restic's REST protocol. It knows names and bytes, and nothing of what the bytes mean: no keys,
 //! no blobs. Wrappers add one concern each (retry, rate limit, faults on purpose) and are stores
-//! themselves. `conformance` is the one suite that each of them passes.
+//! themselves. [`conformance`] is the one suite that each of them passes.
 //!
 //! What every store guarantees:
 //!
@@ -17,15 +17,20 @@
 use model::{ErrorKind, ObjectKey, ObjectKind};
 use std::io::Read;
 
+mod clock;
+pub mod conformance;
 pub mod durable;
 mod error;
 mod folder;
 mod memory;
+mod operation;
 mod stream;
 
+pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::Error;
 pub use folder::{Folder, Stale};
 pub use memory::Memory;
+pub use operation::Operation;
 
 /// What a store's operations return.
 pub type Result<T> = std::result::Result<T, Error>;
