@@ -1,1 +1,38 @@
-//! To be written.
+//! The restic repository format: what is in each file, how it is encrypted, found, locked, checked.
+//!
+//! Format 2 is written, 1 and 2 are read; stock restic and rustic are the judges. Everything goes
+//! through a [`store::Store`]; nothing here knows where that is, nor what a file system is.
+//!
+//! Order of writing, which nothing may change: a pack is durable before an index names it, an
+//! index before a snapshot needs it. Order of reading is the reverse: snapshots are listed before
+//! indexes are loaded, so that what a snapshot needs is indexed.
+
+mod check;
+mod codec;
+mod crypto;
+mod error;
+mod index;
+mod key_file;
+mod lock;
+mod pack;
+mod polynomial;
+mod quote;
+mod repository;
+mod snapshot;
+mod time;
+pub mod tree;
+mod writer;
+
+#[cfg(test)]
+mod testing;
+
+pub use check::{CheckEvent, CheckOptions, CheckReport, Finding};
+pub use error::Error;
+pub use index::{BlobKind, Index, Location, PackSummary};
+pub use key_file::{Author, KdfParams};
+pub use lock::{LockGuard, LockMode};
+pub use pack::PackedBlob;
+pub use polynomial::Polynomial;
+pub use repository::{Config, Loaded, NamedSnapshot, Repository};
+pub use snapshot::{Snapshot, Summary};
+pub use writer::{Saved, Writer, WriterOptions};

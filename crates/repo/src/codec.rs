@@ -1,0 +1,99 @@
+//! From bytes of a repository to documents and back: encryption, compression, bounds.
+//!
+//! Format 2 puts an encoding byte before compressed JSON; format 1 has bare JSON. Source: restic's
+//! doc/design.rst, "Unpacked Data Format". Touches no store.
+
+use crate::crypto::Key;
+use std::io::Read;
+
+/// zstd's level 3: restic's and zstd's own default.
+const LEVEL: i32 = 3;
+const ENCODING_ZSTD: u8 = 2;
+
+/// The most bytes a decrypted, decompressed index, snapshot, lock or config may have. restic writes
+/// indexes of up to 8 MiB; a snapshot of a million paths stays below.
+pub(crate) const DOCUMENT_LIMIT: u64 = 512 << 20;
+
+/// Encrypts a document as format 2 stores it.
+pub(crate) fn seal_document(key: &Key, json: &[u8]) -> Result<Vec<u8>, crate::Error> {
+    let mut plain = vec![ENCODING_ZSTD];
+    plain.extend(compress(json)?);
+    let mut sealed = Vec::new();
+    key.seal(&plain, &mut sealed)?;
+    Ok(sealed)
+}
+
+/// Decrypts a document of either format. The error says how the damage shows.
+pub(crate) fn open_document(key: &Key, mut sealed: Vec<u8>) -> Result<Vec<u8>, String> {
+    key.open(&mut sealed)
+        .map_err(|_| "it does not decrypt with this repository's key".to_owned())?;
+    match sealed.first() {
+        Some(b'{' | b'[') => Ok(sealed),
+        Some(&ENCODING_ZSTD) => decompress(sealed.get(1..).unwrap_or_default(), DOCUMENT_LIMIT),
+        Some(other) => Err(format!("it has the unknown encoding {other}")),
+        None => Err("it is empty".to_owned()),
+    }
+}
+
+/// Compressed at the default level. One compressor a thread: making one costs more than a small blob.
+pub(crate) fn compress(plain: &[u8]) -> Result<Vec<u8>, crate::Error> {
+    use std::cell::RefCell;
+    thread_local! {
+        static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    }
+    COMPRESSOR.with_borrow_mut(|slot| {
+        let compressor = match slot {
+            Some(compressor) => compressor,
+            None => {
+                slot.insert(zstd::bulk::Compressor::new(LEVEL).map_err(crate::Error::Compress)?)
+            }
+        };
+        compressor.compress(plain).map_err(crate::Error::Compress)
+    })
+}
+
+/// Decompresses to at most `limit` bytes, growing only as bytes arrive.
+pub(crate) fn decompress(compressed: &[u8], limit: u64) -> Result<Vec<u8>, String> {
+    let fault = |e: std::io::Error| format!("it does not decompress ({e})");
+    let decoder = zstd::Decoder::with_buffer(compressed).map_err(fault)?;
+    let mut plain = Vec::new();
+    decoder.take(limit.saturating_add(1)).read_to_end(&mut plain).map_err(fault)?;
+    if u64::try_from(plain.len()).unwrap_or(u64::MAX) > limit {
+        return Err(format!("it decompresses to more than {limit} bytes"));
+    }
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn documents_come_back(json in "[{\\[]\\PC{0,200}") {
+            let key = Key::random().unwrap();
+            let sealed = seal_document(&key, json.as_bytes()).unwrap();
+            prop_assert_eq!(open_document(&key, sealed).unwrap(), json.as_bytes());
+            let mut bare = Vec::new();
+            key.seal(json.as_bytes(), &mut bare).unwrap();
+            prop_assert_eq!(open_document(&key, bare).unwrap(), json.as_bytes());
+        }
+
+        #[test]
+        fn no_plain_text_panics(plain in prop::collection::vec(any::<u8>(), 0..64)) {
+            let key = Key::random().unwrap();
+            let mut sealed = Vec::new();
+            key.seal(&plain, &mut sealed).unwrap();
+            let _ = open_document(&key, sealed);
+        }
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit() {
+        let bomb = compress(&vec![0; 10 << 20]).unwrap();
+        assert!(bomb.len() < 10_000);
+        assert!(decompress(&bomb, 1 << 20).unwrap_err().contains("more than"));
+        assert_eq!(decompress(&bomb, 10 << 20).unwrap().len(), 10 << 20);
+    }
+}

@@ -1,0 +1,222 @@
+//! Key files: the master key encrypted under a password, derived with scrypt.
+//!
+//! Source: restic's doc/design.rst, "Keys, Encryption and MAC". Does not touch a store.
+
+use crate::{Error, crypto::Key, time};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+/// The cost of deriving a key from a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KdfParams {
+    /// log2 of scrypt's N.
+    pub log_n: u8,
+    /// scrypt's r.
+    pub r: u32,
+    /// scrypt's p.
+    pub p: u32,
+}
+
+impl KdfParams {
+    /// What new keys get: 32 MiB and about half a second on one core of 2020, as restic's own calibration aims at.
+    pub const STANDARD: Self = Self { log_n: 15, r: 8, p: 5 };
+    /// For tests only: no protection at all.
+    pub const WEAK: Self = Self { log_n: 4, r: 8, p: 1 };
+    /// The most memory a key file may make us use, in bytes: a hostile one could ask for all there is.
+    const MAX_MEMORY: u64 = 1 << 30;
+
+    fn derive(self, password: &[u8], salt: &[u8]) -> Result<Key, Error> {
+        let memory =
+            (128 * u64::from(self.r)).checked_shl(u32::from(self.log_n)).unwrap_or(u64::MAX);
+        if self.log_n > 30 || self.p > 64 || self.r > 1024 || memory > Self::MAX_MEMORY {
+            return Err(Error::KeyParameters(format!(
+                "scrypt with N=2^{}, r={}, p={}",
+                self.log_n, self.r, self.p
+            )));
+        }
+        let params = scrypt::Params::new(self.log_n, self.r, self.p)
+            .map_err(|e| Error::KeyParameters(e.to_string()))?;
+        let mut bytes = Zeroizing::new([0u8; 64]);
+        scrypt::scrypt(password, salt, &params, bytes.as_mut())
+            .map_err(|e| Error::KeyParameters(e.to_string()))?;
+        let part = |range: std::ops::Range<usize>| bytes.get(range).unwrap_or_default();
+        let mut encrypt = [0; 32];
+        encrypt.copy_from_slice(part(0..32));
+        let mut mac_k = [0; 16];
+        mac_k.copy_from_slice(part(32..48));
+        let mut mac_r = [0; 16];
+        mac_r.copy_from_slice(part(48..64));
+        Ok(Key::new(encrypt, mac_k, mac_r))
+    }
+}
+
+/// A file below `keys/`, as stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct KeyFile {
+    created: String,
+    username: String,
+    hostname: String,
+    kdf: String,
+    #[serde(rename = "N")]
+    n: u64,
+    r: u32,
+    p: u32,
+    salt: String,
+    data: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MasterKey {
+    mac: MacKey,
+    encrypt: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MacKey {
+    k: String,
+    r: String,
+}
+
+impl Drop for MasterKey {
+    fn drop(&mut self) {
+        self.mac.k.zeroize();
+        self.mac.r.zeroize();
+        self.encrypt.zeroize();
+    }
+}
+
+/// Who makes a key or a lock, as it is recorded in clear.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Author {
+    /// Host name.
+    pub hostname: String,
+    /// User name.
+    pub username: String,
+    /// Numeric user.
+    pub uid: u32,
+    /// Numeric group.
+    pub gid: u32,
+    /// Process.
+    pub pid: u32,
+}
+
+impl KeyFile {
+    /// Encrypts `master` under `password`.
+    ///
+    /// # Errors
+    /// [`Error::Random`]; [`Error::KeyParameters`].
+    pub(crate) fn seal(
+        master: &Key,
+        password: &[u8],
+        params: KdfParams,
+        author: &Author,
+        now: jiff::Timestamp,
+    ) -> Result<Self, Error> {
+        let mut salt = [0; 64];
+        getrandom::fill(&mut salt).map_err(Error::Random)?;
+        let (encrypt, k, r) = master.parts();
+        let document = MasterKey {
+            mac: MacKey { k: STANDARD.encode(k), r: STANDARD.encode(r) },
+            encrypt: STANDARD.encode(encrypt),
+        };
+        let plain = Zeroizing::new(
+            serde_json::to_vec(&document).map_err(|e| Error::KeyParameters(e.to_string()))?,
+        );
+        let mut data = Vec::new();
+        params.derive(password, &salt)?.seal(&plain, &mut data)?;
+        Ok(Self {
+            created: time::format(now),
+            username: author.username.clone(),
+            hostname: author.hostname.clone(),
+            kdf: "scrypt".into(),
+            n: 1u64.checked_shl(u32::from(params.log_n)).unwrap_or(0),
+            r: params.r,
+            p: params.p,
+            salt: STANDARD.encode(salt),
+            data: STANDARD.encode(data),
+        })
+    }
+
+    /// The master key, or none when the password is not this key's.
+    ///
+    /// # Errors
+    /// [`Error::KeyParameters`] when the file is malformed or asks for too much memory.
+    pub(crate) fn open(&self, password: &[u8]) -> Result<Option<Key>, Error> {
+        if self.kdf != "scrypt" || !self.n.is_power_of_two() || self.n < 2 {
+            return Err(Error::KeyParameters(format!("{} with N={}", self.kdf, self.n)));
+        }
+        let log_n = u8::try_from(self.n.trailing_zeros()).unwrap_or(u8::MAX);
+        let decode = |text: &str, what: &str| {
+            STANDARD.decode(text).map_err(|_| Error::KeyParameters(format!("{what} is not base64")))
+        };
+        let salt = decode(&self.salt, "salt")?;
+        let mut data = decode(&self.data, "data")?;
+        let params = KdfParams { log_n, r: self.r, p: self.p };
+        if params.derive(password, &salt)?.open(&mut data).is_err() {
+            return Ok(None);
+        }
+        let data = Zeroizing::new(data);
+        let master: MasterKey = serde_json::from_slice(&data)
+            .map_err(|_| Error::KeyParameters("the master key inside is not readable".into()))?;
+        Ok(Some(Key::new(
+            array(&master.encrypt, "encrypt")?,
+            array(&master.mac.k, "k")?,
+            array(&master.mac.r, "r")?,
+        )))
+    }
+}
+
+fn array<const N: usize>(text: &str, what: &str) -> Result<[u8; N], Error> {
+    let bytes = Zeroizing::new(STANDARD.decode(text).unwrap_or_default());
+    bytes
+        .as_slice()
+        .try_into()
+        .map_err(|_| Error::KeyParameters(format!("{what} of the master key is not {N} bytes")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed() -> (Key, KeyFile) {
+        let master = Key::random().unwrap();
+        let file = KeyFile::seal(
+            &master,
+            b"geheim",
+            KdfParams::WEAK,
+            &Author::default(),
+            jiff::Timestamp::UNIX_EPOCH,
+        )
+        .unwrap();
+        (master, file)
+    }
+
+    #[test]
+    fn only_the_password_opens_the_key() {
+        let (master, file) = sealed();
+        assert_eq!(file.open(b"geheim").unwrap().unwrap().parts(), master.parts());
+        assert!(file.open(b"Geheim").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_key_file_cannot_ask_for_all_memory() {
+        let (_, mut file) = sealed();
+        file.n = 1 << 40;
+        assert!(matches!(file.open(b"geheim"), Err(Error::KeyParameters(_))));
+        file.n = 12345;
+        assert!(matches!(file.open(b"geheim"), Err(Error::KeyParameters(_))));
+        file.n = 1 << 15;
+        file.r = u32::MAX;
+        assert!(matches!(file.open(b"geheim"), Err(Error::KeyParameters(_))));
+    }
+
+    #[test]
+    fn the_standard_cost_is_what_restic_reads() {
+        let (_, file) = sealed();
+        let json: serde_json::Value = serde_json::to_value(&file).unwrap();
+        for field in ["created", "username", "hostname", "kdf", "N", "r", "p", "salt", "data"] {
+            assert!(json.get(field).is_some(), "{field}");
+        }
+    }
+}

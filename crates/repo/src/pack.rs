@@ -1,0 +1,300 @@
+//! Packs: blobs one after the other, then an encrypted header that lists them.
+//!
+//! ```text
+//! blob ‖ … ‖ blob ‖ encrypted header ‖ length of the encrypted header (u32 LE)
+//! header entry:  type (1) ‖ length in the pack (u32 LE) [‖ plain length (u32 LE)] ‖ SHA-256 of the plain blob (32)
+//! type:          0 data, 1 tree, 2 compressed data, 3 compressed tree
+//! ```
+//! Source: restic's doc/design.rst, "Pack Format". Encodes and decodes; stores nothing.
+
+use crate::crypto::{Key, OVERHEAD};
+use crate::{BlobKind, Error, codec};
+use model::Digest;
+use sha2::{Digest as _, Sha256};
+
+/// The most bytes a pack's header may have; restic's own bound.
+pub(crate) const HEADER_LIMIT: u32 = 16 << 20;
+const PLAIN_ENTRY: usize = 37;
+const COMPRESSED_ENTRY: usize = 41;
+
+/// One blob's place in its pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedBlob {
+    /// SHA-256 of the plain bytes.
+    pub id: Digest,
+    /// Data or tree.
+    pub kind: BlobKind,
+    /// Where the stored bytes begin in the pack.
+    pub offset: u32,
+    /// How many bytes are stored, encryption included.
+    pub length: u32,
+    /// How many plain bytes a compressed blob has; none for one stored as it is.
+    pub plain_length: Option<u32>,
+}
+
+impl PackedBlob {
+    /// How many plain bytes the blob has.
+    #[must_use]
+    pub fn size(&self) -> u32 {
+        self.plain_length.unwrap_or(self.length.saturating_sub(OVERHEAD))
+    }
+}
+
+/// A blob ready to be appended to a pack.
+#[derive(Debug)]
+pub(crate) struct SealedBlob {
+    pub(crate) id: Digest,
+    pub(crate) kind: BlobKind,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) plain_length: Option<u32>,
+}
+
+impl SealedBlob {
+    /// Compresses where that saves something, encrypts, and opens it again: what a broken memory
+    /// changed on the way is found before it counts.
+    pub(crate) fn seal(key: &Key, kind: BlobKind, id: Digest, plain: &[u8]) -> Result<Self, Error> {
+        let length = u32::try_from(plain.len()).map_err(|_| Error::TooLarge { what: "a blob" })?;
+        let compressed = codec::compress(plain)?;
+        let worth = compressed.len() < plain.len();
+        let mut bytes = Vec::new();
+        key.seal(if worth { &compressed } else { plain }, &mut bytes)?;
+        let sealed = Self { id, kind, bytes, plain_length: worth.then_some(length) };
+        let mut again = sealed.bytes.clone();
+        open_blob(key, &mut again, &sealed.id, sealed.plain_length)
+            .map_err(|_| Error::Memory { blob: id })?;
+        Ok(sealed)
+    }
+}
+
+/// Decrypts, decompresses and hashes one blob: `stored` becomes the plain bytes.
+///
+/// `plain_length` bounds what decompression may yield. The error says how the damage shows.
+pub(crate) fn open_blob(
+    key: &Key,
+    stored: &mut Vec<u8>,
+    id: &Digest,
+    plain_length: Option<u32>,
+) -> Result<(), String> {
+    key.open(stored).map_err(|_| "it does not decrypt with this repository's key".to_owned())?;
+    if let Some(length) = plain_length {
+        let plain = codec::decompress(stored, u64::from(length))?;
+        if u32::try_from(plain.len()) != Ok(length) {
+            return Err(format!("it has {} bytes where {length} are recorded", plain.len()));
+        }
+        *stored = plain;
+    }
+    let hash = Digest(Sha256::digest(&stored).into());
+    if hash == *id { Ok(()) } else { Err(format!("its bytes hash to {hash}")) }
+}
+
+/// A pack being filled. Holds all its bytes.
+#[derive(Debug, Default)]
+pub(crate) struct OpenPack {
+    bytes: Vec<u8>,
+    blobs: Vec<PackedBlob>,
+}
+
+/// A finished pack, named by its bytes.
+#[derive(Debug)]
+pub(crate) struct FinishedPack {
+    pub(crate) id: Digest,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) blobs: Vec<PackedBlob>,
+}
+
+impl OpenPack {
+    pub(crate) fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.blobs.is_empty()
+    }
+
+    /// Whether the header could take no more entries.
+    pub(crate) fn header_full(&self) -> bool {
+        (self.blobs.len() + 2) * COMPRESSED_ENTRY > HEADER_LIMIT as usize
+    }
+
+    pub(crate) fn append(&mut self, blob: &SealedBlob) -> Result<(), Error> {
+        let narrow = |n: usize| u32::try_from(n).map_err(|_| Error::TooLarge { what: "a pack" });
+        let entry = PackedBlob {
+            id: blob.id,
+            kind: blob.kind,
+            offset: narrow(self.bytes.len())?,
+            length: narrow(blob.bytes.len())?,
+            plain_length: blob.plain_length,
+        };
+        narrow(self.bytes.len() + blob.bytes.len())?;
+        self.bytes.extend_from_slice(&blob.bytes);
+        self.blobs.push(entry);
+        Ok(())
+    }
+
+    pub(crate) fn finish(mut self, key: &Key) -> Result<FinishedPack, Error> {
+        let mut header = Vec::with_capacity(self.blobs.len() * COMPRESSED_ENTRY);
+        for blob in &self.blobs {
+            encode_entry(blob, &mut header);
+        }
+        let start = self.bytes.len();
+        key.seal(&header, &mut self.bytes)?;
+        let length = u32::try_from(self.bytes.len() - start)
+            .map_err(|_| Error::TooLarge { what: "a pack header" })?;
+        self.bytes.extend_from_slice(&length.to_le_bytes());
+        let id = Digest(Sha256::digest(&self.bytes).into());
+        Ok(FinishedPack { id, bytes: self.bytes, blobs: self.blobs })
+    }
+}
+
+fn encode_entry(blob: &PackedBlob, header: &mut Vec<u8>) {
+    let tree = u8::from(blob.kind == BlobKind::Tree);
+    header.push(tree | u8::from(blob.plain_length.is_some()) << 1);
+    header.extend_from_slice(&blob.length.to_le_bytes());
+    if let Some(length) = blob.plain_length {
+        header.extend_from_slice(&length.to_le_bytes());
+    }
+    header.extend_from_slice(blob.id.as_bytes());
+}
+
+/// How many bytes the encrypted header of a pack with these blobs has, its length field included.
+pub(crate) fn header_length(blobs: &[PackedBlob]) -> u64 {
+    let entries: usize = blobs
+        .iter()
+        .map(|blob| if blob.plain_length.is_some() { COMPRESSED_ENTRY } else { PLAIN_ENTRY })
+        .sum();
+    (entries + 4) as u64 + u64::from(OVERHEAD)
+}
+
+/// Where a pack's encrypted header lies, from its last four bytes: offset and length.
+pub(crate) fn header_place(pack_length: u64, last_four: [u8; 4]) -> Result<(u64, usize), String> {
+    let length = u64::from(u32::from_le_bytes(last_four));
+    let fits = length >= u64::from(OVERHEAD)
+        && length <= u64::from(HEADER_LIMIT)
+        && length + 4 <= pack_length;
+    match usize::try_from(length) {
+        Ok(bytes) if fits => Ok((pack_length - 4 - length, bytes)),
+        _ => Err(format!("its header claims {length} bytes of a pack of {pack_length}")),
+    }
+}
+
+/// Decrypts and decodes a header. `end` is where the blobs must end: the header's own offset.
+pub(crate) fn open_header(
+    key: &Key,
+    mut sealed: Vec<u8>,
+    end: u64,
+) -> Result<Vec<PackedBlob>, String> {
+    key.open(&mut sealed)
+        .map_err(|_| "its header does not decrypt with this repository's key".to_owned())?;
+    let mut rest = sealed.as_slice();
+    let mut blobs = Vec::new();
+    let mut offset = 0u32;
+    while let Some((&tag, after)) = rest.split_first() {
+        let (blob, after) = decode_entry(tag, after, offset).ok_or_else(|| {
+            format!("its header has an entry of type {tag} that is cut short or unknown")
+        })?;
+        offset = offset.checked_add(blob.length).ok_or("its header's lengths overflow")?;
+        blobs.push(blob);
+        rest = after;
+    }
+    if u64::from(offset) == end {
+        Ok(blobs)
+    } else {
+        Err(format!("its header lists {offset} bytes of blobs where there are {end}"))
+    }
+}
+
+fn decode_entry(tag: u8, rest: &[u8], offset: u32) -> Option<(PackedBlob, &[u8])> {
+    let kind = match tag & 1 {
+        0 => BlobKind::Data,
+        _ => BlobKind::Tree,
+    };
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (plain_length, rest) = match tag {
+        0 | 1 => (None, rest),
+        2 | 3 => {
+            let (length, rest) = rest.split_first_chunk::<4>()?;
+            (Some(u32::from_le_bytes(*length)), rest)
+        }
+        _ => return None,
+    };
+    let (id, rest) = rest.split_first_chunk::<32>()?;
+    let length = u32::from_le_bytes(*length);
+    Some((PackedBlob { id: Digest(*id), kind, offset, length, plain_length }, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn blobs() -> impl Strategy<Value = Vec<(BlobKind, Vec<u8>)>> {
+        let kind = prop::sample::select(vec![BlobKind::Data, BlobKind::Tree]);
+        let bytes = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..200),
+            (any::<u8>(), 0..3000usize).prop_map(|(byte, n)| vec![byte; n]),
+        ];
+        prop::collection::vec((kind, bytes), 0..12)
+    }
+
+    fn pack(key: &Key, blobs: &[(BlobKind, Vec<u8>)]) -> FinishedPack {
+        let mut open = OpenPack::default();
+        for (kind, plain) in blobs {
+            let id = Digest(Sha256::digest(plain).into());
+            open.append(&SealedBlob::seal(key, *kind, id, plain).unwrap()).unwrap();
+        }
+        open.finish(key).unwrap()
+    }
+
+    fn header_of(key: &Key, bytes: &[u8]) -> Result<Vec<PackedBlob>, String> {
+        let last = *bytes.last_chunk::<4>().ok_or("too short")?;
+        let (offset, length) = header_place(bytes.len() as u64, last)?;
+        let at = usize::try_from(offset).unwrap();
+        open_header(key, bytes[at..at + length].to_vec(), offset)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_is_found_by_the_header_alone(blobs in blobs()) {
+            let key = Key::random().unwrap();
+            let pack = pack(&key, &blobs);
+            let listed = header_of(&key, &pack.bytes).unwrap();
+            prop_assert_eq!(&listed, &pack.blobs);
+            prop_assert_eq!(header_length(&listed) + listed.iter().map(|b| u64::from(b.length)).sum::<u64>(), pack.bytes.len() as u64);
+            for (entry, (kind, plain)) in listed.iter().zip(&blobs) {
+                prop_assert_eq!(entry.kind, *kind);
+                prop_assert_eq!(entry.size() as usize, plain.len());
+                let at = entry.offset as usize;
+                let mut stored = pack.bytes[at..at + entry.length as usize].to_vec();
+                open_blob(&key, &mut stored, &entry.id, entry.plain_length).unwrap();
+                prop_assert_eq!(&stored, plain);
+            }
+        }
+
+        #[test]
+        fn a_damaged_pack_never_yields_wrong_bytes(blobs in blobs(), at: prop::sample::Index, bit in 0u8..8) {
+            let key = Key::random().unwrap();
+            let good = pack(&key, &blobs);
+            let mut bytes = good.bytes.clone();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            let Ok(listed) = header_of(&key, &bytes) else { return Ok(()) };
+            prop_assert_eq!(&listed, &good.blobs);
+            for (entry, (_, plain)) in listed.iter().zip(&blobs) {
+                let at = entry.offset as usize;
+                let mut stored = bytes[at..at + entry.length as usize].to_vec();
+                if open_blob(&key, &mut stored, &entry.id, entry.plain_length).is_ok() {
+                    prop_assert_eq!(&stored, plain);
+                }
+            }
+        }
+
+        #[test]
+        fn hostile_headers_are_refused_without_panic(plain in prop::collection::vec(any::<u8>(), 0..200), end: u64, last: [u8; 4]) {
+            let key = Key::random().unwrap();
+            let mut sealed = Vec::new();
+            key.seal(&plain, &mut sealed).unwrap();
+            let _ = open_header(&key, sealed, end);
+            let _ = header_place(end, last);
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! A repository that is open: its key, its config, and the loading and saving of its files.
+//!
+//! invariant: nothing is written in any order but packs, then index, then snapshot; the writer and
+//! `backup` keep it between them. Does not know files, directories or drives.
+
+use crate::crypto::Key;
+use crate::index::{BlobKind, Index, IndexFile, Location};
+use crate::key_file::{Author, KdfParams, KeyFile};
+use crate::pack::{self, PackedBlob};
+use crate::polynomial::Polynomial;
+use crate::snapshot::Snapshot;
+use crate::tree::{self, Node};
+use crate::{Error, codec};
+use jiff::Timestamp;
+use model::{Digest, ObjectKey, ObjectKind};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+use store::Store;
+
+/// The most bytes of a config or key file.
+const SMALL: u64 = 1 << 20;
+/// The most bytes of an index or snapshot as stored.
+const DOCUMENT: u64 = 256 << 20;
+
+/// The `config` file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// 1 or 2.
+    pub version: u32,
+    /// 32 random bytes.
+    pub id: Digest,
+    /// The chunker's parameter.
+    pub chunker_polynomial: Polynomial,
+}
+
+/// An open repository. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<dyn Store>,
+    key: Key,
+    config: Config,
+    /// SHA-256 of the config file: the identity in storage accounts and on drives.
+    identity: Digest,
+    author: Author,
+}
+
+/// A snapshot with its name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedSnapshot {
+    /// The name.
+    pub id: Digest,
+    /// What it says.
+    pub snapshot: Snapshot,
+}
+
+/// Everything a listing yielded, and what of it could not be read.
+#[derive(Debug)]
+pub struct Loaded<T> {
+    /// What could.
+    pub value: T,
+    /// What could not, each with its reason.
+    pub damaged: Vec<Error>,
+}
+
+impl Repository {
+    /// Makes a new repository of format 2 at an empty place.
+    ///
+    /// The key is written before the config: a repository that has a config can be opened.
+    ///
+    /// # Errors
+    /// [`Error::Exists`].
+    pub fn init(
+        store: Arc<dyn Store>,
+        password: &[u8],
+        params: KdfParams,
+        author: Author,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let location = store.location();
+        store.create()?;
+        match store.length(&ObjectKey::Config) {
+            Err(store::Error::NotFound { .. }) => {}
+            Ok(_) => return Err(Error::Exists { location }),
+            Err(other) => return Err(other.into()),
+        }
+        let key = Key::random()?;
+        let mut id = [0; 32];
+        getrandom::fill(&mut id).map_err(Error::Random)?;
+        let config =
+            Config { version: 2, id: Digest(id), chunker_polynomial: Polynomial::random()? };
+        let key_file = to_json(&KeyFile::seal(&key, password, params, &author, now)?)?;
+        store.put(&ObjectKey::Key(hash(&key_file)), &key_file)?;
+        // The config is encrypted but never compressed: its format says how the rest is encoded.
+        let mut sealed = Vec::new();
+        key.seal(&to_json(&config)?, &mut sealed)?;
+        match store.put(&ObjectKey::Config, &sealed) {
+            Err(store::Error::Conflict { .. }) => return Err(Error::Exists { location }),
+            other => other?,
+        }
+        let identity = hash(&sealed);
+        Ok(Self { inner: Arc::new(Inner { store, key, config, identity, author }) })
+    }
+
+    /// Opens what is there.
+    ///
+    /// # Errors
+    /// [`Error::NoRepository`], [`Error::WrongPassword`], [`Error::Version`].
+    pub fn open(store: Arc<dyn Store>, password: &[u8], author: Author) -> Result<Self, Error> {
+        let location = store.location();
+        let sealed = match store.get(&ObjectKey::Config, SMALL) {
+            Err(store::Error::NotFound { .. }) => return Err(Error::NoRepository { location }),
+            other => other?,
+        };
+        let key = find_key(store.as_ref(), password)?;
+        let identity = hash(&sealed);
+        let damaged = |what| Error::Damaged { key: ObjectKey::Config, what };
+        let plain = codec::open_document(&key, sealed).map_err(damaged)?;
+        let config: Config = serde_json::from_slice(&plain)
+            .map_err(|e| damaged(format!("it is no config ({e})")))?;
+        if !(1..=2).contains(&config.version) {
+            return Err(Error::Version { location, version: config.version });
+        }
+        Ok(Self { inner: Arc::new(Inner { store, key, config, identity, author }) })
+    }
+
+    /// Where it is, for people.
+    #[must_use]
+    pub fn location(&self) -> String {
+        self.inner.store.location()
+    }
+
+    /// The store below.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.store
+    }
+
+    /// The config.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// SHA-256 of the config file: what tells repositories apart on drives and in storage accounts.
+    #[must_use]
+    pub fn identity(&self) -> Digest {
+        self.inner.identity
+    }
+
+    /// Who opened it.
+    #[must_use]
+    pub fn author(&self) -> &Author {
+        &self.inner.author
+    }
+
+    pub(crate) fn key(&self) -> &Key {
+        &self.inner.key
+    }
+
+    pub(crate) fn refuse_old_format(&self) -> Result<(), Error> {
+        if self.inner.config.version < 2 {
+            return Err(Error::ReadOnlyFormat { location: self.location() });
+        }
+        Ok(())
+    }
+
+    /// The names of one kind's files, ascending.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn names(&self, kind: ObjectKind) -> Result<Vec<Digest>, Error> {
+        let mut names: Vec<Digest> =
+            self.inner.store.list(kind)?.iter().filter_map(|listed| listed.key.id()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    pub(crate) fn load_document<T: DeserializeOwned>(
+        &self,
+        key: ObjectKey,
+        limit: u64,
+    ) -> Result<T, Error> {
+        let damaged = |what| Error::Damaged { key, what };
+        let sealed = self.inner.store.get(&key, limit)?;
+        if key.id().is_some_and(|id| hash(&sealed) != id) {
+            return Err(damaged("its bytes do not hash to its name".to_owned()));
+        }
+        let plain = codec::open_document(&self.inner.key, sealed).map_err(damaged)?;
+        serde_json::from_slice(&plain).map_err(|e| damaged(format!("it is not readable ({e})")))
+    }
+
+    pub(crate) fn save_document(
+        &self,
+        kind: ObjectKind,
+        document: &impl Serialize,
+    ) -> Result<Digest, Error> {
+        self.refuse_old_format_unless_lock(kind)?;
+        let json = to_json(document)?;
+        let sealed = if self.inner.config.version < 2 {
+            let mut sealed = Vec::new();
+            self.inner.key.seal(&json, &mut sealed)?;
+            sealed
+        } else {
+            codec::seal_document(&self.inner.key, &json)?
+        };
+        let id = hash(&sealed);
+        self.inner.store.put(&ObjectKey::new(kind, id), &sealed)?;
+        Ok(id)
+    }
+
+    fn refuse_old_format_unless_lock(&self, kind: ObjectKind) -> Result<(), Error> {
+        if kind == ObjectKind::Lock { Ok(()) } else { self.refuse_old_format() }
+    }
+
+    /// Stores a snapshot. Everything it needs is durable and indexed: the caller has seen to that.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn save_snapshot(&self, snapshot: &Snapshot) -> Result<Digest, Error> {
+        self.save_document(ObjectKind::Snapshot, snapshot)
+    }
+
+    /// One snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn load_snapshot(&self, id: Digest) -> Result<NamedSnapshot, Error> {
+        let snapshot = self.load_document(ObjectKey::Snapshot(id), DOCUMENT)?;
+        Ok(NamedSnapshot { id, snapshot })
+    }
+
+    /// Every snapshot, oldest first.
+    ///
+    /// # Errors
+    /// Only when the listing fails; a damaged snapshot is in [`Loaded::damaged`].
+    pub fn snapshots(&self) -> Result<Loaded<Vec<NamedSnapshot>>, Error> {
+        let mut value = Vec::new();
+        let mut damaged = Vec::new();
+        for id in self.names(ObjectKind::Snapshot)? {
+            match self.load_snapshot(id) {
+                Ok(snapshot) => value.push(snapshot),
+                Err(fault) if spoils_one_file(&fault) => damaged.push(fault),
+                Err(other) => return Err(other),
+            }
+        }
+        value.sort_by_key(|named| (named.snapshot.time, named.id));
+        Ok(Loaded { value, damaged })
+    }
+
+    /// The snapshot that `latest`, a full name or an unambiguous beginning of one means.
+    ///
+    /// # Errors
+    /// [`Error::Snapshot`] when none or several fit.
+    pub fn find_snapshot(&self, text: &str) -> Result<NamedSnapshot, Error> {
+        let refuse =
+            |matches| Error::Snapshot { text: text.to_owned(), matches, location: self.location() };
+        if text == "latest" {
+            return self.snapshots()?.value.pop().ok_or_else(|| refuse(0));
+        }
+        let names = self.names(ObjectKind::Snapshot)?;
+        let mut fitting =
+            names.iter().filter(|id| !text.is_empty() && id.to_hex().starts_with(text));
+        match (fitting.next(), fitting.count()) {
+            (Some(id), 0) => self.load_snapshot(*id),
+            (None, _) => Err(refuse(0)),
+            (Some(_), more) => Err(refuse(more + 1)),
+        }
+    }
+
+    /// All indexes, merged.
+    ///
+    /// # Errors
+    /// Only when the listing fails; a damaged index is in [`Loaded::damaged`].
+    pub fn load_index(&self) -> Result<Loaded<Index>, Error> {
+        let mut index = Index::default();
+        let mut damaged = Vec::new();
+        for id in self.names(ObjectKind::Index)? {
+            match self.load_document::<IndexFile>(ObjectKey::Index(id), DOCUMENT) {
+                Ok(file) => {
+                    for pack in &file.packs {
+                        let blobs: Vec<PackedBlob> =
+                            pack.blobs.iter().map(PackedBlob::from).collect();
+                        index.add(pack.id, &blobs);
+                    }
+                }
+                Err(fault) if spoils_one_file(&fault) => damaged.push(fault),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(Loaded { value: index, damaged })
+    }
+
+    /// The blobs of a pack from its own header.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn read_pack_header(&self, pack: Digest, length: u64) -> Result<Vec<PackedBlob>, Error> {
+        let key = ObjectKey::Pack(pack);
+        let damaged = |what| Error::Damaged { key, what };
+        let end = length.checked_sub(4).ok_or_else(|| damaged("it is cut short".to_owned()))?;
+        let mut last = [0; 4];
+        self.inner.store.read_at(&key, end, &mut last)?;
+        let (offset, bytes) = pack::header_place(length, last).map_err(damaged)?;
+        let mut sealed = vec![0; bytes];
+        self.inner.store.read_at(&key, offset, &mut sealed)?;
+        pack::open_header(&self.inner.key, sealed, offset).map_err(damaged)
+    }
+
+    /// One blob's plain bytes, decrypted, decompressed and compared with its name.
+    ///
+    /// # Errors
+    /// [`Error::BlobDamaged`].
+    pub fn read_blob(&self, at: &Location) -> Result<Vec<u8>, Error> {
+        // Bounded by what a pack can be: a blob never reaches beyond its pack, and reading fails then.
+        let length = self.bounded_length(at)?;
+        let mut stored = vec![0; length];
+        self.inner.store.read_at(
+            &ObjectKey::Pack(at.pack),
+            u64::from(at.blob.offset),
+            &mut stored,
+        )?;
+        self.open_stored_blob(at, stored)
+    }
+
+    /// The plain bytes of a blob whose stored bytes were read already.
+    ///
+    /// # Errors
+    /// [`Error::BlobDamaged`].
+    pub fn open_stored_blob(&self, at: &Location, mut stored: Vec<u8>) -> Result<Vec<u8>, Error> {
+        pack::open_blob(&self.inner.key, &mut stored, &at.blob.id, at.blob.plain_length)
+            .map_err(|what| Error::BlobDamaged { blob: at.blob.id, pack: at.pack, what })?;
+        Ok(stored)
+    }
+
+    /// Refuses to allocate for a blob that an index claims to be larger than its pack.
+    fn bounded_length(&self, at: &Location) -> Result<usize, Error> {
+        const UNQUESTIONED: u32 = 16 << 20;
+        if at.blob.length > UNQUESTIONED {
+            let pack = self.inner.store.length(&ObjectKey::Pack(at.pack))?;
+            if u64::from(at.blob.offset) + u64::from(at.blob.length) > pack {
+                let what = format!("the index says it is {} bytes long", at.blob.length);
+                return Err(Error::BlobDamaged { blob: at.blob.id, pack: at.pack, what });
+            }
+        }
+        usize::try_from(at.blob.length).map_err(|_| Error::TooLarge { what: "a blob" })
+    }
+
+    /// A directory.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`], [`Error::BlobDamaged`], [`Error::Tree`].
+    pub fn read_tree(&self, index: &Index, id: &Digest) -> Result<Vec<Node>, Error> {
+        let at = index.find(BlobKind::Tree, id).ok_or(Error::BlobUnknown { blob: *id })?;
+        let text = self.read_blob(&at)?;
+        tree::decode(&text).map_err(|what| Error::Tree { tree: id.to_hex(), what })
+    }
+}
+
+/// Whether an error says something about that one file, rather than about the way to all of them.
+fn spoils_one_file(fault: &Error) -> bool {
+    matches!(
+        fault,
+        Error::Damaged { .. }
+            | Error::Store(
+                store::Error::NotFound { .. }
+                    | store::Error::Corrupt { .. }
+                    | store::Error::TooLong { .. }
+            )
+    )
+}
+
+fn find_key(store: &dyn Store, password: &[u8]) -> Result<Key, Error> {
+    /// More keys than anybody has; restic stops at 20 by default.
+    const KEYS: usize = 64;
+    let mut listed = store.list(ObjectKind::Key)?;
+    listed.sort_unstable();
+    let mut fault = None;
+    for entry in listed.iter().take(KEYS) {
+        let bytes = store.get(&entry.key, SMALL)?;
+        let opened = match serde_json::from_slice::<KeyFile>(&bytes) {
+            Ok(file) => file.open(password),
+            Err(e) => Err(Error::Damaged { key: entry.key, what: format!("it is no key ({e})") }),
+        };
+        match opened {
+            Ok(Some(key)) => return Ok(key),
+            Ok(None) => {}
+            // Another key may still open; if none does, a damaged one is the likelier reason.
+            Err(damaged) => fault = Some(damaged),
+        }
+    }
+    let wrong = Error::WrongPassword { location: store.location(), keys: listed.len() };
+    Err(fault.unwrap_or(wrong))
+}
+
+pub(crate) fn hash(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}
+
+fn to_json(document: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(document).map_err(|_| Error::TooLarge { what: "a document" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{PASSWORD, author, repository};
+
+    #[test]
+    fn a_repository_opens_with_its_password_only() {
+        let made = repository();
+        let store = Arc::clone(made.store());
+        let opened = Repository::open(Arc::clone(&store), PASSWORD, author()).unwrap();
+        assert_eq!(opened.config(), made.config());
+        assert_eq!(opened.identity(), made.identity());
+        let wrong = Repository::open(Arc::clone(&store), b"other", author());
+        assert!(matches!(wrong, Err(Error::WrongPassword { keys: 1, .. })));
+        let again =
+            Repository::init(store, PASSWORD, KdfParams::WEAK, author(), Timestamp::UNIX_EPOCH);
+        assert!(matches!(again, Err(Error::Exists { .. })));
+    }
+
+    #[test]
+    fn an_empty_place_is_no_repository() {
+        let store = Arc::new(store::Memory::new());
+        assert!(matches!(
+            Repository::open(store, PASSWORD, author()),
+            Err(Error::NoRepository { .. })
+        ));
+    }
+
+    #[test]
+    fn snapshots_are_found_by_beginning_and_latest() {
+        let repository = repository();
+        let snapshot = |second| Snapshot {
+            time: Timestamp::from_second(second).unwrap(),
+            parent: None,
+            tree: Digest([1; 32]),
+            paths: vec!["/a".into()],
+            hostname: String::new(),
+            username: String::new(),
+            uid: 0,
+            gid: 0,
+            excludes: vec![],
+            tags: vec![],
+            original: None,
+            program_version: String::new(),
+            summary: None,
+        };
+        let newest = repository.save_snapshot(&snapshot(20)).unwrap();
+        let oldest = repository.save_snapshot(&snapshot(10)).unwrap();
+        assert_eq!(repository.find_snapshot("latest").unwrap().id, newest);
+        assert_eq!(repository.find_snapshot(&oldest.to_hex()[..10]).unwrap().id, oldest);
+        assert!(matches!(repository.find_snapshot("zz"), Err(Error::Snapshot { matches: 0, .. })));
+        assert!(matches!(repository.find_snapshot(""), Err(Error::Snapshot { matches: 0, .. })));
+    }
+
+    #[test]
+    fn a_damaged_snapshot_does_not_hide_the_others() {
+        let repository = repository();
+        repository.store().put(&ObjectKey::Snapshot(hash(b"junk")), b"junk").unwrap();
+        let loaded = repository.snapshots().unwrap();
+        assert_eq!((loaded.value.len(), loaded.damaged.len()), (0, 1));
+    }
+}

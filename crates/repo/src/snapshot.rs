@@ -1,0 +1,105 @@
+//! Snapshots as stored. Source: restic's doc/design.rst, "Snapshots". Finds and loads nothing.
+
+use crate::time;
+use jiff::Timestamp;
+use model::Digest;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// One state of a set of paths.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// When the backup began.
+    #[serde(serialize_with = "write_time", deserialize_with = "read_time")]
+    pub time: Timestamp,
+    /// The snapshot it was compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Digest>,
+    /// The root tree.
+    pub tree: Digest,
+    /// Absolute paths that were backed up.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// Host.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hostname: String,
+    /// User who ran the backup.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub username: String,
+    /// That user by number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uid: u32,
+    /// And group.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gid: u32,
+    /// Patterns left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excludes: Vec<String>,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The snapshot this one was first, before its labels changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<Digest>,
+    /// What wrote it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub program_version: String,
+    /// What the backup did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+}
+
+/// What a backup did, in restic's fields. Sizes in bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "restic's names say it; a second wording could only differ")]
+pub struct Summary {
+    #[serde(serialize_with = "write_time", deserialize_with = "read_time")]
+    pub backup_start: Timestamp,
+    #[serde(serialize_with = "write_time", deserialize_with = "read_time")]
+    pub backup_end: Timestamp,
+    pub files_new: u64,
+    pub files_changed: u64,
+    pub files_unmodified: u64,
+    pub dirs_new: u64,
+    pub dirs_changed: u64,
+    pub dirs_unmodified: u64,
+    pub data_blobs: u64,
+    pub tree_blobs: u64,
+    pub data_added: u64,
+    #[serde(default)]
+    pub data_added_packed: u64,
+    pub total_files_processed: u64,
+    pub total_bytes_processed: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+fn write_time<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time::format(*moment))
+}
+
+fn read_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+    time::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("'{text}' is not a time")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The example of restic's documentation.
+    #[test]
+    fn restics_example_is_read() {
+        let text = r#"{"time":"2015-01-02T18:10:50.895208559+01:00",
+            "tree":"2da81727b6585232894cfbb8f8bdab8d1eccd3d8f7c92bc934d62e62e618ffdf",
+            "paths":["/tmp/testdata"],"hostname":"kasimir","username":"fd0","uid":1000,"gid":100,"tags":["NL"]}"#;
+        let snapshot: Snapshot = serde_json::from_str(text).unwrap();
+        assert_eq!(snapshot.time, "2015-01-02T17:10:50.895208559Z".parse().unwrap());
+        assert_eq!((snapshot.uid, snapshot.tags.as_slice()), (1000, &["NL".to_owned()][..]));
+        let again: Snapshot =
+            serde_json::from_slice(&serde_json::to_vec(&snapshot).unwrap()).unwrap();
+        assert_eq!(again, snapshot);
+    }
+}

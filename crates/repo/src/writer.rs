@@ -1,0 +1,414 @@
+//! Blobs into packs, packs into the store, packs into indexes: in this order, always.
+//!
+//! Callers compress and encrypt in their own threads; full packs go through a short queue to
+//! threads that store them. A blob counts as indexed only when its pack is durable; an index is
+//! written only over durable packs. At most `OPEN_PACKS` packs a kind are being filled, and a blob
+//! goes to one of them at random, so that a pack's size does not betray a file's.
+//!
+//! Memory: open packs, queue and uploads together hold at most
+//! `(2·OPEN_PACKS + QUEUE + UPLOADERS) × (pack size + one blob)`.
+
+use crate::index::{BlobKind, Index, IndexFile, IndexedPack};
+use crate::pack::{FinishedPack, OpenPack, SealedBlob};
+use crate::{Error, Repository};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use model::{Digest, ObjectKey, ObjectKind};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+const OPEN_PACKS: usize = 2;
+const QUEUE: usize = 1;
+const UPLOADERS: usize = 2;
+/// Entries of an index file, so that it stays below restic's 8 MiB.
+const INDEX_BLOBS: usize = 50_000;
+
+/// How the writer works.
+#[derive(Debug, Clone, Copy)]
+pub struct WriterOptions {
+    /// A pack is closed when it has this many bytes. restic allows 4 to 128 MiB.
+    pub pack_size: usize,
+}
+
+impl Default for WriterOptions {
+    /// 16 MiB, as restic has it.
+    fn default() -> Self {
+        Self { pack_size: 16 << 20 }
+    }
+}
+
+/// What became of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    /// The repository has it already, or another caller is storing it.
+    Known,
+    /// It was added with this many stored bytes.
+    Added {
+        /// Encrypted and compressed length.
+        stored: u64,
+    },
+}
+
+/// Stores blobs. Shared between threads; ended by [`finish`](Writer::finish).
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    queue: Option<Sender<FinishedPack>>,
+    uploaders: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    repository: Repository,
+    options: WriterOptions,
+    index: RwLock<Index>,
+    /// Blobs on their way: claimed by a caller, not yet indexed.
+    claimed: [Mutex<HashSet<Digest>>; 2],
+    open: [Mutex<[OpenPack; OPEN_PACKS]>; 2],
+    unwritten: Mutex<Vec<IndexedPack>>,
+    failure: Mutex<Failure>,
+    stored_bytes: AtomicU64,
+}
+
+/// The first failure: the error itself for one caller, its words for all others.
+#[derive(Debug, Default)]
+struct Failure {
+    words: Option<String>,
+    error: Option<Error>,
+}
+
+fn slot<T>(pair: &[T; 2], kind: BlobKind) -> &T {
+    let [data, tree] = pair;
+    match kind {
+        BlobKind::Data => data,
+        BlobKind::Tree => tree,
+    }
+}
+
+impl Writer {
+    /// A writer that knows what `index` knows.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnlyFormat`].
+    pub fn new(
+        repository: &Repository,
+        index: Index,
+        options: WriterOptions,
+    ) -> Result<Self, Error> {
+        repository.refuse_old_format()?;
+        let shared = Arc::new(Shared {
+            repository: repository.clone(),
+            options,
+            index: RwLock::new(index),
+            claimed: Default::default(),
+            open: Default::default(),
+            unwritten: Mutex::default(),
+            failure: Mutex::default(),
+            stored_bytes: AtomicU64::new(0),
+        });
+        let (queue, packs) = bounded::<FinishedPack>(QUEUE);
+        let uploaders = (0..UPLOADERS)
+            .map(|_| {
+                let (shared, packs) = (Arc::clone(&shared), packs.clone());
+                std::thread::spawn(move || shared.upload(&packs))
+            })
+            .collect();
+        Ok(Self { shared, queue: Some(queue), uploaders })
+    }
+
+    /// Whether the blob is in the repository or on its way there.
+    #[must_use]
+    pub fn has(&self, kind: BlobKind, id: &Digest) -> bool {
+        self.shared.index.read().unwrap_or_else(PoisonError::into_inner).has(kind, id)
+    }
+
+    /// The index, with everything that is durable by now.
+    pub fn with_index<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
+        look(&self.shared.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Bytes of packs stored so far.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.shared.stored_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Stores one blob, unless it is known. `id` is the SHA-256 of `plain`.
+    ///
+    /// # Errors
+    /// The first failure of any pack; after it everything fails, and nothing more counts.
+    pub fn save(&self, kind: BlobKind, id: Digest, plain: &[u8]) -> Result<Saved, Error> {
+        self.shared.fail_if_failed()?;
+        if !self.shared.claim(kind, id) {
+            return Ok(Saved::Known);
+        }
+        let sealed = SealedBlob::seal(self.shared.repository.key(), kind, id, plain)?;
+        let stored = sealed.bytes.len() as u64;
+        if let Some(full) = self.shared.append(kind, &sealed)? {
+            self.send(full)?;
+        }
+        Ok(Saved::Added { stored })
+    }
+
+    fn send(&self, pack: OpenPack) -> Result<(), Error> {
+        let finished = pack.finish(self.shared.repository.key())?;
+        let queue = self.queue.as_ref().ok_or(Error::WriterGone)?;
+        queue.send(finished).map_err(|_| Error::WriterGone)
+    }
+
+    /// Stores what is still open, waits for every pack, writes the indexes. Answers the index.
+    ///
+    /// # Errors
+    /// The first failure of any pack or index. What was durable before stays, and is found again
+    /// by [`Repository::adopt_packs`].
+    pub fn finish(mut self) -> Result<Index, Error> {
+        for kind in [BlobKind::Data, BlobKind::Tree] {
+            for pack in self.shared.take_open(kind)? {
+                self.send(pack)?;
+            }
+        }
+        self.stop()?;
+        self.shared.fail_if_failed()?;
+        let rest = std::mem::take(
+            &mut *self.shared.unwritten.lock().unwrap_or_else(PoisonError::into_inner),
+        );
+        self.shared.write_index(rest)?;
+        let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut *index))
+    }
+
+    fn stop(&mut self) -> Result<(), Error> {
+        drop(self.queue.take());
+        let mut ended = Ok(());
+        for uploader in self.uploaders.drain(..) {
+            ended = ended.and(uploader.join().map_err(|_| Error::WriterGone));
+        }
+        ended
+    }
+}
+
+impl Drop for Writer {
+    /// Given up half-way: the packs under way end, and what is durable stays for the next run.
+    fn drop(&mut self) {
+        let _ = self.stop();
+    }
+}
+
+impl Shared {
+    fn fail_if_failed(&self) -> Result<(), Error> {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        match (failure.error.take(), &failure.words) {
+            (Some(error), _) => Err(error),
+            (None, Some(words)) => Err(Error::Earlier(words.clone())),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.words.is_none() {
+            *failure = Failure { words: Some(error.to_string()), error: Some(error) };
+        }
+    }
+
+    fn failed(&self) -> bool {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).words.is_some()
+    }
+
+    /// True for exactly one caller of each blob that is not in the index.
+    fn claim(&self, kind: BlobKind, id: Digest) -> bool {
+        // The claim is held while the index is asked: a pack is indexed before its claims go.
+        let mut claimed = slot(&self.claimed, kind).lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.index.read().unwrap_or_else(PoisonError::into_inner).has(kind, &id);
+        !known && claimed.insert(id)
+    }
+
+    /// Adds to one of the open packs; answers it when it is full.
+    fn append(&self, kind: BlobKind, blob: &SealedBlob) -> Result<Option<OpenPack>, Error> {
+        let mut choice = [0];
+        getrandom::fill(&mut choice).map_err(Error::Random)?;
+        let mut open = slot(&self.open, kind).lock().unwrap_or_else(PoisonError::into_inner);
+        let choice = usize::from(choice.first().copied().unwrap_or(0)) % OPEN_PACKS;
+        let Some(pack) = open.get_mut(choice) else { return Err(Error::WriterGone) };
+        pack.append(blob)?;
+        let full = pack.length() >= self.options.pack_size || pack.header_full();
+        Ok(full.then(|| std::mem::take(pack)))
+    }
+
+    /// The packs that are not full, made one where they fit into one: a small one would betray its blob's size.
+    fn take_open(&self, kind: BlobKind) -> Result<Vec<OpenPack>, Error> {
+        let mut open = slot(&self.open, kind).lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut *open).into_iter().filter(|pack| !pack.is_empty()).collect())
+    }
+
+    fn upload(&self, packs: &Receiver<FinishedPack>) {
+        for pack in packs {
+            if self.failed() {
+                continue;
+            }
+            if let Err(failure) = self.store_pack(&pack) {
+                self.fail(failure);
+            }
+        }
+    }
+
+    fn store_pack(&self, pack: &FinishedPack) -> Result<(), Error> {
+        self.repository.store().put(&ObjectKey::Pack(pack.id), &pack.bytes)?;
+        self.stored_bytes.fetch_add(pack.bytes.len() as u64, Ordering::Relaxed);
+        self.index.write().unwrap_or_else(PoisonError::into_inner).add(pack.id, &pack.blobs);
+        for blob in &pack.blobs {
+            slot(&self.claimed, blob.kind)
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&blob.id);
+        }
+        let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        unwritten.push(IndexedPack::new(pack.id, &pack.blobs));
+        let blobs: usize = unwritten.iter().map(|pack| pack.blobs.len()).sum();
+        if blobs < INDEX_BLOBS {
+            return Ok(());
+        }
+        let packs = std::mem::take(&mut *unwritten);
+        drop(unwritten);
+        self.write_index(packs)
+    }
+
+    fn write_index(&self, packs: Vec<IndexedPack>) -> Result<(), Error> {
+        self.repository.write_index(packs)
+    }
+}
+
+impl Repository {
+    fn write_index(&self, mut packs: Vec<IndexedPack>) -> Result<(), Error> {
+        while !packs.is_empty() {
+            let mut blobs = 0;
+            let full = packs.iter().position(|pack| {
+                blobs += pack.blobs.len();
+                blobs >= INDEX_BLOBS
+            });
+            let rest = packs.split_off(full.map_or(packs.len(), |at| at + 1));
+            let file =
+                IndexFile { supersedes: Vec::new(), packs: std::mem::replace(&mut packs, rest) };
+            self.save_document(ObjectKind::Index, &file)?;
+        }
+        Ok(())
+    }
+
+    /// Indexes packs that an interrupted run stored but did not index, so that their blobs need
+    /// not be stored again. Answers how many; `index` gains them.
+    ///
+    /// A pack whose header does not open is left alone: `check` names it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn adopt_packs(&self, index: &mut Index) -> Result<usize, Error> {
+        self.refuse_old_format()?;
+        let mut adopted = Vec::new();
+        for listed in self.store().list(ObjectKind::Pack)? {
+            let Some(id) = listed.key.id().filter(|id| !index.has_pack(id)) else { continue };
+            let blobs = match self.read_pack_header(id, listed.length) {
+                Ok(blobs) => blobs,
+                Err(
+                    Error::Damaged { .. }
+                    | Error::Store(store::Error::Corrupt { .. } | store::Error::NotFound { .. }),
+                ) => continue,
+                Err(other) => return Err(other),
+            };
+            index.add(id, &blobs);
+            adopted.push(IndexedPack::new(id, &blobs));
+        }
+        let count = adopted.len();
+        self.write_index(adopted)?;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::hash;
+    use crate::testing::repository;
+
+    const SMALL: WriterOptions = WriterOptions { pack_size: 4096 };
+
+    fn blob(n: usize) -> Vec<u8> {
+        hash(&n.to_le_bytes()).0.iter().copied().cycle().take(100 + n % 900).collect()
+    }
+
+    fn save_all(repository: &Repository, index: Index, range: std::ops::Range<usize>) -> Index {
+        let writer = Writer::new(repository, index, SMALL).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for n in range.clone() {
+                        writer.save(BlobKind::Data, hash(&blob(n)), &blob(n)).unwrap();
+                    }
+                });
+            }
+        });
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn every_blob_is_stored_once_and_found_by_index() {
+        let repository = repository();
+        save_all(&repository, Index::default(), 0..300);
+        let index = repository.load_index().unwrap().value;
+        assert_eq!(index.count(BlobKind::Data), 300);
+        let listed: u32 = index.packs().map(|(_, summary)| summary.blobs).sum();
+        assert_eq!(listed, 300, "three threads saved each blob, one of them did");
+        for n in 0..300 {
+            let at = index.find(BlobKind::Data, &hash(&blob(n))).unwrap();
+            assert_eq!(repository.read_blob(&at).unwrap(), blob(n));
+        }
+    }
+
+    #[test]
+    fn known_blobs_add_nothing() {
+        let repository = repository();
+        let index = save_all(&repository, Index::default(), 0..50);
+        let before = repository.names(ObjectKind::Pack).unwrap();
+        let indexes = repository.names(ObjectKind::Index).unwrap();
+        save_all(&repository, index, 0..50);
+        assert_eq!(repository.names(ObjectKind::Pack).unwrap(), before);
+        assert_eq!(repository.names(ObjectKind::Index).unwrap(), indexes);
+    }
+
+    #[test]
+    fn packs_of_an_interrupted_run_are_adopted_not_stored_again() {
+        let repository = repository();
+        let writer = Writer::new(&repository, Index::default(), SMALL).unwrap();
+        for n in 0..100 {
+            writer.save(BlobKind::Data, hash(&blob(n)), &blob(n)).unwrap();
+        }
+        drop(writer);
+        let packs = repository.names(ObjectKind::Pack).unwrap();
+        assert!(!packs.is_empty());
+        let mut index = repository.load_index().unwrap().value;
+        assert_eq!(index.packs().count(), 0, "nothing was indexed");
+        assert_eq!(repository.adopt_packs(&mut index).unwrap(), packs.len());
+        assert!(index.count(BlobKind::Data) > 50);
+        let again = repository.load_index().unwrap().value;
+        assert_eq!(again.count(BlobKind::Data), index.count(BlobKind::Data));
+    }
+
+    #[test]
+    fn a_full_store_fails_the_run_and_no_index_names_what_is_missing() {
+        let store = Arc::new(store::Memory::with_capacity(30_000));
+        let repository = crate::testing::repository_in(store);
+        let writer = Writer::new(&repository, Index::default(), SMALL).unwrap();
+        let mut failure = None;
+        for n in 0..2000 {
+            if let Err(error) = writer.save(BlobKind::Data, hash(&blob(n)), &blob(n)) {
+                failure = Some(error);
+                break;
+            }
+        }
+        let failure = failure.or_else(|| writer.finish().err()).unwrap();
+        assert_eq!(failure.kind(), model::ErrorKind::Full);
+        let index = repository.load_index().unwrap().value;
+        let stored = repository.names(ObjectKind::Pack).unwrap();
+        assert!(index.packs().all(|(pack, _)| stored.contains(&pack)));
+    }
+}
