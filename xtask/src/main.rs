@@ -1,1 +1,69 @@
-fn main() {}
+//! The project's own chores, called as `cargo xtask`: parses the command and calls its module.
+//!
+//! Never part of what users install, and nothing here writes outside the working tree except
+//! `test`, which may install the Debian packages that [`tools`] lists.
+
+mod check;
+mod demo;
+mod process;
+mod skips;
+mod tally;
+mod test;
+mod tidy;
+mod tools;
+mod workspace;
+
+use process::say;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  check                     everything CI runs: format, clippy, tidy, docs, tests
+  tidy [--fix]              the project's own static rules; --fix rewrites generated blocks
+  test [--quick] [FILTER]…  all tests and doc tests, after installing what they need;
+                            --quick installs nothing, leaves out doc tests and tolerates skips
+  demo [ARG]…               builds packmule in release and runs `packmule demo ARG…`
+";
+
+/// The exit code of a command line that cannot be understood.
+const USAGE_ERROR: u8 = 2;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match args.split_first() {
+        Some((command, rest)) => dispatch(command, rest),
+        None => usage_error("a command is missing"),
+    };
+    outcome.unwrap_or_else(|error| {
+        say(&format!("xtask: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn dispatch(command: &str, rest: &[String]) -> anyhow::Result<ExitCode> {
+    match command {
+        "check" if rest.is_empty() => check::run(),
+        "tidy" => match rest {
+            [] => tidy::run(tidy::Mode::Report),
+            [flag] if flag == "--fix" => tidy::run(tidy::Mode::Fix),
+            _ => usage_error("tidy takes --fix and nothing else"),
+        },
+        "test" => match test::Options::parse(rest) {
+            Ok(options) => test::run(&options),
+            Err(why) => usage_error(&why),
+        },
+        "demo" => demo::run(rest),
+        "help" | "--help" | "-h" => {
+            say(USAGE);
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => usage_error(&format!("no such command, or too many arguments: {command}")),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the arms of dispatch have one type")]
+fn usage_error(why: &str) -> anyhow::Result<ExitCode> {
+    say(&format!("xtask: {why}\n\n{USAGE}"));
+    Ok(ExitCode::from(USAGE_ERROR))
+}

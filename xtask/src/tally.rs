@@ -1,0 +1,88 @@
+//! How many tests passed and failed, read from the runners' own summaries. Runs nothing.
+
+/// Counts of tests.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Ran and passed, including those that reported a skip and returned.
+    pub(crate) passed: u64,
+    /// Ran and failed, timed out, or could not be started.
+    pub(crate) failed: u64,
+}
+
+impl Tally {
+    /// Takes in one line of a runner's output; lines that are no summary change nothing.
+    pub(crate) fn see(&mut self, line: &str) {
+        let line = without_colours(line);
+        let counts = if let Some((_, counts)) = line.split_once("test result:") {
+            counts
+        } else if let Some((_, counts)) =
+            line.split_once("Summary [").and_then(|(_, rest)| rest.split_once(" run: "))
+        {
+            counts
+        } else {
+            return;
+        };
+        self.passed += count_before(counts, "passed");
+        for word in ["failed", "timed"] {
+            self.failed += count_before(counts, word);
+        }
+    }
+}
+
+/// The number in front of the word, or zero.
+fn count_before(counts: &str, word: &str) -> u64 {
+    let words: Vec<&str> = counts.split([' ', ',', ';', '(', ')', '\n', '\r']).collect();
+    words
+        .windows(2)
+        .find_map(|pair| match pair {
+            [number, next] if *next == word => number.parse().ok(),
+            _ => None,
+        })
+        .unwrap_or(0)
+}
+
+/// Drops `ESC [ … letter`, the only sequences that test runners write.
+fn without_colours(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut chars = line.chars();
+    while let Some(next) = chars.next() {
+        if next == '\u{1b}' {
+            chars.by_ref().skip(1).find(char::is_ascii_alphabetic);
+        } else {
+            plain.push(next);
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(lines: &[&str]) -> Tally {
+        let mut tally = Tally::default();
+        lines.iter().for_each(|line| tally.see(line));
+        tally
+    }
+
+    #[test]
+    fn both_runners_summaries_are_understood() {
+        let libtest = "test result: FAILED. 11 passed; 2 failed; 1 ignored; 0 measured; 5 filtered out; finished in 0.00s\n";
+        assert_eq!(tally(&[libtest, libtest]), Tally { passed: 22, failed: 4 });
+        let nextest = "     Summary [   0.502s] 23 tests run: 20 passed (1 slow), 2 failed, 1 timed out, 3 skipped\n";
+        assert_eq!(tally(&[nextest]), Tally { passed: 20, failed: 3 });
+        let stopped = "     Summary [   0.502s] 3/9 tests run: 2 passed, 1 failed, 0 skipped\n";
+        assert_eq!(tally(&[stopped]), Tally { passed: 2, failed: 1 });
+    }
+
+    #[test]
+    fn colours_do_not_hide_a_number() {
+        let line = "\u{1b}[32;1m     Summary\u{1b}[0m [   0.502s] \u{1b}[1m23\u{1b}[0m tests run: \u{1b}[1m23\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, \u{1b}[1m0\u{1b}[0m skipped\n";
+        assert_eq!(tally(&[line]), Tally { passed: 23, failed: 0 });
+    }
+
+    #[test]
+    fn other_lines_count_nothing() {
+        assert_eq!(tally(&["test a ... ok\n", "1 passed\n", ""]), Tally::default());
+    }
+}
