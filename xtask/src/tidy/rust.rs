@@ -232,7 +232,7 @@ mod tests {
             ("fn a<'a>(x: &'a str) {}", "fn a<'a>(x: &'a str) {}"),
             ("'é'{\"é\"}", "   {   }"),
             ("\"a\nb\"c", "  \n  c"),
-            ("br\"{\" c\"{\" bb\"{\"", "            bb   "),
+            ("br\"{\" c\"{\" bb\"{\"", "           bb   "),
             ("\"open", "     "),
         ];
         for (source, expected) in cases {
