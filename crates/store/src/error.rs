@@ -69,6 +69,14 @@ pub enum Error {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Something answers there, but not as a restic REST server does.
+    #[error("{location} does not answer as a REST server should: {what}")]
+    Protocol {
+        /// Where.
+        location: String,
+        /// What it answered.
+        what: String,
+    },
     /// This is no location.
     #[error("'{location}' is not a location: {what}")]
     Location {

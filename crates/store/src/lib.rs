@@ -24,6 +24,7 @@ mod error;
 mod folder;
 mod memory;
 mod operation;
+mod rest;
 mod stream;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -31,6 +32,7 @@ pub use error::Error;
 pub use folder::{Folder, Stale};
 pub use memory::Memory;
 pub use operation::Operation;
+pub use rest::{Credentials, Rest, RestOptions};
 
 /// What a store's operations return.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -120,7 +122,7 @@ impl Error {
             Self::Denied { .. } => ErrorKind::Denied,
             Self::Full { .. } => ErrorKind::Full,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
-            Self::Location { .. } => ErrorKind::Invalid,
+            Self::Location { .. } | Self::Protocol { .. } => ErrorKind::Invalid,
             Self::Source { .. } | Self::Io { .. } => ErrorKind::Internal,
         }
     }
