@@ -1,0 +1,432 @@
+//! The import job: one drive set's transport from a customer to the data centre and back. Does not
+//! decide over keys: they belong to the seed, and outlive every state of a job.
+//!
+//! From its arrival on, a job's state is not set but follows from its drives (`settle` in
+//! `dock.rs`): no drive here → Shipping, all waiting → Received, some being read → Transferring,
+//! all read → Packaging, all sent back → an end. So a job and its drives cannot contradict each
+//! other.
+//!
+//! Decisions where the import service's documents contradict each other or are silent:
+//!
+//! - **Cancelling** is possible in Creating, at once, and in Shipping, best effort: the parcel cannot
+//!   be called back, so the job goes on waiting for it, and its drives are sent back unread. From
+//!   Received on it is refused. (The documents say "before Packaging", "only in Creating" and
+//!   "Creating or Shipping".) Before arrival nothing has been read, so cancelling leaves nothing
+//!   half done; after it, a partial import would be left in the account to save a few hours at the
+//!   dock. It costs the owner nothing: keys and staging stay either way.
+//! - **A cancelled job ends Canceled**, not Completed: Completed promises that everything was taken
+//!   over.
+//! - **A job that expires is Canceled**, not removed: its record, and what it knows of the drives,
+//!   stays for another 90 days.
+//! - **An empty parcel** does not make a job Received: it stays in Shipping, overdue at once.
+//! - **In Packaging** the drives are still at the dock, so a drive that had problems can be read
+//!   again, and one that turns up is read: both take the job back to Transferring. The alternative
+//!   is to send a drive back unread over a bad cable. A cancelled job's drives are never read.
+
+use crate::timer::{EXPIRE_AFTER, KEEP_RECORD_FOR, Timer, later};
+use crate::{Deadline, Drive, Effect, Refused, Shipment, Step};
+use jiff::Timestamp;
+use model::{Address, DriveSerial, Package};
+use serde::{Deserialize, Serialize};
+
+mod clock;
+mod customer;
+mod dock;
+
+/// Drives a job may have. The import service's limit.
+pub const MAX_DRIVES: usize = 10;
+
+/// Which way the data goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobType {
+    /// From the customer's drives into the storage account. The customer lists the drives.
+    Import,
+    /// From the storage account onto drives. The dock lists the drives it finds in the package.
+    Export,
+}
+
+/// The transport of one drive set.
+///
+/// invariant: serials are unique, at most [`MAX_DRIVES`]; from Shipping on there is a shipment and
+/// a return address; `changed` never decreases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportJob {
+    /// Which way the data goes.
+    pub job_type: JobType,
+    /// Where the job is.
+    pub state: JobState,
+    /// An operator has to look before anything else happens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faulted: Option<Fault>,
+    /// The customer has asked to cancel. Never taken back.
+    pub cancel_requested: bool,
+    /// The drives, in the order given.
+    pub drives: Vec<Drive>,
+    /// Where the drives go back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub return_address: Option<Address>,
+    /// The package that the drives travel in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipment: Option<Shipment>,
+    /// The package that the drives go back in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub return_package: Option<Package>,
+    /// When it was created.
+    pub created: Timestamp,
+    /// When it last changed.
+    pub changed: Timestamp,
+}
+
+/// Where a job is. Names are those of the import service's API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all_fields = "camelCase")]
+pub enum JobState {
+    /// Defined, not shipped.
+    Creating {
+        /// Since the last update.
+        timer: Timer,
+    },
+    /// On its way; the shipment has the timer.
+    Shipping {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// At the dock, nothing read yet.
+    Received {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Being read.
+    Transferring {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Nothing more to read; being packed for the way back.
+    Packaging {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Sent back, everything taken over.
+    Completed {
+        /// When it ended.
+        end: End,
+    },
+    /// Over, not everything taken over.
+    Closed {
+        /// When it ended.
+        end: End,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Over, nothing read.
+    Canceled {
+        /// When it ended.
+        end: End,
+        /// Why.
+        reason: CancelReason,
+    },
+}
+
+/// The end of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct End {
+    /// When.
+    pub at: Timestamp,
+    /// [`KEEP_RECORD_FOR`] has passed.
+    pub record_may_go: bool,
+}
+
+/// Why a job was closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum CloseReason {
+    /// Some drive did not come, or was read with problems.
+    Problems,
+    /// The package was given up.
+    NeverArrived,
+    /// An operator gave the job up.
+    Abandoned {
+        /// Why, in the operator's words.
+        reason: String,
+    },
+}
+
+/// Why a job was cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CancelReason {
+    /// The customer asked for it.
+    Requested,
+    /// It was not shipped in time.
+    Expired,
+}
+
+/// Why a job waits for an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fault {
+    /// In the words of whoever found it.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What happens to a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum JobEvent {
+    /// The customer changed something that this machine does not hold.
+    Updated,
+    /// These are the drives.
+    DrivesReplaced {
+        /// Their serial numbers.
+        serials: Vec<DriveSerial>,
+    },
+    /// One more drive.
+    DriveAdded {
+        /// Its serial number.
+        serial: DriveSerial,
+    },
+    /// How the drives travel and where they go back to. What is absent stays as it was.
+    ShippingGiven {
+        /// Where the drives go back to.
+        return_address: Option<Box<Address>>,
+        /// The package they travel in.
+        package: Option<Package>,
+        /// The caller has found the tracking number at another job.
+        number_taken: bool,
+    },
+    /// The package is with the carrier.
+    ShippingRequested,
+    /// The customer asks for more time for an overdue package.
+    ExtensionRequested,
+    /// The customer asks to cancel.
+    CancelRequested,
+    /// The package was opened at the dock.
+    PackageArrived {
+        /// The serial numbers of the drives in it.
+        serials: Vec<DriveSerial>,
+    },
+    /// A drive that was missing is at the dock.
+    DriveCame {
+        /// Which.
+        serial: DriveSerial,
+    },
+    /// A drive that was counted is not there.
+    DriveNeverCame {
+        /// Which.
+        serial: DriveSerial,
+    },
+    /// The dock starts to read a drive, goes on, or tries again.
+    DriveStarted {
+        /// Which.
+        serial: DriveSerial,
+    },
+    /// So much of a drive is taken over.
+    DriveProgressed {
+        /// Which.
+        serial: DriveSerial,
+        /// Bytes taken over.
+        bytes: u64,
+        /// Bytes there are.
+        total: u64,
+    },
+    /// A drive was read to its end.
+    DriveFinished {
+        /// Which.
+        serial: DriveSerial,
+        /// Bytes taken over.
+        bytes: u64,
+        /// Objects that could not be taken over; 0 is clean.
+        problems: u64,
+    },
+    /// A drive goes back.
+    DriveReturned {
+        /// Which.
+        serial: DriveSerial,
+    },
+    /// All drives that are here go back.
+    Returned {
+        /// The package they go in.
+        package: Option<Package>,
+    },
+    /// An operator has to look.
+    Faulted {
+        /// Why.
+        reason: String,
+    },
+    /// The operator has looked; the job goes on, its timers from their start.
+    FaultResolved,
+    /// An operator gives the job up.
+    OperatorAbandoned {
+        /// Why.
+        reason: String,
+    },
+    /// Time passed.
+    Tick,
+}
+
+impl ImportJob {
+    /// A job in Creating. An import job may get its drives later; an export job lists none.
+    ///
+    /// # Errors
+    /// [`Refused::TooManyDrives`], [`Refused::DriveTwice`], [`Refused::ExportListsNoDrives`].
+    pub fn new(
+        job_type: JobType,
+        serials: Vec<DriveSerial>,
+        now: Timestamp,
+    ) -> Result<Self, Refused> {
+        Ok(Self {
+            job_type,
+            state: JobState::Creating { timer: Timer::starting(now) },
+            faulted: None,
+            cancel_requested: false,
+            drives: customer::listed(job_type, serials)?,
+            return_address: None,
+            shipment: None,
+            return_package: None,
+            created: now,
+            changed: now,
+        })
+    }
+
+    /// The next value and what follows from it.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed then.
+    pub fn transition(&self, event: &JobEvent, now: Timestamp) -> Step<Self> {
+        let now = now.max(self.changed);
+        if let Some(step) = self.before_all(event) {
+            return step.map(|()| (self.clone(), Vec::new()));
+        }
+        let mut next = self.clone();
+        let effects = next.apply(event, now)?;
+        if next != *self {
+            next.changed = now;
+        }
+        Ok((next, effects))
+    }
+
+    /// What ends and faults say, before the event is looked at.
+    fn before_all(&self, event: &JobEvent) -> Option<Result<(), Refused>> {
+        if self.state.is_end() {
+            return match event {
+                JobEvent::Tick => None,
+                JobEvent::CancelRequested if self.cancel_requested => Some(Ok(())),
+                _ => Some(Err(self.over(event))),
+            };
+        }
+        let fault = self.faulted.as_ref()?;
+        match event {
+            JobEvent::Tick => Some(Ok(())),
+            JobEvent::Faulted { .. }
+            | JobEvent::FaultResolved
+            | JobEvent::OperatorAbandoned { .. } => None,
+            _ => Some(Err(Refused::JobFaulted { reason: fault.reason.clone() })),
+        }
+    }
+
+    fn apply(&mut self, event: &JobEvent, now: Timestamp) -> Result<Vec<Effect>, Refused> {
+        match event {
+            JobEvent::Updated => self.touch(now),
+            JobEvent::DrivesReplaced { serials } => self.replace_drives(serials, now),
+            JobEvent::DriveAdded { serial } => self.add_drive(serial, now),
+            JobEvent::ShippingGiven { return_address, package, number_taken } => {
+                self.give_shipping(return_address.as_deref(), package.as_ref(), *number_taken, now)
+            }
+            JobEvent::ShippingRequested => self.ship(now),
+            JobEvent::ExtensionRequested => self.extend(now),
+            JobEvent::CancelRequested => self.cancel(now),
+            JobEvent::PackageArrived { serials } => self.open_package(serials, now),
+            JobEvent::DriveCame { .. }
+            | JobEvent::DriveNeverCame { .. }
+            | JobEvent::DriveStarted { .. }
+            | JobEvent::DriveProgressed { .. }
+            | JobEvent::DriveFinished { .. }
+            | JobEvent::DriveReturned { .. } => self.handle_drive(event, now),
+            JobEvent::Returned { package } => self.send_back(package.as_ref(), now),
+            JobEvent::Faulted { reason } => Ok(self.fault(reason, now)),
+            JobEvent::FaultResolved => Ok(self.resolve(now)),
+            JobEvent::OperatorAbandoned { reason } => Ok(self.abandon(reason, now)),
+            JobEvent::Tick => Ok(self.tick(now)),
+        }
+    }
+
+    /// The drive of that serial number.
+    #[must_use]
+    pub fn drive(&self, serial: &DriveSerial) -> Option<&Drive> {
+        self.drives.iter().find(|drive| drive.serial == *serial)
+    }
+
+    /// The deadline that is running, for showing it and for the next look at the clock.
+    #[must_use]
+    pub fn deadline(&self) -> Option<(Deadline, Timestamp)> {
+        if self.faulted.is_some() {
+            return None;
+        }
+        match &self.state {
+            JobState::Creating { timer } => {
+                Some((Deadline::Shipping, timer.deadline(EXPIRE_AFTER)))
+            }
+            JobState::Shipping { .. } => self.shipment.as_ref().and_then(Shipment::deadline),
+            JobState::Completed { end }
+            | JobState::Closed { end, .. }
+            | JobState::Canceled { end, .. } => {
+                (!end.record_may_go).then(|| (Deadline::Record, later(end.at, KEEP_RECORD_FOR)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the customer may remove the record. Says nothing about the drives' keys: those are
+    /// the seed's ([`Seed::keys_may_be_deleted`](crate::Seed::keys_may_be_deleted)).
+    ///
+    /// # Errors
+    /// [`Refused::JobUnderWay`] between shipping and the end.
+    pub fn record_may_be_removed(&self) -> Result<(), Refused> {
+        match self.state {
+            JobState::Creating { .. } => Ok(()),
+            _ if self.state.is_end() => Ok(()),
+            _ => Err(Refused::JobUnderWay { state: self.state.name() }),
+        }
+    }
+
+    /// Share of the drives' bytes taken over, 0 to 100: the mean of the drives.
+    #[must_use]
+    pub fn percent_complete(&self) -> u8 {
+        let sum: usize =
+            self.drives.iter().map(|d| usize::from(d.percent_complete().unwrap_or(0))).sum();
+        u8::try_from(sum / self.drives.len().max(1)).unwrap_or(100)
+    }
+}
+
+impl JobState {
+    /// The name in the import service's API.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Creating { .. } => "Creating",
+            Self::Shipping { .. } => "Shipping",
+            Self::Received { .. } => "Received",
+            Self::Transferring { .. } => "Transferring",
+            Self::Packaging { .. } => "Packaging",
+            Self::Completed { .. } => "Completed",
+            Self::Closed { .. } => "Closed",
+            Self::Canceled { .. } => "Canceled",
+        }
+    }
+
+    /// Completed, Closed or Canceled: nothing changes any more.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        matches!(self, Self::Completed { .. } | Self::Closed { .. } | Self::Canceled { .. })
+    }
+}
+
+impl End {
+    fn now(now: Timestamp) -> Self {
+        Self { at: now, record_may_go: false }
+    }
+}

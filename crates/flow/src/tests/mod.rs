@@ -1,0 +1,3 @@
+//! Rules of the machines, held by exhaustive walks, random sequences and tables.
+
+mod states_doc;
