@@ -21,18 +21,29 @@ mod clock;
 pub mod conformance;
 pub mod durable;
 mod error;
+mod faulty;
 mod folder;
+mod location;
 mod memory;
 mod operation;
+mod rate;
+mod recorder;
 mod rest;
+mod retry;
+mod shared;
 mod stream;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::Error;
+pub use faulty::{Fault, Faulty};
 pub use folder::{Folder, Stale};
+pub use location::{OpenOptions, open_location};
 pub use memory::Memory;
 pub use operation::Operation;
+pub use rate::{Rate, RateLimit};
+pub use recorder::{Counts, Recorder};
 pub use rest::{Credentials, Rest, RestOptions};
+pub use retry::{Retry, RetryPolicy};
 
 /// What a store's operations return.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -70,7 +70,9 @@ impl RestOptions {
 
 /// That a URL cannot be used, and why. Without what it says before `@`.
 pub(super) fn unusable(url: &Url, what: &str) -> Error {
-    Error::Location { location: format!("rest:{}", without_user(url)), what: what.to_owned() }
+    // Without a host there is no telling which part is a password.
+    let shown = if url.has_host() { without_user(url).to_string() } else { "…".to_owned() };
+    Error::Location { location: format!("rest:{shown}"), what: what.to_owned() }
 }
 
 /// The URL with a path that ends in `/`, and without user, password, query and fragment.
