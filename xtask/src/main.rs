@@ -21,8 +21,9 @@ usage: cargo xtask <command>
 
   check                     everything CI runs: format, clippy, tidy, docs, tests
   tidy [--fix]              the project's own static rules; --fix rewrites generated blocks
-  test [--quick] [FILTER]…  all tests and doc tests, after installing what they need;
-                            --quick installs nothing, leaves out doc tests and tolerates skips
+  test [FLAG]… [FILTER]…    all tests and doc tests, after installing what they need;
+                            --no-install installs nothing;
+                            --quick does not either, leaves out doc tests and tolerates skips
   demo [ARG]…               builds packmule in release and runs `packmule demo ARG…`
 ";
 

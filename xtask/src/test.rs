@@ -14,6 +14,7 @@ use std::process::{Command, ExitCode};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
     quick: bool,
+    no_install: bool,
     filters: Vec<String>,
 }
 
@@ -27,6 +28,7 @@ impl Options {
         for arg in args {
             match arg.as_str() {
                 "--quick" => options.quick = true,
+                "--no-install" => options.no_install = true,
                 flag if flag.starts_with('-') => return Err(format!("test has no option {flag}")),
                 filter => options.filters.push(filter.to_owned()),
             }
@@ -40,7 +42,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let root = workspace::root()?;
     let allowed = skips::read_allowed(&root.join(skips::ALLOWED))
         .with_context(|| format!("cannot read {}", skips::ALLOWED))?;
-    if !options.quick {
+    if !options.quick && !options.no_install {
         tools::install_missing();
     }
     let report = ReportFile::new();
@@ -162,7 +164,7 @@ mod tests {
     }
 
     fn succeeds(quick: bool, passed: bool, tally: Tally, reported: &Skips, ok: &Skips) -> bool {
-        let options = Options { quick, filters: Vec::new() };
+        let options = Options { quick, ..Options::default() };
         account(&options, passed, tally, reported, ok) == ExitCode::SUCCESS
     }
 
@@ -190,8 +192,8 @@ mod tests {
         let parse = |args: &[&str]| {
             Options::parse(&args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>())
         };
-        let expected = Options { quick: true, filters: vec!["drive".to_owned()] };
-        assert_eq!(parse(&["drive", "--quick"]), Ok(expected));
+        let expected = Options { quick: true, no_install: true, filters: vec!["drive".to_owned()] };
+        assert_eq!(parse(&["drive", "--quick", "--no-install"]), Ok(expected));
         assert!(parse(&["--slow"]).is_err());
     }
 }

@@ -45,7 +45,8 @@ pub(crate) const PLACES: &[Place] = &[
             "agent", "dock",
         ],
     ),
-    place("binary", "xtask", &[]),
+    // What documents show of the code is made from the code.
+    place("binary", "xtask", &["flow"]),
 ];
 
 const RULE: &str = "arrow";

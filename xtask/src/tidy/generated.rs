@@ -15,7 +15,7 @@ const CLOSE: &str = "<!-- /generated -->";
 type Generator = fn(&Workspace) -> String;
 
 /// The name of each block, and what makes its text.
-const GENERATORS: &[(&str, Generator)] = &[("crates", crates)];
+const GENERATORS: &[(&str, Generator)] = &[("crates", crates), ("states", |_| flow::diagrams())];
 
 /// Blocks that are out of date, unknown or unfinished, and generators without a block.
 pub(crate) fn check(workspace: &Workspace) -> Vec<Problem> {
@@ -32,7 +32,7 @@ fn check_with(generators: &[(&str, Generator)], workspace: &Workspace) -> Vec<Pr
             match (generators.iter().find(|(name, _)| *name == block.name), block.body) {
                 (_, None) => problems.push(report(format!("this block has no {CLOSE}"))),
                 (None, _) => problems.push(report(format!("nothing generates {}", block.name))),
-                (Some((_, generate)), Some(body)) if surrounded(&generate(workspace)) != body => {
+                (Some((_, generate)), Some(shown)) if finished(&generate(workspace)) != shown => {
                     let message = "differs from the code: run `cargo xtask tidy --fix`";
                     problems.push(report(message.to_owned()));
                 }
@@ -76,16 +76,16 @@ fn rewrite(generators: &[(&str, Generator)], workspace: &Workspace, text: &str) 
         if let (Some((_, generate)), Some(body)) = (generator, block.body) {
             out.replace_range(
                 block.start..block.start + body.len(),
-                &surrounded(&generate(workspace)),
+                &finished(&generate(workspace)),
             );
         }
     }
     out
 }
 
-/// A block's body has an empty line on both sides, or Markdown would not see a table in it.
-fn surrounded(generated: &str) -> String {
-    format!("\n{}\n\n", generated.trim_matches('\n'))
+/// A block's text ends with one line break, whatever its generator does.
+fn finished(generated: &str) -> String {
+    format!("{}\n", generated.trim_matches('\n'))
 }
 
 struct Block<'a> {
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_block_equals_what_the_code_says() {
-        assert!(found("<!-- generated: names -->\n\n- model\n\n<!-- /generated -->\n").is_empty());
+        assert!(found("<!-- generated: names -->\n- model\n<!-- /generated -->\n").is_empty());
         let stale = found("# A\n<!-- generated: names -->\n- seed\n<!-- /generated -->\n");
         assert_eq!(stale.len(), 1);
         assert!(stale[0].0 == 2 && stale[0].1.contains("--fix"), "{stale:?}");
@@ -179,7 +179,7 @@ mod tests {
         let mut tree = tree(&[]);
         tree.members = vec![member("model", &[])];
         let fixed = rewrite(TEST, &tree, &text);
-        let block = "<!-- generated: names -->\n\n- model\n\n<!-- /generated -->\n";
+        let block = "<!-- generated: names -->\n- model\n<!-- /generated -->\n";
         assert_eq!(fixed, format!("before\n{block}between\n{block}after\n"));
         assert_eq!(rewrite(TEST, &tree, &fixed), fixed);
     }
@@ -188,7 +188,10 @@ mod tests {
     fn fixing_writes_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ARCHITECTURE.md");
-        std::fs::write(&path, "<!-- generated: crates -->\n<!-- /generated -->\n").unwrap();
+        let block =
+            |name, body: &str| format!("<!-- generated: {name} -->\n{body}<!-- /generated -->\n");
+        let states = block("states", &finished(&flow::diagrams()));
+        std::fs::write(&path, block("crates", "old\n") + &states).unwrap();
         let files = crate::workspace::read_files(folder.path()).unwrap();
         let members = vec![member("model", &[])];
         let root = folder.path().to_owned();

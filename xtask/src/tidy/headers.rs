@@ -30,7 +30,8 @@ fn has_header(text: &str) -> bool {
         .is_some_and(|words| !words.trim().is_empty())
 }
 
-fn is_empty(workspace: &Workspace, folder: &str) -> bool {
+/// Whether a crate has no code beyond an empty `main`.
+pub(super) fn is_empty(workspace: &Workspace, folder: &str) -> bool {
     let source = format!("{folder}/src/");
     workspace.texts(".rs").filter(|(path, _)| path.starts_with(&source)).all(|(_, text)| {
         let code: String = rust::code(text).split_whitespace().collect();

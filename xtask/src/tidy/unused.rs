@@ -1,7 +1,7 @@
 //! Dependencies that a crate declares but whose name its code never says. A name in code is taken
 //! for a use; nothing is compiled.
 
-use super::{Problem, line_of, manifests, rust};
+use super::{Problem, headers, line_of, manifests, rust};
 use crate::workspace::Workspace;
 
 const RULE: &str = "unused";
@@ -18,6 +18,10 @@ fn check_member(workspace: &Workspace, path: &str, text: &str) -> Vec<Problem> {
     // A manifest that cannot be read is the manifest rule's business.
     let Ok(manifest) = toml::from_str::<toml::Table>(text) else { return Vec::new() };
     let folder = path.strip_suffix("Cargo.toml").unwrap_or(path);
+    // A crate without code is one problem, not one for each dependency.
+    if headers::is_empty(workspace, folder.trim_end_matches('/')) {
+        return Vec::new();
+    }
     let mut names: Vec<&str> =
         manifests::dependencies(&manifest).into_iter().map(|(name, _)| name).collect();
     names.sort_unstable();

@@ -11,7 +11,7 @@ const MACHINE_FOLDERS: [&str; 2] = [concat!("/wo", "rk/"), concat!("/ro", "ot/")
 const HOMES: &str = concat!("/ho", "me/");
 
 /// Names of people who do not exist, for examples and test data.
-const INVENTED: [&str; 4] = ["alice", "bob", "user", "you"];
+const INVENTED: [&str; 5] = ["alice", "bob", "user", "x", "you"];
 
 /// Where packages come from is a matter of the machine that builds, not of the project.
 const REGISTRY_HOSTS: [&str; 8] = [
