@@ -3,7 +3,7 @@
 
 use crate::process::{Stream, cargo, say, watched};
 use crate::skips::{self, Skips};
-use crate::tally::Tally;
+use crate::tally::{Runner, Tally};
 use crate::{tools, workspace};
 use anyhow::Context;
 use std::io::IsTerminal;
@@ -94,10 +94,13 @@ fn run_tests(
     report: &Path,
     tally: &mut Tally,
 ) -> anyhow::Result<bool> {
-    let (mut command, stream) =
-        if has_nextest(root) { (nextest(root), Stream::Err) } else { (libtest(root), Stream::Out) };
+    let (mut command, stream, runner) = if has_nextest(root) {
+        (nextest(root), Stream::Err, Runner::Nextest)
+    } else {
+        (libtest(root), Stream::Out, Runner::Libtest)
+    };
     command.args(&options.filters).env(skips::VARIABLE, report);
-    Ok(watched(&mut command, stream, &mut |line| tally.see(line))?.success())
+    Ok(watched(&mut command, stream, &mut |line| tally.see(runner, line))?.success())
 }
 
 fn has_nextest(root: &Path) -> bool {
@@ -129,7 +132,7 @@ fn run_doc_tests(
     let mut command = cargo(root);
     command.args(["test", "--doc", "--workspace", "--no-fail-fast", "--"]);
     command.args(&options.filters).env(skips::VARIABLE, report);
-    Ok(watched(&mut command, Stream::Out, &mut |line| tally.see(line))?.success())
+    Ok(watched(&mut command, Stream::Out, &mut |line| tally.see(Runner::Libtest, line))?.success())
 }
 
 /// Where tests write their skips; removed when done with.
