@@ -13,7 +13,7 @@ mod tidy;
 mod tools;
 mod workspace;
 
-use process::say;
+use process::{complain, say};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         None => usage_error("a command is missing"),
     };
     outcome.unwrap_or_else(|error| {
-        say(&format!("xtask: {error:#}"));
+        complain(&format!("xtask: {error:#}"));
         ExitCode::FAILURE
     })
 }
@@ -65,6 +65,6 @@ fn dispatch(command: &str, rest: &[String]) -> anyhow::Result<ExitCode> {
 
 #[expect(clippy::unnecessary_wraps, reason = "the arms of dispatch have one type")]
 fn usage_error(why: &str) -> anyhow::Result<ExitCode> {
-    say(&format!("xtask: {why}\n\n{USAGE}"));
+    complain(&format!("xtask: {why}\n\n{USAGE}"));
     Ok(ExitCode::from(USAGE_ERROR))
 }

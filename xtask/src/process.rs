@@ -12,6 +12,11 @@ pub(crate) fn say(line: &str) {
     let _ = out.flush();
 }
 
+/// Prints a line on standard error: why nothing was done.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", line.trim_end_matches('\n'));
+}
+
 /// The cargo that runs us, so that a check uses one toolchain throughout.
 pub(crate) fn cargo(root: &Path) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
