@@ -334,6 +334,8 @@ impl Machine for Seed {
             SeedEvent::StagingCleaned,
             SeedEvent::KeysDeleted,
         ];
+        let mixed_up = jobs.iter().take(1).cloned();
+        events.extend(mixed_up.map(|job| SeedEvent::SetPrepared { set: 2, job, objects: 2 }));
         for (job, set) in jobs.into_iter().zip([1, 2, 1]) {
             let j = || job.clone();
             events.extend([

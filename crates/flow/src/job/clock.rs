@@ -3,7 +3,7 @@
 
 use super::{CancelReason, CloseReason, End, Fault, ImportJob, JobState};
 use crate::effect::{customer, operator};
-use crate::timer::{Due, EXPIRE_AFTER, KEEP_RECORD_FOR, Timer, later};
+use crate::timer::{Due, EXPIRE_AFTER, KEEP_RECORD_FOR, Timer, has_passed};
 use crate::{Deadline, DriveEvent, DriveState, Effect, Notice, ShipmentEvent, ShipmentState};
 use jiff::Timestamp;
 
@@ -112,7 +112,7 @@ impl ImportJob {
 
 impl End {
     fn tick(&mut self, now: Timestamp) -> Vec<Effect> {
-        if self.record_may_go || now < later(self.at, KEEP_RECORD_FOR) {
+        if self.record_may_go || !has_passed(self.at, KEEP_RECORD_FOR, now) {
             return Vec::new();
         }
         self.record_may_go = true;
