@@ -61,6 +61,8 @@ mod tests {
         let tree = tree(&[(PATH, "# why\nlink a.md\nlink a.md generated elsewhere\n")]);
         let left = apply(&tree, &[]);
         assert_eq!(left.iter().map(|p| p.line).collect::<Vec<_>>(), [2, 3]);
+        let other_rule = apply(&tree, &[Problem::new("header", "a.md", 7, "missing")]);
+        assert_eq!(other_rule.iter().map(|p| p.line).collect::<Vec<_>>(), [2, 3, 7]);
         let used = apply(&tree, &[Problem::new("link", "a.md", 7, "broken")]);
         assert_eq!(used.iter().map(|p| p.line).collect::<Vec<_>>(), [2]);
     }

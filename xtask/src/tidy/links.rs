@@ -94,7 +94,7 @@ mod tests {
         let good =
             "# Top\n[a](docs/b.md#deep) [b](docs) [c](#top) [d](https://x.y/z) [e](./src/)\n";
         let bad =
-            "## Deep\n[a](../a.md#gone)\n[b](gone.md) [c](../../out.md)\n[d](/a.md)\n[e](#no)\n";
+            "## Deep\n[a](../a.md#gone)\n[b](gone.md) [c](../../a.md)\n[d](/a.md)\n[e](#no)\n";
         let files = [("a.md", good), ("docs/b.md", bad), ("src/x.rs", "//! X.\n")];
         assert_eq!(
             places(check, &files),

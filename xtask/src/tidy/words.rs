@@ -146,9 +146,10 @@ mod tests {
     #[test]
     fn a_promise_needs_an_issue_number() {
         for marker in MARKERS {
-            let text =
-                format!("# {marker}: later\n# {marker}(#12): later\n# {marker}x A{marker}\n");
-            assert_eq!(places(check, &[("a.toml", &text)]), ["a.toml:1"], "{marker}");
+            let text = format!(
+                "# {marker}: later\n# {marker}(#12): later\n# {marker}x A{marker}\n{marker} #soon\n"
+            );
+            assert_eq!(places(check, &[("a.toml", &text)]), ["a.toml:1", "a.toml:4"], "{marker}");
         }
     }
 
