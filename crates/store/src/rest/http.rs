@@ -17,6 +17,8 @@ use ureq::http::header::{
 use ureq::http::{HeaderValue, Response};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::typestate::WithBody;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, Transport};
 use ureq::{Agent, Body, BodyReader, RequestBuilder, SendBody};
 use url::Url;
 use zeroize::Zeroizing;
@@ -242,7 +244,35 @@ fn agent(url: &Url, options: &RestOptions) -> Result<Agent> {
         .max_idle_connections(CONNECTIONS)
         .max_idle_connections_per_host(CONNECTIONS)
         .build();
-    Ok(config.new_agent())
+    let connector = DefaultConnector::new().chain(Primed);
+    Ok(Agent::with_parts(config, connector, DefaultResolver::default()))
+}
+
+/// Makes a new connection use what it has received at once.
+///
+/// ureq's buffers start out as if the last look at their bytes had made no progress. A refusal that
+/// comes instead of `100 Continue`, first thing on a connection that the server keeps open, would
+/// then lie there unread until the idle timeout. Passing one byte through sets that right.
+#[derive(Debug)]
+struct Primed;
+
+impl<In: Transport> Connector<In> for Primed {
+    type Out = In;
+
+    fn connect(
+        &self,
+        _: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> std::result::Result<Option<In>, ureq::Error> {
+        Ok(chained.map(|mut transport| {
+            let buffers = transport.buffers();
+            if !buffers.input_append_buf().is_empty() {
+                buffers.input_appended(1);
+                buffers.input_consume(1);
+            }
+            transport
+        }))
+    }
 }
 
 /// The authorities to trust: the system's, and those given.
