@@ -1,1 +1,44 @@
-//! To be written.
+//! Drive sets: plan, write, seal, verify and import what a seed consists of.
+//!
+//! Knows objects, lengths and hashes; never blobs, passwords or repository keys. The bytes on a
+//! drive are described in `docs/format.md`.
+
+mod bay;
+mod beneath;
+mod drive;
+mod envelope;
+mod error;
+mod event;
+mod extent;
+mod freeze;
+mod import;
+mod inventory;
+mod label;
+mod landing;
+mod manifest;
+mod object;
+mod plan;
+mod prepare;
+mod sign;
+mod state;
+mod verify;
+
+pub use bay::{DriveSpec, PlainReads, ReadBack};
+pub use envelope::{Document, Malformed, Refused, Signed};
+pub use error::Error;
+pub use event::{Event, Events, Problem, Reason};
+pub use extent::EXTENT;
+pub use freeze::{Frozen, freeze, identity};
+pub use import::{Landing, Unloaded, unload};
+pub use inventory::Inventory;
+pub use label::{DriveRole, Label};
+pub use landing::{Imported, Landed, Missing, Wanted, import, missing};
+pub use manifest::{Manifest, ManifestHeader};
+pub use object::{Object, object_path, root};
+pub use plan::{Plan, Room, Shortfall, TooLarge, cost, plan, reserve};
+pub use prepare::{DriveState, Options, Prepared, PreparedDrive, prepare};
+pub use sign::{Fingerprint, FingerprintError, SigningKey, Trust};
+pub use verify::{MAX_EXTRA, Report, verify};
+
+#[cfg(test)]
+mod tests;

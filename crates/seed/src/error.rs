@@ -1,0 +1,259 @@
+//! What can go wrong with drive sets. Says what to do next where there is something to do.
+
+use crate::sign::Fingerprint;
+use crate::{Document, Malformed};
+use model::{Digest, DriveSerial, ErrorKind};
+use std::io;
+use std::path::Path;
+use wire::SeedId;
+
+/// Why an operation on a drive set could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("{action} {path} failed")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: String,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The repository that the seed is made from, or goes to, failed.
+    #[error("the repository failed")]
+    Store(#[source] store::Error),
+    /// No random numbers.
+    #[error("the operating system has no random numbers")]
+    Random,
+    /// The file of the signing key will not do.
+    #[error("{path} is no usable signing key: {what}")]
+    KeyFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A label, inventory or manifest is not one.
+    #[error("the {document} in {place} cannot be used")]
+    Malformed {
+        /// Which of the three.
+        document: Document,
+        /// The drive or folder.
+        place: String,
+        /// What is wrong with it.
+        #[source]
+        problem: Malformed,
+    },
+    /// Signed by somebody else than the one who is trusted.
+    #[error(
+        "the {document} in {place} is signed by {found}, not by {expected}: compare the fingerprint with the one shown when the drives were prepared"
+    )]
+    OtherSigner {
+        /// Which document.
+        document: Document,
+        /// The drive or folder.
+        place: String,
+        /// Whose signature it has.
+        found: Fingerprint,
+        /// Whose it should have.
+        expected: Fingerprint,
+    },
+    /// Nobody was named whose signature counts.
+    #[error(
+        "{place} is signed by {found}: compare this with the fingerprint shown when the drives were prepared, and give it as the signer"
+    )]
+    NoSigner {
+        /// The drive.
+        place: String,
+        /// Whose signature it has.
+        found: Fingerprint,
+    },
+    /// The folder holds something, and no label of ours.
+    #[error(
+        "{place} is not empty and has no label: take another drive, or erase this one yourself"
+    )]
+    NotEmpty {
+        /// The drive.
+        place: String,
+    },
+    /// No label.
+    #[error("{place} is not a drive of a seed: it has no label")]
+    NotADrive {
+        /// The drive.
+        place: String,
+    },
+    /// A label, and no manifest.
+    #[error(
+        "drive {serial} in {place} is not sealed: its preparation did not finish; run the preparation again where the repository is"
+    )]
+    NotSealed {
+        /// The drive.
+        place: String,
+        /// Its serial number.
+        serial: DriveSerial,
+    },
+    /// A drive of another seed.
+    #[error("{place} belongs to seed {found}, not to {expected}")]
+    OtherSeed {
+        /// The drive.
+        place: String,
+        /// Its seed.
+        found: SeedId,
+        /// The seed in hand.
+        expected: SeedId,
+    },
+    /// A drive of another set that is not sealed yet.
+    #[error("{place} belongs to drive set {found}, not to {expected}")]
+    OtherSet {
+        /// The drive.
+        place: String,
+        /// Its set.
+        found: u32,
+        /// The set in hand.
+        expected: u32,
+    },
+    /// The label names another serial number than the hardware.
+    #[error("the label in {place} is that of drive {found}, but this is drive {expected}")]
+    OtherSerial {
+        /// The drive.
+        place: String,
+        /// The label's serial number.
+        found: DriveSerial,
+        /// The drive's.
+        expected: DriveSerial,
+    },
+    /// Label and manifest are of different drives.
+    #[error(
+        "label and manifest in {place} do not belong together: one was copied here from another drive"
+    )]
+    Swapped {
+        /// The drive.
+        place: String,
+    },
+    /// The same drive was given twice.
+    #[error("{first} and {second} are the same drive: give each drive once")]
+    SameDrive {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// The same repository was given twice.
+    #[error("repository {0} was given twice")]
+    SameRepository(Digest),
+    /// The seed was begun from other repositories than are given now.
+    #[error(
+        "seed {0} was begun from other repositories: give the same ones, or begin a seed of its own with another state folder"
+    )]
+    OtherRepositories(SeedId),
+    /// More drives than travel together.
+    #[error("a drive set has at most {limit} drives: prepare the rest as the next set")]
+    TooManyDrives {
+        /// The most it may have.
+        limit: usize,
+    },
+    /// A parity drive, which this version cannot use.
+    #[error(
+        "{place} is a parity drive, which this version cannot read: give the data drives alone"
+    )]
+    Parity {
+        /// The drive.
+        place: String,
+    },
+    /// An object that no drive can hold.
+    #[error(
+        "{path} needs {needed} bytes, and the largest drive has room for {largest}: add a larger drive"
+    )]
+    TooLarge {
+        /// Which.
+        path: String,
+        /// What it takes.
+        needed: u64,
+        /// What there is.
+        largest: u64,
+    },
+    /// Somebody else works on it.
+    #[error("{place} is in use by another process: wait until it has finished")]
+    Busy {
+        /// The drive or folder.
+        place: String,
+    },
+    /// A seed without a repository, or with one that this destination cannot take.
+    #[error(
+        "{place} holds repository {found}, the drives carry {expected}: import into another folder"
+    )]
+    OtherRepository {
+        /// The destination.
+        place: String,
+        /// What is there.
+        found: Digest,
+        /// What is on the drives.
+        expected: Digest,
+    },
+    /// Two signed lists of the same seed differ.
+    #[error(
+        "{place} lists other objects for seed {seed} than were listed before: do not use this drive; ask who prepared it"
+    )]
+    Disagree {
+        /// The drive.
+        place: String,
+        /// The seed.
+        seed: SeedId,
+    },
+    /// The caller asked to stop.
+    #[error("stopped; the same call goes on where this one ended")]
+    Interrupted,
+}
+
+impl Error {
+    /// The kind, for exit codes and HTTP statuses.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { cause, .. } => io_kind(cause),
+            Self::Store(cause) => cause.kind(),
+            Self::Random => ErrorKind::Internal,
+            Self::Malformed { .. } => ErrorKind::Corrupt,
+            Self::KeyFile { .. } | Self::TooManyDrives { .. } | Self::SameRepository(_) => {
+                ErrorKind::Invalid
+            }
+            Self::OtherSigner { .. } | Self::NoSigner { .. } => ErrorKind::Denied,
+            Self::NotEmpty { .. }
+            | Self::NotADrive { .. }
+            | Self::NotSealed { .. }
+            | Self::OtherSeed { .. }
+            | Self::OtherSet { .. }
+            | Self::OtherSerial { .. }
+            | Self::Swapped { .. }
+            | Self::SameDrive { .. }
+            | Self::Parity { .. } => ErrorKind::WrongDrive,
+            Self::TooLarge { .. } => ErrorKind::Full,
+            Self::Busy { .. } => ErrorKind::Locked,
+            Self::OtherRepository { .. } | Self::OtherRepositories(_) | Self::Disagree { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::Interrupted => ErrorKind::Interrupted,
+        }
+    }
+
+    /// For `map_err`: what was tried, and on what.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.display().to_string();
+        move |cause| Self::Io { action, path, cause }
+    }
+}
+
+fn io_kind(cause: &io::Error) -> ErrorKind {
+    if crate::beneath::leads_away(cause) {
+        return ErrorKind::Corrupt;
+    }
+    match cause.kind() {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+        io::ErrorKind::InvalidData => ErrorKind::Corrupt,
+        _ => ErrorKind::Internal,
+    }
+}

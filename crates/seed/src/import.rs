@@ -1,0 +1,219 @@
+//! Copies what drives hold to where it is to land, each object checked against its name on the
+//! way. Does not publish anything.
+
+use crate::beneath::Beneath;
+use crate::drive::{self, Sealed};
+use crate::event::{Events, Problem, Reason};
+use crate::label::Label;
+use crate::sign::Trust;
+use crate::{Error, Event, ManifestHeader, Object, object_path};
+use model::{Digest, ErrorKind, ObjectKey};
+use sha2::{Digest as _, Sha256};
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Where the objects of drives go.
+pub trait Landing {
+    /// Whether the object is there already, whole.
+    ///
+    /// # Errors
+    /// [`store::Error::Conflict`] when another object has its name; else as [`store::Store::length`].
+    fn has(&self, repository: &Digest, key: &ObjectKey, length: u64) -> store::Result<bool>;
+
+    /// Stores the object that `from` yields. `from` fails before its end when the bytes are not
+    /// those of the object; then nothing may be stored.
+    ///
+    /// # Errors
+    /// As [`store::Store::put_from`].
+    fn put_from(
+        &self,
+        repository: &Digest,
+        key: &ObjectKey,
+        length: u64,
+        from: &mut dyn Read,
+    ) -> store::Result<()>;
+}
+
+/// What one drive has given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unloaded {
+    /// Its label.
+    pub label: Label,
+    /// What its manifest says beside the objects.
+    pub manifest: ManifestHeader,
+    /// Objects copied now.
+    pub copied: u64,
+    /// Their lengths together.
+    pub copied_bytes: u64,
+    /// Objects that were there already. If all were, this drive had been taken in before.
+    pub already: u64,
+    /// Objects that the drive could not give, or the landing not take.
+    pub problems: Vec<Problem>,
+}
+
+impl Unloaded {
+    /// Whether the drive gave nothing new and nothing was wrong: it had been taken in before.
+    #[must_use]
+    pub fn is_repetition(&self) -> bool {
+        self.copied == 0 && self.problems.is_empty()
+    }
+}
+
+/// Copies the objects of one sealed drive to `landing`. An object that is missing or damaged on
+/// the drive fails alone. Doing it again copies only what is not there yet.
+///
+/// # Errors
+/// The drive is refused as a whole, or the landing takes nothing more.
+pub fn unload(
+    folder: &Path,
+    trust: &Trust,
+    landing: &dyn Landing,
+    events: &mut dyn Events,
+) -> Result<Unloaded, Error> {
+    let folder = Beneath::open(folder).map_err(Error::io("opening", folder))?;
+    refuse_unpinned(&folder, trust)?;
+    let sealed = drive::sealed(&folder, trust)?;
+    unload_sealed(&folder, sealed, landing, events)
+}
+
+/// Whoever imports must say whose drives they are.
+pub(crate) fn refuse_unpinned(folder: &Beneath, trust: &Trust) -> Result<(), Error> {
+    if *trust != Trust::AsFound {
+        return Ok(());
+    }
+    Err(Error::NoSigner { place: drive::place(folder), found: drive::found_signer(folder)? })
+}
+
+pub(crate) fn unload_sealed(
+    folder: &Beneath,
+    sealed: Sealed,
+    landing: &dyn Landing,
+    events: &mut dyn Events,
+) -> Result<Unloaded, Error> {
+    let manifest = sealed.manifest.body;
+    let serial = sealed.label.body.serial.clone();
+    let (mut copied, mut copied_bytes, mut already, mut problems) = (0, 0_u64, 0, Vec::new());
+    events.event(Event::DriveStarted { serial: &serial });
+    for object in &manifest.objects {
+        if events.stop() {
+            return Err(Error::Interrupted);
+        }
+        // Decoding has made sure that the repository is listed.
+        let Some(repository) = manifest.repository(object) else { continue };
+        let key = object.key();
+        match copy(folder, &repository, object, landing)? {
+            Outcome::Copied => {
+                copied += 1;
+                copied_bytes = copied_bytes.saturating_add(object.length);
+                let (repository, bytes) = (&repository, object.length);
+                events.event(Event::ObjectDone { serial: &serial, repository, key: &key, bytes });
+            }
+            Outcome::Already => already += 1,
+            Outcome::Wrong(reason) => {
+                let problem = Problem { repository, key, reason };
+                events.event(Event::Problem { serial: Some(&serial), problem: &problem });
+                problems.push(problem);
+            }
+        }
+    }
+    let (label, manifest) = (sealed.label.body, manifest.header);
+    Ok(Unloaded { label, manifest, copied, copied_bytes, already, problems })
+}
+
+enum Outcome {
+    Copied,
+    Already,
+    Wrong(Reason),
+}
+
+fn copy(
+    folder: &Beneath,
+    repository: &Digest,
+    object: &Object,
+    landing: &dyn Landing,
+) -> Result<Outcome, Error> {
+    let key = object.key();
+    match landing.has(repository, &key, object.length) {
+        Ok(true) => return Ok(Outcome::Already),
+        Ok(false) => {}
+        Err(error) => return of_this_object(error).map(Outcome::Wrong),
+    }
+    let source = match drive::open_object(folder, &object_path(repository, &key), object) {
+        Ok(source) => source,
+        Err(reason) => return Ok(Outcome::Wrong(reason)),
+    };
+    let mut source = Checked::new(source, object);
+    match landing.put_from(repository, &key, object.length, &mut source) {
+        Ok(()) if source.right == Some(true) => Ok(Outcome::Copied),
+        // A landing that stopped reading early has not seen whether the bytes are right.
+        Ok(()) => Ok(Outcome::Wrong(Reason::Unreadable("it was not read to its end".to_owned()))),
+        Err(_) if source.right == Some(false) => Ok(Outcome::Wrong(Reason::Hash)),
+        Err(_) if source.failed.is_some() => {
+            Ok(Outcome::Wrong(Reason::Unreadable(source.failed.unwrap_or_default())))
+        }
+        Err(error) => of_this_object(error).map(Outcome::Wrong),
+    }
+}
+
+/// What concerns one object is its problem; what concerns all ends the copy.
+fn of_this_object(error: store::Error) -> Result<Reason, Error> {
+    match error.kind() {
+        ErrorKind::Conflict => Ok(Reason::Conflict),
+        ErrorKind::Corrupt => Ok(Reason::Hash),
+        _ => Err(Error::Store(error)),
+    }
+}
+
+/// Yields an object's bytes, and fails in the place of its end when they are not what they should
+/// be.
+struct Checked<R> {
+    from: R,
+    hash: Sha256,
+    left: u64,
+    name: Digest,
+    /// Whether the bytes were right, once all were read.
+    right: Option<bool>,
+    /// Why the drive could not be read.
+    failed: Option<String>,
+}
+
+impl<R: Read> Checked<R> {
+    fn new(from: R, object: &Object) -> Self {
+        let (left, name) = (object.length, object.name);
+        Self { from, hash: Sha256::new(), left, name, right: None, failed: None }
+    }
+
+    fn end(&mut self) -> io::Result<usize> {
+        let right = *self.right.get_or_insert_with(|| {
+            self.left == 0 && Digest(self.hash.clone().finalize().into()) == self.name
+        });
+        if right {
+            return Ok(0);
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the bytes are not those of the name"))
+    }
+}
+
+impl<R: Read> Read for Checked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let bytes = match drive::read_some(&mut self.from, buffer) {
+            Ok([]) => return self.end(),
+            Ok(bytes) => bytes,
+            Err(cause) => {
+                self.failed = Some(cause.to_string());
+                return Err(cause);
+            }
+        };
+        self.hash.update(bytes);
+        let length = bytes.len();
+        self.left = self.left.saturating_sub(length as u64);
+        if self.left == 0 {
+            // Readers that stop at the announced length must hear of wrong bytes too.
+            self.end()?;
+        }
+        Ok(length)
+    }
+}

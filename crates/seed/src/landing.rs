@@ -1,0 +1,515 @@
+//! A local folder as the destination of drives: everything waits in a pending area until a seed is
+//! complete and verified, and is published then. Takes nothing from outside unchecked.
+//!
+//! ```text
+//! <into>/config, keys/, data/, index/, snapshots/   the published repository, when a seed has one
+//! <into>/<sha256 of config>/…                       each of them, when it has several
+//! <into>/pending/<seed>/inventory                   what must arrive
+//! <into>/pending/<seed>/manifests/<sha256>          of each drive taken in so far
+//! <into>/pending/<seed>/repositories/<…>/…          what has arrived, as on the drives
+//! ```
+//!
+//! Publication moves objects by renames: keys, config, packs, indexes, snapshots, each kind synced
+//! before the next begins. Keys go before the config because a repository exists from its config
+//! on, and one that exists keeps its own keys: a crash between the two must not lose them.
+
+use crate::beneath::Beneath;
+use crate::drive::{self, PARTIAL, Sealed};
+use crate::event::Events;
+use crate::import::{Landing, Unloaded, refuse_unpinned, unload_sealed};
+use crate::object::REPOSITORIES;
+use crate::sign::Trust;
+use crate::{Document, Error, Event, Inventory, Manifest, Object, Signed, object_path};
+use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use store::{Folder, Store};
+use wire::SeedId;
+
+const PENDING: &str = "pending";
+/// A published seed on its way to be forgotten. No seed's id looks like this.
+const DONE: &str = "pending/done";
+
+/// What is still wanted of a seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// The seed.
+    pub seed: SeedId,
+    /// Whether its whole list is known. If not, at least one more drive is missing: the last one
+    /// carries the list.
+    pub inventory: bool,
+    /// Objects known of, in all.
+    pub objects: u64,
+    /// Those that are not there.
+    pub wanted: Vec<Wanted>,
+}
+
+/// An object that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    /// Its repository.
+    pub repository: Digest,
+    /// Which object.
+    pub key: ObjectKey,
+    /// Its length.
+    pub length: u64,
+}
+
+/// How a seed stands after an import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Landed {
+    /// What is still wanted; nothing, once it is published.
+    pub missing: Missing,
+    /// Whether the seed is published: all of it is in the repository.
+    pub published: bool,
+}
+
+/// What [`import`] has done.
+#[derive(Debug)]
+pub struct Imported {
+    /// Each drive, in the order given: what it gave, or why it was refused.
+    pub drives: Vec<(PathBuf, Result<Unloaded, Error>)>,
+    /// Each seed of this signer that waits here, or did until now.
+    pub seeds: Vec<Landed>,
+}
+
+/// Takes in the drives at hand and publishes every seed that is complete with them. The drives may
+/// come in any order and in any number of calls; a drive that is refused does not stop the others.
+///
+/// # Errors
+/// The destination cannot be used, or takes nothing more. What has arrived stays, and the same
+/// call goes on.
+pub fn import(
+    into: &Path,
+    drives: &[PathBuf],
+    trust: &Trust,
+    events: &mut dyn Events,
+) -> Result<Imported, Error> {
+    store::durable::create_folder(into, 0o700).map_err(Error::io("creating", into))?;
+    let destination = Destination::open(into)?;
+    let mut results = Vec::new();
+    for path in drives {
+        let result = destination.take_in(path, trust, events);
+        let result = match result {
+            Err(error) if ends_everything(&error) => return Err(error),
+            other => other,
+        };
+        results.push((path.clone(), result));
+    }
+    let mut landed = Vec::new();
+    for seed in destination.waiting()? {
+        match destination.publish_if_complete(seed, trust, events) {
+            // Drives of somebody else brought it: theirs to go on with.
+            Err(Error::OtherSigner { .. }) => {}
+            other => landed.push(other?),
+        }
+    }
+    Ok(Imported { drives: results, seeds: landed })
+}
+
+/// What is still wanted of every seed that waits in `into`.
+///
+/// # Errors
+/// The folder cannot be read, or what it remembers of a seed is damaged.
+pub fn missing(into: &Path) -> Result<Vec<Missing>, Error> {
+    let folder = Beneath::open(into).map_err(Error::io("opening", into))?;
+    let destination = Destination { folder };
+    // The documents were verified when they came; here they are only read again.
+    let missing = |seed| destination.missing(seed, &Trust::AsFound);
+    destination.waiting()?.into_iter().map(missing).collect()
+}
+
+/// Whether an error is about the destination, not about one drive.
+fn ends_everything(error: &Error) -> bool {
+    matches!(error, Error::Store(_) | Error::Interrupted | Error::Busy { .. })
+}
+
+/// The folder that drives are imported into.
+#[derive(Debug)]
+struct Destination {
+    folder: Beneath,
+}
+
+impl Destination {
+    fn open(into: &Path) -> Result<Self, Error> {
+        let folder = Beneath::open(into).map_err(Error::io("opening", into))?.private();
+        if !folder.lock().map_err(Error::io("locking", into))? {
+            return Err(Error::Busy { place: into.display().to_string() });
+        }
+        Ok(Self { folder })
+    }
+
+    /// The seeds of which something has arrived and that are not published.
+    fn waiting(&self) -> Result<BTreeSet<SeedId>, Error> {
+        let mut seeds = BTreeSet::new();
+        let mut see = |found: crate::beneath::Found| {
+            seeds.extend(found.path.split('/').nth(1).and_then(|name| name.parse::<SeedId>().ok()));
+            true
+        };
+        self.folder.walk(PENDING, &mut see).map_err(Error::io("listing", self.folder.path()))?;
+        Ok(seeds)
+    }
+
+    fn take_in(
+        &self,
+        path: &Path,
+        trust: &Trust,
+        events: &mut dyn Events,
+    ) -> Result<Unloaded, Error> {
+        let drive = Beneath::open(path).map_err(Error::io("opening", path))?;
+        refuse_unpinned(&drive, trust)?;
+        let sealed = drive::sealed(&drive, trust)?;
+        self.refuse_other_repository(&sealed.label.body.repositories)?;
+        self.keep_documents(&drive, &sealed, trust)?;
+        let landing = self.landing(sealed.label.body.seed, &sealed.label.body.repositories)?;
+        unload_sealed(&drive, sealed, &landing, events)
+    }
+
+    /// A folder holds one repository for good.
+    fn refuse_other_repository(&self, repositories: &[Digest]) -> Result<(), Error> {
+        for expected in repositories {
+            let root = published_root(self.folder.path(), repositories, expected);
+            let found = match crate::identity(&Folder::new(&root)) {
+                Ok(found) => found,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRepository) =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if found != *expected {
+                let place = root.display().to_string();
+                return Err(Error::OtherRepository { place, found, expected: *expected });
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what says what must arrive, before the first object arrives.
+    fn keep_documents(&self, drive: &Beneath, sealed: &Sealed, trust: &Trust) -> Result<(), Error> {
+        let pending = pending(sealed.label.body.seed);
+        let io = |cause| Error::io("writing below", self.folder.path())(cause);
+        let manifests = format!("{pending}/manifests");
+        self.folder.create_folders(&manifests).map_err(io)?;
+        self.folder.create_folders(&format!("{pending}/packmule")).map_err(io)?;
+        let partial = format!("{pending}/{PARTIAL}");
+        let name = format!("{manifests}/{}", sealed.manifest.digest);
+        if self.folder.length(&name).map_err(io)?.is_none() {
+            self.folder.write(&name, &partial, &sealed.manifest_bytes).map_err(io)?;
+        }
+        let named = sealed.manifest.body.header.inventory;
+        let found = match drive::inventory(drive, &sealed.label, trust) {
+            Ok(found) => found.filter(|(_, inventory)| Some(inventory.digest) == named),
+            // Another drive has it too; a damaged one is as good as none.
+            Err(_) => None,
+        };
+        let kept = self.inventory(sealed.label.body.seed, trust)?;
+        match (kept, found) {
+            (Some(kept), Some((_, found))) if kept.digest != found.digest => {
+                Err(Error::Disagree { place: drive::place(drive), seed: found.body.seed })
+            }
+            (None, Some((bytes, _))) => {
+                self.folder.write(&format!("{pending}/inventory"), &partial, &bytes).map_err(io)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn inventory(&self, seed: SeedId, trust: &Trust) -> Result<Option<Signed<Inventory>>, Error> {
+        let path = format!("{}/inventory", pending(seed));
+        let decode = |bytes: &[u8]| Inventory::decode(bytes, trust);
+        let found = drive::document(&self.folder, &path, Document::Inventory, decode)?;
+        Ok(found.map(|(_, inventory)| inventory))
+    }
+
+    fn manifests(&self, seed: SeedId, trust: &Trust) -> Result<Vec<Manifest>, Error> {
+        let path = format!("{}/manifests", pending(seed));
+        let mut names = Vec::new();
+        let mut see = |found: crate::beneath::Found| {
+            names.push(found.path);
+            true
+        };
+        self.folder.walk(&path, &mut see).map_err(Error::io("listing", self.folder.path()))?;
+        let decode = |bytes: &[u8]| Manifest::decode(bytes, trust);
+        let read = |name: &String| {
+            let found = drive::document(&self.folder, name, Document::Manifest, decode);
+            found.map(|found| found.map(|(_, manifest)| manifest.body)).transpose()
+        };
+        names.iter().filter_map(read).collect()
+    }
+
+    /// Every object known of, with its repository, and whether that is all of them.
+    fn expected(&self, seed: SeedId, trust: &Trust) -> Result<Expected, Error> {
+        if let Some(inventory) = self.inventory(seed, trust)? {
+            let Inventory { repositories, objects, .. } = inventory.body;
+            return Ok(Expected { repositories, objects, whole: true });
+        }
+        let mut expected = Expected { repositories: Vec::new(), objects: Vec::new(), whole: false };
+        for manifest in self.manifests(seed, trust)? {
+            expected.repositories = manifest.header.repositories;
+            expected.objects.extend(manifest.objects);
+        }
+        expected.objects.sort_unstable();
+        expected.objects.dedup();
+        Ok(expected)
+    }
+
+    fn landing(&self, seed: SeedId, repositories: &[Digest]) -> Result<FolderLanding, Error> {
+        let into = self.folder.path();
+        let mut places = BTreeMap::new();
+        for repository in repositories {
+            let waiting = into.join(pending(seed)).join(REPOSITORIES).join(repository.to_hex());
+            let waiting = Folder::new(waiting);
+            let published = Folder::new(published_root(into, repositories, repository));
+            let exists = match published.length(&ObjectKey::Config) {
+                Ok(_) => true,
+                Err(error) if error.kind() == ErrorKind::NotFound => false,
+                Err(error) => return Err(Error::Store(error)),
+            };
+            places.insert(*repository, Place { waiting, published, exists });
+        }
+        Ok(FolderLanding { places })
+    }
+
+    fn missing(&self, seed: SeedId, trust: &Trust) -> Result<Missing, Error> {
+        let expected = self.expected(seed, trust)?;
+        let landing = self.landing(seed, &expected.repositories)?;
+        let mut wanted = Vec::new();
+        for object in &expected.objects {
+            let Some(repository) = expected.repository(object) else { continue };
+            let (key, length) = (object.key(), object.length);
+            if !landing
+                .has(&repository, &key, length)
+                .or_else(conflict_is_absence)
+                .map_err(Error::Store)?
+            {
+                wanted.push(Wanted { repository, key, length });
+            }
+        }
+        let objects = expected.objects.len() as u64;
+        Ok(Missing { seed, inventory: expected.whole, objects, wanted })
+    }
+
+    fn publish_if_complete(
+        &self,
+        seed: SeedId,
+        trust: &Trust,
+        events: &mut dyn Events,
+    ) -> Result<Landed, Error> {
+        let mut missing = self.missing(seed, trust)?;
+        if !missing.inventory || !missing.wanted.is_empty() {
+            return Ok(Landed { missing, published: false });
+        }
+        let expected = self.expected(seed, trust)?;
+        self.refuse_other_repository(&expected.repositories)?;
+        let landing = self.landing(seed, &expected.repositories)?;
+        missing.wanted = landing.prove(&expected, events)?;
+        if !missing.wanted.is_empty() {
+            return Ok(Landed { missing, published: false });
+        }
+        self.publish(seed, &expected, &landing, events)?;
+        Ok(Landed { missing, published: true })
+    }
+
+    /// Moves everything that waits to its repository, kind by kind, and forgets the seed.
+    fn publish(
+        &self,
+        seed: SeedId,
+        expected: &Expected,
+        landing: &FolderLanding,
+        events: &mut dyn Events,
+    ) -> Result<(), Error> {
+        const ORDER: [ObjectKind; 5] = [
+            ObjectKind::Key,
+            ObjectKind::Config,
+            ObjectKind::Pack,
+            ObjectKind::Index,
+            ObjectKind::Snapshot,
+        ];
+        events.event(Event::Publishing { objects: expected.objects.len() as u64 });
+        for place in landing.places.values() {
+            place.published.create().map_err(Error::Store)?;
+        }
+        for kind in ORDER {
+            let of_kind = expected.objects.iter().filter(|object| object.kind == kind);
+            let moved = self.move_all(seed, expected, landing, of_kind);
+            moved.map_err(Error::io("publishing in", self.folder.path()))?;
+        }
+        self.forget(seed).map_err(Error::io("cleaning up in", self.folder.path()))
+    }
+
+    /// Removes what a published seed has left. Under another name first, so that a crash in the
+    /// middle does not leave a seed without its list.
+    fn forget(&self, seed: SeedId) -> std::io::Result<()> {
+        let done = self.folder.path().join(DONE);
+        match std::fs::remove_dir_all(&done) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(cause),
+            _ => {}
+        }
+        self.folder.rename(&pending(seed), DONE)?;
+        self.folder.sync_folder(PENDING)?;
+        std::fs::remove_dir_all(&done)
+    }
+
+    fn move_all<'o>(
+        &self,
+        seed: SeedId,
+        expected: &Expected,
+        landing: &FolderLanding,
+        objects: impl Iterator<Item = &'o Object>,
+    ) -> std::io::Result<()> {
+        let mut touched = BTreeSet::new();
+        for object in objects {
+            let Some(repository) = expected.repository(object) else { continue };
+            let keeps_its_keys = landing.places.get(&repository).is_some_and(|place| place.exists);
+            let from = format!("{}/{}", pending(seed), object_path(&repository, &object.key()));
+            if object.kind == ObjectKind::Key && keeps_its_keys {
+                self.folder.remove(&from)?;
+                continue;
+            }
+            let to = match expected.repositories.as_slice() {
+                [_] => object.key().path(),
+                _ => format!("{repository}/{}", object.key()),
+            };
+            let parent = to.rsplit_once('/').map_or(".", |(parent, _)| parent);
+            // Also where a crash came between the rename and this.
+            touched.insert(parent.to_owned());
+            if self.folder.length(&to)?.is_some() {
+                self.folder.remove(&from)?;
+                continue;
+            }
+            self.folder.create_folders(parent)?;
+            self.folder.rename(&from, &to)?;
+        }
+        for folder in touched {
+            self.folder.sync_folder(&folder)?;
+        }
+        Ok(())
+    }
+}
+
+/// What must arrive.
+struct Expected {
+    repositories: Vec<Digest>,
+    objects: Vec<Object>,
+    /// Whether this is all of the seed.
+    whole: bool,
+}
+
+impl Expected {
+    fn repository(&self, object: &Object) -> Option<Digest> {
+        self.repositories.get(usize::from(object.repository)).copied()
+    }
+}
+
+/// Where one repository's objects are, before and after publication.
+#[derive(Debug)]
+struct Place {
+    waiting: Folder,
+    published: Folder,
+    /// Whether the repository existed before. It keeps its keys then: one that its owner has
+    /// dropped since does not come back with a drive.
+    exists: bool,
+}
+
+/// The landing in a folder.
+#[derive(Debug)]
+struct FolderLanding {
+    places: BTreeMap<Digest, Place>,
+}
+
+impl Landing for FolderLanding {
+    fn has(&self, repository: &Digest, key: &ObjectKey, length: u64) -> store::Result<bool> {
+        let Some(place) = self.places.get(repository) else { return Ok(false) };
+        if key.kind() == ObjectKind::Key && place.exists {
+            return Ok(true);
+        }
+        Ok(holds(&place.published, key, length)? || holds(&place.waiting, key, length)?)
+    }
+
+    fn put_from(
+        &self,
+        repository: &Digest,
+        key: &ObjectKey,
+        length: u64,
+        from: &mut dyn Read,
+    ) -> store::Result<()> {
+        let refuse = || store::Error::Location {
+            location: repository.to_hex(),
+            what: "no repository of this seed".to_owned(),
+        };
+        let place = self.places.get(repository).ok_or_else(refuse)?;
+        place.waiting.create()?;
+        place.waiting.put_from(key, length, from)
+    }
+}
+
+impl FolderLanding {
+    /// Reads every object from where it is now. Those that wait and are damaged are removed, so
+    /// that the next drive can bring them; all that are not right are answered.
+    fn prove(&self, expected: &Expected, events: &dyn Events) -> Result<Vec<Wanted>, Error> {
+        let mut wanted = Vec::new();
+        for object in &expected.objects {
+            if events.stop() {
+                return Err(Error::Interrupted);
+            }
+            let Some(repository) = expected.repository(object) else { continue };
+            let Some(place) = self.places.get(&repository) else { continue };
+            let key = object.key();
+            if key.kind() == ObjectKind::Key && place.exists {
+                continue;
+            }
+            let published = holds(&place.published, &key, object.length).map_err(Error::Store)?;
+            let store = if published { &place.published } else { &place.waiting };
+            if !is_right(store, object) {
+                if !published {
+                    store.remove(&key).map_err(Error::Store)?;
+                }
+                wanted.push(Wanted { repository, key, length: object.length });
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+fn is_right(store: &Folder, object: &Object) -> bool {
+    let mut hash = Sha256::new();
+    let read = store.open(&object.key()).ok().and_then(|mut from| {
+        let mut buffer = vec![0; drive::BUFFER];
+        loop {
+            match drive::read_some(&mut *from, &mut buffer).ok()? {
+                [] => return Some(()),
+                bytes => hash.update(bytes),
+            }
+        }
+    });
+    read.is_some() && Digest(hash.finalize().into()) == object.name
+}
+
+fn holds(store: &Folder, key: &ObjectKey, length: u64) -> store::Result<bool> {
+    match store.length(key) {
+        Ok(found) if found == length => Ok(true),
+        Ok(_) => Err(store::Error::Conflict { location: store.location(), key: *key }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn conflict_is_absence(error: store::Error) -> store::Result<bool> {
+    if error.kind() == ErrorKind::Conflict { Ok(false) } else { Err(error) }
+}
+
+fn pending(seed: SeedId) -> String {
+    format!("{PENDING}/{seed}")
+}
+
+/// Where a repository is once it is published: the folder itself, or, of several, one in it.
+fn published_root(into: &Path, repositories: &[Digest], repository: &Digest) -> PathBuf {
+    match repositories {
+        [_] => into.to_owned(),
+        _ => into.join(repository.to_hex()),
+    }
+}

@@ -1,0 +1,89 @@
+//! What the source remembers of a seed between calls: its frozen list and the manifests of its
+//! sealed drives. Nothing here is the only copy: drives carry the same documents.
+//!
+//! ```text
+//! <state>/inventory                         the frozen list, exactly as on the drives
+//! <state>/manifests/<set>-<drive>-<serial>  a copy of each sealed drive's manifest
+//! ```
+
+use crate::beneath::Beneath;
+use crate::drive::{self, Found};
+use crate::sign::Trust;
+use crate::{Document, Error, Inventory, Manifest, Signed};
+use std::path::{Path, PathBuf};
+
+const INVENTORY: &str = "inventory";
+const MANIFESTS: &str = "manifests";
+const PARTIAL: &str = "partial";
+
+/// The state folder, locked against other processes.
+#[derive(Debug)]
+pub(crate) struct State {
+    folder: Beneath,
+}
+
+impl State {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        store::durable::create_folder(path, 0o700).map_err(Error::io("creating", path))?;
+        let folder = Beneath::open(path).map_err(Error::io("opening", path))?.private();
+        if !folder.lock().map_err(Error::io("locking", path))? {
+            return Err(Error::Busy { place: path.display().to_string() });
+        }
+        Ok(Self { folder })
+    }
+
+    pub(crate) fn inventory(&self, trust: &Trust) -> Result<Option<Found<Inventory>>, Error> {
+        let decode = |bytes: &[u8]| Inventory::decode(bytes, trust);
+        drive::document(&self.folder, INVENTORY, Document::Inventory, decode)
+    }
+
+    pub(crate) fn keep_inventory(&self, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.folder.path().join(INVENTORY);
+        self.folder.write(INVENTORY, PARTIAL, bytes).map_err(Error::io("writing", &path))
+    }
+
+    /// The manifests of every drive sealed so far, as far as is remembered.
+    pub(crate) fn manifests(&self, trust: &Trust) -> Result<Vec<Signed<Manifest>>, Error> {
+        let path = self.folder.path().join(MANIFESTS);
+        let mut names = Vec::new();
+        self.folder
+            .walk(MANIFESTS, &mut |found| {
+                names.push(found.path);
+                true
+            })
+            .map_err(Error::io("listing", &path))?;
+        names.sort();
+        let decode = |bytes: &[u8]| Manifest::decode(bytes, trust);
+        let read = |name: &String| {
+            let found = drive::document(&self.folder, name, Document::Manifest, decode);
+            found.map(|found| found.map(|(_, manifest)| manifest)).transpose()
+        };
+        names.iter().filter_map(read).collect()
+    }
+
+    /// Where the inventory is below a state folder.
+    pub(crate) fn inventory_file(state: &Path) -> PathBuf {
+        state.join(INVENTORY)
+    }
+
+    /// Where a manifest is below a state folder.
+    pub(crate) fn manifest_file(state: &Path, manifest: &Manifest) -> PathBuf {
+        state.join(manifest_name(manifest))
+    }
+
+    /// Remembers a sealed drive.
+    pub(crate) fn keep_manifest(&self, manifest: &Manifest, bytes: &[u8]) -> Result<(), Error> {
+        let name = manifest_name(manifest);
+        let path = self.folder.path().join(&name);
+        let keep = || {
+            self.folder.create_folders(MANIFESTS)?;
+            self.folder.write(&name, PARTIAL, bytes)
+        };
+        keep().map_err(Error::io("writing", &path))
+    }
+}
+
+fn manifest_name(manifest: &Manifest) -> String {
+    let header = &manifest.header;
+    format!("{MANIFESTS}/{}-{}-{}", header.set, header.drive, header.serial)
+}
