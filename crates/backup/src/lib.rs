@@ -1,1 +1,25 @@
-//! To be written.
+//! Files into a repository, and out of it again.
+//!
+//! [`backup()`] walks paths, reads what changed, cuts it where restic would, and leaves a snapshot.
+//! [`restore()`] makes a folder equal to what a snapshot holds, and never leaves that folder, whatever
+//! names the repository has. Both collect what is wrong with single items and go on. Nothing here
+//! prints, schedules, or decides what is worth backing up.
+
+mod backup;
+mod chunker;
+mod compare;
+mod error;
+mod files;
+mod meta;
+mod mode;
+mod restore;
+mod run;
+mod targets;
+mod walk;
+
+pub use backup::{BackupEvent, BackupOptions, BackupOutcome, backup};
+pub use chunker::{Chunker, MAX as CHUNK_MAX, MIN as CHUNK_MIN};
+pub use compare::{Comparison, Difference, compare};
+pub use error::{Error, Fault, Problem};
+pub use restore::{RestoreEvent, RestoreOptions, RestoreOutcome, restore};
+pub use targets::absolute;

@@ -1,0 +1,205 @@
+//! One backup from beginning to end: index, walk, read, store, and the snapshot last of all.
+//!
+//! invariant: the snapshot is written only when every blob it needs is in a durable pack that a
+//! durable index names, and the lock still holds. Holds no policy: what to back up, and when, is
+//! the caller's.
+
+use crate::chunker::Chunker;
+use crate::error::Problem;
+use crate::run::{Counters, Run};
+use crate::walk::Walk;
+use crate::{Error, files, targets};
+use crossbeam_channel::bounded;
+use jiff::Timestamp;
+use model::{Digest, ObjectKind};
+use repo::{LockGuard, Repository, Snapshot, Summary, Writer, WriterOptions};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What to back up, and how.
+pub struct BackupOptions<'a> {
+    /// Absolute paths; see [`crate::absolute`].
+    pub paths: Vec<PathBuf>,
+    /// The host that the snapshot names.
+    pub hostname: String,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// When the backup began: the recovery point's time.
+    pub time: Timestamp,
+    /// Compare with this snapshot; with the newest one of the same host and paths when none is given.
+    pub parent: Option<Digest>,
+    /// Read every file, whatever the parent says.
+    pub force: bool,
+    /// Keep access times. Without, the modification time stands for them, as restic does it.
+    pub with_atime: bool,
+    /// What the snapshot names as its program.
+    pub program_version: String,
+    /// Threads that hash, compress and encrypt.
+    pub threads: usize,
+    /// A pack is closed at this many bytes.
+    pub pack_size: usize,
+    /// Set to end early; what is stored by then stays.
+    pub stop: &'a AtomicBool,
+    /// Told what happens. Called from many threads.
+    pub events: &'a (dyn Fn(BackupEvent<'_>) + Sync),
+}
+
+/// What is happening.
+#[derive(Debug)]
+pub enum BackupEvent<'a> {
+    /// Compared with this snapshot.
+    Parent(Option<Digest>),
+    /// Packs of an interrupted run were taken in.
+    Adopted {
+        /// How many.
+        packs: usize,
+    },
+    /// The walk came to a file.
+    File {
+        /// Where.
+        path: &'a Path,
+    },
+    /// So many more bytes are done.
+    Bytes(u64),
+    /// Something is wrong with one item.
+    Problem(&'a Problem),
+}
+
+/// What a backup did.
+#[derive(Debug)]
+pub struct BackupOutcome {
+    /// The new snapshot.
+    pub snapshot: Digest,
+    /// The one it was compared with.
+    pub parent: Option<Digest>,
+    /// In numbers.
+    pub summary: Summary,
+    /// Items that are not, or not wholly, in it.
+    pub problems: Vec<Problem>,
+}
+
+/// How many files the walk may be ahead of the readers.
+const FILES_AHEAD: usize = 256;
+/// Threads that read. Two hide each other's waits; more only seek.
+const READERS: usize = 2;
+
+/// Backs up. The caller holds `lock`, shared at least.
+///
+/// # Errors
+/// Whatever stops it; a single unreadable item does not, and is in [`BackupOutcome::problems`].
+pub fn backup(
+    repository: &Repository,
+    lock: &LockGuard,
+    options: &BackupOptions<'_>,
+) -> Result<BackupOutcome, Error> {
+    for path in &options.paths {
+        if std::fs::symlink_metadata(path).is_err() {
+            return Err(Error::NoTarget { path: path.clone() });
+        }
+    }
+    let parent = find_parent(repository, options)?;
+    (options.events)(BackupEvent::Parent(parent.as_ref().map(|(id, _)| *id)));
+    let mut index = repository.load_index()?.value;
+    let packs = repository.adopt_packs(&mut index)?;
+    if packs > 0 {
+        (options.events)(BackupEvent::Adopted { packs });
+    }
+    let writer = Writer::new(repository, index, WriterOptions { pack_size: options.pack_size })?;
+    let former = parent.as_ref().map(|(_, tree)| *tree);
+    let (tree, problems, counters) = read_all(repository, &writer, options, former)?;
+    writer.finish()?;
+    lock.check()?;
+    let parent = parent.map(|(id, _)| id);
+    let summary = summary(&counters, options.time);
+    let snapshot = repository.save_snapshot(&Snapshot {
+        time: options.time,
+        parent,
+        tree,
+        paths: options.paths.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
+        hostname: options.hostname.clone(),
+        username: repository.author().username.clone(),
+        uid: repository.author().uid,
+        gid: repository.author().gid,
+        excludes: Vec::new(),
+        tags: options.tags.clone(),
+        original: None,
+        program_version: options.program_version.clone(),
+        summary: Some(summary.clone()),
+    })?;
+    Ok(BackupOutcome { snapshot, parent, summary, problems })
+}
+
+fn read_all(
+    repository: &Repository,
+    writer: &Writer,
+    options: &BackupOptions<'_>,
+    former: Option<Digest>,
+) -> Result<(Digest, Vec<Problem>, Counters), Error> {
+    let chunker = Chunker::new(repository.config().chunker_polynomial);
+    let run = Run::new(writer, options);
+    let (jobs, job_queue) = bounded(FILES_AHEAD);
+    let savers = options.threads.max(1);
+    let (chunks, chunk_queue) = bounded(savers);
+    std::thread::scope(|scope| {
+        let (run, chunker) = (&run, &chunker);
+        for _ in 0..READERS {
+            let (job_queue, chunks) = (job_queue.clone(), chunks.clone());
+            scope.spawn(move || files::read_files(run, chunker, &job_queue, &chunks));
+        }
+        for _ in 0..savers {
+            let chunk_queue = chunk_queue.clone();
+            scope.spawn(move || files::save_chunks(run, &chunk_queue));
+        }
+        // Only the threads hold the queues from here on, so that each ends when its feeders have.
+        drop((job_queue, chunk_queue, chunks));
+        Walk { run, repository, jobs }.all(targets::tree(&options.paths), former);
+    });
+    run.end()
+}
+
+/// The snapshot to compare with, and its tree.
+fn find_parent(
+    repository: &Repository,
+    options: &BackupOptions<'_>,
+) -> Result<Option<(Digest, Digest)>, Error> {
+    if options.force {
+        return Ok(None);
+    }
+    if let Some(id) = options.parent {
+        return Ok(Some((id, repository.load_snapshot(id)?.snapshot.tree)));
+    }
+    let paths: Vec<String> =
+        options.paths.iter().map(|p| p.to_string_lossy().into_owned()).collect();
+    let same = |snapshot: &Snapshot| {
+        snapshot.hostname == options.hostname
+            && snapshot.paths == paths
+            && snapshot.time <= options.time
+    };
+    if repository.names(ObjectKind::Snapshot)?.is_empty() {
+        return Ok(None);
+    }
+    let newest =
+        repository.snapshots()?.value.into_iter().rev().find(|named| same(&named.snapshot));
+    Ok(newest.map(|named| (named.id, named.snapshot.tree)))
+}
+
+fn summary(counters: &Counters, backup_start: Timestamp) -> Summary {
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let files = [&counters.files_new, &counters.files_changed, &counters.files_unmodified];
+    Summary {
+        backup_start,
+        backup_end: Timestamp::now(),
+        files_new: count(&counters.files_new),
+        files_changed: count(&counters.files_changed),
+        files_unmodified: count(&counters.files_unmodified),
+        dirs_new: count(&counters.dirs_new),
+        dirs_changed: count(&counters.dirs_changed),
+        dirs_unmodified: count(&counters.dirs_unmodified),
+        data_blobs: count(&counters.data_blobs),
+        tree_blobs: count(&counters.tree_blobs),
+        data_added: count(&counters.data_added),
+        data_added_packed: count(&counters.data_added_packed),
+        total_files_processed: files.iter().map(|counter| count(counter)).sum(),
+        total_bytes_processed: count(&counters.bytes),
+    }
+}

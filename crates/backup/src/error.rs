@@ -1,0 +1,119 @@
+//! What stops a backup or restore, and what only spoils one item of it.
+
+use model::ErrorKind;
+use std::io;
+use std::path::PathBuf;
+
+/// Why it stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is nothing at a path that was asked for.
+    #[error("{path} is not there; nothing was backed up")]
+    NoTarget {
+        /// The path.
+        path: PathBuf,
+    },
+    /// No path was asked for, or none could be read.
+    #[error("there is nothing to back up")]
+    Nothing,
+    /// The target of a restore holds something already.
+    #[error("{target} is not empty; choose another folder, or allow overwriting with --overwrite")]
+    TargetNotEmpty {
+        /// The folder.
+        target: PathBuf,
+    },
+    /// The path is not in the snapshot.
+    #[error("the snapshot has no {path}")]
+    NotInSnapshot {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The target cannot be written to.
+    #[error("{action} {path} failed")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The caller said stop.
+    #[error("stopped; run the same command again, what is stored already is not stored again")]
+    Interrupted,
+    /// The repository failed.
+    #[error(transparent)]
+    Repo(#[from] repo::Error),
+}
+
+impl Error {
+    /// The kind, for exit codes.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoTarget { .. } | Self::NotInSnapshot { .. } => ErrorKind::NotFound,
+            Self::Nothing | Self::TargetNotEmpty { .. } => ErrorKind::Invalid,
+            Self::Io { cause, .. } => match cause.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+                io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+                _ => ErrorKind::Internal,
+            },
+            Self::Interrupted => ErrorKind::Interrupted,
+            Self::Repo(cause) => cause.kind(),
+        }
+    }
+}
+
+/// Something is wrong with one item; the rest went on.
+#[derive(Debug)]
+pub struct Problem {
+    /// Which item.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong with an item.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// It was there when its directory was read, and gone after.
+    #[error("vanished while the backup ran")]
+    Vanished,
+    /// Its content is a mixture of before and after.
+    #[error("changed while it was read; what was read is stored")]
+    Changed,
+    /// It was one thing and became another.
+    #[error("turned into something else while the backup ran")]
+    Replaced,
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[source] io::Error),
+    /// Some of its attributes cannot be read; its content is stored.
+    #[error("some attributes cannot be read: {0}")]
+    Attributes(#[source] io::Error),
+    /// Its earlier content is no longer in the repository; it is read again.
+    #[error("parts of its earlier content are missing from the repository; it is stored again")]
+    PartsMissing,
+    /// The directory's former tree cannot be read; everything in it is read again.
+    #[error("the former state of this directory cannot be read: {0}")]
+    ParentTree(#[source] repo::Error),
+    /// It cannot be written.
+    #[error("cannot be written: {0}")]
+    Unwritable(#[source] io::Error),
+    /// Written, but some attributes could not be set.
+    #[error("some attributes cannot be set: {0}")]
+    AttributesUnset(#[source] io::Error),
+    /// The repository cannot give it back whole; it was left out.
+    #[error("left out, because the repository is damaged: {0}")]
+    Damaged(String),
+    /// A kind that cannot be made.
+    #[error("is a {0}, which cannot be restored")]
+    Kind(&'static str),
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.fault)
+    }
+}

@@ -1,0 +1,147 @@
+//! From a file system's metadata to a node. Reads no content, follows no link.
+
+use crate::mode;
+use jiff::Timestamp;
+use repo::tree::{Node, NodeKind, Xattr};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Names of users and groups, asked for once each: the lookup may go to a directory server.
+#[derive(Debug, Default)]
+pub(crate) struct Owners {
+    users: Mutex<HashMap<u32, String>>,
+    groups: Mutex<HashMap<u32, String>>,
+}
+
+impl Owners {
+    fn user(&self, uid: u32) -> String {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let look = || uzers::get_user_by_uid(uid).map(|u| u.name().to_string_lossy().into_owned());
+        users.entry(uid).or_insert_with(|| look().unwrap_or_default()).clone()
+    }
+
+    fn group(&self, gid: u32) -> String {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let look = || uzers::get_group_by_gid(gid).map(|g| g.name().to_string_lossy().into_owned());
+        groups.entry(gid).or_insert_with(|| look().unwrap_or_default()).clone()
+    }
+}
+
+/// Everything that a node says about a file but its content. Fills in what it can: the second value
+/// is why some of it could not be read.
+pub(crate) fn node(
+    name: &[u8],
+    path: &Path,
+    stat: &Metadata,
+    owners: &Owners,
+    with_atime: bool,
+) -> (Node, Option<io::Error>) {
+    let kind = mode::kind(stat.mode());
+    let mut node = Node::new(name, kind);
+    node.mode = mode::to_go(stat.mode());
+    node.mtime = moment(stat.mtime(), stat.mtime_nsec());
+    node.ctime = moment(stat.ctime(), stat.ctime_nsec());
+    node.atime = if with_atime { moment(stat.atime(), stat.atime_nsec()) } else { node.mtime };
+    node.uid = stat.uid();
+    node.gid = stat.gid();
+    node.user = owners.user(stat.uid());
+    node.group = owners.group(stat.gid());
+    node.inode = stat.ino();
+    node.device_id = stat.dev();
+    let mut fault = None;
+    match kind {
+        NodeKind::File => {
+            node.size = stat.size();
+            node.links = stat.nlink();
+        }
+        NodeKind::Symlink => {
+            node.links = stat.nlink();
+            match std::fs::read_link(path) {
+                Ok(target) => node.link_target = target.as_os_str().as_bytes().to_vec(),
+                Err(error) => fault = Some(error),
+            }
+        }
+        NodeKind::Device | NodeKind::CharDevice => {
+            node.device = stat.rdev();
+            node.links = stat.nlink();
+        }
+        _ => {}
+    }
+    match xattrs(path) {
+        Ok(xattrs) => node.xattrs = xattrs,
+        Err(error) => fault = fault.or(Some(error)),
+    }
+    (node, fault)
+}
+
+/// A time of the file system. Seconds that no calendar has become the nearest that one has.
+pub(crate) fn moment(seconds: i64, nanoseconds: i64) -> Timestamp {
+    // The years 0 to 9999 are what the format can write.
+    const FIRST: i64 = -62_167_219_200;
+    const LAST: i64 = 253_402_207_200;
+    let nanoseconds = i32::try_from(nanoseconds).unwrap_or(0);
+    Timestamp::new(seconds.clamp(FIRST, LAST), nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// The most bytes Linux lets the names, or one value, have.
+const XATTR_LIMIT: usize = 1 << 16;
+
+fn xattrs(path: &Path) -> io::Result<Vec<Xattr>> {
+    let mut names = Vec::new();
+    let listed = match rustix::fs::llistxattr_query(path) {
+        Ok(0) | Err(Errno::NOTSUP) => return Ok(Vec::new()),
+        Ok(length) => length.min(XATTR_LIMIT),
+        Err(error) => return Err(error.into()),
+    };
+    names.reserve(listed + 1024);
+    rustix::fs::llistxattr(path, rustix::buffer::spare_capacity(&mut names))?;
+    let mut found = Vec::new();
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = Vec::with_capacity(XATTR_LIMIT);
+        match rustix::fs::lgetxattr(path, name, rustix::buffer::spare_capacity(&mut value)) {
+            Ok(_) => {}
+            // Removed since it was listed, or one that only the kernel may read.
+            Err(Errno::NODATA | Errno::NOTSUP) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        value.shrink_to_fit();
+        found.push(Xattr { name: String::from_utf8_lossy(name).into_owned(), value });
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_no_calendar_has_are_bounded() {
+        for seconds in [i64::MIN, i64::MAX, -1, 0, 1 << 40] {
+            let moment = moment(seconds, 999_999_999);
+            assert!(moment.as_second().abs() < 1 << 40);
+        }
+        assert_eq!(moment(5, 7).as_nanosecond(), 5_000_000_007);
+    }
+
+    #[test]
+    fn a_node_says_what_the_file_system_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, b"12345").unwrap();
+        std::fs::hard_link(&path, folder.path().join("other")).unwrap();
+        let stat = std::fs::symlink_metadata(&path).unwrap();
+        let (node, fault) = node(b"file", &path, &stat, &Owners::default(), false);
+        assert!(fault.is_none());
+        assert_eq!(
+            (node.size, node.links, node.inode, node.kind),
+            (5, 2, stat.ino(), NodeKind::File)
+        );
+        assert_eq!(node.mtime.as_nanosecond() % 1_000_000_000, i128::from(stat.mtime_nsec()));
+    }
+}
