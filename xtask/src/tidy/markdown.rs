@@ -212,4 +212,18 @@ mod tests {
                 .map(|anchor| anchor.replace("[t", "t"))
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_keeps_its_lines_and_has_its_links_within(
+            text in r#"([a-z`~()<>\[\]!#:"\n é]|```|<!--|-->|\]\(|href=")*"#,
+        ) {
+            let prose = prose(&text);
+            proptest::prop_assert_eq!(prose.matches('\n').count(), text.matches('\n').count());
+            proptest::prop_assert_eq!(prose.chars().count(), text.chars().count());
+            let lines = text.lines().count();
+            proptest::prop_assert!(links(&text).iter().all(|link| (1..=lines).contains(&link.line)));
+            anchors(&text);
+        }
+    }
 }

@@ -264,4 +264,20 @@ mod tests {
         assert_eq!(test_modules(&code(source)), ["fixture"]);
         assert_eq!(lines_without_tests(&code(source)), 5);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_keeps_its_lines_and_has_its_functions_within(
+            source in r#"([a-z{}()'"\\/*\n\t;# é]|fn f|r#"|"\#|\#\[cfg\(test\)\]|mod m )*"#,
+        ) {
+            let code = code(&source);
+            proptest::prop_assert_eq!(code.matches('\n').count(), source.matches('\n').count());
+            proptest::prop_assert_eq!(code.chars().count(), source.chars().count());
+            let lines = code.lines().count();
+            proptest::prop_assert!(lines_without_tests(&code) <= lines);
+            for function in functions(&code) {
+                proptest::prop_assert!(function.line + function.lines <= lines + 2);
+            }
+        }
+    }
 }

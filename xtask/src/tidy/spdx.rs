@@ -90,6 +90,7 @@ impl<'a> Parser<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const ACCEPTED: [&str; 4] = ["MIT", "Apache-2.0", "ISC", "Unicode-3.0"];
 
@@ -124,6 +125,29 @@ mod tests {
         let deep = "(".repeat(100_000);
         for bad in ["", "MIT OR", "AND MIT", "(MIT", "MIT)", "MIT ISC", "MIT WITH", "OR", &deep] {
             assert!(satisfied(bad, &ACCEPTED).is_err(), "{}", bad.get(..9).unwrap_or(bad));
+        }
+    }
+
+    /// An expression, and whether a slow and obvious reading of it is satisfied.
+    fn expression() -> impl Strategy<Value = (String, bool)> {
+        let leaf = prop_oneof![Just(("MIT".to_owned(), true)), Just(("GPL-3.0".to_owned(), false))];
+        leaf.prop_recursive(6, 40, 2, |inner| {
+            (inner.clone(), inner, any::<bool>()).prop_map(|((a, x), (b, y), or)| {
+                let (word, answer) = if or { ("OR", x || y) } else { ("AND", x && y) };
+                (format!("({a} {word} {b})"), answer)
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_bracketed_expression_means_what_its_parts_mean((text, expected) in expression()) {
+            prop_assert_eq!(satisfied(&text, &ACCEPTED), Ok(expected));
+        }
+
+        #[test]
+        fn any_words_are_answered(words in "(MIT|GPL|AND|OR|WITH|[()/ +])*") {
+            let _ = satisfied(&words, &ACCEPTED);
         }
     }
 }
