@@ -2,6 +2,7 @@
 //! skipped tests without a trace. The forbidden words are spelt in halves here, to pass themselves.
 
 use super::{Problem, markdown, rust};
+use crate::skips;
 use crate::workspace::Workspace;
 
 const MARKERS: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
@@ -24,6 +25,9 @@ const REGISTRY_HOSTS: [&str; 8] = [
     concat!("arti", "factory"),
     concat!("jf", "rog."),
 ];
+
+/// How a test says that it did not run.
+const SAID_SKIP: &str = concat!("\"SK", "IP: ");
 
 /// The one source that Cargo.lock may name.
 const PUBLIC_SOURCE: &str = "registry+https://github.com/rust-lang/crates.io-index";
@@ -70,6 +74,7 @@ fn check_file(path: &str, text: &str, problems: &mut Vec<Problem>) {
 
 fn check_rust(path: &str, text: &str, problems: &mut Vec<Problem>) {
     let code = rust::code(text);
+    let reports_skips = text.contains(skips::VARIABLE);
     for (index, (line, full)) in code.lines().zip(text.lines()).enumerate() {
         let mut report =
             |rule, message: &str| problems.push(Problem::new(rule, path, index + 1, message));
@@ -82,6 +87,12 @@ fn check_rust(path: &str, text: &str, problems: &mut Vec<Problem>) {
             report(
                 "ignored",
                 "a test that is ignored leaves no trace: report a skip instead, see docs/testing.md",
+            );
+        }
+        if full.contains(SAID_SKIP) && !reports_skips {
+            report(
+                "ignored",
+                "a skip that is only printed is seen by nobody: append it to the file that PACKMULE_SKIPS names, see docs/testing.md",
             );
         }
     }
@@ -182,6 +193,13 @@ mod tests {
         let text =
             format!("{debug}\n#[ignore]\n/// ```ignore\n// {debug}\nlet x = \"#[ignore\";\n");
         assert_eq!(places(check, &[("a.rs", &text)]), ["a.rs:1", "a.rs:2", "a.rs:3"]);
+    }
+
+    #[test]
+    fn a_skip_that_is_only_printed_is_refused() {
+        let printed = format!("eprintln!({SAID_SKIP}no drive\");\n");
+        let reported = format!("{printed}var_os(\"{}\");\n", skips::VARIABLE);
+        assert_eq!(places(check, &[("a.rs", &printed), ("b.rs", &reported)]), ["a.rs:1"]);
     }
 
     #[test]
