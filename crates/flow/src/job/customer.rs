@@ -163,6 +163,7 @@ impl ImportJob {
         match self.state {
             JobState::Creating { .. } => {
                 self.cancel_requested = true;
+                self.give_up_package(now);
                 self.state =
                     JobState::Canceled { end: End::now(now), reason: CancelReason::Requested };
                 Ok(vec![customer(Notice::JobCanceled)])

@@ -87,9 +87,9 @@ fn an_empty_parcel_leaves_the_job_in_shipping_and_overdue() {
 
 #[test]
 fn an_overdue_parcel_that_is_opened_empty_is_told_once_and_gets_its_own_thirty_days() {
-    let story = Story::shipped().tick(14).at(20).then(arrived(&[]));
+    let story = Story::shipped().tick(14).at(20).then(arrived(&["X"]));
     assert_eq!(story.job.deadline(), Some((Deadline::Closing, day(50))));
-    let again = story.clone().at(30).then(arrived(&[]));
+    let again = story.clone().at(30).then(arrived(&["X"]));
     assert_eq!((again.job, again.effects), (story.job, story.effects));
 }
 
@@ -266,6 +266,26 @@ fn progress_of_a_job_is_the_mean_of_its_drives() {
     let story = story.then(finished("A", 0)).then(started("B")).then(finished("B", 0));
     assert_eq!(story.job.percent_complete(), 100);
     assert_eq!(story.then(returned()).job.percent_complete(), 100);
+}
+
+#[test]
+fn an_event_with_an_earlier_clock_counts_as_of_the_last_change() {
+    let story = Story::new().at(10).then(JobEvent::Updated).at(3);
+    assert_eq!(story.job.changed, day(10));
+    let shipped = story.then(details("TRACK1")).then(JobEvent::ShippingRequested);
+    assert_eq!(shipped.job.state, JobState::Shipping { since: day(10) });
+    assert_eq!(shipped.job.deadline(), Some((Deadline::Arrival, day(24))));
+    let later = shipped.at(12).then(arrived(&["A", "B"]));
+    assert_eq!((later.job.created, later.job.changed), (day(0), day(12)));
+}
+
+#[test]
+fn nobody_waits_for_the_package_of_a_job_that_is_over() {
+    let announced = Story::new().then(details("TRACK1"));
+    for story in [announced.clone().tick(14), announced.then(JobEvent::CancelRequested)] {
+        let shipment = story.job.shipment.unwrap();
+        assert!(matches!(shipment.state, ShipmentState::Lost { .. }));
+    }
 }
 
 #[test]

@@ -214,6 +214,9 @@ fn check_job(job: &ImportJob) -> Result<(), TestCaseError> {
         _ => true,
     };
     prop_assert!(holds, "{} with drives {names:?}, shipment {shipment:?}", job.state.name());
+    if job.state.is_end() {
+        prop_assert!(matches!(shipment, None | Some("Delivered" | "Lost")));
+    }
     if matches!(job.state.name(), "Received" | "Transferring" | "Packaging") {
         prop_assert_eq!(shipment, Some("Delivered"));
     }
@@ -273,6 +276,33 @@ impl Truth {
             );
         }
         Ok(())
+    }
+}
+
+/// Every representative event on every value that can be reached.
+fn everywhere<M>(moves: &[(&str, &[&str])])
+where
+    M: Machine + Serialize + DeserializeOwned,
+{
+    for value in explore::<M>().values {
+        for (event, now) in value.events() {
+            check_step(moves, &value, &event, now).unwrap();
+        }
+    }
+}
+
+#[test]
+fn given_twice_nothing_more_happens_anywhere() {
+    everywhere::<ImportJob>(JOB_MOVES);
+    everywhere::<Drive>(DRIVE_MOVES);
+    everywhere::<Shipment>(SHIPMENT_MOVES);
+    everywhere::<Seed>(SEED_MOVES);
+}
+
+#[test]
+fn every_job_that_is_reached_agrees_with_its_drives() {
+    for job in explore::<ImportJob>().values {
+        check_job(&job).unwrap();
     }
 }
 
