@@ -231,11 +231,12 @@ mod tests {
         tree(two.path());
         let same = compare(one.path(), two.path()).unwrap();
         assert_eq!((same.differences.as_slice(), same.entries, same.bytes), (&[][..], 4, 10));
-        let changes: [(&str, fn(&Path)); 6] = [
+        type Change = (&'static str, fn(&Path));
+        let changes: [Change; 6] = [
             ("content", |p| std::fs::write(p.join("d/a"), b"12346").unwrap()),
             ("missing", |p| std::fs::remove_file(p.join("l")).unwrap()),
             ("mode", |p| {
-                std::fs::set_permissions(p.join("d"), PermissionsExt::from_mode(0o711)).unwrap()
+                std::fs::set_permissions(p.join("d"), PermissionsExt::from_mode(0o711)).unwrap();
             }),
             ("hard links", |p| {
                 std::fs::remove_file(p.join("b")).unwrap();

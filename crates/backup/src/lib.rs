@@ -14,6 +14,7 @@ mod meta;
 mod mode;
 mod restore;
 mod run;
+mod scan;
 mod targets;
 mod walk;
 
@@ -22,4 +23,5 @@ pub use chunker::{Chunker, MAX as CHUNK_MAX, MIN as CHUNK_MIN};
 pub use compare::{Comparison, Difference, compare};
 pub use error::{Error, Fault, Problem};
 pub use restore::{RestoreEvent, RestoreOptions, RestoreOutcome, restore};
+pub use scan::{Totals, scan};
 pub use targets::absolute;
