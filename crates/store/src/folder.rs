@@ -189,9 +189,16 @@ impl Folder {
         Ok(Some((file, metadata.len())))
     }
 
+    /// As [`find`](Self::find), with a reason where there is none. A config that is missing together
+    /// with its folder is no repository; anything else that is, is a drive that went away.
     fn require(&self, key: &ObjectKey) -> Result<(File, u64)> {
-        let missing = || Error::NotFound { location: self.location(), key: *key };
-        self.find(key)?.ok_or_else(missing)
+        if let Some(found) = self.find(key)? {
+            return Ok(found);
+        }
+        if key.kind() != ObjectKind::Config {
+            self.require_root()?;
+        }
+        Err(Error::NotFound { location: self.location(), key: *key })
     }
 
     fn no_file(&self, path: &Path) -> Error {
@@ -207,10 +214,22 @@ impl Folder {
         self.prepare(key.kind())?;
         let path = self.path(key);
         let folder = durable::parent(&path);
-        let mut partial = Partial::create_in(folder, OBJECT_MODE)
-            .map_err(|cause| self.error("making a file in", folder, cause))?;
+        let mut partial = self.begin(key.kind(), folder)?;
         self.fill(&path, &mut partial, length, source)?;
         self.publish(key, &path, partial, length)
+    }
+
+    fn begin(&self, kind: ObjectKind, folder: &Path) -> Result<Partial> {
+        let begun = match Partial::create_in(folder, OBJECT_MODE) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                // Somebody removed an empty folder, or the drive went away: which, this tells.
+                self.ready.lock().unwrap_or_else(PoisonError::into_inner).remove(&kind);
+                self.prepare(kind)?;
+                Partial::create_in(folder, OBJECT_MODE)
+            }
+            other => other,
+        };
+        begun.map_err(|cause| self.error("making a file in", folder, cause))
     }
 
     fn fill(
@@ -439,7 +458,7 @@ impl Store for Folder {
         match fs::remove_file(&path) {
             // Durable, because what is removed next may rely on this being gone.
             Ok(()) => self.sync_folder_of(&path),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => self.require_root(),
             Err(cause) => Err(self.error("removing", &path, cause)),
         }
     }
@@ -480,6 +499,35 @@ mod tests {
         assert!(matches!(store.list(ObjectKind::Pack), Err(Error::Unavailable { .. })));
         assert!(matches!(store.put(&KEY, b"x"), Err(Error::Unavailable { .. })));
         assert!(!store.root().exists());
+    }
+
+    #[test]
+    fn a_drive_that_goes_away_makes_everything_unavailable_and_nothing_missing() {
+        let (store, _dir) = fresh();
+        store.put(&KEY, b"x").unwrap();
+        fs::rename(store.root(), store.root().with_extension("elsewhere")).unwrap();
+        let away = [
+            store.put(&KEY, b"x"),
+            store.get(&KEY, 9).map(drop),
+            store.length(&KEY).map(drop),
+            store.list(ObjectKind::Index).map(drop),
+            store.remove(&KEY),
+        ];
+        for outcome in away {
+            assert!(matches!(outcome, Err(Error::Unavailable { .. })), "{outcome:?}");
+        }
+        assert!(!store.root().exists());
+        let config = store.get(&ObjectKey::Config, 9);
+        assert!(matches!(config, Err(Error::NotFound { .. })));
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_for_being_empty_is_made_again() {
+        let (store, _dir) = fresh();
+        fs::remove_dir(store.root().join("index")).unwrap();
+        assert_eq!(store.list(ObjectKind::Index).unwrap(), []);
+        store.put(&KEY, b"x").unwrap();
+        assert_eq!(store.get(&KEY, 9).unwrap(), b"x");
     }
 
     #[test]

@@ -42,7 +42,8 @@ impl Rate {
 ///
 /// A whole-object read pays when it is done, so it delays what comes after; all else is paid for
 /// piece by piece as it moves. A [`put`](Store::put) goes through the inner store's
-/// [`put_from`](Store::put_from), so put a [`Retry`](crate::Retry) around this and not inside.
+/// [`put_from`](Store::put_from): so a misnamed object is refused, and a [`Retry`](crate::Retry)
+/// belongs around this and not inside.
 #[derive(Debug)]
 pub struct RateLimit<S> {
     inner: S,

@@ -2,6 +2,7 @@
 //! ever listed, and nothing it was told is stored is ever missing.
 //!
 //! The writer is this test binary, called again for the one test that writes when asked to.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may stop on a surprise, too")]
 
 use packmule_store as store;
 

@@ -1,4 +1,9 @@
 //! The REST client against a real server on the loopback, well-behaved and not.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may stop on a surprise, too"
+)]
 
 use packmule_store as store;
 
