@@ -32,6 +32,11 @@ use serde::{Deserialize, Serialize};
 mod clock;
 mod customer;
 mod dock;
+mod event;
+mod state;
+
+pub use event::JobEvent;
+pub use state::{CancelReason, CloseReason, End, Fault, JobState};
 
 /// Drives a job may have. The import service's limit.
 pub const MAX_DRIVES: usize = 10;
@@ -76,196 +81,6 @@ pub struct ImportJob {
     pub created: Timestamp,
     /// When it last changed.
     pub changed: Timestamp,
-}
-
-/// Where a job is. Names are those of the import service's API.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all_fields = "camelCase")]
-pub enum JobState {
-    /// Defined, not shipped.
-    Creating {
-        /// Since the last update.
-        timer: Timer,
-    },
-    /// On its way; the shipment has the timer.
-    Shipping {
-        /// Since when.
-        since: Timestamp,
-    },
-    /// At the dock, nothing read yet.
-    Received {
-        /// Since when.
-        since: Timestamp,
-    },
-    /// Being read.
-    Transferring {
-        /// Since when.
-        since: Timestamp,
-    },
-    /// Nothing more to read; being packed for the way back.
-    Packaging {
-        /// Since when.
-        since: Timestamp,
-    },
-    /// Sent back, everything taken over.
-    Completed {
-        /// When it ended.
-        end: End,
-    },
-    /// Over, not everything taken over.
-    Closed {
-        /// When it ended.
-        end: End,
-        /// Why.
-        reason: CloseReason,
-    },
-    /// Over, nothing read.
-    Canceled {
-        /// When it ended.
-        end: End,
-        /// Why.
-        reason: CancelReason,
-    },
-}
-
-/// The end of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct End {
-    /// When.
-    pub at: Timestamp,
-    /// [`KEEP_RECORD_FOR`] has passed.
-    pub record_may_go: bool,
-}
-
-/// Why a job was closed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "why", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum CloseReason {
-    /// Some drive did not come, or was read with problems.
-    Problems,
-    /// The package was given up.
-    NeverArrived,
-    /// An operator gave the job up.
-    Abandoned {
-        /// Why, in the operator's words.
-        reason: String,
-    },
-}
-
-/// Why a job was cancelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum CancelReason {
-    /// The customer asked for it.
-    Requested,
-    /// It was not shipped in time.
-    Expired,
-}
-
-/// Why a job waits for an operator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Fault {
-    /// In the words of whoever found it.
-    pub reason: String,
-    /// Since when.
-    pub since: Timestamp,
-}
-
-/// What happens to a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum JobEvent {
-    /// The customer changed something that this machine does not hold.
-    Updated,
-    /// These are the drives.
-    DrivesReplaced {
-        /// Their serial numbers.
-        serials: Vec<DriveSerial>,
-    },
-    /// One more drive.
-    DriveAdded {
-        /// Its serial number.
-        serial: DriveSerial,
-    },
-    /// How the drives travel and where they go back to. What is absent stays as it was.
-    ShippingGiven {
-        /// Where the drives go back to.
-        return_address: Option<Box<Address>>,
-        /// The package they travel in.
-        package: Option<Package>,
-        /// The caller has found the tracking number at another job.
-        number_taken: bool,
-    },
-    /// The package is with the carrier.
-    ShippingRequested,
-    /// The customer asks for more time for an overdue package.
-    ExtensionRequested,
-    /// The customer asks to cancel.
-    CancelRequested,
-    /// The package was opened at the dock.
-    PackageArrived {
-        /// The serial numbers of the drives in it.
-        serials: Vec<DriveSerial>,
-    },
-    /// A drive that was missing is at the dock.
-    DriveCame {
-        /// Which.
-        serial: DriveSerial,
-    },
-    /// A drive that was counted is not there.
-    DriveNeverCame {
-        /// Which.
-        serial: DriveSerial,
-    },
-    /// The dock starts to read a drive, goes on, or tries again.
-    DriveStarted {
-        /// Which.
-        serial: DriveSerial,
-    },
-    /// So much of a drive is taken over.
-    DriveProgressed {
-        /// Which.
-        serial: DriveSerial,
-        /// Bytes taken over.
-        bytes: u64,
-        /// Bytes there are.
-        total: u64,
-    },
-    /// A drive was read to its end.
-    DriveFinished {
-        /// Which.
-        serial: DriveSerial,
-        /// Bytes taken over.
-        bytes: u64,
-        /// Objects that could not be taken over; 0 is clean.
-        problems: u64,
-    },
-    /// A drive goes back.
-    DriveReturned {
-        /// Which.
-        serial: DriveSerial,
-    },
-    /// All drives that are here go back.
-    Returned {
-        /// The package they go in.
-        package: Option<Package>,
-    },
-    /// An operator has to look.
-    Faulted {
-        /// Why.
-        reason: String,
-    },
-    /// The operator has looked; the job goes on, its timers from their start.
-    FaultResolved,
-    /// An operator gives the job up.
-    OperatorAbandoned {
-        /// Why.
-        reason: String,
-    },
-    /// Time passed.
-    Tick,
 }
 
 impl ImportJob {
@@ -399,34 +214,5 @@ impl ImportJob {
         let sum: usize =
             self.drives.iter().map(|d| usize::from(d.percent_complete().unwrap_or(0))).sum();
         u8::try_from(sum / self.drives.len().max(1)).unwrap_or(100)
-    }
-}
-
-impl JobState {
-    /// The name in the import service's API.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Creating { .. } => "Creating",
-            Self::Shipping { .. } => "Shipping",
-            Self::Received { .. } => "Received",
-            Self::Transferring { .. } => "Transferring",
-            Self::Packaging { .. } => "Packaging",
-            Self::Completed { .. } => "Completed",
-            Self::Closed { .. } => "Closed",
-            Self::Canceled { .. } => "Canceled",
-        }
-    }
-
-    /// Completed, Closed or Canceled: nothing changes any more.
-    #[must_use]
-    pub fn is_end(&self) -> bool {
-        matches!(self, Self::Completed { .. } | Self::Closed { .. } | Self::Canceled { .. })
-    }
-}
-
-impl End {
-    fn now(now: Timestamp) -> Self {
-        Self { at: now, record_may_go: false }
     }
 }
