@@ -1,1 +1,48 @@
-//! To be written.
+//! The server: control plane, vaults' data plane, publication. Embedded by default: one process, one
+//! data folder. Has no command line and reads no environment; the binary hands it a [`Config`].
+//!
+//! ```text
+//!  routes ─▶ auth ─┬▶ accounts, vaults, docks ─▶ db
+//!                  ├▶ jobs ─▶ flow, seed, db, objects
+//!                  ├▶ publication ─▶ jobs, seed, objects, receipt
+//!                  └▶ dataplane ─▶ objects
+//! ```
+//!
+//! What always holds:
+//!
+//! - **Nothing is stored under a name that it does not hash to**, and nothing half.
+//! - **Nothing but a lock is removed** on anybody's request.
+//! - **A visible snapshot is complete**: publication shows packs, then indexes, then snapshots.
+//! - **A lost race is said**: every change of a job compares the version it has read.
+//! - **No token is stored or logged**, only its hash is.
+
+mod accounts;
+mod admin;
+mod app;
+mod auth;
+mod config;
+mod data;
+mod dataplane;
+mod db;
+mod docks;
+mod error;
+mod http;
+mod identity;
+mod jobs;
+mod objects;
+mod place;
+mod principals;
+mod publication;
+mod receipt;
+mod routes;
+mod run;
+mod target;
+mod token;
+mod vaults;
+
+pub use auth::Access;
+pub use config::{Checkpoint, Clock, Config};
+pub use error::Error;
+pub use publication::Step;
+pub use routes::{Route, routes};
+pub use run::{Server, Stopper, run};

@@ -1,0 +1,51 @@
+//! What all requests share. Owns everything that lives as long as the server; does nothing itself.
+
+use crate::config::Config;
+use crate::db::Db;
+use crate::objects::Objects;
+use crate::publication::Publications;
+use crate::receipt::ReceiptKey;
+use jiff::Timestamp;
+use model::{ServerName, VaultName};
+use wire::{Credentials, Role};
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) db: Db,
+    pub(crate) objects: Objects,
+    pub(crate) receipt_key: ReceiptKey,
+    pub(crate) ca_pem: String,
+    pub(crate) endpoint: String,
+    pub(crate) publications: Publications,
+}
+
+impl App {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.config.clock.now()
+    }
+
+    /// The credentials document that goes with a new token.
+    pub(crate) fn credentials(
+        &self,
+        role: Role,
+        own: Option<(VaultName, ServerName)>,
+        user: String,
+        token: String,
+    ) -> Credentials {
+        let (vault, server) = own.unzip();
+        Credentials {
+            version: Credentials::VERSION,
+            endpoint: self.endpoint.clone(),
+            ca_pem: Some(self.ca_pem.clone()),
+            ca_file: None,
+            role,
+            vault,
+            server,
+            user,
+            token,
+            receipt_key: self.receipt_key.public(),
+        }
+    }
+}

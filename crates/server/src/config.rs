@@ -1,0 +1,114 @@
+//! What a server is told from outside: where its data is, where it listens, what time it is.
+//! Reads no file and no environment.
+
+use crate::Step;
+use jiff::Timestamp;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use wire::Location;
+
+/// Everything a server is told. Make one with [`Config::new`] and change what differs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The folder that holds everything the server keeps.
+    pub data: PathBuf,
+    /// Where to listen; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// What callers are told to use, `https://host:port`; none: made from the address.
+    pub endpoint: Option<String>,
+    /// Further DNS names and IP addresses that the server's certificate is for.
+    pub names: Vec<String>,
+    /// Where drives can be sent.
+    pub locations: Vec<Location>,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// The longest pack taken, in bytes.
+    pub pack_limit: u64,
+    /// The longest of any other object, manifest or copy log taken, in bytes.
+    pub object_limit: u64,
+    /// How long a request's body may bring nothing before it is given up.
+    pub stall: Duration,
+    /// Asked before each step of publication; used by tests to die there.
+    pub checkpoint: Checkpoint,
+}
+
+impl Config {
+    /// The defaults, for that folder and address.
+    #[must_use]
+    pub fn new(data: PathBuf, listen: SocketAddr) -> Self {
+        Self {
+            data,
+            listen,
+            endpoint: None,
+            names: Vec::new(),
+            locations: Vec::new(),
+            clock: Clock::system(),
+            pack_limit: 256 << 20,
+            object_limit: 512 << 20,
+            stall: Duration::from_secs(120),
+            checkpoint: Checkpoint::default(),
+        }
+    }
+}
+
+/// Tells the time.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// The operating system's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::from_fn(Timestamp::now)
+    }
+
+    /// Any other clock.
+    #[must_use]
+    pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// Asked before each step of publication whether to go on. Where it says no, the task ends at
+/// once, as if the process had died there.
+#[derive(Clone)]
+pub struct Checkpoint(Arc<dyn Fn(Step) -> bool + Send + Sync>);
+
+impl Checkpoint {
+    /// Goes on wherever `goes_on` says so.
+    #[must_use]
+    pub fn from_fn(goes_on: impl Fn(Step) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(goes_on))
+    }
+
+    pub(crate) fn goes_on(&self, step: Step) -> bool {
+        (self.0)(step)
+    }
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Self::from_fn(|_| true)
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Checkpoint")
+    }
+}

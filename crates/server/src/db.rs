@@ -1,0 +1,130 @@
+//! The database: one SQLite file, opened so that what is committed survives a power cut. Knows no
+//! table; each use case has its own statements.
+
+use crate::Error;
+use jiff::Timestamp;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqlitePool, Transaction};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Readers at once. Writers are one at a time whatever this says.
+const CONNECTIONS: u32 = 8;
+/// How long a statement waits for a writer before it is an error.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// The database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Db(SqlitePool);
+
+impl Db {
+    /// Opens the file, made where there is none, and brings it to this version.
+    pub(crate) async fn open(path: &Path) -> Result<Self, Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(Duration::from_secs(30))
+            .connect_with(options)
+            .await?;
+        sqlx::migrate!("./migrations").run(&pool).await?;
+        Ok(Self(pool))
+    }
+
+    pub(crate) fn pool(&self) -> &SqlitePool {
+        &self.0
+    }
+
+    /// A transaction that may write. It takes the write lock at once: one that began as a reader
+    /// could not wait for it.
+    pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>, Error> {
+        Ok(self.0.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Closes every connection, so that SQLite can fold its log into the file.
+    pub(crate) async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+/// Whether a constraint of that name or column was what refused.
+pub(crate) fn violates(error: &sqlx::Error, constraint: &str) -> bool {
+    match error {
+        sqlx::Error::Database(cause) => {
+            cause.is_unique_violation() && cause.message().contains(constraint)
+        }
+        _ => false,
+    }
+}
+
+/// A value of the database as the type it was made from.
+pub(crate) fn parsed<T: FromStr>(column: &str, text: &str) -> Result<T, Error>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|why: T::Err| damaged(column, why))
+}
+
+/// A digest or key of the database.
+pub(crate) fn bytes<const N: usize>(column: &str, blob: &[u8]) -> Result<[u8; N], Error> {
+    blob.try_into().map_err(|_| damaged(column, format!("{} bytes long", blob.len())))
+}
+
+/// A number of the database that cannot be negative.
+pub(crate) fn count(column: &str, number: i64) -> Result<u64, Error> {
+    number.try_into().map_err(|_| damaged(column, "negative"))
+}
+
+/// A number for the database; lengths beyond 8 EiB do not exist.
+pub(crate) fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A JSON value of the database.
+pub(crate) fn json<T: serde::de::DeserializeOwned>(column: &str, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|why| damaged(column, why))
+}
+
+/// A JSON value for the database.
+pub(crate) fn to_json<T: serde::Serialize>(column: &str, value: &T) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|why| damaged(column, why))
+}
+
+/// A time for the database: of one width, so that texts sort as times do.
+pub(crate) fn time(at: Timestamp) -> String {
+    format!("{at:.6}")
+}
+
+pub(crate) fn damaged(column: &str, why: impl std::fmt::Display) -> Error {
+    Error::Damaged { what: format!("{column} in the database"), why: why.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn opening_twice_changes_nothing_and_commits_are_synchronous() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        drop(Db::open(&path).await.unwrap());
+        let db = Db::open(&path).await.unwrap();
+        let (mode,): (String,) =
+            sqlx::query_as("PRAGMA journal_mode").fetch_one(db.pool()).await.unwrap();
+        let (synchronous,): (i64,) =
+            sqlx::query_as("PRAGMA synchronous").fetch_one(db.pool()).await.unwrap();
+        assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+    }
+
+    #[test]
+    fn times_sort_as_text() {
+        let (one, other) = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z");
+        assert!(time(one.parse().unwrap()) < time(other.parse().unwrap()));
+    }
+}

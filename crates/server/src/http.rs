@@ -1,0 +1,119 @@
+//! What every request goes through: an id, the log, bounded bodies, parsed path segments. Decides
+//! nothing about who may do what.
+
+use crate::{Error, token};
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequestParts, Path, Request};
+use axum::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Response;
+use futures::stream::{Stream, StreamExt as _};
+use serde::de::DeserializeOwned;
+use std::io;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+use tracing::Instrument as _;
+use wire::Code;
+
+/// The header that carries a request's id, in answers and in the log.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A JSON body is at most this long; ten times a dock's longest report.
+const JSON_LIMIT: usize = 8 << 20;
+
+/// Gives the request an id, and logs how it ended: never a header of it, never its query.
+pub(crate) async fn observe(request: Request, next: Next) -> Response {
+    let mut bytes = [0_u8; 8];
+    let id = match token::random(&mut bytes) {
+        Ok(()) => format!("{:016x}", u64::from_be_bytes(bytes)),
+        Err(_) => String::from("unknown"),
+    };
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = tracing::info_span!("request", %id, %method, path);
+    let started = Instant::now();
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    span.in_scope(|| tracing::info!(status = response.status().as_u16(), milliseconds, "answered"));
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The variable segments of the path, as types that cannot be wrong.
+pub(crate) struct Segments<T>(pub(crate) T);
+
+impl<T, S> FromRequestParts<S> for Segments<T>
+where
+    T: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let path = Path::<T>::from_request_parts(parts, state).await;
+        path.map(|Path(value)| Self(value)).map_err(|cause| Error::invalid(cause.body_text()))
+    }
+}
+
+/// A JSON body as its type. Nothing at all counts as `null`.
+pub(crate) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
+    let bytes = axum::body::to_bytes(body, JSON_LIMIT).await.map_err(|cause| {
+        let message = format!("the body is cut or longer than {JSON_LIMIT} bytes: {cause}");
+        Error::refused(Code::BodyTooLarge, message)
+    })?;
+    let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+    serde_json::from_slice(text)
+        .map_err(|cause| Error::invalid(format!("the body is not what it should be: {cause}")))
+}
+
+/// As [`json`], where nothing at all means the default.
+pub(crate) async fn json_or_default<T>(body: Body) -> Result<T, Error>
+where
+    T: DeserializeOwned + Default,
+{
+    json::<Option<T>>(body).await.map(Option::unwrap_or_default)
+}
+
+/// A body as a stream that ends with an error when nothing comes for `stall`.
+pub(crate) fn octets(
+    body: Body,
+    stall: Duration,
+) -> Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>> {
+    let stream = body.into_data_stream();
+    Box::pin(futures::stream::unfold(Some(stream), move |stream| async move {
+        let mut stream = stream?;
+        match tokio::time::timeout(stall, stream.next()).await {
+            Ok(None) => None,
+            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(stream))),
+            Ok(Some(Err(cause))) => Some((Err(io::Error::other(cause)), None)),
+            Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_empty_body_is_null_and_a_long_one_is_refused() {
+        assert_eq!(json::<Option<u8>>(Body::empty()).await.unwrap(), None);
+        assert_eq!(json::<u8>(Body::from("7")).await.unwrap(), 7);
+        assert!(json::<u8>(Body::from("x")).await.is_err());
+        let error = json::<u8>(Body::from(vec![b' '; JSON_LIMIT + 1])).await.unwrap_err();
+        assert!(matches!(error, Error::Refused { code: Code::BodyTooLarge, .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stalls_is_given_up() {
+        let body = Body::from_stream(futures::stream::pending::<io::Result<Bytes>>());
+        let mut stream = octets(body, Duration::from_secs(5));
+        assert_eq!(stream.next().await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(stream.next().await.is_none());
+    }
+}

@@ -1,0 +1,35 @@
+//! What the passing of time does to import jobs. Has no clock of its own.
+
+use super::{carry_out, record::Record};
+use crate::app::App;
+use crate::{Error, db};
+use flow::JobEvent;
+
+/// Tells every import job what time it is. One that cannot be told does not stop the others.
+pub(crate) async fn tick_all(app: &App) -> Result<(), Error> {
+    let names: Vec<(String,)> =
+        sqlx::query_as("SELECT name FROM import_job").fetch_all(app.db.pool()).await?;
+    for (name,) in names {
+        if let Err(error) = tick(app, &name).await {
+            tracing::error!(job = name, %error, "a job's timers cannot be looked at");
+        }
+    }
+    Ok(())
+}
+
+async fn tick(app: &App, name: &str) -> Result<(), Error> {
+    let name = db::parsed("import_job.name", name)?;
+    let mut transaction = app.db.write().await?;
+    let Some(mut record) = Record::load(&mut transaction, &name).await? else { return Ok(()) };
+    let now = app.now();
+    let (flow, effects) = record.flow.transition(&JobEvent::Tick, now).map_err(super::refused)?;
+    if flow == record.flow {
+        return Ok(());
+    }
+    record.flow = flow;
+    record.changed = now.max(record.changed);
+    record.save(&mut transaction).await?;
+    transaction.commit().await?;
+    carry_out(&name, &effects);
+    Ok(())
+}

@@ -1,0 +1,273 @@
+//! What a customer does to an import job: create, read, change. Handles no drive.
+
+use super::record::{DriveRow, Record, lost};
+use super::{change, refused, view, visible};
+use crate::app::App;
+use crate::auth::Principal;
+use crate::http::{self, Segments};
+use crate::{Error, accounts, db, place};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use flow::{Effect, ImportJob, JobEvent, JobType};
+use jiff::Timestamp;
+use model::{Address, ContainerName, DriveSerial, JobName, Package};
+use sqlx::SqliteConnection;
+use std::sync::Arc;
+use wire::{Code, Job, JobPatch, JobRequest, JobState, List};
+
+/// The container of copy logs where a job names none; the import service's own default.
+const DIAGNOSTICS: &str = "waimportexport";
+
+pub(super) fn shown(app: &App, record: &Record) -> Result<Json<Job>, Error> {
+    Ok(Json(view::job(record, &app.config, diagnostics(record)?)))
+}
+
+pub(super) fn diagnostics(record: &Record) -> Result<ContainerName, Error> {
+    match &record.request.diagnostics {
+        Some(name) => Ok(name.clone()),
+        None => db::parsed("diagnosticsPath", DIAGNOSTICS),
+    }
+}
+
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    Segments(name): Segments<JobName>,
+    body: Body,
+) -> Result<(StatusCode, Json<Job>), Error> {
+    let request: JobRequest = http::json(body).await?;
+    check(&app, &caller, &request).await?;
+    let now = app.now();
+    let mut transaction = app.db.write().await?;
+    let there = Record::load(&mut transaction, &name).await?;
+    let status = if there.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    let record = match there {
+        None => {
+            let mut record = first(&mut transaction, name, request, now).await?;
+            record.save(&mut transaction).await?;
+            record
+        }
+        Some(record) if !caller.may_see(&record.vault, &record.server) => {
+            let message = format!("the name {name} is taken; choose another");
+            return Err(Error::refused(Code::AlreadyExists, message));
+        }
+        Some(record) if record.request == request => record,
+        Some(record) => {
+            let mut record = again(&mut transaction, record, request, now).await?;
+            record.changed = now.max(record.changed);
+            record.save(&mut transaction).await?;
+            record
+        }
+    };
+    transaction.commit().await?;
+    Ok((status, shown(&app, &record)?))
+}
+
+/// The rules that need neither the state machine nor other jobs.
+async fn check(app: &App, caller: &Principal, request: &JobRequest) -> Result<(), Error> {
+    if !caller.may_see(&request.vault, &request.server) {
+        let message = "an agent creates import jobs for its own vault and source server only";
+        return Err(Error::refused(Code::AuthorizationFailed, message));
+    }
+    accounts::must_exist(app, &request.storage_account).await?;
+    if let Some(diagnostics) = &request.diagnostics {
+        place::check_diagnostics(&request.container, diagnostics)?;
+    } else if request.container.as_str() == DIAGNOSTICS {
+        place::check_diagnostics(&request.container, &request.container)?;
+    }
+    if request.drive_list.is_empty() {
+        return Err(Error::invalid("an import job lists at least one drive in driveList"));
+    }
+    if request.drive_list.iter().any(|drive| drive.bit_locker_key.is_some()) {
+        let message = "this server keeps no drive passwords: leave bitLockerKey out and keep the keys at the source";
+        return Err(Error::invalid(message));
+    }
+    if request.seed.sets.is_some_and(|sets| request.seed.set >= sets) {
+        return Err(Error::invalid("seed.set counts from 0 and must be below seed.sets"));
+    }
+    Ok(())
+}
+
+fn serials(request: &JobRequest) -> Vec<DriveSerial> {
+    request.drive_list.iter().map(|drive| drive.drive_id.clone()).collect()
+}
+
+async fn first(
+    on: &mut SqliteConnection,
+    name: JobName,
+    request: JobRequest,
+    now: Timestamp,
+) -> Result<Record, Error> {
+    let flow = ImportJob::new(JobType::Import, serials(&request), now).map_err(refused)?;
+    let mut record = Record::new(name, request, flow, now);
+    let (address, package) =
+        (record.request.return_address.clone(), record.request.delivery_package.clone());
+    give_shipping(on, &mut record, address, package, now).await?;
+    Ok(record)
+}
+
+/// A job that is still in Creating becomes what the new request says. What is known of a drive
+/// stays with it as long as its manifest is the same.
+async fn again(
+    on: &mut SqliteConnection,
+    mut record: Record,
+    request: JobRequest,
+    now: Timestamp,
+) -> Result<Record, Error> {
+    if (&record.vault, &record.server) != (&request.vault, &request.server) {
+        return Err(Error::invalid("an import job stays with its vault and source server"));
+    }
+    let event = JobEvent::DrivesReplaced { serials: serials(&request) };
+    step(&mut record, &event, now)?;
+    let same_seed = record.request.seed == request.seed;
+    let known = std::mem::take(&mut record.drives);
+    record.drives = request.drive_list.iter().map(DriveRow::new).collect();
+    for drive in &mut record.drives {
+        let before = known.iter().find(|known| known.serial == drive.serial);
+        if let Some(before) = before.filter(|known| same_seed && known.manifest == drive.manifest) {
+            *drive = before.clone();
+        }
+    }
+    record.inventory &= same_seed;
+    record.account = request.storage_account.clone();
+    record.container = request.container.clone();
+    let (address, package) = (request.return_address.clone(), request.delivery_package.clone());
+    record.request = request;
+    give_shipping(on, &mut record, address, package, now).await?;
+    Ok(record)
+}
+
+fn step(record: &mut Record, event: &JobEvent, now: Timestamp) -> Result<Vec<Effect>, Error> {
+    let (flow, effects) = record.flow.transition(event, now).map_err(refused)?;
+    record.flow = flow;
+    Ok(effects)
+}
+
+async fn give_shipping(
+    on: &mut SqliteConnection,
+    record: &mut Record,
+    return_address: Option<Address>,
+    package: Option<Package>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if return_address.is_none() && package.is_none() {
+        return Ok(());
+    }
+    let number_taken = number_taken(on, &record.name, package.as_ref()).await?;
+    let return_address = return_address.map(Box::new);
+    let event = JobEvent::ShippingGiven { return_address, package, number_taken };
+    step(record, &event, now).map(|_| ())
+}
+
+async fn number_taken(
+    on: &mut SqliteConnection,
+    job: &JobName,
+    package: Option<&Package>,
+) -> Result<bool, Error> {
+    let Some(package) = package else { return Ok(false) };
+    let row: Option<(i64,)> =
+        sqlx::query_as("SELECT 1 FROM import_job WHERE tracking_number = ? AND name <> ?")
+            .bind(package.tracking_number.as_str())
+            .bind(job.as_str())
+            .fetch_optional(on)
+            .await?;
+    Ok(row.is_some())
+}
+
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    Segments(name): Segments<JobName>,
+) -> Result<Json<Job>, Error> {
+    let record = visible(&app, &caller, &name).await?;
+    shown(&app, &record)
+}
+
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+) -> Result<Json<List<Job>>, Error> {
+    let names: Vec<(String,)> = sqlx::query_as("SELECT name FROM import_job ORDER BY name")
+        .fetch_all(app.db.pool())
+        .await?;
+    let mut value = Vec::new();
+    let mut connection = app.db.pool().acquire().await?;
+    for (name,) in names {
+        let name = db::parsed("import_job.name", &name)?;
+        let record = Record::load(&mut connection, &name).await?;
+        if let Some(record) = record.filter(|job| caller.may_see(&job.vault, &job.server)) {
+            value.push(shown(&app, &record)?.0);
+        }
+    }
+    Ok(Json(List { value }))
+}
+
+pub(crate) async fn patch(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    Segments(name): Segments<JobName>,
+    body: Body,
+) -> Result<Json<Job>, Error> {
+    let patch: JobPatch = http::json(body).await?;
+    if !matches!(patch.state, None | Some(JobState::Shipping)) {
+        return Err(Error::invalid("the only state a customer can ask for is Shipping"));
+    }
+    if patch.cancel_requested == Some(false) {
+        return Err(Error::invalid("a cancellation cannot be taken back"));
+    }
+    let now = app.now();
+    let mut connection = app.db.pool().acquire().await?;
+    let taken = number_taken(&mut connection, &name, patch.delivery_package.as_ref()).await?;
+    drop(connection);
+    let decide = |record: &mut Record| decide(record, patch, taken, now);
+    let record = change(&app, &caller, &name, decide).await?;
+    shown(&app, &record)
+}
+
+/// In the order in which a customer would do it: details, shipping, cancelling.
+fn decide(
+    record: &mut Record,
+    patch: JobPatch,
+    number_taken: bool,
+    now: Timestamp,
+) -> Result<Vec<Effect>, Error> {
+    if patch.version.is_some_and(|version| version != record.version) {
+        return Err(lost());
+    }
+    let mut effects = Vec::new();
+    if patch.return_address.is_some() || patch.delivery_package.is_some() {
+        let event = JobEvent::ShippingGiven {
+            return_address: patch.return_address.map(Box::new),
+            package: patch.delivery_package,
+            number_taken,
+        };
+        effects.extend(step(record, &event, now)?);
+    }
+    if patch.state.is_some() {
+        manifests_are_here(record)?;
+        effects.extend(step(record, &JobEvent::ShippingRequested, now)?);
+    }
+    if patch.cancel_requested.is_some() {
+        effects.extend(step(record, &JobEvent::CancelRequested, now)?);
+    }
+    Ok(effects)
+}
+
+/// A drive whose manifest the server does not have could not be taken in.
+fn manifests_are_here(record: &Record) -> Result<(), Error> {
+    let without = record.drives.iter().filter(|drive| drive.repository.is_none());
+    let names: Vec<String> = without.map(|drive| drive.serial.to_string()).collect();
+    if names.is_empty() || !record.is_creating() {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        code: Code::JobState,
+        message: format!(
+            "hand over the manifests of these drives before shipping: {}",
+            names.join(", ")
+        ),
+        details: names,
+    })
+}

@@ -1,0 +1,109 @@
+//! An import job as answered. Reads nothing but the record and the configuration.
+
+use super::{DriveRow, Record};
+use crate::config::Config;
+use flow::{DriveState as FlowDrive, JobState as FlowJob};
+use model::ContainerName;
+use wire::{CopyStatus, DriveState, DriveStatus, Job, JobOutcome, JobState, MAX_NAMES};
+
+/// The job as its customer, a dock or an administrator sees it.
+pub(crate) fn job(record: &Record, config: &Config, diagnostics: ContainerName) -> Job {
+    let drives = record.flow.drives.iter();
+    let drive_list = drives
+        .filter_map(|drive| {
+            let row = record.drives.iter().find(|row| row.serial == drive.serial)?;
+            Some(drive_status(drive, row))
+        })
+        .collect();
+    Job {
+        name: record.name.clone(),
+        version: record.version,
+        job_type: "Import".to_owned(),
+        state: job_state(&record.flow.state),
+        vault: record.vault.clone(),
+        server: record.server.clone(),
+        seed: record.request.seed.clone(),
+        storage_account: record.account.clone(),
+        container: record.container.clone(),
+        diagnostics,
+        shipping_information: config.locations.first().map(|location| location.address.clone()),
+        return_address: record.flow.return_address.clone(),
+        delivery_package: record.flow.shipment.as_ref().map(|shipment| shipment.package.clone()),
+        cancel_requested: record.flow.cancel_requested,
+        percent_complete: record.flow.percent_complete(),
+        inventory_received: record.inventory,
+        drive_list,
+        created_at: record.created,
+        changed_at: record.changed,
+    }
+}
+
+impl Record {
+    /// The job as far as publication cares.
+    pub(crate) fn outcome(&self) -> JobOutcome {
+        let drives = self.flow.drives.iter();
+        JobOutcome {
+            job: self.name.clone(),
+            state: job_state(&self.flow.state),
+            drives: drives.map(|drive| (drive.serial.clone(), drive_state(&drive.state))).collect(),
+        }
+    }
+}
+
+/// One drive of a job.
+pub(crate) fn drive_status(drive: &flow::Drive, row: &DriveRow) -> DriveStatus {
+    let (copy_status, bytes) = match &drive.state {
+        FlowDrive::Transferring { bytes, .. } => (Some(CopyStatus::InProgress), *bytes),
+        FlowDrive::Completed { bytes } => (Some(CopyStatus::Completed), *bytes),
+        FlowDrive::CompletedMoreInfo { bytes, .. } => {
+            (Some(CopyStatus::CompletedWithErrors), *bytes)
+        }
+        FlowDrive::ShippedBack { bytes, problems } => {
+            let end = |problems| match problems {
+                0 => CopyStatus::Completed,
+                _ => CopyStatus::CompletedWithErrors,
+            };
+            (problems.map(end), *bytes)
+        }
+        _ => (None, 0),
+    };
+    DriveStatus {
+        drive_id: drive.serial.clone(),
+        manifest_hash: row.manifest,
+        manifest_received: row.repository.is_some(),
+        state: drive_state(&drive.state),
+        copy_status,
+        percent_complete: drive.percent_complete().unwrap_or(0),
+        bytes_succeeded: bytes,
+        bytes_total: row.bytes,
+        failures: row.failures.iter().take(MAX_NAMES).cloned().collect(),
+        failure_count: row.failure_count,
+    }
+}
+
+/// The state's name on the wire.
+pub(crate) fn drive_state(state: &FlowDrive) -> DriveState {
+    match state {
+        FlowDrive::Specified => DriveState::Specified,
+        FlowDrive::Received => DriveState::Received,
+        FlowDrive::NeverReceived => DriveState::NeverReceived,
+        FlowDrive::Transferring { .. } => DriveState::Transferring,
+        FlowDrive::Completed { .. } => DriveState::Completed,
+        FlowDrive::CompletedMoreInfo { .. } => DriveState::CompletedMoreInfo,
+        FlowDrive::ShippedBack { .. } => DriveState::ShippedBack,
+    }
+}
+
+/// The state's name on the wire.
+pub(crate) fn job_state(state: &FlowJob) -> JobState {
+    match state {
+        FlowJob::Creating { .. } => JobState::Creating,
+        FlowJob::Shipping { .. } => JobState::Shipping,
+        FlowJob::Received { .. } => JobState::Received,
+        FlowJob::Transferring { .. } => JobState::Transferring,
+        FlowJob::Packaging { .. } => JobState::Packaging,
+        FlowJob::Completed { .. } => JobState::Completed,
+        FlowJob::Closed { .. } => JobState::Closed,
+        FlowJob::Canceled { .. } => JobState::Canceled,
+    }
+}

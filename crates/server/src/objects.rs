@@ -1,0 +1,504 @@
+//! The one layer over the object store: objects come in hashed and whole or not at all, go out as
+//! streams, and are moved within the store. Knows paths, not what they mean.
+//!
+//! Durability is the local store's own: with `fsync` on it syncs contents and folders on put,
+//! completion of an upload, copy and rename. A copy within the store is a second name for the same
+//! bytes (a hard link), which is safe because no object is ever changed in place.
+
+use crate::Error;
+use axum::body::Bytes;
+use futures::stream::{BoxStream, Stream, StreamExt as _, TryStreamExt as _};
+use model::Digest;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    GetOptions, GetRange, GetResultPayload, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt as _, PutPayloadMut,
+};
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::time::SystemTime;
+use wire::Code;
+
+/// Bytes gathered before they are handed to the store: more than the 5 MiB that object storage
+/// wants of a part.
+const PART: usize = 8 << 20;
+/// Bytes read from a local file at once.
+const CHUNK: usize = 256 << 10;
+
+/// The objects of this server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Objects(Arc<LocalFileSystem>);
+
+/// What storing an object came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// It is there now.
+    New,
+    /// It was there before, with the same bytes.
+    Same,
+}
+
+/// Why bytes on their way in were not stored.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The stream ended with an error.
+    Stream,
+    /// More bytes than allowed.
+    TooLong,
+    /// The store failed.
+    Store(Error),
+}
+
+impl From<Broken> for Error {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Stream => Self::invalid("the body broke off; send it again"),
+            Broken::TooLong => Self::refused(Code::BodyTooLarge, "the body is too long"),
+            Broken::Store(error) => error,
+        }
+    }
+}
+
+impl Objects {
+    pub(crate) fn open(root: &std::path::Path) -> Result<Self, Error> {
+        let local = LocalFileSystem::new_with_prefix(root)?;
+        Ok(Self(Arc::new(local.with_fsync(true).with_automatic_cleanup(false))))
+    }
+
+    /// Stores the bytes of `body` at a path if they hash to `name`, and are at most `limit`.
+    ///
+    /// invariant: what is at the path afterwards is what was there before, or hashes to `name`.
+    /// An object that is there is compared by its bytes, so that sending it again repairs it.
+    ///
+    /// Errors: `HashMismatch`, or `AlreadyExists` where the right object is there already.
+    pub(crate) async fn put_named<B, E>(
+        &self,
+        at: &Path,
+        name: Digest,
+        limit: u64,
+        body: B,
+    ) -> Result<Stored, Error>
+    where
+        B: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+    {
+        let there = self.hash(at).await?.is_some_and(|(hash, _)| hash == name);
+        let sink = if there { None } else { Some(Upload::start(self, at).await?) };
+        let (hash, sink) = pour(body, limit, sink).await?;
+        match (sink, hash == name) {
+            (None, true) => Ok(Stored::Same),
+            (Some(upload), true) => upload.complete().await.map(|()| Stored::New),
+            (None, false) => Err(Error::refused(
+                Code::AlreadyExists,
+                format!("{name} is there with other bytes"),
+            )),
+            (Some(upload), false) => {
+                upload.abort().await;
+                let message =
+                    format!("the body hashes to {hash}, not to {name}; nothing is stored");
+                Err(Error::refused(Code::HashMismatch, message))
+            }
+        }
+    }
+
+    /// Stores the bytes of `body` at a path, in the place of any that are there. Answers their
+    /// hash and number.
+    pub(crate) async fn put_any<B, E>(&self, at: &Path, limit: u64, body: B) -> Result<(), Error>
+    where
+        B: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+    {
+        let (_, upload) = pour(body, limit, Some(Upload::start(self, at).await?)).await?;
+        match upload {
+            Some(upload) => upload.complete().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Stores a few bytes where nothing is yet. False when something is.
+    pub(crate) async fn create(&self, at: &Path, bytes: Bytes) -> Result<bool, Error> {
+        let mode = object_store::PutMode::Create;
+        match self.0.put_opts(at, bytes.into(), mode.into()).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+
+    /// The length of an object; none when there is none.
+    pub(crate) async fn length(&self, at: &Path) -> Result<Option<u64>, Error> {
+        some(self.0.head(at).await).map(|meta| meta.map(|meta| meta.size))
+    }
+
+    /// The hash and length of an object, of its bytes as they are now.
+    pub(crate) async fn hash(&self, at: &Path) -> Result<Option<(Digest, u64)>, Error> {
+        let Some(found) = some(self.0.get(at).await)? else { return Ok(None) };
+        match found.payload {
+            GetResultPayload::File(file, path) => {
+                let hashed = tokio::task::spawn_blocking(move || hash_file(file)).await?;
+                hashed.map(Some).map_err(Error::io("reading", path))
+            }
+            GetResultPayload::Stream(mut stream) => {
+                let mut hasher = Hasher::default();
+                while let Some(bytes) = stream.try_next().await? {
+                    hasher.update(&bytes);
+                }
+                Ok(Some(hasher.finish()))
+            }
+        }
+    }
+
+    /// A whole object of at most `limit` bytes.
+    pub(crate) async fn read(&self, at: &Path, limit: u64) -> Result<Option<Bytes>, Error> {
+        let Some(found) = some(self.0.get(at).await)? else { return Ok(None) };
+        if found.meta.size > limit {
+            let why = format!("{} bytes long, more than {limit}", found.meta.size);
+            return Err(Error::Damaged { what: at.to_string(), why });
+        }
+        Ok(Some(found.bytes().await?))
+    }
+
+    /// A range of an object, cut to its end, as a stream; with the range and the whole length.
+    /// `Err` of the range where it lies outside.
+    pub(crate) async fn stream(
+        &self,
+        at: &Path,
+        wanted: Option<GetRange>,
+    ) -> Result<Option<Found>, Error> {
+        let Some(length) = self.length(at).await? else { return Ok(None) };
+        let range = match &wanted {
+            None => 0..length,
+            Some(range) => match inside(range, length) {
+                Some(range) => range,
+                None => return Ok(Some(Found::Outside { length })),
+            },
+        };
+        let options = GetOptions { range: wanted, ..GetOptions::default() };
+        let Some(found) = some(self.0.get_opts(at, options).await)? else { return Ok(None) };
+        let body = match found.payload {
+            GetResultPayload::File(file, _) => file_stream(file, range.clone()),
+            GetResultPayload::Stream(stream) => stream.map_err(io::Error::other).boxed(),
+        };
+        Ok(Some(Found::Bytes { range, length, body }))
+    }
+
+    /// Every object below a folder, in no order.
+    pub(crate) fn list(&self, below: &Path) -> BoxStream<'static, Result<ObjectMeta, Error>> {
+        self.0.list(Some(below)).map_err(Error::from).boxed()
+    }
+
+    /// Gives an object a second name. False when something has that name.
+    pub(crate) async fn copy(&self, from: &Path, to: &Path) -> Result<bool, Error> {
+        match self.0.copy_if_not_exists(from, to).await {
+            Ok(()) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+
+    /// Moves an object onto a name, in the place of any object there. An object that has moved
+    /// already is a success.
+    pub(crate) async fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        match self.0.rename(from, to).await {
+            // Two names of one file stay as they are when one is renamed onto the other.
+            Ok(()) => self.remove(from).await,
+            Err(object_store::Error::NotFound { .. }) if self.length(to).await?.is_some() => Ok(()),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+
+    /// Removes an object; one that is not there is removed already.
+    pub(crate) async fn remove(&self, at: &Path) -> Result<(), Error> {
+        some(self.0.delete(at).await).map(|_| ())
+    }
+}
+
+fn some<T>(result: object_store::Result<T>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(cause) => Err(cause.into()),
+    }
+}
+
+/// A range of an object.
+pub(crate) enum Found {
+    /// Its bytes.
+    Bytes {
+        /// Which bytes.
+        range: Range<u64>,
+        /// How long the object is.
+        length: u64,
+        /// As they are read.
+        body: BoxStream<'static, io::Result<Bytes>>,
+    },
+    /// The object ends before the range begins.
+    Outside {
+        /// How long the object is.
+        length: u64,
+    },
+}
+
+fn inside(range: &GetRange, length: u64) -> Option<Range<u64>> {
+    let range = match range {
+        GetRange::Bounded(range) => range.start..range.end.min(length),
+        GetRange::Offset(start) => *start..length,
+        GetRange::Suffix(count) => length.saturating_sub(*count)..length,
+    };
+    (range.start < range.end).then_some(range)
+}
+
+/// An upload that leaves nothing unless it is completed.
+struct Upload {
+    upload: Box<dyn MultipartUpload>,
+    gathered: PutPayloadMut,
+}
+
+impl Upload {
+    async fn start(objects: &Objects, at: &Path) -> Result<Self, Error> {
+        let upload = objects.0.put_multipart(at).await?;
+        Ok(Self { upload, gathered: PutPayloadMut::new() })
+    }
+
+    async fn add(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.gathered.push(bytes);
+        if self.gathered.content_length() >= PART { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        let part = std::mem::take(&mut self.gathered).freeze();
+        Ok(self.upload.put_part(part).await?)
+    }
+
+    async fn complete(mut self) -> Result<(), Error> {
+        if self.gathered.content_length() > 0 {
+            self.flush().await?;
+        }
+        self.upload.complete().await?;
+        Ok(())
+    }
+
+    /// What cannot be removed now is removed by the sweep at the next start.
+    async fn abort(mut self) {
+        if let Err(cause) = self.upload.abort().await {
+            tracing::warn!(%cause, "an unfinished upload is left behind");
+        }
+    }
+}
+
+/// Hashes a stream, and writes it where there is a sink. A sink is aborted on any error.
+async fn pour<B, E>(
+    mut body: B,
+    limit: u64,
+    mut sink: Option<Upload>,
+) -> Result<(Digest, Option<Upload>), Broken>
+where
+    B: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+{
+    let mut hasher = Hasher::default();
+    let broken = loop {
+        let bytes = match body.next().await {
+            None => return Ok((hasher.finish().0, sink)),
+            Some(Err(_)) => break Broken::Stream,
+            Some(Ok(bytes)) => bytes,
+        };
+        hasher.update(&bytes);
+        if hasher.length > limit {
+            break Broken::TooLong;
+        }
+        if let Some(upload) = &mut sink
+            && let Err(error) = upload.add(bytes).await
+        {
+            break Broken::Store(error);
+        }
+    };
+    if let Some(upload) = sink {
+        upload.abort().await;
+    }
+    Err(broken)
+}
+
+#[derive(Default)]
+struct Hasher {
+    state: Sha256,
+    length: u64,
+}
+
+impl Hasher {
+    fn update(&mut self, bytes: &[u8]) {
+        self.state.update(bytes);
+        self.length += bytes.len() as u64;
+    }
+
+    fn finish(self) -> (Digest, u64) {
+        (Digest(self.state.finalize().into()), self.length)
+    }
+}
+
+fn hash_file(mut file: File) -> io::Result<(Digest, u64)> {
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            read => hasher.update(buffer.get(..read).unwrap_or_default()),
+        }
+    }
+}
+
+fn file_stream(file: File, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
+    let file = Arc::new(file);
+    futures::stream::try_unfold(range, move |range| {
+        let file = Arc::clone(&file);
+        async move {
+            if range.is_empty() {
+                return Ok(None);
+            }
+            let reading = tokio::task::spawn_blocking(move || read_some(&file, range));
+            reading.await.map_err(io::Error::other)?.map(Some)
+        }
+    })
+    .boxed()
+}
+
+fn read_some(file: &File, range: Range<u64>) -> io::Result<(Bytes, Range<u64>)> {
+    let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; left.min(CHUNK)];
+    file.read_exact_at(&mut buffer, range.start)?;
+    let next = range.start + buffer.len() as u64;
+    Ok((buffer.into(), next..range.end))
+}
+
+/// Removes what uploads of processes that died have left: files whose name ends in `#` and a
+/// number, last changed before `before`. Answers how many.
+pub(crate) fn sweep(root: &std::path::Path, before: SystemTime) -> usize {
+    let stale = |entry: &walkdir::DirEntry| {
+        let name = entry.file_name().to_string_lossy();
+        let number = name.rsplit_once('#').map(|(_, number)| number);
+        entry.file_type().is_file()
+            && number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+            && entry
+                .metadata()
+                .is_ok_and(|meta| meta.modified().is_ok_and(|changed| changed < before))
+    };
+    let entries = walkdir::WalkDir::new(root).into_iter().filter_map(Result::ok);
+    entries.filter(stale).filter(|entry| std::fs::remove_file(entry.path()).is_ok()).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::stream;
+
+    fn body(parts: &[&'static [u8]]) -> impl Stream<Item = Result<Bytes, io::Error>> + Unpin {
+        stream::iter(parts.iter().map(|p| Ok(Bytes::from_static(p))).collect::<Vec<_>>())
+    }
+
+    fn name(bytes: &[u8]) -> Digest {
+        Digest(Sha256::digest(bytes).into())
+    }
+
+    fn files(root: &std::path::Path) -> Vec<String> {
+        let entries = walkdir::WalkDir::new(root).into_iter().map(Result::unwrap);
+        let mut files: Vec<_> = entries
+            .filter(|e| e.file_type().is_file())
+            .map(|e| e.path().strip_prefix(root).unwrap().display().to_string())
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn setup() -> (tempfile::TempDir, Objects, Path) {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Objects::open(folder.path()).unwrap();
+        (folder, objects, Path::from("a/b"))
+    }
+
+    #[tokio::test]
+    async fn only_bytes_that_hash_to_the_name_are_stored() {
+        let (folder, objects, at) = setup();
+        let put = |b| objects.put_named(&at, name(b"good"), 99, body(b));
+        let error = put(&[b"ba", b"d"]).await.unwrap_err();
+        assert!(matches!(error, Error::Refused { code: Code::HashMismatch, .. }), "{error:?}");
+        assert!(files(folder.path()).is_empty());
+        assert_eq!(put(&[b"go", b"od"]).await.unwrap(), Stored::New);
+        assert_eq!(put(&[b"good"]).await.unwrap(), Stored::Same);
+        let error = put(&[b"bad"]).await.unwrap_err();
+        assert!(matches!(error, Error::Refused { code: Code::AlreadyExists, .. }), "{error:?}");
+        assert_eq!(std::fs::read(folder.path().join("a/b")).unwrap(), b"good");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_object_is_repaired_by_sending_it_again() {
+        let (folder, objects, at) = setup();
+        let put = || objects.put_named(&at, name(b"good"), 99, body(&[b"good"]));
+        put().await.unwrap();
+        std::fs::write(folder.path().join("a/b"), b"rotn").unwrap();
+        assert_eq!(put().await.unwrap(), Stored::New);
+        assert_eq!(std::fs::read(folder.path().join("a/b")).unwrap(), b"good");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_or_is_too_long_leaves_nothing() {
+        let (folder, objects, at) = setup();
+        let broken = stream::iter([Ok(Bytes::from_static(b"go")), Err(io::Error::other("cut"))]);
+        objects.put_named(&at, name(b"good"), 99, broken).await.unwrap_err();
+        let error = objects.put_named(&at, name(b"good"), 3, body(&[b"good"])).await.unwrap_err();
+        assert!(matches!(error, Error::Refused { code: Code::BodyTooLarge, .. }));
+        assert!(files(folder.path()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_unfinished_upload_is_not_listed_and_is_swept() {
+        let (folder, objects, at) = setup();
+        objects.put_named(&at, name(b"x"), 9, body(&[b"x"])).await.unwrap();
+        std::fs::write(folder.path().join("a/b#1"), b"half").unwrap();
+        let listed: Vec<_> = objects.list(&Path::from("a")).try_collect().await.unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!(sweep(folder.path(), SystemTime::UNIX_EPOCH), 0);
+        let later = SystemTime::now() + std::time::Duration::from_secs(60);
+        assert_eq!(sweep(folder.path(), later), 1);
+        assert_eq!(files(folder.path()), ["a/b"]);
+    }
+
+    #[tokio::test]
+    async fn renaming_onto_a_second_name_of_the_same_bytes_leaves_one() {
+        let (folder, objects, at) = setup();
+        let to = Path::from("c/d");
+        objects.put_named(&at, name(b"x"), 9, body(&[b"x"])).await.unwrap();
+        assert!(objects.copy(&at, &to).await.unwrap());
+        assert!(!objects.copy(&at, &to).await.unwrap());
+        objects.rename(&at, &to).await.unwrap();
+        objects.rename(&at, &to).await.unwrap();
+        assert_eq!(files(folder.path()), ["c/d"]);
+        assert_eq!(objects.hash(&to).await.unwrap(), Some((name(b"x"), 1)));
+        assert!(objects.rename(&at, &Path::from("e")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn ranges_are_cut_to_the_object() {
+        let (_folder, objects, at) = setup();
+        objects.put_named(&at, name(b"0123456789"), 99, body(&[b"0123456789"])).await.unwrap();
+        for (range, expected) in [
+            (None, Some("0123456789")),
+            (Some(GetRange::Bounded(2..4)), Some("23")),
+            (Some(GetRange::Bounded(8..40)), Some("89")),
+            (Some(GetRange::Offset(7)), Some("789")),
+            (Some(GetRange::Suffix(3)), Some("789")),
+            (Some(GetRange::Offset(10)), None),
+        ] {
+            let text = match objects.stream(&at, range.clone()).await.unwrap().unwrap() {
+                Found::Bytes { body, .. } => {
+                    let parts: Vec<Bytes> = body.try_collect().await.unwrap();
+                    Some(String::from_utf8(parts.concat()).unwrap())
+                }
+                Found::Outside { .. } => None,
+            };
+            assert_eq!(text.as_deref(), expected, "{range:?}");
+        }
+        assert!(objects.stream(&Path::from("none"), None).await.unwrap().is_none());
+    }
+}

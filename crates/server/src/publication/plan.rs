@@ -1,0 +1,140 @@
+//! What must arrive before a seed is published: the union of what its jobs' manifests and inventory
+//! announce. Decides what to wait for; copies nothing.
+
+use super::{Owner, ledger, outcomes};
+use crate::Error;
+use crate::app::App;
+use crate::jobs::{self, Record};
+use crate::place::Place;
+use flow::DriveState;
+use model::{Digest, ObjectKind};
+use seed::Object;
+use std::collections::BTreeMap;
+use wire::{Code, JobOutcome, SeedId};
+
+/// What must arrive, where it may be found, and what else stands in the way.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The repository, by the SHA-256 of its config.
+    pub(super) repository: Digest,
+    /// Every object once, in the order of publication.
+    pub(super) objects: Vec<Object>,
+    /// Where objects have landed.
+    pub(super) landed: Vec<Place>,
+    /// The jobs as they are.
+    pub(super) jobs: Vec<JobOutcome>,
+    /// What must happen first, in words; empty when nothing.
+    pub(super) waits: Vec<String>,
+}
+
+/// Objects by what tells them apart.
+type Expected = BTreeMap<(ObjectKind, Digest), u64>;
+
+pub(super) async fn make(app: &App, owner: &Owner, seed: SeedId) -> Result<Plan, Error> {
+    let jobs = jobs::of_seed(app, &owner.0, &owner.1, seed).await?;
+    let mut waits = Vec::new();
+    let mut expected = Expected::new();
+    let mut repository = None;
+    let mut landed: Vec<Place> = Vec::new();
+    for job in &jobs {
+        waits.extend(unfinished(job));
+        for drive in job.drives.iter().filter(|drive| drive.repository.is_some()) {
+            let manifest = jobs::read_manifest(app, job, &drive.serial).await?.body;
+            one_repository(&mut repository, &manifest.header.repositories)?;
+            take(&mut expected, &manifest.objects)?;
+        }
+        if job.inventory {
+            let inventory = jobs::read_inventory(app, job).await?;
+            one_repository(&mut repository, &inventory.repositories)?;
+            take(&mut expected, &inventory.objects)?;
+        }
+        if let Some(id) = repository {
+            let place = Place::landed(&job.account, &job.container, &id);
+            if !landed.contains(&place) {
+                landed.push(place);
+            }
+        }
+    }
+    waits.extend(sets_without_job(&jobs));
+    let Some(repository) = repository else {
+        let message = "no manifest of this seed has been handed over yet; run the drive preparation again to send them";
+        return Err(Error::refused(Code::ManifestRefused, message));
+    };
+    let object = |((kind, name), length)| Object { repository: 0, kind, name, length };
+    let objects: Vec<Object> = expected.into_iter().map(object).collect();
+    if !objects.iter().any(|object| object.kind == ObjectKind::Config) {
+        waits.push("no drive announces the repository's config".to_owned());
+    }
+    waits.extend(other_root(app, owner, seed, &objects).await?);
+    Ok(Plan { repository, objects, landed, jobs: outcomes(&jobs), waits })
+}
+
+fn take(expected: &mut Expected, objects: &[Object]) -> Result<(), Error> {
+    for object in objects {
+        let before = expected.insert((object.kind, object.name), object.length);
+        if before.is_some_and(|length| length != object.length) {
+            let message =
+                format!("the drives' manifests contradict each other about {}", object.key());
+            return Err(Error::refused(Code::ManifestRefused, message));
+        }
+    }
+    Ok(())
+}
+
+fn one_repository(known: &mut Option<Digest>, listed: &[Digest]) -> Result<(), Error> {
+    let [id] = listed else { return Ok(()) };
+    match known.replace(*id) {
+        Some(before) if before != *id => {
+            let message = format!("the seed's drives carry two repositories, {before} and {id}");
+            Err(Error::refused(Code::RepositoryMismatch, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a job that is not over still has to bring. Of one that is over nothing more comes: what it
+/// did not bring shows as missing objects.
+fn unfinished(job: &Record) -> Vec<String> {
+    if job.flow.state.is_end() {
+        return Vec::new();
+    }
+    let complete = |state: &DriveState| match state {
+        DriveState::Completed { .. } => true,
+        DriveState::ShippedBack { problems, .. } => *problems == Some(0),
+        _ => false,
+    };
+    let drives = job.flow.drives.iter().filter(|drive| !complete(&drive.state));
+    drives
+        .map(|drive| {
+            format!("drive {} of import job {} is not taken in yet", drive.serial, job.name)
+        })
+        .collect()
+}
+
+fn sets_without_job(jobs: &[Record]) -> Vec<String> {
+    let sets = jobs.iter().filter_map(|job| job.request.seed.sets).max().unwrap_or(0);
+    let has = |set: &u32| jobs.iter().any(|job| job.request.seed.set == *set);
+    // A number from a request: named only as far as people read.
+    let missing: Vec<u32> = (0..sets).filter(|set| !has(set)).take(20).collect();
+    missing.into_iter().map(|set| format!("drive set {set} has no import job yet")).collect()
+}
+
+/// Where the source has said what it expects, the manifests must announce exactly that.
+async fn other_root(
+    app: &App,
+    owner: &Owner,
+    seed: SeedId,
+    objects: &[Object],
+) -> Result<Option<String>, Error> {
+    let Some(root) = ledger::root(app, owner, seed).await? else { return Ok(None) };
+    let found = seed::root(objects);
+    let without_keys = objects.iter().filter(|object| object.kind != ObjectKind::Key);
+    if root == found || root == seed::root(without_keys) {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "the manifests announce other objects ({}) than the source expects ({}): some drive set is still to come",
+        found.short(),
+        root.short()
+    )))
+}

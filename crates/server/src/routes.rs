@@ -1,0 +1,146 @@
+//! Every route with the callers it is for. There is no other way to add one, so none can be without
+//! its callers.
+
+use crate::app::App;
+use crate::auth::{Access, guard};
+use crate::{Error, accounts, dataplane, docks, http, jobs, publication, vaults};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodFilter, on};
+use std::sync::Arc;
+use wire::{Code, Role};
+
+const ADMIN: Access = Access::Roles(&[Role::Admin]);
+const AGENT: Access = Access::Roles(&[Role::Agent]);
+const DOCK: Access = Access::Roles(&[Role::Dock]);
+const AGENT_OR_ADMIN: Access = Access::Roles(&[Role::Agent, Role::Admin]);
+const DOCK_OR_ADMIN: Access = Access::Roles(&[Role::Dock, Role::Admin]);
+const ANY_ROLE: Access = Access::Roles(&[Role::Admin, Role::Agent, Role::Dock]);
+
+/// One route, as documented in docs/api.md.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The HTTP method.
+    pub method: Method,
+    /// The path, with its variable segments in braces.
+    pub path: &'static str,
+    /// Whom it is for.
+    pub access: Access,
+}
+
+/// Every route of a server.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    let mut table = Table { router: None, routes: Vec::new() };
+    all(&mut table);
+    table.routes
+}
+
+/// The routes, ready to serve.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let mut table = Table { router: Some((Router::new(), Arc::clone(app))), routes: Vec::new() };
+    all(&mut table);
+    let router = table.router.map(|(router, _)| router).unwrap_or_default();
+    router
+        .fallback(async || Error::not_found("such path; docs/api.md lists them"))
+        .method_not_allowed_fallback(async || {
+            Error::refused(Code::MethodNotAllowed, "this path takes other methods")
+        })
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(http::observe))
+        .with_state(Arc::clone(app))
+}
+
+/// Routes as they are added: to a list, and to a router where there is one.
+struct Table {
+    router: Option<(Router<Arc<App>>, Arc<App>)>,
+    routes: Vec<Route>,
+}
+
+impl Table {
+    fn add<H, T>(&mut self, method: Method, path: &'static str, access: Access, handler: H)
+    where
+        H: Handler<T, Arc<App>>,
+        T: 'static,
+    {
+        if let (Some((router, app)), Ok(filter)) =
+            (self.router.take(), MethodFilter::try_from(method.clone()))
+        {
+            let guarded = from_fn_with_state((Arc::clone(&app), access), guard);
+            self.router = Some((router.route(path, on(filter, handler).layer(guarded)), app));
+        }
+        self.routes.push(Route { method, path, access });
+    }
+}
+
+fn all(table: &mut Table) {
+    control(table);
+    import_jobs(table);
+    let own = "/vaults/{vault}/{server}/";
+    table.add(Method::POST, own, AGENT, dataplane::create);
+    table.add(Method::HEAD, "/vaults/{vault}/{server}/config", AGENT, dataplane::head);
+    table.add(Method::GET, "/vaults/{vault}/{server}/config", AGENT, dataplane::get);
+    table.add(Method::POST, "/vaults/{vault}/{server}/config", AGENT, dataplane::put);
+    table.add(Method::GET, "/vaults/{vault}/{server}/{kind}/", AGENT, dataplane::list);
+    table.add(Method::HEAD, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::head);
+    table.add(Method::GET, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::get);
+    table.add(Method::POST, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::put);
+    table.add(Method::DELETE, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::remove);
+    landing(table);
+}
+
+fn landing(table: &mut Table) {
+    let root = "/storage/{account}/{container}/{repository}/";
+    let config = "/storage/{account}/{container}/{repository}/config";
+    let folder = "/storage/{account}/{container}/{repository}/{kind}/";
+    let object = "/storage/{account}/{container}/{repository}/{kind}/{name}";
+    table.add(Method::POST, root, DOCK, dataplane::create);
+    table.add(Method::HEAD, config, DOCK_OR_ADMIN, dataplane::head);
+    table.add(Method::GET, config, DOCK_OR_ADMIN, dataplane::get);
+    table.add(Method::POST, config, DOCK, dataplane::put);
+    table.add(Method::GET, folder, DOCK_OR_ADMIN, dataplane::list);
+    table.add(Method::HEAD, object, DOCK_OR_ADMIN, dataplane::head);
+    table.add(Method::GET, object, DOCK_OR_ADMIN, dataplane::get);
+    table.add(Method::POST, object, DOCK, dataplane::put);
+    table.add(Method::DELETE, object, DOCK, dataplane::remove);
+}
+
+fn control(table: &mut Table) {
+    let publications = "/api/v1/vaults/{vault}/servers/{server}/publications";
+    let latest = "/api/v1/vaults/{vault}/servers/{server}/receipts/latest";
+    let receipt = "/api/v1/vaults/{vault}/servers/{server}/receipts/{seed}";
+    table.add(Method::GET, "/api/v1/health", Access::Anyone, docks::health);
+    table.add(Method::GET, "/api/v1/locations", ANY_ROLE, docks::locations);
+    table.add(Method::PUT, "/api/v1/storage-accounts/{account}", ADMIN, accounts::create);
+    table.add(Method::GET, "/api/v1/storage-accounts", ADMIN, accounts::list);
+    table.add(Method::PUT, "/api/v1/vaults/{vault}", ADMIN, vaults::create);
+    table.add(Method::GET, "/api/v1/vaults", ADMIN, vaults::list);
+    table.add(Method::POST, "/api/v1/vaults/{vault}/servers/{server}", ADMIN, vaults::register);
+    table.add(Method::POST, "/api/v1/docks", ADMIN, docks::register);
+    table.add(Method::POST, publications, AGENT_OR_ADMIN, publication::start);
+    table.add(Method::GET, publications, AGENT_OR_ADMIN, publication::status);
+    table.add(Method::GET, latest, AGENT_OR_ADMIN, publication::latest_receipt);
+    table.add(Method::GET, receipt, AGENT_OR_ADMIN, publication::receipt);
+}
+
+fn import_jobs(table: &mut Table) {
+    let job = "/api/v1/import-jobs/{job}";
+    let inventory = "/api/v1/import-jobs/{job}/inventory";
+    let manifest = "/api/v1/import-jobs/{job}/drives/{drive}/manifest";
+    let events = "/api/v1/import-jobs/{job}/drives/{drive}/events";
+    let copy_log = "/api/v1/import-jobs/{job}/drives/{drive}/copy-log";
+    table.add(Method::GET, "/api/v1/import-jobs", ANY_ROLE, jobs::list);
+    table.add(Method::POST, "/api/v1/import-jobs/receive", DOCK, jobs::receive);
+    table.add(Method::PUT, job, AGENT, jobs::create);
+    table.add(Method::GET, job, ANY_ROLE, jobs::get);
+    table.add(Method::PATCH, job, AGENT, jobs::patch);
+    table.add(Method::PUT, inventory, AGENT, jobs::put_inventory);
+    table.add(Method::GET, inventory, DOCK_OR_ADMIN, jobs::get_inventory);
+    table.add(Method::PUT, manifest, AGENT, jobs::put_manifest);
+    table.add(Method::GET, manifest, DOCK_OR_ADMIN, jobs::get_manifest);
+    table.add(Method::POST, events, DOCK, jobs::drive_event);
+    table.add(Method::PUT, copy_log, DOCK, jobs::put_copy_log);
+}

@@ -1,0 +1,275 @@
+//! Starts and stops a server: data folder, identity, database, listener, background work. Answers no
+//! request itself.
+
+use crate::app::App;
+use crate::config::Config;
+use crate::data::DataFolder;
+use crate::db::Db;
+use crate::identity::Identity;
+use crate::objects::{self, Objects};
+use crate::publication::{self, Publications};
+use crate::receipt::ReceiptKey;
+use crate::{Error, admin, jobs, routes};
+use axum_server::Handle;
+use axum_server::tls_rustls::{RustlsConfig, from_tcp_rustls};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+/// How long requests may take to end after the server was told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often import jobs are told what time it is.
+const TICK: Duration = Duration::from_secs(600);
+
+/// A running server. Stops when dropped, or when [`shutdown`](Self::shutdown) is called.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    endpoint: String,
+    admin: PathBuf,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+}
+
+impl Server {
+    /// Starts a server on threads of its own, and answers once it takes requests.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when another process has the data folder; [`Error::Listen`]; whatever else
+    /// keeps it from starting.
+    pub fn start(config: Config) -> Result<Self, Error> {
+        let (stop, stopped) = watch::channel(false);
+        let (ready, started) = mpsc::channel();
+        let admin = config.data.join(admin::FILE);
+        let failed = Error::io("starting a thread for", config.data.clone());
+        let body = move || {
+            let runtime =
+                Runtime::new().map_err(Error::io("starting threads for", &config.data))?;
+            let done = runtime.block_on(serve(config, stopped, ready));
+            runtime.shutdown_timeout(GRACE);
+            done
+        };
+        let thread = std::thread::Builder::new().name("server".to_owned()).spawn(body);
+        let thread = thread.map_err(failed)?;
+        match started.recv() {
+            Ok((address, endpoint)) => {
+                Ok(Self { address, endpoint, admin, stop, thread: Some(thread) })
+            }
+            Err(_) => match thread.join() {
+                Ok(Err(error)) => Err(error),
+                _ => Err(Error::Damaged { what: "the server".into(), why: "it died".into() }),
+            },
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What callers are told to use.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The file with the administrator's credentials.
+    #[must_use]
+    pub fn admin_file(&self) -> &std::path::Path {
+        &self.admin
+    }
+
+    /// Stops taking requests, lets those under way end, and closes everything.
+    ///
+    /// # Errors
+    /// What went wrong while serving or closing.
+    pub fn shutdown(mut self) -> Result<(), Error> {
+        self.stop.send_replace(true);
+        self.join()
+    }
+
+    /// Blocks until the server ends by itself.
+    ///
+    /// # Errors
+    /// What went wrong while serving.
+    pub fn wait(mut self) -> Result<(), Error> {
+        self.join()
+    }
+
+    /// What tells the server to stop, for a signal handler.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.stop.clone())
+    }
+
+    fn join(&mut self) -> Result<(), Error> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => {
+                Err(Error::Damaged { what: "the server".into(), why: "it died".into() })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        let _ = self.join();
+    }
+}
+
+/// Tells a server to stop.
+#[derive(Debug, Clone)]
+pub struct Stopper(watch::Sender<bool>);
+
+impl Stopper {
+    /// Stop now. Returns at once.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// Runs a server until the process is told to stop (SIGINT or SIGTERM). `ready` hears where it
+/// listens.
+///
+/// # Errors
+/// As [`Server::start`]; what went wrong while serving.
+pub fn run(config: Config, ready: impl FnOnce(&Server)) -> Result<(), Error> {
+    let runtime = Runtime::new().map_err(Error::io("starting threads for", &config.data))?;
+    let server = Server::start(config)?;
+    ready(&server);
+    let stopper = server.stopper();
+    runtime.spawn(async move {
+        if signalled().await.is_ok() {
+            stopper.stop();
+        }
+    });
+    let result = server.wait();
+    runtime.shutdown_background();
+    result
+}
+
+async fn signalled() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+async fn serve(
+    config: Config,
+    mut stopped: watch::Receiver<bool>,
+    ready: mpsc::Sender<(SocketAddr, String)>,
+) -> Result<(), Error> {
+    let data = DataFolder::open(&config.data)?;
+    let listener = listen(config.listen)?;
+    let address = listener.local_addr().map_err(listening(config.listen))?;
+    let (app, tls) = open(&data, config, address).await?;
+    sweep(&data, &app);
+    publication::void_leases(&app).await?;
+    publication::resume(&app).await?;
+    let ticking = tokio::spawn(tick(Arc::clone(&app)));
+    let handle = Handle::new();
+    let service = routes::router(&app).into_make_service();
+    let server = from_tcp_rustls(listener, tls).map_err(listening(address))?;
+    let serving = tokio::spawn(server.handle(handle.clone()).serve(service));
+    tracing::info!(%address, endpoint = app.endpoint, "listening");
+    let _ = ready.send((address, app.endpoint.clone()));
+    // An error means that the other half is gone: time to stop as well.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+    tracing::info!("stopping");
+    handle.graceful_shutdown(Some(GRACE));
+    let served = serving.await?;
+    ticking.abort();
+    app.db.close().await;
+    served.map_err(listening(address))
+}
+
+fn listening(address: SocketAddr) -> impl FnOnce(std::io::Error) -> Error {
+    move |cause| Error::Listen { address, cause }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    let listener = TcpListener::bind(address).map_err(listening(address))?;
+    listener.set_nonblocking(true).map_err(listening(address))?;
+    Ok(listener)
+}
+
+async fn open(
+    data: &DataFolder,
+    config: Config,
+    address: SocketAddr,
+) -> Result<(Arc<App>, RustlsConfig), Error> {
+    let now = config.clock.now();
+    let identity = Identity::open(data, &names(&config), now)?;
+    let receipt_key = ReceiptKey::open(data)?;
+    let db = Db::open(&data.join("packmule.db")).await?;
+    let objects = Objects::open(&data.folder("objects")?)?;
+    let endpoint = config.endpoint.clone().unwrap_or_else(|| endpoint(address));
+    admin::open(data, &db, &endpoint, receipt_key.public(), now).await?;
+    let tls = RustlsConfig::from_config(identity.tls);
+    let app = App {
+        config,
+        db,
+        objects,
+        receipt_key,
+        ca_pem: identity.ca_pem,
+        endpoint,
+        publications: Publications::new()?,
+    };
+    Ok((Arc::new(app), tls))
+}
+
+/// Names that the certificate is for, each once.
+fn names(config: &Config) -> Vec<String> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let own = config.listen.ip();
+    let given = (!own.is_unspecified()).then(|| own.to_string());
+    let host = (!host.is_empty() && host != "(none)").then_some(host);
+    for name in host.into_iter().chain(given).chain(config.names.iter().cloned()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn endpoint(address: SocketAddr) -> String {
+    match address.ip() {
+        ip if ip.is_unspecified() => format!("https://localhost:{}", address.port()),
+        IpAddr::V4(_) | IpAddr::V6(_) => format!("https://{address}"),
+    }
+}
+
+/// In the background: a large store takes long to walk.
+fn sweep(data: &DataFolder, _app: &Arc<App>) {
+    let (root, started) = (data.join("objects"), SystemTime::now());
+    tokio::task::spawn_blocking(move || {
+        let swept = objects::sweep(&root, started);
+        if swept > 0 {
+            tracing::info!(swept, "unfinished uploads of an earlier run are removed");
+        }
+    });
+}
+
+async fn tick(app: Arc<App>) {
+    let mut interval = tokio::time::interval(TICK);
+    loop {
+        interval.tick().await;
+        if let Err(error) = jobs::tick_all(&app).await {
+            tracing::error!(%error, "the import jobs' timers cannot be looked at");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Vaults and the source servers registered with them. Holds no object; a repository is there once
+//! its config is.
+
+use crate::app::App;
+use crate::principals::{self, Subject};
+use crate::{Error, db, http};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use http::Segments;
+use model::{ServerName, VaultName};
+use sqlx::SqliteConnection;
+use std::sync::Arc;
+use wire::{Code, Credentials, List, ServerRequest, Vault, VaultServer};
+
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    Segments(name): Segments<VaultName>,
+    _body: Body,
+) -> Result<Json<Vault>, Error> {
+    let inserted = sqlx::query(
+        "INSERT INTO vault (name, created_at) VALUES (?, ?) ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(name.as_str())
+    .bind(db::time(app.now()))
+    .execute(app.db.pool())
+    .await;
+    match inserted {
+        Err(cause) if cause.as_database_error().is_some_and(|e| e.is_unique_violation()) => {
+            let message = format!("there is a vault whose name differs from {name} in case only");
+            Err(Error::refused(Code::AlreadyExists, message))
+        }
+        Err(cause) => Err(cause.into()),
+        Ok(_) => Ok(Json(read(&app, &name).await?)),
+    }
+}
+
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<List<Vault>>, Error> {
+    let rows: Vec<(String,)> =
+        sqlx::query_as("SELECT name FROM vault ORDER BY name").fetch_all(app.db.pool()).await?;
+    let mut value = Vec::with_capacity(rows.len());
+    for (name,) in rows {
+        value.push(read(&app, &db::parsed("vault.name", &name)?).await?);
+    }
+    Ok(Json(List { value }))
+}
+
+async fn read(app: &App, name: &VaultName) -> Result<Vault, Error> {
+    let row: Option<(String,)> = sqlx::query_as("SELECT created_at FROM vault WHERE name = ?")
+        .bind(name.as_str())
+        .fetch_optional(app.db.pool())
+        .await?;
+    let (at,) = row.ok_or_else(|| Error::not_found(format_args!("vault {name}")))?;
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT name, created_at FROM server WHERE vault = ? ORDER BY name")
+            .bind(name.as_str())
+            .fetch_all(app.db.pool())
+            .await?;
+    let server = |(name, at): (String, String)| {
+        Ok(VaultServer {
+            name: db::parsed("server.name", &name)?,
+            created_at: db::parsed("server.created_at", &at)?,
+        })
+    };
+    let servers = rows.into_iter().map(server).collect::<Result<_, Error>>()?;
+    Ok(Vault { name: name.clone(), created_at: db::parsed("vault.created_at", &at)?, servers })
+}
+
+pub(crate) async fn register(
+    State(app): State<Arc<App>>,
+    Segments((vault, server)): Segments<(VaultName, ServerName)>,
+    body: Body,
+) -> Result<(StatusCode, Json<Credentials>), Error> {
+    let request: ServerRequest = http::json_or_default(body).await?;
+    read(&app, &vault).await?;
+    let now = app.now();
+    let mut transaction = app.db.write().await?;
+    insert(&mut transaction, &vault, &server, &db::time(now)).await?;
+    let subject = Subject::Agent(vault.clone(), server.clone());
+    let token = principals::issue(&mut transaction, &subject, request.replace, now).await?;
+    transaction.commit().await?;
+    let own = Some((vault, server));
+    let credentials = app.credentials(subject.role(), own, subject.user(), token);
+    Ok((StatusCode::CREATED, Json(credentials)))
+}
+
+async fn insert(
+    on: &mut SqliteConnection,
+    vault: &VaultName,
+    server: &ServerName,
+    now: &str,
+) -> Result<(), Error> {
+    let inserted = sqlx::query(
+        "INSERT INTO server (vault, name, created_at) VALUES (?, ?, ?)
+         ON CONFLICT (vault, name) DO NOTHING",
+    )
+    .bind(vault.as_str())
+    .bind(server.as_str())
+    .bind(now)
+    .execute(on)
+    .await;
+    match inserted {
+        Err(cause) if cause.as_database_error().is_some_and(|e| e.is_unique_violation()) => {
+            let message =
+                format!("there is a source server whose name differs from {server} in case only");
+            Err(Error::refused(Code::AlreadyExists, message))
+        }
+        Err(cause) => Err(cause.into()),
+        Ok(_) => Ok(()),
+    }
+}
