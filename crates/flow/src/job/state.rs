@@ -60,7 +60,7 @@ pub enum JobState {
 pub struct End {
     /// When.
     pub at: Timestamp,
-    /// [`KEEP_RECORD_FOR`] has passed.
+    /// [`KEEP_RECORD_FOR`](crate::KEEP_RECORD_FOR) has passed.
     pub record_may_go: bool,
 }
 
