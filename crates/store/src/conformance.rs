@@ -195,6 +195,11 @@ fn a_wrong_stream_stores_nothing(store: &dyn Store) {
         assert!(matches!(refused, Err(Error::Corrupt { .. })), "{what}: {refused:?}");
         assert_absent(store, &key);
     }
+    for wrong in [b"".as_slice(), b"x"] {
+        let refused = store.put_from(&key, 0, &mut &*wrong);
+        assert!(matches!(refused, Err(Error::Corrupt { .. })), "as empty: {refused:?}");
+        assert_absent(store, &key);
+    }
     store.put_from(&key, 400_000, &mut bytes.as_slice()).unwrap();
     assert_holds(store, &key, &bytes);
 }

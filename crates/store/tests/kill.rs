@@ -18,6 +18,7 @@ use store::{Folder, Store};
 const FOLDER: &str = "PACKMULE_TEST_KILL_FOLDER";
 const START: &str = "PACKMULE_TEST_KILL_START";
 const ROUNDS: u64 = 40;
+const MOST_ROUNDS: u64 = 400;
 
 fn object(n: u64) -> Vec<u8> {
     let length = match n % 4 {
@@ -94,19 +95,21 @@ fn whenever_the_writer_dies_the_folder_is_sound() {
     let dir = tempfile::tempdir().unwrap();
     let store = Folder::new(dir.path().join("repository"));
     store.create().unwrap();
-    let mut acknowledged = BTreeSet::new();
-    for round in 0..ROUNDS {
+    let (mut acknowledged, mut unfinished) = (BTreeSet::new(), 0);
+    let later = SystemTime::now() + Duration::from_secs(86_400);
+    for round in 0..MOST_ROUNDS {
         // From the middle of one write to the middle of the next, in steps of no common measure.
         let moment = Duration::from_micros(round * 7_919 % 6_000);
         let found = killed_after(store.root(), round * 1_000, 1 + round % 5, moment);
         acknowledged.extend(found);
+        if round >= ROUNDS && unfinished > 0 {
+            break;
+        }
+        // Sometimes what is unfinished lies there when the next writer starts, sometimes not.
+        if round % 4 == 3 {
+            unfinished += store.remove_stale(Duration::from_secs(60), later).unwrap().files;
+        }
     }
-    assert_sound(&store, &acknowledged);
-    assert!(acknowledged.len() as u64 >= ROUNDS);
-    let later = SystemTime::now() + Duration::from_secs(3_600);
-    let stale = store.remove_stale(Duration::from_secs(60), later).unwrap();
-    let _ =
-        writeln!(io::stderr(), "{} objects, {} left unfinished", acknowledged.len(), stale.files);
-    assert!(stale.files > 0, "no kill struck a write: the test proves nothing");
+    assert!(unfinished > 0, "no kill struck a write: the test proves nothing");
     assert_sound(&store, &acknowledged);
 }

@@ -263,7 +263,7 @@ fn an_append_only_server_denies_removal_of_all_but_locks() {
 #[test]
 fn silence_ends_as_unavailable() {
     let (_, memory, server) = serving(Manners::default());
-    let idle_timeout = Duration::from_millis(50);
+    let idle_timeout = Duration::from_millis(500);
     let client = Rest::new(&server.url(), &RestOptions { idle_timeout, ..quick() }).unwrap();
     memory.put(&pack(b"x"), b"x").unwrap();
     server.tricks([Trick::Silence]);
