@@ -122,6 +122,20 @@ pub(crate) fn sealed(folder: &Beneath, trust: &Trust) -> Result<Sealed, Error> {
     Ok(Sealed { label, manifest, manifest_bytes })
 }
 
+/// Whether the label with that hash is still there. Read from the medium where the operating
+/// system lets go of what it remembers: a drive that was pulled out can seem there otherwise.
+pub(crate) fn has_label(folder: &Beneath, digest: &Digest) -> bool {
+    let read = || -> io::Result<bool> {
+        let (file, _) = folder.file(LABEL)?;
+        // Only advice: without it the answer may come from memory.
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        let mut bytes = Vec::new();
+        file.take(Document::Label.limit()).read_to_end(&mut bytes)?;
+        Ok(Digest(Sha256::digest(&bytes).into()) == *digest)
+    };
+    read().unwrap_or(false)
+}
+
 /// Whose signature the label has, without believing it. For telling people what to compare.
 pub(crate) fn found_signer(folder: &Beneath) -> Result<Fingerprint, Error> {
     let label = label(folder, &Trust::AsFound)?;

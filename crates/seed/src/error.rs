@@ -84,6 +84,16 @@ pub enum Error {
         /// The drive.
         place: String,
     },
+    /// It no longer answers as the drive that it was.
+    #[error(
+        "drive {serial} in {place} is gone: attach it again and run the same command, it goes on where it stopped"
+    )]
+    Gone {
+        /// Where it was.
+        place: String,
+        /// Its serial number.
+        serial: DriveSerial,
+    },
     /// A label, and no manifest.
     #[error(
         "drive {serial} in {place} is not sealed: its preparation did not finish; run the preparation again where the repository is"
@@ -222,6 +232,7 @@ impl Error {
             Self::OtherSigner { .. } | Self::NoSigner { .. } => ErrorKind::Denied,
             Self::NotEmpty { .. }
             | Self::NotADrive { .. }
+            | Self::Gone { .. }
             | Self::NotSealed { .. }
             | Self::OtherSeed { .. }
             | Self::OtherSet { .. }

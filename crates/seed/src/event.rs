@@ -36,6 +36,17 @@ pub enum Event<'a> {
         /// Its length.
         bytes: u64,
     },
+    /// One object was in its place already.
+    ObjectThere {
+        /// The drive that has it too.
+        serial: &'a DriveSerial,
+        /// Its repository.
+        repository: &'a Digest,
+        /// Which object.
+        key: &'a ObjectKey,
+        /// Its length.
+        bytes: u64,
+    },
     /// A drive takes no more.
     DriveFull {
         /// Which drive.

@@ -32,6 +32,15 @@ pub trait Landing {
         length: u64,
         from: &mut dyn Read,
     ) -> store::Result<()>;
+
+    /// Calls `attempt`, which reads an object from its beginning and stores it, until it is done
+    /// or trying again makes no sense. A landing that can be away for a while waits in between.
+    ///
+    /// # Errors
+    /// The last one of `attempt`.
+    fn try_until_done(&self, attempt: &mut dyn FnMut() -> store::Result<()>) -> store::Result<()> {
+        attempt()
+    }
 }
 
 /// What one drive has given.
@@ -73,7 +82,7 @@ pub fn unload(
     let folder = Beneath::open(folder).map_err(Error::io("opening", folder))?;
     refuse_unpinned(&folder, trust)?;
     let sealed = drive::sealed(&folder, trust)?;
-    unload_sealed(&folder, sealed, landing, events)
+    unload_sealed(&folder, &sealed, landing, events)
 }
 
 /// Whoever imports must say whose drives they are.
@@ -86,11 +95,11 @@ pub(crate) fn refuse_unpinned(folder: &Beneath, trust: &Trust) -> Result<(), Err
 
 pub(crate) fn unload_sealed(
     folder: &Beneath,
-    sealed: Sealed,
+    sealed: &Sealed,
     landing: &dyn Landing,
     events: &mut dyn Events,
 ) -> Result<Unloaded, Error> {
-    let manifest = sealed.manifest.body;
+    let manifest = &sealed.manifest.body;
     let serial = sealed.label.body.serial.clone();
     let (mut copied, mut copied_bytes, mut already, mut problems) = (0, 0_u64, 0, Vec::new());
     events.event(Event::DriveStarted { serial: &serial });
@@ -108,16 +117,30 @@ pub(crate) fn unload_sealed(
                 let (repository, bytes) = (&repository, object.length);
                 events.event(Event::ObjectDone { serial: &serial, repository, key: &key, bytes });
             }
-            Outcome::Already => already += 1,
+            Outcome::Already => {
+                already += 1;
+                let (repository, bytes) = (&repository, object.length);
+                events.event(Event::ObjectThere { serial: &serial, repository, key: &key, bytes });
+            }
             Outcome::Wrong(reason) => {
+                refuse_gone(folder, sealed, &reason)?;
                 let problem = Problem { repository, key, reason };
                 events.event(Event::Problem { serial: Some(&serial), problem: &problem });
                 problems.push(problem);
             }
         }
     }
-    let (label, manifest) = (sealed.label.body, manifest.header);
+    let (label, manifest) = (sealed.label.body.clone(), manifest.header.clone());
     Ok(Unloaded { label, manifest, copied, copied_bytes, already, problems })
+}
+
+/// Tells one bad object from a drive that was pulled out: then every object would seem bad.
+fn refuse_gone(folder: &Beneath, sealed: &Sealed, reason: &Reason) -> Result<(), Error> {
+    let is_reading = matches!(reason, Reason::Missing | Reason::NotAFile | Reason::Unreadable(_));
+    if !is_reading || drive::has_label(folder, &sealed.label.digest) {
+        return Ok(());
+    }
+    Err(Error::Gone { place: drive::place(folder), serial: sealed.label.body.serial.clone() })
 }
 
 enum Outcome {
@@ -138,19 +161,24 @@ fn copy(
         Ok(false) => {}
         Err(error) => return of_this_object(error).map(Outcome::Wrong),
     }
-    let source = match drive::open_object(folder, &object_path(repository, &key), object) {
-        Ok(source) => source,
-        Err(reason) => return Ok(Outcome::Wrong(reason)),
-    };
-    let mut source = Checked::new(source, object);
-    match landing.put_from(repository, &key, object.length, &mut source) {
-        Ok(()) if source.right == Some(true) => Ok(Outcome::Copied),
-        // A landing that stopped reading early has not seen whether the bytes are right.
-        Ok(()) => Ok(Outcome::Wrong(Reason::Unreadable("it was not read to its end".to_owned()))),
-        Err(_) if source.right == Some(false) => Ok(Outcome::Wrong(Reason::Hash)),
-        Err(_) if source.failed.is_some() => {
-            Ok(Outcome::Wrong(Reason::Unreadable(source.failed.unwrap_or_default())))
-        }
+    let path = object_path(repository, &key);
+    let mut outcome = Outcome::Copied;
+    let stored = landing.try_until_done(&mut || {
+        outcome = Outcome::Copied;
+        let source = match drive::open_object(folder, &path, object) {
+            Ok(source) => source,
+            Err(reason) => {
+                outcome = Outcome::Wrong(reason);
+                return Ok(());
+            }
+        };
+        let mut source = Checked::new(source, object);
+        let stored = landing.put_from(repository, &key, object.length, &mut source);
+        outcome = source.verdict(stored)?.map_or(Outcome::Copied, Outcome::Wrong);
+        Ok(())
+    });
+    match stored {
+        Ok(()) => Ok(outcome),
         Err(error) => of_this_object(error).map(Outcome::Wrong),
     }
 }
@@ -181,6 +209,18 @@ impl<R: Read> Checked<R> {
     fn new(from: R, object: &Object) -> Self {
         let (left, name) = (object.length, object.name);
         Self { from, hash: Sha256::new(), left, name, right: None, failed: None }
+    }
+
+    /// What is wrong with the object, now that it was stored or not. An error is the landing's.
+    fn verdict(self, stored: store::Result<()>) -> store::Result<Option<Reason>> {
+        match (stored, self.right, self.failed) {
+            (Ok(()), Some(true), _) => Ok(None),
+            // A landing that stopped reading early has not seen whether the bytes are right.
+            (Ok(()), ..) => Ok(Some(Reason::Unreadable("it was not read to its end".to_owned()))),
+            (Err(_), Some(false), _) => Ok(Some(Reason::Hash)),
+            (Err(_), _, Some(cause)) => Ok(Some(Reason::Unreadable(cause))),
+            (Err(error), ..) => Err(error),
+        }
     }
 
     fn end(&mut self) -> io::Result<usize> {

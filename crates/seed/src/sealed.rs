@@ -1,0 +1,66 @@
+//! A sealed drive, opened once: whoever has to compare what it says with what is known elsewhere
+//! looks here first, and copies from the very same documents afterwards. Writes nothing.
+
+use crate::beneath::Beneath;
+use crate::drive::{self, Sealed};
+use crate::event::Events;
+use crate::import::{Landing, Unloaded, refuse_unpinned, unload_sealed};
+use crate::sign::Trust;
+use crate::{Error, Label, Manifest, Signed};
+use std::path::Path;
+
+/// The label of a drive, by whomever it is signed. Says whose a drive claims to be; nothing may be
+/// taken from the drive on its word.
+///
+/// # Errors
+/// There is no label, it is damaged, or it is that of a parity drive.
+pub fn read_label(folder: &Path) -> Result<Signed<Label>, Error> {
+    let folder = Beneath::open(folder).map_err(Error::io("opening", folder))?;
+    let label = drive::label(&folder, &Trust::AsFound)?;
+    label.ok_or_else(|| Error::NotADrive { place: drive::place(&folder) })
+}
+
+/// A drive whose label and manifest belong together and are signed by whom they should be.
+#[derive(Debug)]
+pub struct SealedDrive {
+    folder: Beneath,
+    sealed: Sealed,
+}
+
+impl SealedDrive {
+    /// Opens the drive mounted at `folder`.
+    ///
+    /// # Errors
+    /// [`Error::NoSigner`] for [`Trust::AsFound`]; there is no sealed drive, its documents are
+    /// damaged, or somebody else has signed them.
+    pub fn open(folder: &Path, trust: &Trust) -> Result<Self, Error> {
+        let folder = Beneath::open(folder).map_err(Error::io("opening", folder))?;
+        refuse_unpinned(&folder, trust)?;
+        let sealed = drive::sealed(&folder, trust)?;
+        Ok(Self { folder, sealed })
+    }
+
+    /// Its label.
+    #[must_use]
+    pub fn label(&self) -> &Label {
+        &self.sealed.label.body
+    }
+
+    /// Its manifest, with the hash of its file.
+    #[must_use]
+    pub fn manifest(&self) -> &Signed<Manifest> {
+        &self.sealed.manifest
+    }
+
+    /// As [`unload`](crate::unload), from the documents read when it was opened.
+    ///
+    /// # Errors
+    /// The drive is gone, or the landing takes nothing more.
+    pub fn unload(
+        &self,
+        landing: &dyn Landing,
+        events: &mut dyn Events,
+    ) -> Result<Unloaded, Error> {
+        unload_sealed(&self.folder, &self.sealed, landing, events)
+    }
+}
