@@ -171,15 +171,11 @@ impl Destination {
     fn refuse_other_repository(&self, repositories: &[Digest]) -> Result<(), Error> {
         for expected in repositories {
             let root = published_root(self.folder.path(), repositories, expected);
-            let found = match crate::identity(&Folder::new(&root)) {
-                Ok(found) => found,
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRepository) =>
-                {
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
+            let published = Folder::new(&root);
+            if length(&published, &ObjectKey::Config).map_err(Error::Store)?.is_none() {
+                continue;
+            }
+            let found = crate::identity(&published)?;
             if found != *expected {
                 let place = root.display().to_string();
                 return Err(Error::OtherRepository { place, found, expected: *expected });
@@ -264,11 +260,7 @@ impl Destination {
             let waiting = into.join(pending(seed)).join(REPOSITORIES).join(repository.to_hex());
             let waiting = Folder::new(waiting);
             let published = Folder::new(published_root(into, repositories, repository));
-            let exists = match published.length(&ObjectKey::Config) {
-                Ok(_) => true,
-                Err(error) if error.kind() == ErrorKind::NotFound => false,
-                Err(error) => return Err(Error::Store(error)),
-            };
+            let exists = length(&published, &ObjectKey::Config).map_err(Error::Store)?.is_some();
             places.insert(*repository, Place { waiting, published, exists });
         }
         Ok(FolderLanding { places })
@@ -489,11 +481,24 @@ fn is_right(store: &Folder, object: &Object) -> bool {
     read.is_some() && Digest(hash.finalize().into()) == object.name
 }
 
-fn holds(store: &Folder, key: &ObjectKey, length: u64) -> store::Result<bool> {
+fn holds(store: &Folder, key: &ObjectKey, expected: u64) -> store::Result<bool> {
+    match length(store, key)? {
+        None => Ok(false),
+        Some(found) if found == expected => Ok(true),
+        Some(_) => Err(store::Error::Conflict { location: store.location(), key: *key }),
+    }
+}
+
+/// The length of an object; none where there is none, or no repository at all.
+fn length(store: &Folder, key: &ObjectKey) -> store::Result<Option<u64>> {
+    // To a store a folder that is not there is one that cannot be reached. Here the folder above
+    // it is open: there it is known not to be.
+    if !store.root().is_dir() {
+        return Ok(None);
+    }
     match store.length(key) {
-        Ok(found) if found == length => Ok(true),
-        Ok(_) => Err(store::Error::Conflict { location: store.location(), key: *key }),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
