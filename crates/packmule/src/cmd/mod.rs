@@ -1,0 +1,6 @@
+//! One module a command. Each parses its own options, calls a library, and renders what it says.
+
+pub(crate) mod admin;
+pub(crate) mod repo;
+pub(crate) mod seed;
+pub(crate) mod serve;

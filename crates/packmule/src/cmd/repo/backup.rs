@@ -1,0 +1,170 @@
+//! `packmule repo backup`, and the rendering of any backup.
+
+use crate::context::{Context, RepoOptions};
+use crate::exit::Status;
+use crate::failure::{Failure, Outcome};
+use crate::ui::{Progress, duration};
+use backup::{BackupEvent, BackupOptions, BackupOutcome};
+use clap::Args;
+use model::ByteSize;
+use repo::{LockMode, Repository};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Back up paths
+///
+/// Unreadable items are named, the rest goes on, and the exit code is 3. An interrupted backup is
+/// continued by the same command: what is stored is not stored again.
+///
+/// Example: packmule repo backup -r /srv/backup /home /etc
+#[derive(Args, Debug)]
+pub(crate) struct Backup {
+    #[command(flatten)]
+    repo: RepoOptions,
+    /// What to back up
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How a backup is made.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct How {
+    /// Host name that the snapshot gets [default: this machine's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    /// Label for the snapshot; may be repeated
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Vec<String>,
+    /// Read every file again, whatever the last snapshot says
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Keep access times
+    #[arg(long)]
+    pub(crate) with_atime: bool,
+    /// Size at which a pack is closed, 4 MiB to 128 MiB
+    #[arg(long, value_name = "SIZE", value_parser = pack_size)]
+    pub(crate) pack_size: Option<usize>,
+}
+
+fn pack_size(text: &str) -> Result<usize, String> {
+    let ByteSize(size) = text.parse().map_err(|e: model::SizeError| e.to_string())?;
+    match usize::try_from(size) {
+        Ok(size) if (4 << 20..=128 << 20).contains(&size) => Ok(size),
+        _ => Err("packs have 4 MiB to 128 MiB".into()),
+    }
+}
+
+impl Backup {
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        let here = std::env::current_dir().map_err(|e| Failure::io("looking up", Path::new("."), e))?;
+        let paths = self.paths.iter().map(|path| backup::absolute(&here, path)).collect();
+        let repository = context.repository(&self.repo)?;
+        let outcome = run_backup(context, &repository, paths, &self.how)?;
+        Ok(if outcome.problems.is_empty() { Status::Done } else { Status::Partial })
+    }
+}
+
+/// Backs up, showing progress, problems and summary.
+pub(crate) fn run_backup(
+    context: &Context,
+    repository: &Repository,
+    paths: Vec<PathBuf>,
+    how: &How,
+) -> Result<BackupOutcome, Failure> {
+    let lock = repository.lock(LockMode::Shared)?;
+    let progress = Progress::new(&context.printer, "backing up");
+    let events = |event: BackupEvent<'_>| show(&progress, &event);
+    let options = BackupOptions {
+        paths,
+        hostname: how.host.clone().unwrap_or_else(|| context.author.hostname.clone()),
+        tags: how.tag.clone(),
+        time: jiff::Timestamp::now(),
+        parent: None,
+        force: how.force,
+        with_atime: how.with_atime,
+        program_version: concat!("packmule ", env!("CARGO_PKG_VERSION")).into(),
+        threads: context.threads,
+        pack_size: how.pack_size.unwrap_or(16 << 20),
+        stop: &context.stop,
+        events: &events,
+    };
+    let counted = AtomicBool::new(false);
+    let outcome = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let totals = backup::scan(&options.paths, &counted);
+            if !counted.load(Ordering::Relaxed) {
+                progress.total(totals.bytes, totals.files);
+            }
+        });
+        let outcome = backup::backup(repository, &lock, &options);
+        counted.store(true, Ordering::Relaxed);
+        outcome
+    })?;
+    let elapsed = progress.finish();
+    summarize(context, &outcome, elapsed);
+    Ok(outcome)
+}
+
+/// Shows one event of a backup.
+pub(crate) fn show(progress: &Progress<'_>, event: &BackupEvent<'_>) {
+    match event {
+        BackupEvent::Parent(Some(parent)) => {
+            progress.note(&format!("comparing with snapshot {}", parent.short()));
+        }
+        BackupEvent::Parent(None) => {}
+        BackupEvent::Adopted { packs } => {
+            progress.note(&format!("took in {packs} packs that an interrupted backup had stored"));
+        }
+        BackupEvent::File { .. } => progress.item(),
+        BackupEvent::Bytes(bytes) => progress.bytes(*bytes),
+        BackupEvent::Problem(problem) => {
+            progress.problem(&problem.path.display().to_string(), &problem.fault.to_string());
+        }
+    }
+}
+
+fn summarize(context: &Context, outcome: &BackupOutcome, elapsed: std::time::Duration) {
+    let summary = &outcome.summary;
+    let printer = &context.printer;
+    printer.line(format!(
+        "files: {} new, {} changed, {} unmodified; directories: {} new, {} changed, {} unmodified",
+        summary.files_new,
+        summary.files_changed,
+        summary.files_unmodified,
+        summary.dirs_new,
+        summary.dirs_changed,
+        summary.dirs_unmodified
+    ));
+    printer.line(format!(
+        "processed {} in {}; new data {}, stored as {}",
+        ByteSize(summary.total_bytes_processed),
+        duration(elapsed),
+        ByteSize(summary.data_added),
+        ByteSize(summary.data_added_packed)
+    ));
+    printer.line(format!("snapshot {} saved", outcome.snapshot.short()));
+    printer.object(
+        "summary",
+        &json!({
+            "snapshot_id": outcome.snapshot,
+            "parent": outcome.parent,
+            "files_new": summary.files_new,
+            "files_changed": summary.files_changed,
+            "files_unmodified": summary.files_unmodified,
+            "dirs_new": summary.dirs_new,
+            "dirs_changed": summary.dirs_changed,
+            "dirs_unmodified": summary.dirs_unmodified,
+            "data_blobs": summary.data_blobs,
+            "tree_blobs": summary.tree_blobs,
+            "data_added": summary.data_added,
+            "data_added_packed": summary.data_added_packed,
+            "total_files_processed": summary.total_files_processed,
+            "total_bytes_processed": summary.total_bytes_processed,
+            "total_duration": elapsed.as_secs_f64(),
+            "problems": outcome.problems.len(),
+        }),
+    );
+}

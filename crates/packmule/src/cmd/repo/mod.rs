@@ -1,0 +1,40 @@
+//! `packmule repo`: the engine alone, on any restic repository.
+
+mod backup;
+mod check;
+mod init;
+mod ls;
+mod restore;
+mod snapshots;
+
+pub(crate) use backup::run_backup;
+pub(crate) use restore::{Wanted, run_restore};
+
+use crate::context::Context;
+use crate::failure::Outcome;
+use clap::Subcommand;
+
+/// The engine alone, on any restic repository
+#[derive(Subcommand, Debug)]
+pub(crate) enum Repo {
+    Init(init::Init),
+    Backup(backup::Backup),
+    Snapshots(snapshots::Snapshots),
+    Ls(ls::Ls),
+    Restore(restore::Restore),
+    Check(check::Check),
+}
+
+impl Repo {
+    /// Runs it.
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        match self {
+            Self::Init(command) => command.run(context),
+            Self::Backup(command) => command.run(context),
+            Self::Snapshots(command) => command.run(context),
+            Self::Ls(command) => command.run(context),
+            Self::Restore(command) => command.run(context),
+            Self::Check(command) => command.run(context),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Drives on the command line, and the rendering of what happens to them.
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::ui::Progress;
+use model::{ByteSize, DriveSerial, ErrorKind};
+use seed::{DriveSpec, DriveState, Event, Events, Prepared};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The drives at these folders. A drive that has a label keeps its serial number; one that has none
+/// gets one made up, because a folder has no hardware that could tell.
+///
+/// # Errors
+/// When there are more capacities than drives, or a label cannot be read.
+pub(crate) fn drive_specs(folders: &[PathBuf], capacities: &[ByteSize]) -> Result<Vec<DriveSpec>, Failure> {
+    if capacities.len() > 1 && capacities.len() != folders.len() {
+        let words = format!("{} capacities for {} drives: give one for all, or one each", capacities.len(), folders.len());
+        return Err(Failure::new(ErrorKind::Invalid, words));
+    }
+    let mut specs = Vec::new();
+    for (at, folder) in folders.iter().enumerate() {
+        if !folder.is_dir() {
+            let words = format!("{} is no mounted folder: mount the drive's file system first; block devices are not prepared by this version", folder.display());
+            return Err(Failure::new(ErrorKind::WrongDrive, words));
+        }
+        let serial = match seed::inspect(folder)? {
+            Some(label) => label.body.serial,
+            None => made_up_serial()?,
+        };
+        let capacity = capacities.get(at).or_else(|| capacities.first().filter(|_| capacities.len() == 1));
+        specs.push(DriveSpec { folder: folder.clone(), serial, capacity: capacity.map(|size| size.0) });
+    }
+    Ok(specs)
+}
+
+fn made_up_serial() -> Result<DriveSerial, Failure> {
+    let random = std::fs::File::open("/dev/urandom").and_then(|mut source| {
+        let mut bytes = [0; 6];
+        std::io::Read::read_exact(&mut source, &mut bytes)?;
+        Ok(bytes)
+    });
+    let bytes = random.map_err(|e| Failure::io("reading", Path::new("/dev/urandom"), e))?;
+    let text: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+    format!("PM{text}").parse().map_err(|e: model::NameError| Failure::new(ErrorKind::Internal, e.to_string()))
+}
+
+/// Renders events of preparing, verifying and importing.
+pub(crate) struct Report<'a> {
+    progress: &'a Progress<'a>,
+    stop: &'a AtomicBool,
+}
+
+impl<'a> Report<'a> {
+    /// Into this progress, until this stop sign.
+    pub(crate) fn new(progress: &'a Progress<'a>, stop: &'a AtomicBool) -> Self {
+        Self { progress, stop }
+    }
+}
+
+impl Events for Report<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Planned { objects, bytes, done_bytes, .. } => {
+                self.progress.total(bytes, objects);
+                self.progress.bytes(done_bytes);
+            }
+            Event::DriveStarted { serial } => self.progress.note(&format!("drive {serial}: started")),
+            Event::ObjectDone { bytes, .. } => {
+                self.progress.item();
+                self.progress.bytes(bytes);
+            }
+            Event::DriveFull { serial } => self.progress.note(&format!("drive {serial}: full")),
+            Event::DriveSealed { serial } => {
+                self.progress.note(&format!("drive {serial}: read back, sealed; it can be taken out"));
+            }
+            Event::DriveGone { serial } => {
+                self.progress.problem(&format!("drive {serial}"), "no longer answers; attach it again and run the same command");
+            }
+            Event::Problem { serial, problem } => {
+                let place = serial.map(|serial| format!(" on drive {serial}")).unwrap_or_default();
+                self.progress.problem(&format!("{}{place}", problem.key), &problem.reason.to_string());
+            }
+            Event::Publishing { objects } => self.progress.note(&format!("publishing {objects} objects")),
+            _ => {}
+        }
+    }
+
+    fn stop(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Renders what preparing did: drives, what is left, the signer.
+pub(crate) fn show_prepared(context: &Context, prepared: &Prepared) {
+    let printer = &context.printer;
+    for drive in &prepared.drives {
+        let state = match drive.state {
+            DriveState::Sealed => "sealed",
+            DriveState::Unused => "not needed",
+            DriveState::Gone => "gone",
+            DriveState::Unreliable => "does not give back what was written; do not use it",
+        };
+        printer.line(format!(
+            "drive {}: {} objects, {}, {state}",
+            drive.serial,
+            drive.objects,
+            ByteSize(drive.bytes)
+        ));
+        printer.object(
+            "drive",
+            &json!({
+                "serial": drive.serial,
+                "set": drive.set,
+                "drive": drive.drive,
+                "state": state,
+                "objects": drive.objects,
+                "bytes": drive.bytes,
+                "manifest_sha256": drive.manifest,
+            }),
+        );
+    }
+    printer.line(format!("signer: {}", prepared.fingerprint));
+    if prepared.is_complete() {
+        printer.line("every object of the seed is on a sealed drive");
+    } else {
+        let bytes = prepared.remaining.iter().map(|object| object.length).sum();
+        printer.line(format!("{} objects ({}) are on no drive yet", prepared.remaining.len(), ByteSize(bytes)));
+        if let Some(shortfall) = prepared.shortfall {
+            printer.line(format!(
+                "run the same command with more drives: about {} of {} more",
+                shortfall.drives,
+                ByteSize(shortfall.drive_capacity)
+            ));
+        }
+    }
+    printer.object(
+        "summary",
+        &json!({
+            "seed": prepared.seed,
+            "set": prepared.set,
+            "signer": prepared.fingerprint.to_string(),
+            "complete": prepared.is_complete(),
+            "remaining_objects": prepared.remaining.len(),
+            "problems": prepared.problems.len(),
+            "drives_missing": prepared.shortfall.map(|shortfall| shortfall.drives),
+        }),
+    );
+}

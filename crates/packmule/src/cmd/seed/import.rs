@@ -1,0 +1,126 @@
+//! `packmule seed import`.
+
+use super::drives::Report;
+use super::missing::show as show_missing;
+use crate::context::Context;
+use crate::exit::Status;
+use crate::failure::{Failure, Outcome};
+use crate::ui::Progress;
+use clap::Args;
+use model::{ByteSize, ErrorKind};
+use seed::{Fingerprint, Trust};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Take in the drives at hand
+///
+/// Drives may come in any order and over several runs. What they hold waits in a pending area, and
+/// is published only when everything has arrived: packs, then indexes, then snapshots.
+///
+/// Example: packmule seed import --drive /mnt/d1 --into /srv/vault --signer 0123-4567-89ab-cdef-0123-4567-89ab-cdef
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// Where a drive's file system is mounted; may be repeated
+    #[arg(long, required = true, value_name = "PATH", num_args = 1..)]
+    drive: Vec<PathBuf>,
+    /// Folder that becomes the repository, or is it already
+    #[arg(long, value_name = "LOCATION")]
+    into: String,
+    /// Fingerprint of the signer, as whoever prepared the drives was shown it
+    #[arg(long, value_name = "FINGERPRINT")]
+    signer: Option<Fingerprint>,
+}
+
+impl Import {
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        let into = folder(&self.into)?;
+        let trust = self.trust(context)?;
+        let progress = Progress::new(&context.printer, "importing");
+        let mut report = Report::new(&progress, &context.stop);
+        let imported = seed::import(&into, &self.drive, &trust, &mut report)?;
+        progress.finish();
+        let mut refused = None;
+        let mut damaged = false;
+        for (path, result) in imported.drives {
+            match result {
+                Ok(unloaded) => {
+                    damaged |= !unloaded.problems.is_empty();
+                    show(context, &path, &unloaded);
+                }
+                Err(error) => {
+                    let error = Failure::from(error);
+                    context.printer.problem(&path.display().to_string(), &error.chain().join(": "));
+                    refused.get_or_insert(error);
+                }
+            }
+        }
+        let mut waiting = false;
+        for landed in &imported.seeds {
+            waiting |= !landed.published;
+            if landed.published {
+                context.printer.line(format!("seed {}: complete and published in {}", landed.missing.seed, into.display()));
+                context.printer.object("published", &json!({"seed": landed.missing.seed, "repository": into}));
+            } else {
+                show_missing(context, &landed.missing);
+            }
+        }
+        match refused {
+            Some(failure) => Err(failure),
+            None if damaged => Ok(Status::Partial),
+            None if waiting => Ok(Status::DriveMissing),
+            None => Ok(Status::Done),
+        }
+    }
+
+    /// The signer that was given; or, where none was, the one signer of all these drives, said aloud.
+    fn trust(&self, context: &Context) -> Result<Trust, Failure> {
+        if let Some(fingerprint) = self.signer {
+            return Ok(Trust::Fingerprint(fingerprint));
+        }
+        let labels = self.drive.iter().find_map(|folder| seed::inspect(folder).ok().flatten());
+        let label = labels.ok_or_else(|| {
+            Failure::new(ErrorKind::WrongDrive, "none of these folders holds a drive of a drive set")
+        })?;
+        let fingerprint = Fingerprint::of(&label.signer);
+        context.printer.problem(
+            "signer",
+            &format!("not compared: compare {fingerprint} with what whoever prepared the drives was shown, or give --signer"),
+        );
+        Ok(Trust::Key(label.signer))
+    }
+}
+
+/// The local folder that a location names.
+pub(crate) fn folder(location: &str) -> Result<PathBuf, Failure> {
+    let remote = ["rest:", "azblob:", "azure:", "s3:", "gs:"];
+    if remote.iter().any(|scheme| location.starts_with(scheme)) {
+        let words = format!("{location} is no folder: standalone drive sets are taken into folders; a vault takes them in at its dock, with `packmule dock import`");
+        return Err(Failure::new(ErrorKind::Invalid, words));
+    }
+    Ok(PathBuf::from(location.strip_prefix("local:").unwrap_or(location)))
+}
+
+fn show(context: &Context, path: &std::path::Path, unloaded: &seed::Unloaded) {
+    let again = if unloaded.is_repetition() { "; all of it had been taken in before" } else { "" };
+    context.printer.line(format!(
+        "{}: drive {}: {} objects ({}) taken in, {} there already, {} damaged or missing{again}",
+        path.display(),
+        unloaded.label.serial,
+        unloaded.copied,
+        ByteSize(unloaded.copied_bytes),
+        unloaded.already,
+        unloaded.problems.len()
+    ));
+    context.printer.object(
+        "drive",
+        &json!({
+            "path": path,
+            "serial": unloaded.label.serial,
+            "seed": unloaded.label.seed,
+            "copied": unloaded.copied,
+            "copied_bytes": unloaded.copied_bytes,
+            "already": unloaded.already,
+            "problems": unloaded.problems.iter().map(|p| json!({"object": p.key.path(), "reason": p.reason.to_string()})).collect::<Vec<_>>(),
+        }),
+    );
+}

@@ -1,0 +1,94 @@
+//! `packmule serve`: the control plane and the vaults, in one process.
+
+use crate::context::Context;
+use crate::exit::Status;
+use crate::failure::{Failure, Outcome};
+use clap::Args;
+use model::ErrorKind;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Run the server: control plane, storage accounts and vaults
+///
+/// The first start makes everything below the data folder: database, certificate authority, object
+/// folder, and admin.json with the administrator's credentials. Stop it with Ctrl-C.
+///
+/// Example: packmule serve --data /var/lib/packmule-server --listen 0.0.0.0:8443
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// Folder for everything the server keeps
+    #[arg(long, env = "PACKMULE_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// Address to listen on; port 0 takes any free one
+    #[arg(long, env = "PACKMULE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// What others reach the server as, if not by that address: https://host:port
+    #[arg(long, env = "PACKMULE_ENDPOINT", value_name = "URL")]
+    endpoint: Option<String>,
+    /// Further host name or address that the certificate is for; may be repeated
+    #[arg(long, value_name = "NAME")]
+    name: Vec<String>,
+    /// Where drives are sent, and by whom: a JSON file with a list of {name, address, supportedCarriers}
+    #[arg(long, env = "PACKMULE_LOCATIONS", value_name = "FILE")]
+    locations: Option<PathBuf>,
+    /// Database to use instead of the embedded one. This version has the embedded one only
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+    /// Object storage to use instead of a folder. This version has the folder only
+    #[arg(long, value_name = "URL")]
+    storage: Option<String>,
+}
+
+impl Serve {
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        for (option, given) in [("--database-url", &self.database_url), ("--storage", &self.storage)] {
+            if given.is_some() {
+                let words = format!("this version keeps everything below --data; run it without {option}");
+                return Err(Failure::new(ErrorKind::Invalid, words));
+            }
+        }
+        log();
+        let mut config = server::Config::new(self.data.clone(), self.listen);
+        config.endpoint.clone_from(&self.endpoint);
+        config.names.clone_from(&self.name);
+        if let Some(path) = &self.locations {
+            let text = std::fs::read(path).map_err(|e| Failure::io("reading", path, e))?;
+            config.locations = serde_json::from_slice(&text).map_err(|e| {
+                Failure::new(ErrorKind::Invalid, format!("{} is no list of locations: {e}", path.display()))
+            })?;
+        }
+        let server = server::Server::start(config)?;
+        let (endpoint, admin) = (server.endpoint().to_owned(), server.admin_file().to_owned());
+        context.printer.line(format!("serving at {endpoint}; administrator's credentials: {}", admin.display()));
+        let address = server.address().to_string();
+        context.printer.object("ready", &json!({"endpoint": endpoint, "address": address, "admin": admin}));
+        let stopper = server.stopper();
+        let stop = Arc::clone(&context.stop);
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) && !ended.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                stopper.stop();
+            });
+            let result = server.wait();
+            ended.store(true, Ordering::Relaxed);
+            result
+        })?;
+        context.printer.note("stopped");
+        Ok(Status::Done)
+    }
+}
+
+/// The log goes to stderr; `RUST_LOG` says how much of it.
+fn log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let ansi = std::env::var_os("NO_COLOR").is_none();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).try_init();
+}

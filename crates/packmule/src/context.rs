@@ -1,0 +1,163 @@
+//! What every command needs of its surroundings: printer, stop sign, who we are, passwords, places.
+//! The one place that reads environment and operating system for the engines.
+
+use crate::failure::Failure;
+use crate::ui::Printer;
+use clap::Args;
+use model::ErrorKind;
+use repo::{Author, Repository};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use store::{OpenOptions, RestOptions, RetryPolicy, Store, SystemClock};
+use zeroize::Zeroizing;
+
+/// Given to every command.
+pub(crate) struct Context {
+    /// Where output goes.
+    pub(crate) printer: Printer,
+    /// Set by Ctrl-C; a second one ends the process at once.
+    pub(crate) stop: Arc<AtomicBool>,
+    /// Who runs this, for locks, keys and snapshots.
+    pub(crate) author: Author,
+    /// Processors to use.
+    pub(crate) threads: usize,
+}
+
+impl Context {
+    /// Looks around.
+    ///
+    /// # Errors
+    /// When signals cannot be caught.
+    pub(crate) fn new(printer: Printer) -> Result<Self, Failure> {
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            let interrupted = i32::from(crate::exit::code(ErrorKind::Interrupted));
+            signal_hook::flag::register_conditional_shutdown(signal, interrupted, Arc::clone(&stop))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+                .map_err(|cause| Failure::new(ErrorKind::Internal, format!("signals: {cause}")))?;
+        }
+        raise_file_limit();
+        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Ok(Self { printer, stop, author: author(), threads })
+    }
+
+    /// Opens the place of a repository, without looking whether there is one.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn store(&self, options: &RepoOptions) -> Result<Arc<dyn Store>, Failure> {
+        open_store(&options.repo, options.cacert.as_deref())
+    }
+
+    /// Opens a repository.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoRepository`], [`ErrorKind::WrongPassword`] and those of the store.
+    pub(crate) fn repository(&self, options: &RepoOptions) -> Result<Repository, Failure> {
+        let store = self.store(options)?;
+        // Asking for a password makes no sense where there is nothing to open.
+        if let Err(store::Error::NotFound { .. }) = store.length(&model::ObjectKey::Config) {
+            return Err(repo::Error::NoRepository { location: store.location() }.into());
+        }
+        let password = options.password.read(&self.printer, false)?;
+        Ok(Repository::open(store, password.as_bytes(), self.author.clone())?)
+    }
+}
+
+/// Opens a location; REST servers are tried again while they are away.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) fn open_store(location: &str, cacert: Option<&Path>) -> Result<Arc<dyn Store>, Failure> {
+    let ca_pem = match cacert {
+        Some(path) => Some(std::fs::read(path).map_err(|e| Failure::io("reading", path, e))?),
+        None => None,
+    };
+    let options = OpenOptions {
+        rest: RestOptions { ca_pem, ..RestOptions::default() },
+        retry: Some((RetryPolicy::default(), Arc::new(SystemClock::new()))),
+        rate: None,
+    };
+    Ok(store::open_location(location, &options)?)
+}
+
+/// A repository on the command line.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct RepoOptions {
+    /// Where the repository is: a folder, or rest:https://user:token@host:port/path/
+    #[arg(short = 'r', long, env = "PACKMULE_REPOSITORY", value_name = "LOCATION")]
+    pub(crate) repo: String,
+    /// Certificate authority to trust for rest: locations, a PEM file
+    #[arg(long, env = "PACKMULE_CACERT", value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its own options carry the help")]
+    pub(crate) password: PasswordOptions,
+}
+
+/// Where a password comes from.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct PasswordOptions {
+    /// File whose first line is the repository's password [default: PACKMULE_PASSWORD, else asked for]
+    #[arg(long, env = "PACKMULE_PASSWORD_FILE", value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+impl PasswordOptions {
+    /// The password: from the file, the environment, or the terminal.
+    ///
+    /// # Errors
+    /// When none can be had, or it is empty.
+    pub(crate) fn read(&self, printer: &Printer, new: bool) -> Result<Zeroizing<String>, Failure> {
+        let password = match (&self.password_file, std::env::var("PACKMULE_PASSWORD")) {
+            (Some(path), _) => {
+                let text = std::fs::read_to_string(path).map_err(|e| Failure::io("reading", path, e))?;
+                Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())
+            }
+            (None, Ok(password)) => Zeroizing::new(password),
+            (None, Err(_)) => ask(printer, new)?,
+        };
+        if password.is_empty() {
+            return Err(Failure::new(ErrorKind::Invalid, "the password is empty"));
+        }
+        Ok(password)
+    }
+}
+
+fn ask(printer: &Printer, new: bool) -> Result<Zeroizing<String>, Failure> {
+    use std::io::IsTerminal;
+    if printer.is_json() || !std::io::stdin().is_terminal() {
+        let words = "no password: set PACKMULE_PASSWORD, or give --password-file FILE";
+        return Err(Failure::new(ErrorKind::Invalid, words));
+    }
+    let prompt = |text: &str| {
+        rpassword::prompt_password(text)
+            .map(Zeroizing::new)
+            .map_err(|e| Failure::new(ErrorKind::Internal, format!("asking for the password failed: {e}")))
+    };
+    let password = prompt("password: ")?;
+    if new && *prompt("the same again: ")? != *password {
+        return Err(Failure::new(ErrorKind::Invalid, "the two passwords differ"));
+    }
+    Ok(password)
+}
+
+fn author() -> Author {
+    let uid = rustix::process::geteuid().as_raw();
+    let name = uzers::get_user_by_uid(uid).map(|user| user.name().to_string_lossy().into_owned());
+    Author {
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        username: name.unwrap_or_default(),
+        uid,
+        gid: rustix::process::getegid().as_raw(),
+        pid: std::process::id(),
+    }
+}
+
+/// Deep trees and many drives want many files open; the hard limit is the administrator's word.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}

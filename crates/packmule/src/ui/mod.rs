@@ -1,0 +1,7 @@
+//! What people and scripts see: stdout is data, stderr is everything else.
+
+mod printer;
+mod progress;
+
+pub(crate) use printer::Printer;
+pub(crate) use progress::{Progress, duration, per_second};

@@ -1,0 +1,193 @@
+//! How far it is: a bar on a terminal, a line now and then otherwise, status objects in JSON.
+//!
+//! Counts bytes and items; rate and time left follow from them. May be told from many threads.
+
+use super::Printer;
+use indicatif::{ProgressBar, ProgressStyle};
+use model::ByteSize;
+use serde_json::json;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Between two lines on something that is not a terminal.
+const LINES: Duration = Duration::from_secs(10);
+/// Between two status objects.
+const OBJECTS: Duration = Duration::from_secs(1);
+
+/// One operation's progress.
+pub(crate) struct Progress<'a> {
+    printer: &'a Printer,
+    what: String,
+    bar: Option<ProgressBar>,
+    started: Instant,
+    last: Mutex<Instant>,
+    bytes: AtomicU64,
+    total: AtomicU64,
+    items: AtomicU64,
+    total_items: AtomicU64,
+}
+
+impl<'a> Progress<'a> {
+    /// Begins. `what` is a short phrase: `backing up`.
+    pub(crate) fn new(printer: &'a Printer, what: impl Into<String>) -> Self {
+        let what = what.into();
+        let bar = printer.is_live().then(|| {
+            let bar = ProgressBar::no_length().with_message(what.clone());
+            bar.set_style(style(false));
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        let now = Instant::now();
+        Self {
+            printer,
+            what,
+            bar,
+            started: now,
+            last: Mutex::new(now),
+            bytes: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            items: AtomicU64::new(0),
+            total_items: AtomicU64::new(0),
+        }
+    }
+
+    /// How much there is in all, once that is known.
+    pub(crate) fn total(&self, bytes: u64, items: u64) {
+        self.total.store(bytes, Ordering::Relaxed);
+        self.total_items.store(items, Ordering::Relaxed);
+        if let Some(bar) = &self.bar {
+            bar.set_length(bytes);
+            bar.set_style(style(true));
+        }
+    }
+
+    /// So many more bytes are done.
+    pub(crate) fn bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(bar) = &self.bar {
+            bar.inc(bytes);
+        }
+        self.now_and_then();
+    }
+
+    /// One more item is done.
+    pub(crate) fn item(&self) {
+        self.items.fetch_add(1, Ordering::Relaxed);
+        self.now_and_then();
+    }
+
+    /// A line beside the bar, not into it.
+    pub(crate) fn problem(&self, item: &str, what: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.printer.problem(item, what)),
+            None => self.printer.problem(item, what),
+        }
+    }
+
+    /// A note beside the bar.
+    pub(crate) fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.printer.note(text)),
+            None => self.printer.note(text),
+        }
+    }
+
+    fn now_and_then(&self) {
+        if self.bar.is_some() || self.printer.is_quiet() {
+            return;
+        }
+        let every = if self.printer.is_json() { OBJECTS } else { LINES };
+        let Ok(mut last) = self.last.try_lock() else { return };
+        if last.elapsed() >= every {
+            *last = Instant::now();
+            drop(last);
+            self.say();
+        }
+    }
+
+    fn say(&self) {
+        let (bytes, total) = (self.bytes.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
+        let elapsed = self.started.elapsed();
+        let rate = per_second(bytes, elapsed);
+        let left = (total > bytes && rate > 0).then(|| (total - bytes) / rate);
+        if self.printer.is_json() {
+            let status = json!({
+                "action": self.what,
+                "bytes_done": bytes,
+                "total_bytes": total,
+                "items_done": self.items.load(Ordering::Relaxed),
+                "total_items": self.total_items.load(Ordering::Relaxed),
+                "seconds_elapsed": elapsed.as_secs(),
+                "bytes_per_second": rate,
+                "seconds_remaining": left,
+            });
+            return self.printer.object("status", &status);
+        }
+        let of = if total > 0 { format!(" of {}", ByteSize(total)) } else { String::new() };
+        let left = left.map(|s| format!(", {} left", duration(Duration::from_secs(s)))).unwrap_or_default();
+        self.printer.note(format!("{}: {}{of}, {}/s{left}", self.what, ByteSize(bytes), ByteSize(rate)));
+    }
+
+    /// Ends the bar. Answers how long it took.
+    pub(crate) fn finish(&self) -> Duration {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        self.started.elapsed()
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+fn style(known: bool) -> ProgressStyle {
+    let template = if known {
+        "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left"
+    } else {
+        "{msg} {spinner} {binary_bytes} {binary_bytes_per_sec}"
+    };
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}
+
+/// Bytes a second; nothing before there is something to divide by.
+#[must_use]
+pub(crate) fn per_second(bytes: u64, elapsed: Duration) -> u64 {
+    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    if millis == 0 { 0 } else { (u128::from(bytes) * 1000 / u128::from(millis)).try_into().unwrap_or(u64::MAX) }
+}
+
+/// `1 h 02 min`, `3 min 05 s`, `12.3 s`.
+#[must_use]
+pub(crate) fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{}.{} s", seconds, time.subsec_millis() / 100),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_people_say_them() {
+        assert_eq!(duration(Duration::from_millis(12_345)), "12.3 s");
+        assert_eq!(duration(Duration::from_secs(185)), "3 min 05 s");
+        assert_eq!(duration(Duration::from_secs(3_725)), "1 h 02 min");
+    }
+
+    #[test]
+    fn a_rate_needs_time() {
+        assert_eq!(per_second(5, Duration::ZERO), 0);
+        assert_eq!(per_second(5_000, Duration::from_millis(500)), 10_000);
+    }
+}
