@@ -163,7 +163,7 @@ fn any_changed_byte_any_cut_and_any_addition_is_refused() {
                 10..12 => assert!(matches!(why, Refused::Malformed(Malformed::Flags(_)))),
                 12..HEAD => assert!(matches!(why, Refused::Malformed(_)), "{why:?}"),
                 _ if (key_at..key_at + 32).contains(&at) => {
-                    assert!(matches!(why, Refused::Signer { .. }))
+                    assert!(matches!(why, Refused::Signer { .. }));
                 }
                 _ => assert_eq!(why, Malformed::Signature.into()),
             }

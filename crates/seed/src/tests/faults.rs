@@ -319,7 +319,7 @@ fn a_damaged_object_at_the_source_is_named_and_the_rest_is_shipped() {
         (prepared.problems[0].key, &prepared.problems[0].reason),
         (bad, &crate::Reason::Hash)
     );
-    assert_eq!(prepared.remaining.iter().map(|object| object.key()).collect::<Vec<_>>(), [bad]);
+    assert_eq!(prepared.remaining.iter().map(crate::Object::key).collect::<Vec<_>>(), [bad]);
     let report = verify(&drives[0].folder, &site.trust(), &mut ()).unwrap();
     assert!(report.is_intact() && report.extra.is_empty());
     let into = site.path("into");

@@ -2,6 +2,7 @@
 
 mod codec;
 mod faults;
+mod hostile;
 mod journey;
 
 use crate::{DriveSpec, Error, Event, Events, Options, PlainReads, Prepared, SigningKey};
