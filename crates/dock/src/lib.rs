@@ -1,1 +1,38 @@
-//! To be written.
+//! The life of a drive at the data centre: its package is received, what is on it is copied into
+//! the storage account, it goes home. Blocks; prints nothing; never writes to a drive.
+//!
+//! A drive is attacker-controlled input. Nothing on it is believed because it is there:
+//!
+//! ```text
+//!  label ──▶ is it a drive of this job? ──▶ label and manifest signed by the job's signer?
+//!                                                   │
+//!        the manifest's hash as the job announces it? ◀┘
+//!                 │
+//!                 └──▶ started ──▶ every object by its name and length ──▶ finished ──▶ copy log
+//! ```
+//!
+//! invariant: until the last question is answered nothing is said to the server about a drive and
+//! nothing is copied from it. From then on a call may end anywhere: the next one goes on, because
+//! what the account has already is not copied again.
+
+mod account;
+mod admit;
+mod control;
+mod copy;
+mod error;
+mod event;
+mod import;
+mod journal;
+mod log;
+mod package;
+mod patience;
+
+pub use copy::Taken;
+pub use error::Error;
+pub use event::Event;
+pub use import::{DriveOutcome, ImportOptions, ImportOutcome, import};
+pub use log::{LINE_VERSION, Status};
+pub use package::{receive, returned};
+
+#[cfg(test)]
+mod tests;

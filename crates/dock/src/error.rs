@@ -1,0 +1,157 @@
+//! What can go wrong at the dock. Says what to do next where there is something to do.
+
+use model::{Digest, DriveSerial, ErrorKind, JobName};
+use std::io;
+use std::path::Path;
+use wire::{JobState, SeedId};
+
+/// Why a package or a drive could not be taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The control plane refused, or is away.
+    #[error(transparent)]
+    Server(client::Error),
+    /// The drive cannot be used, or is gone.
+    #[error(transparent)]
+    Drive(seed::Error),
+    /// The storage account takes nothing, or is away.
+    #[error(
+        "the storage account takes nothing more; run the same command again, it goes on where it stopped"
+    )]
+    Account(#[source] store::Error),
+    /// A drive of another job, or of none.
+    #[error("{place} is drive {serial} of set {set} of seed {seed}, which import job {job} does not expect{}", belongs(other.as_ref()))]
+    WrongDrive {
+        /// Where it is.
+        place: String,
+        /// The serial number on its label.
+        serial: DriveSerial,
+        /// The seed on its label.
+        seed: SeedId,
+        /// The drive set on its label.
+        set: u32,
+        /// The job in hand.
+        job: JobName,
+        /// The job that does expect it, where the server knows one.
+        other: Option<JobName>,
+    },
+    /// One drive, or one and a copy of it, in two places.
+    #[error("{first} and {second} are both drive {serial}: give each drive once")]
+    GivenTwice {
+        /// Its serial number.
+        serial: DriveSerial,
+        /// One place.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Signed by the right signer, and not what the job announces: written anew since then.
+    #[error(
+        "the manifest of drive {serial} in {place} is {found}, import job {job} announces {announced}: the drive was prepared again after the job was created; ask its owner for a new job"
+    )]
+    OtherManifest {
+        /// Where it is.
+        place: String,
+        /// Its serial number.
+        serial: DriveSerial,
+        /// The job.
+        job: JobName,
+        /// The hash of the manifest on the drive.
+        found: Box<Digest>,
+        /// The hash that the job announces.
+        announced: Box<Digest>,
+    },
+    /// The server could not compare what arrives with what should.
+    #[error(
+        "import job {job} has no manifest of drive {serial} yet: have its owner run diskprep again where the server can be reached"
+    )]
+    NoManifest {
+        /// The job.
+        job: JobName,
+        /// The drive.
+        serial: DriveSerial,
+    },
+    /// The job is not at the dock.
+    #[error("import job {job} is in state {state:?}: {next}")]
+    JobState {
+        /// The job.
+        job: JobName,
+        /// Its state.
+        state: JobState,
+        /// What to do.
+        next: String,
+    },
+    /// The owner wants the drives back unread.
+    #[error("import job {job} was cancelled by its owner: send its drives back unread")]
+    Canceled {
+        /// The job.
+        job: JobName,
+    },
+    /// No such drive in the job.
+    #[error("import job {job} has no drive {serial}")]
+    NotInJob {
+        /// The job.
+        job: JobName,
+        /// The drive.
+        serial: DriveSerial,
+    },
+    /// Another process copies this drive.
+    #[error("drive {serial} is being copied by another process: wait until it has finished")]
+    Busy {
+        /// The drive.
+        serial: DriveSerial,
+    },
+    /// The operating system refused.
+    #[error("{action} {path} failed")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: String,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The caller asked to stop.
+    #[error("stopped; the same command goes on where this one ended")]
+    Interrupted,
+}
+
+fn belongs(other: Option<&JobName>) -> String {
+    other.map_or_else(
+        || ": set it aside and ask the owner of the parcel".to_owned(),
+        |job| format!(": it belongs to import job {job}"),
+    )
+}
+
+impl Error {
+    /// The kind, for exit codes.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Server(cause) => cause.kind(),
+            Self::Drive(cause) => cause.kind(),
+            Self::Account(cause) => cause.kind(),
+            Self::WrongDrive { .. }
+            | Self::GivenTwice { .. }
+            | Self::OtherManifest { .. }
+            | Self::NotInJob { .. } => ErrorKind::WrongDrive,
+            Self::NoManifest { .. } | Self::JobState { .. } | Self::Canceled { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::Busy { .. } => ErrorKind::Locked,
+            Self::Io { cause, .. } => match cause.kind() {
+                io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+                _ => ErrorKind::Internal,
+            },
+            Self::Interrupted => ErrorKind::Interrupted,
+        }
+    }
+
+    /// For `map_err`: what was tried, and on what.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.display().to_string();
+        move |cause| Self::Io { action, path, cause }
+    }
+}

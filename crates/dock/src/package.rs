@@ -1,0 +1,67 @@
+//! Packages at the dock: received on arrival, their drives sent home at the end. Reads no drive.
+
+use crate::Error;
+use crate::control::Control;
+use client::Client;
+use model::{DriveSerial, JobName, TrackingNumber};
+use wire::{DriveEvent, DriveState, Job, ReceiveRequest};
+
+/// A package has arrived and was opened: the drives found in it, or all that its job announces.
+/// Saying so again changes nothing.
+///
+/// # Errors
+/// [`Error::Server`], such as when no job has that tracking number or none was shipped.
+pub fn receive(
+    client: &Client,
+    tracking: &TrackingNumber,
+    drives: Option<&[DriveSerial]>,
+) -> Result<Job, Error> {
+    let drives = drives.map(<[DriveSerial]>::to_vec);
+    let request = ReceiveRequest { tracking_number: tracking.clone(), drives };
+    client.receive(&request).map_err(Error::Server)
+}
+
+/// Drives were handed to the carrier for the way home: those named, or all that are at the dock.
+/// Answers the job as it is then. Drives that are on their way already are passed over.
+///
+/// # Errors
+/// [`Error::NotInJob`], before anything is reported; [`Error::Server`] when the job's state does
+/// not allow it. Doing it again goes on with the rest.
+pub fn returned(
+    client: &Client,
+    job: &JobName,
+    drives: Option<&[DriveSerial]>,
+) -> Result<Job, Error> {
+    returned_through(client, job, drives)
+}
+
+pub(crate) fn returned_through(
+    control: &dyn Control,
+    job: &JobName,
+    drives: Option<&[DriveSerial]>,
+) -> Result<Job, Error> {
+    let before = control.job(job).map_err(Error::Server)?;
+    for serial in on_their_way(&before, drives)? {
+        control.drive_event(job, &serial, &DriveEvent::Returned).map_err(Error::Server)?;
+    }
+    control.job(job).map_err(Error::Server)
+}
+
+fn on_their_way(job: &Job, drives: Option<&[DriveSerial]>) -> Result<Vec<DriveSerial>, Error> {
+    use DriveState as S;
+    let Some(named) = drives else {
+        let is_here = |state| !matches!(state, S::Specified | S::NeverReceived | S::ShippedBack);
+        let here = job.drive_list.iter().filter(|drive| is_here(drive.state));
+        return Ok(here.map(|drive| drive.drive_id.clone()).collect());
+    };
+    let mut wanted = Vec::new();
+    for serial in named {
+        let mut entries = job.drive_list.iter();
+        let entry = entries.find(|drive| drive.drive_id == *serial);
+        let missing = || Error::NotInJob { job: job.name.clone(), serial: serial.clone() };
+        if entry.ok_or_else(missing)?.state != S::ShippedBack && !wanted.contains(serial) {
+            wanted.push(serial.clone());
+        }
+    }
+    Ok(wanted)
+}
