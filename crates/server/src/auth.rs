@@ -80,13 +80,21 @@ fn owns(principal: &Principal, params: &RawPathParams) -> bool {
     })
 }
 
+#[derive(sqlx::FromRow)]
+struct Columns {
+    role: String,
+    vault: Option<String>,
+    server: Option<String>,
+    token_sha256: Vec<u8>,
+}
+
 async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error> {
     let refused = || {
         let message = "no valid credentials came with the request; use those that were handed out";
         Error::refused(Code::AuthenticationFailed, message)
     };
     let (user, secret) = basic(headers).ok_or_else(refused)?;
-    let rows: Vec<(String, Option<String>, Option<String>, Vec<u8>)> = sqlx::query_as(
+    let rows: Vec<Columns> = sqlx::query_as(
         "SELECT role, vault, server, token_sha256 FROM principal WHERE user_name = ?",
     )
     .bind(&user)
@@ -95,11 +103,11 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error
     let hash = token::hash(&secret);
     let mut found = None;
     for row in rows {
-        if token::same(&hash, &row.3) {
+        if token::same(&hash, &row.token_sha256) {
             found = Some(row);
         }
     }
-    let (role, vault, server, _) = found.ok_or_else(refused)?;
+    let Columns { role, vault, server, .. } = found.ok_or_else(refused)?;
     let own = match (vault, server) {
         (Some(vault), Some(server)) => {
             Some((db::parsed("principal.vault", &vault)?, db::parsed("principal.server", &server)?))

@@ -92,6 +92,7 @@ fn carry_out(job: &JobName, effects: &[Effect]) {
 }
 
 /// A rule of the state machine in the words of the API.
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn refused(rule: flow::Refused) -> Error {
     use flow::Refused as R;
     let code = match &rule {

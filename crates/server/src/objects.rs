@@ -105,8 +105,7 @@ impl Objects {
         }
     }
 
-    /// Stores the bytes of `body` at a path, in the place of any that are there. Answers their
-    /// hash and number.
+    /// Stores the bytes of `body` at a path, in the place of any that are there.
     pub(crate) async fn put_any<B, E>(&self, at: &Path, limit: u64, body: B) -> Result<(), Error>
     where
         B: Stream<Item = Result<Bytes, E>> + Unpin + Send,

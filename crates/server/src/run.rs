@@ -176,7 +176,7 @@ async fn serve(
     let listener = listen(config.listen)?;
     let address = listener.local_addr().map_err(listening(config.listen))?;
     let (app, tls) = open(&data, config, address).await?;
-    sweep(&data, &app);
+    sweep(&data);
     publication::void_leases(&app).await?;
     publication::resume(&app).await?;
     let ticking = tokio::spawn(tick(Arc::clone(&app)));
@@ -254,7 +254,7 @@ fn endpoint(address: SocketAddr) -> String {
 }
 
 /// In the background: a large store takes long to walk.
-fn sweep(data: &DataFolder, _app: &Arc<App>) {
+fn sweep(data: &DataFolder) {
     let (root, started) = (data.join("objects"), SystemTime::now());
     tokio::task::spawn_blocking(move || {
         let swept = objects::sweep(&root, started);

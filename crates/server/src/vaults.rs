@@ -27,7 +27,7 @@ pub(crate) async fn create(
     .execute(app.db.pool())
     .await;
     match inserted {
-        Err(cause) if cause.as_database_error().is_some_and(|e| e.is_unique_violation()) => {
+        Err(cause) if db::is_taken(&cause) => {
             let message = format!("there is a vault whose name differs from {name} in case only");
             Err(Error::refused(Code::AlreadyExists, message))
         }
@@ -101,7 +101,7 @@ async fn insert(
     .execute(on)
     .await;
     match inserted {
-        Err(cause) if cause.as_database_error().is_some_and(|e| e.is_unique_violation()) => {
+        Err(cause) if db::is_taken(&cause) => {
             let message =
                 format!("there is a source server whose name differs from {server} in case only");
             Err(Error::refused(Code::AlreadyExists, message))

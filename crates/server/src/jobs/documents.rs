@@ -105,7 +105,7 @@ pub(crate) async fn read_manifest(
     let bytes = bytes.ok_or_else(|| no_manifest(record, serial))?;
     let trust = Trust::Key(record.request.seed.signer);
     let decoded = tokio::task::spawn_blocking(move || Manifest::decode(&bytes, &trust)).await?;
-    let manifest = decoded.map_err(|why| told(why, Document::Manifest))?;
+    let manifest = decoded.map_err(|why| told(&why, Document::Manifest))?;
     let header = &manifest.body.header;
     if header.seed != record.request.seed.id || header.set != record.request.seed.set {
         return Err(unfit("manifest", "it is of another seed or drive set than the job"));
@@ -133,7 +133,7 @@ async fn read_inventory_at(app: &App, record: &Record, at: &Path) -> Result<Inve
     let bytes = bytes.ok_or_else(|| Error::not_found("inventory of that import job"))?;
     let trust = Trust::Key(record.request.seed.signer);
     let decoded = tokio::task::spawn_blocking(move || Inventory::decode(&bytes, &trust)).await?;
-    let inventory = decoded.map_err(|why| told(why, Document::Inventory))?.body;
+    let inventory = decoded.map_err(|why| told(&why, Document::Inventory))?.body;
     if inventory.seed != record.request.seed.id {
         return Err(unfit("inventory", "it is of another seed than the job"));
     }
@@ -143,8 +143,8 @@ async fn read_inventory_at(app: &App, record: &Record, at: &Path) -> Result<Inve
     Ok(inventory)
 }
 
-fn told(why: seed::Refused, document: Document) -> Error {
-    let cause = std::error::Error::source(&why).map(|cause| format!(": {cause}"));
+fn told(why: &seed::Refused, document: Document) -> Error {
+    let cause = std::error::Error::source(why).map(|cause| format!(": {cause}"));
     unfit(&document.to_string(), &format!("{why}{}", cause.unwrap_or_default()))
 }
 

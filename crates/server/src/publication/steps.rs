@@ -10,7 +10,7 @@ use crate::place::Place;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::{Digest, ObjectKey, ObjectKind};
 use seed::Object;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use wire::{Code, KeysFrom, MAX_NAMES, PublicationState, Receipt, SeedId};
 
 /// Looks, copies and renames at once: each waits for a disk to sync.
@@ -62,14 +62,14 @@ pub(super) async fn all(
     work.begin(PublicationState::Copying, &objects);
     let (to_copy, missing) = work.find(&objects).await?;
     if !waits.is_empty() || !missing.is_empty() {
-        work.wait(&waits, missing);
+        work.wait(&waits, &missing);
         return Ok(());
     }
     work.copy(&to_copy).await?;
     work.begin(PublicationState::Verifying, &objects);
     let missing = work.verify(&objects).await?;
     if !missing.is_empty() {
-        work.wait(&["what came was damaged and is put aside; bring it again".to_owned()], missing);
+        work.wait(&["what came was damaged and is put aside; bring it again".to_owned()], &missing);
         return Ok(());
     }
     work.begin(PublicationState::Publishing, &objects);
@@ -95,7 +95,7 @@ impl Work<'_> {
         });
     }
 
-    fn wait(&self, waits: &[String], missing: Vec<ObjectKey>) {
+    fn wait(&self, waits: &[String], missing: &[ObjectKey]) {
         self.progress.set(|status| {
             status.state = PublicationState::Waiting;
             status.missing_count = missing.len() as u64;
@@ -223,7 +223,7 @@ impl Work<'_> {
                 async move {
                     checkpoint(self.app, Step::Verify)?;
                     if !self.is_good(&object).await? {
-                        let mut damaged = damaged.lock().unwrap_or_else(|e| e.into_inner());
+                        let mut damaged = damaged.lock().unwrap_or_else(PoisonError::into_inner);
                         damaged.push(object.key());
                     }
                     self.progress.done(object.length);
@@ -231,7 +231,7 @@ impl Work<'_> {
                 }
             })
             .await?;
-        let mut damaged = damaged.into_inner().unwrap_or_else(|e| e.into_inner());
+        let mut damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
         damaged.sort_unstable();
         Ok(damaged)
     }
