@@ -123,6 +123,10 @@ fn a_process_may_die_at_any_step_of_an_import() {
                 "step {after}: a published snapshot is complete"
             );
         }
+        for seed in missing(&into).unwrap_or_default() {
+            let forgotten = published > 0 && (!seed.inventory || !seed.wanted.is_empty());
+            assert!(!forgotten, "step {after}: what is published is not wanted: {seed:?}");
+        }
         let imported = import(&into, &folders, &site.trust(), &mut ()).unwrap();
         for (drive, result) in &imported.drives {
             assert!(result.is_ok(), "step {after}: {}: {result:?}", drive.display());
@@ -182,6 +186,26 @@ fn each_step_fails_once(code: i32) {
 #[test]
 fn a_full_drive_at_any_step_loses_nothing() {
     each_step_fails_once(28);
+}
+
+#[test]
+fn what_sealing_has_no_room_beside_goes_to_the_next_drive_in_the_same_call() {
+    let (site, store) = (Site::new(), small());
+    let drives = site.drives(2, 4 << 20);
+    let mut sealing = false;
+    let mut refused = false;
+    let hook = move |action: &'static str, path: &str| {
+        sealing |= action == "remove" && path == "packmule/reserve";
+        if sealing && !refused && action == "write" {
+            refused = true;
+            return Err(io::Error::from_raw_os_error(28));
+        }
+        Ok(())
+    };
+    let prepared = faults::with(hook, || site.prepare(&store, &drives)).unwrap();
+    assert!(prepared.is_complete());
+    let objects: Vec<u64> = prepared.drives.iter().map(|drive| drive.objects).collect();
+    assert_eq!(objects, [8, 1]);
 }
 
 #[test]

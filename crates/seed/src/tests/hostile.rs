@@ -107,10 +107,20 @@ fn a_link_in_the_place_of_a_folder_is_not_followed() {
 }
 
 #[test]
+fn not_even_a_link_within_the_drive_is_followed() {
+    let sealed = sealed();
+    let file = sealed.pack_file();
+    let folder = file.parent().unwrap();
+    fs::rename(folder, folder.with_file_name("elsewhere")).unwrap();
+    symlink("elsewhere", folder).unwrap();
+    sealed.only_the_pack_is(&Reason::NotAFile);
+}
+
+#[test]
 fn a_pipe_in_the_place_of_an_object_stops_nobody() {
     let sealed = sealed();
     fs::remove_file(sealed.pack_file()).unwrap();
-    mknodat(CWD, &sealed.pack_file(), FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+    mknodat(CWD, sealed.pack_file(), FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
     sealed.only_the_pack_is(&Reason::NotAFile);
 }
 
