@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  create .packmule-<pid>-<random>.partial     a crash here leaves a partial file, which nobody reads
-//!      │  write, check, fsync
+//!      │  write, fsync, close, check
 //!      ▼
 //!  rename onto the name                        a crash here leaves the old state or the new one
 //!      │  fsync the folder
@@ -25,8 +25,7 @@ use std::sync::{Mutex, PoisonError};
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] when the name is taken: then what is there stays as it is.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let partial = filled(path, bytes, mode)?;
-    partial.publish(path)?;
+    filled(path, bytes, mode)?.name_it(path)?;
     sync_folder(parent(path))
 }
 
@@ -36,9 +35,9 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// # Errors
 /// Whatever the operating system says; the old file is then still there.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut partial = filled(path, bytes, mode)?;
-    fs::rename(&partial.path, path)?;
-    partial.leave();
+    let mut closed = filled(path, bytes, mode)?;
+    fs::rename(&closed.name.path, path)?;
+    closed.name.left = true;
     sync_folder(parent(path))
 }
 
@@ -74,11 +73,30 @@ pub fn create_folder(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
-/// A file under construction. Removed when dropped, unless it was published.
+/// A file under construction. Removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Partial {
-    path: PathBuf,
+    /// Before the name: it is closed before it is removed, which some file systems insist on.
     file: File,
+    name: PartialName,
+}
+
+/// A file whose bytes are durable, whole and no longer open, but which has no name yet. Removed
+/// when dropped, unless it was named.
+///
+/// Closed, because SMB shares without a kernel's help refuse to rename what is open, and because
+/// some network file systems say only at closing that bytes were lost.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    name: PartialName,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+/// Removes the file at its path when dropped, unless that was left to others.
+#[derive(Debug)]
+struct PartialName {
+    path: PathBuf,
     left: bool,
 }
 
@@ -104,7 +122,7 @@ impl Partial {
             folder.join(format!("{PREFIX}{pid}-{:016x}{SUFFIX}", u64::from_le_bytes(random)));
         let file =
             OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path)?;
-        Ok(Self { path, file, left: false })
+        Ok(Self { file, name: PartialName { path, left: false } })
     }
 
     pub(crate) fn file(&mut self) -> &mut File {
@@ -119,15 +137,30 @@ impl Partial {
         }
     }
 
-    /// Syncs the file and gives it its name. The folder is the caller's to sync.
-    ///
-    /// Fails with `AlreadyExists`, and changes nothing, when the name is taken.
-    pub(crate) fn publish(mut self, to: &Path) -> io::Result<()> {
-        self.file.sync_all()?;
-        self.name_it(to)
+    /// Syncs and closes the file, and makes sure that the file system kept all `length` bytes.
+    pub(crate) fn close(self, length: u64) -> io::Result<Closed> {
+        let Self { file, name } = self;
+        file.sync_all()?;
+        let metadata = file.metadata()?;
+        drop(file);
+        let kept = fs::symlink_metadata(&name.path)?.len();
+        if kept != length {
+            let what = format!("the file system kept {kept} of {length} bytes");
+            return Err(io::Error::other(what));
+        }
+        Ok(Closed { name, identity: (metadata.dev(), metadata.ino()) })
+    }
+}
+
+impl Closed {
+    /// Opens the file for reading.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        File::open(&self.name.path)
     }
 
-    /// As [`publish`](Self::publish) without the sync; may be tried again.
+    /// Gives the file its name; may be tried again. The folder is the caller's to sync.
+    ///
+    /// Fails with `AlreadyExists`, and changes nothing, when the name is taken.
     pub(crate) fn name_it(&mut self, to: &Path) -> io::Result<()> {
         self.name_by(Way::Rename, to)
             .or_else(|cause| if lacks(&cause) { self.name_by(Way::Link, to) } else { Err(cause) })
@@ -137,11 +170,11 @@ impl Partial {
     fn name_by(&mut self, way: Way, to: &Path) -> io::Result<()> {
         match way {
             Way::Rename => {
-                rustix::fs::renameat_with(CWD, &self.path, CWD, to, RenameFlags::NOREPLACE)?;
-                self.leave();
+                rustix::fs::renameat_with(CWD, &self.name.path, CWD, to, RenameFlags::NOREPLACE)?;
+                self.name.left = true;
                 Ok(())
             }
-            Way::Link => match fs::hard_link(&self.path, to) {
+            Way::Link => match fs::hard_link(&self.name.path, to) {
                 // A network file system may have linked and lost its answer.
                 Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && self.is_at(to) => {
                     Ok(())
@@ -160,26 +193,17 @@ impl Partial {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
             Err(cause) => return Err(cause),
         }
-        fs::rename(&self.path, to)?;
-        self.leave();
+        fs::rename(&self.name.path, to)?;
+        self.name.left = true;
         Ok(())
     }
 
     fn is_at(&self, to: &Path) -> bool {
-        let same = |other: fs::Metadata| {
-            self.file
-                .metadata()
-                .is_ok_and(|own| own.dev() == other.dev() && own.ino() == other.ino())
-        };
-        fs::symlink_metadata(to).is_ok_and(same)
-    }
-
-    fn leave(&mut self) {
-        self.left = true;
+        fs::symlink_metadata(to).is_ok_and(|other| self.identity == (other.dev(), other.ino()))
     }
 }
 
-impl Drop for Partial {
+impl Drop for PartialName {
     fn drop(&mut self) {
         if !self.left {
             // What cannot be removed now is found by its name later.
@@ -201,16 +225,10 @@ pub fn is_partial(name: &str) -> bool {
     })
 }
 
-fn filled(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Partial> {
+fn filled(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Closed> {
     let mut partial = Partial::create_in(parent(path), mode)?;
     partial.file.write_all(bytes)?;
-    partial.file.sync_all()?;
-    if partial.file.metadata()?.len() != bytes.len() as u64 {
-        return Err(io::Error::other(
-            "the file system kept another number of bytes than were written",
-        ));
-    }
-    Ok(partial)
+    partial.close(bytes.len() as u64)
 }
 
 /// The folder a path is in; a bare name is in the current one.
@@ -300,7 +318,8 @@ mod tests {
             for (bytes, wins) in [(b"one", true), (b"two", false)] {
                 let mut partial = Partial::create_in(dir.path(), 0o600).unwrap();
                 partial.file().write_all(bytes).unwrap();
-                let outcome = partial.name_by(way, &to).map_err(|cause| cause.kind());
+                let mut closed = partial.close(3).unwrap();
+                let outcome = closed.name_by(way, &to).map_err(|cause| cause.kind());
                 let expected = if wins { Ok(()) } else { Err(io::ErrorKind::AlreadyExists) };
                 assert_eq!(outcome, expected, "{way:?}");
             }
@@ -313,9 +332,35 @@ mod tests {
     fn a_link_made_by_a_lost_answer_counts_as_made() {
         let dir = tempfile::tempdir().unwrap();
         let to = dir.path().join("name");
+        let mut closed = Partial::create_in(dir.path(), 0o600).unwrap().close(0).unwrap();
+        fs::hard_link(&closed.name.path, &to).unwrap();
+        closed.name_by(Way::Link, &to).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_was_not_kept_whole_gets_no_name_and_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
         let mut partial = Partial::create_in(dir.path(), 0o600).unwrap();
-        fs::hard_link(&partial.path, &to).unwrap();
-        partial.name_by(Way::Link, &to).unwrap();
+        partial.file().write_all(b"four").unwrap();
+        let refused = partial.close(5).unwrap_err().to_string();
+        assert!(refused.contains("kept 4 of 5 bytes"), "{refused}");
+        assert_eq!(names(dir.path()), [""; 0]);
+    }
+
+    #[test]
+    fn a_file_is_closed_before_it_is_named_or_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let links = fs::read_dir("/proc/self/fd").unwrap();
+            let targets = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok());
+            targets.filter(|target| target.starts_with(dir.path())).count()
+        };
+        let partial = Partial::create_in(dir.path(), 0o600).unwrap();
+        assert_eq!(open(), 1);
+        let closed = partial.close(0).unwrap();
+        assert_eq!(open(), 0);
+        drop(closed);
+        assert_eq!(names(dir.path()), [""; 0]);
     }
 
     #[test]
@@ -334,7 +379,7 @@ mod tests {
     fn unfinished_files_are_known_by_name_and_nothing_else_is() {
         let dir = tempfile::tempdir().unwrap();
         let partial = Partial::create_in(dir.path(), 0o600).unwrap();
-        let name = partial.path.file_name().unwrap().to_str().unwrap();
+        let name = partial.name.path.file_name().unwrap().to_str().unwrap();
         assert!(is_partial(name));
         assert!(model::ObjectKey::from_path(&format!("index/{name}")).is_none());
         for other in [".packmule-1-.partial", ".packmule-x-0123456789abcdef.partial", "config", ""]

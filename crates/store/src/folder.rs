@@ -1,7 +1,7 @@
 //! A repository in a local folder, laid out as restic does. Makes the repository's own folder only
 //! when asked to: a drive that is not mounted must not become files beneath its mount point.
 
-use crate::durable::{self, Partial, is_one_of};
+use crate::durable::{self, Closed, Partial, is_one_of};
 use crate::stream::{BUFFER, Checked, Source, read_full, read_limited, read_some};
 use crate::{Error, Listed, Result, Store};
 use model::{ObjectKey, ObjectKind};
@@ -216,7 +216,8 @@ impl Folder {
         let folder = durable::parent(&path);
         let mut partial = self.begin(key.kind(), folder)?;
         self.fill(&path, &mut partial, length, source)?;
-        self.publish(key, &path, partial, length)
+        let closed = partial.close(length).map_err(|cause| self.error("writing", &path, cause))?;
+        self.publish(key, &path, closed, length)
     }
 
     fn begin(&self, kind: ObjectKind, folder: &Path) -> Result<Partial> {
@@ -251,36 +252,20 @@ impl Folder {
             }
             partial.file().write_all(buffer.get(..count).unwrap_or_default()).map_err(failed)?;
         }
-        partial.file().sync_all().map_err(failed)?;
-        let kept = partial.file().metadata().map_err(failed)?.len();
-        if kept != length {
-            let what = format!("the file system kept {kept} of {length} bytes");
-            return Err(failed(io::Error::other(what)));
-        }
         Ok(())
     }
 
-    fn publish(
-        &self,
-        key: &ObjectKey,
-        path: &Path,
-        mut partial: Partial,
-        length: u64,
-    ) -> Result<()> {
+    fn publish(&self, key: &ObjectKey, path: &Path, mut closed: Closed, length: u64) -> Result<()> {
+        let failed = |cause| self.error("reading", path, cause);
         for _ in 0..PUBLISH_ATTEMPTS {
-            match partial.name_it(path) {
+            match closed.name_it(path) {
                 Ok(()) => return self.sync_folder_of(path),
                 Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(cause) => return Err(self.error("naming", path, cause)),
             }
             if let Some(existing) = self.find(key)? {
-                let mut at = 0;
-                let mut source = |buffer: &mut [u8]| {
-                    let read = partial.file().read_at(buffer, at);
-                    let count = read.map_err(|cause| self.error("reading", path, cause))?;
-                    at += count as u64;
-                    Ok(count)
-                };
+                let mut ours = closed.open().map_err(failed)?;
+                let mut source = |buffer: &mut [u8]| read_some(&mut ours, buffer).map_err(failed);
                 return self.settle(key, existing, length, &mut source);
             }
         }
@@ -327,7 +312,10 @@ impl Folder {
     fn entries(&self, folder: &Path) -> Result<Vec<DirEntry>> {
         match fs::read_dir(folder).and_then(Iterator::collect) {
             Ok(entries) => Ok(entries),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            // Or the drive went away since it was last looked at, and a list is whole or an error.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                self.require_root().map(|()| Vec::new())
+            }
             Err(cause) => Err(self.error("listing", folder, cause)),
         }
     }
@@ -341,7 +329,9 @@ impl Folder {
         match entry.metadata() {
             Ok(metadata) if metadata.is_file() => Ok(Some(Listed { key, length: metadata.len() })),
             Ok(_) => Ok(None),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                self.require_root().map(|()| None)
+            }
             Err(cause) => Err(self.error("looking at", &path, cause)),
         }
     }
