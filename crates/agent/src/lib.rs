@@ -1,1 +1,65 @@
-//! To be written.
+//! The life of a seed at the source: registration, protection groups, the first backup into
+//! staging, drives and import jobs, publication, receipt, increments, and at last the cleaning of
+//! staging.
+//!
+//! Every operation takes a [`Context`] and may be called again at any time: what is done is found
+//! done, and the rest goes on. Blocks; prints nothing; asks nobody.
+//!
+//! ```text
+//!  backup_now ─▶ staging ─▶ prepare ─▶ drives, import job ─▶ ship ─▶ …
+//!  backup_now ─▶ waiting … ─▶ published ─▶ receipt ─▶ check ─▶ Confirmed ─▶ increment
+//!                                                                 └▶ clean_staging
+//! ```
+//!
+//! What always holds:
+//!
+//! - **Nothing at the source is deleted before the vault has confirmed it.** A seed is Confirmed
+//!   only when a receipt signed by the pinned key names exactly what was sent, and every blob of
+//!   each of its snapshots is indexed in a pack that is in the vault with the indexed length.
+//! - **Every change of a seed's state goes through [`flow::Seed`]**, and is in the record before
+//!   anything follows from it.
+//! - **State is whole at any moment**: each file is replaced in one step.
+
+mod clean;
+mod confirm;
+mod context;
+mod error;
+mod group;
+mod journal;
+mod names;
+mod next;
+mod now;
+mod points;
+mod prepare;
+mod publication;
+mod record;
+mod register;
+mod ship;
+mod state;
+mod status;
+mod transit;
+mod vault;
+
+pub use clean::{Cleaned, Cleaning, clean_staging};
+pub use confirm::Confirmed;
+pub use context::{Context, Event, Phase};
+pub use error::Error;
+pub use group::{
+    CreatedGroup, Group, Initial, NewGroup, NewInitial, OfflineInputs, Warning, create_group,
+    groups,
+};
+pub use next::Next;
+pub use now::{BackupReport, backup_now};
+pub use points::{RecoveryPoint, RecoveryPoints, open_staging, open_vault, recovery_points};
+pub use prepare::{Needed, Preparation, PrepareReport, prepare};
+pub use record::{
+    Contents, Happened, JobDrive, KeptReceipt, SeedJob, SeedRecord, StagedBackup, Sum,
+};
+pub use register::{Registration, register};
+pub use ship::{ShipTarget, ship};
+pub use status::{GroupStatus, JobStatus, SeedStatus, Status, status};
+pub use transit::Waiting;
+pub use vault::Place;
+
+/// What the agent's operations return.
+pub type Result<T> = std::result::Result<T, Error>;

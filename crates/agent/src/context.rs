@@ -1,0 +1,130 @@
+//! What the caller gives to every operation: where state is, who acts, what time it is, whom to
+//! tell, when to stop. Holds no secret: passwords are arguments.
+
+use jiff::Timestamp;
+use repo::{Author, KdfParams};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use store::{Clock, RetryPolicy, SystemClock};
+use wire::{Publication, SeedId};
+
+use crate::{Error, Place};
+
+/// What every operation is given. Make one with [`Context::new`] and change what differs.
+pub struct Context<'a> {
+    /// The agent's state directory; made when missing.
+    pub state: &'a Path,
+    /// Who acts: its host name is the host that snapshots name.
+    pub author: Author,
+    /// What the snapshots name as their program.
+    pub program_version: String,
+    /// The time of day.
+    pub now: &'a (dyn Fn() -> Timestamp + Sync),
+    /// What waits are made on.
+    pub clock: Arc<dyn Clock>,
+    /// How long to wait between looks at a publication that goes on by itself.
+    pub poll: Duration,
+    /// How often what was away is tried again at the vault.
+    pub retry: RetryPolicy,
+    /// How hard new keys make guessing a password. Weak for tests only.
+    pub kdf: KdfParams,
+    /// Threads that hash, compress, encrypt or read.
+    pub threads: usize,
+    /// A pack is closed at this many bytes.
+    pub pack_size: usize,
+    /// Set to end early; what is done by then stays done.
+    pub stop: &'a AtomicBool,
+    /// Told what happens. Called from many threads.
+    pub events: &'a (dyn Fn(Event<'_>) + Sync),
+}
+
+impl<'a> Context<'a> {
+    /// The defaults: standard keys, 16 MiB packs, two threads, two seconds between looks.
+    #[must_use]
+    pub fn new(
+        state: &'a Path,
+        author: Author,
+        now: &'a (dyn Fn() -> Timestamp + Sync),
+        stop: &'a AtomicBool,
+        events: &'a (dyn Fn(Event<'_>) + Sync),
+    ) -> Self {
+        Self {
+            state,
+            author,
+            program_version: concat!("packmule ", env!("CARGO_PKG_VERSION")).to_owned(),
+            now,
+            clock: Arc::new(SystemClock::new()),
+            poll: Duration::from_secs(2),
+            retry: RetryPolicy::default(),
+            kdf: KdfParams::STANDARD,
+            threads: 2,
+            pack_size: 16 << 20,
+            stop,
+            events,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+
+    pub(crate) fn tell(&self, event: Event<'_>) {
+        (self.events)(event);
+    }
+
+    pub(crate) fn check_stop(&self) -> Result<(), Error> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// Something that happens.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A part of the work begins.
+    Phase(Phase),
+    /// Of a backup.
+    Backup(backup::BackupEvent<'a>),
+    /// Of the check of what has landed in the vault.
+    Check(repo::CheckEvent<'a>),
+    /// How far the server's publication is.
+    Publication(&'a Publication),
+    /// Of drives being written.
+    Drive(seed::Event<'a>),
+    /// What follows from a change of a seed's state.
+    Effect {
+        /// The seed.
+        seed: SeedId,
+        /// What follows.
+        effect: &'a flow::Effect,
+    },
+    /// An object was removed from staging.
+    Removed {
+        /// Its length.
+        bytes: u64,
+    },
+}
+
+/// A part of the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// A repository is made.
+    Init(Place),
+    /// Files are backed up.
+    Backup(Place),
+    /// Drives are written.
+    Drives,
+    /// The import job is created and its documents are handed over.
+    ImportJob,
+    /// The server is asked to publish.
+    Publication,
+    /// The receipt is compared with what was sent.
+    Receipt,
+    /// The vault is checked, snapshot by snapshot.
+    Check,
+    /// Staging is cleaned.
+    Cleaning,
+}

@@ -1,0 +1,319 @@
+//! What can go wrong at the source, in words that say what to do next. Decides nothing.
+
+use model::{AccountName, ErrorKind, GroupName, JobName};
+use std::io;
+use std::path::{Path, PathBuf};
+use wire::SeedId;
+
+/// Why an operation of the agent could not be done. What was done before it stays done; the same
+/// call goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("{action} {} failed", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// A file of the agent's state is not what this program writes.
+    #[error("{} cannot be used: {what}; restore it from a copy, or move it away", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file of the agent's state was written by a newer program.
+    #[error("{} is of version {version}, which this program does not know; use a newer one", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// Another process works on the same.
+    #[error("{what} is in use by another packmule process; wait until it has finished")]
+    Busy {
+        /// What.
+        what: String,
+    },
+    /// No credentials.
+    #[error(
+        "this server is not registered with a vault; run: packmule agent register --credentials FILE"
+    )]
+    NotRegistered,
+    /// Credentials of a dock or an administrator.
+    #[error(
+        "these credentials are not a source server's; get some with: packmule vault credentials"
+    )]
+    NotForAgents,
+    /// Registered with something else.
+    #[error(
+        "this server is registered as {there}, the credentials are for {given}; register with the replacement option if that is meant"
+    )]
+    OtherRegistration {
+        /// What it is registered with.
+        there: String,
+        /// What the new credentials are for.
+        given: String,
+    },
+    /// No such group.
+    #[error("there is no protection group {0}; packmule group create makes one")]
+    NoGroup(GroupName),
+    /// The name is taken.
+    #[error("protection group {0} exists with other settings; choose another name")]
+    GroupExists(GroupName),
+    /// A path that cannot be backed up.
+    #[error("{} cannot be protected: {what}", path.display())]
+    SourcePath {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        what: &'static str,
+    },
+    /// A staging location that will not do.
+    #[error("{staging} cannot be a staging location: {what}")]
+    Staging {
+        /// What was given.
+        staging: String,
+        /// Why.
+        what: String,
+    },
+    /// Staging would be backed up into itself, or would hide what is to be backed up.
+    #[error(
+        "staging location {} and protected path {} lie within each other; choose a folder elsewhere",
+        staging.display(), source_path.display()
+    )]
+    StagingInside {
+        /// The staging location.
+        staging: PathBuf,
+        /// The protected path.
+        source_path: PathBuf,
+    },
+    /// One source server has one repository.
+    #[error(
+        "the first backup of this server goes to staging location {}; give the new group the same one",
+        staging.display()
+    )]
+    OtherStaging {
+        /// Where it goes.
+        staging: PathBuf,
+    },
+    /// The inputs of one seed differ.
+    #[error(
+        "the seed in {} travels to {there}; give the new group the same storage account, container and import job",
+        staging.display()
+    )]
+    OtherDestination {
+        /// The staging location.
+        staging: PathBuf,
+        /// Where it goes.
+        there: String,
+    },
+    /// Its drives are prepared.
+    #[error(
+        "seed {seed} is {state}; it takes no more protection groups: create this one without a staging location, it is backed up over the network once the seed has arrived"
+    )]
+    SeedUnderWay {
+        /// The seed.
+        seed: SeedId,
+        /// Where it is.
+        state: &'static str,
+    },
+    /// No first backup is needed.
+    #[error(
+        "the vault has this server's repository already; create the protection group without a staging location, its backups go over the network"
+    )]
+    VaultHasRepository,
+    /// No such account.
+    #[error("the server knows no storage account {0}; ask its administrator to create it")]
+    NoAccount(AccountName),
+    /// Nothing is staged there.
+    #[error("no seed has staging location {0}; run: packmule backup now GROUP first")]
+    NoSeedAt(String),
+    /// No such seed.
+    #[error("there is no seed {0}; packmule agent status lists them")]
+    NoSeed(SeedId),
+    /// Groups without their first backup.
+    #[error(
+        "these protection groups have no first backup in staging yet: {}; run packmule backup now for each, then prepare the drives",
+        names(groups)
+    )]
+    GroupsNotStaged {
+        /// Which.
+        groups: Vec<GroupName>,
+    },
+    /// The job carries something else.
+    #[error(
+        "import job {0} is over, or carries another seed or drive set; choose another job name"
+    )]
+    JobTaken(JobName),
+    /// A job name that cannot be.
+    #[error("'{name}' is no name for an import job; choose one with the job option")]
+    JobName {
+        /// What it would be.
+        name: String,
+    },
+    /// No job to ship.
+    #[error("there is no import job to ship for {0}; prepare its drives first")]
+    NoJob(String),
+    /// Several jobs to ship.
+    #[error("several import jobs could be meant: {}; name one", names(jobs))]
+    WhichJob {
+        /// Which.
+        jobs: Vec<JobName>,
+    },
+    /// The staging folder holds another repository than the record says.
+    #[error(
+        "{location} holds another repository than seed {seed} was made from; nothing was changed: restore the right folder"
+    )]
+    OtherRepository {
+        /// Where.
+        location: String,
+        /// The seed.
+        seed: SeedId,
+    },
+    /// The list of what the seed holds.
+    #[error(
+        "the inventory of seed {seed} is lost, and {} no longer holds exactly what it listed; give all drives of the seed again",
+        staging.display()
+    )]
+    InventoryLost {
+        /// The seed.
+        seed: SeedId,
+        /// Its staging location.
+        staging: PathBuf,
+    },
+    /// The server stopped it.
+    #[error("publication stopped at the server: {message}")]
+    Publication {
+        /// The server's words.
+        message: String,
+    },
+    /// The receipt says something else than the seed.
+    #[error(
+        "the receipt for seed {seed} is not for what was sent: {what}; keep everything at the source"
+    )]
+    Receipt {
+        /// The seed.
+        seed: SeedId,
+        /// What differs.
+        what: String,
+    },
+    /// The vault lacks something.
+    #[error(
+        "seed {seed} is not confirmed: the vault lacks or has damaged {count} things of it, such as: {}; keep everything at the source and tell the vault's administrator",
+        findings.join("; ")
+    )]
+    NotLanded {
+        /// The seed.
+        seed: SeedId,
+        /// How many findings.
+        count: usize,
+        /// The first of them, by name.
+        findings: Vec<String>,
+    },
+    /// Cleaning would remove more than the vault holds.
+    #[error("staging location {} is not cleaned: {what}", staging.display())]
+    KeepStaging {
+        /// The staging location.
+        staging: PathBuf,
+        /// Why.
+        what: String,
+    },
+    /// The caller said stop.
+    #[error("stopped; the same command goes on where this one ended")]
+    Interrupted,
+    /// No random numbers.
+    #[error("the operating system has no random numbers")]
+    Random,
+    /// The seed's rules forbid it.
+    #[error(transparent)]
+    Refused(#[from] flow::Refused),
+    /// The control plane.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    /// Staging or the vault's data plane.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A repository.
+    #[error(transparent)]
+    Repo(#[from] repo::Error),
+    /// A backup.
+    #[error(transparent)]
+    Backup(#[from] backup::Error),
+    /// The drives.
+    #[error(transparent)]
+    Seed(#[from] seed::Error),
+}
+
+impl Error {
+    /// The kind, for exit codes.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { cause, .. } => io_kind(cause),
+            Self::Damaged { .. } | Self::Receipt { .. } | Self::NotLanded { .. } => {
+                ErrorKind::Corrupt
+            }
+            Self::Version { .. }
+            | Self::NotForAgents
+            | Self::SourcePath { .. }
+            | Self::Staging { .. }
+            | Self::StagingInside { .. }
+            | Self::JobName { .. }
+            | Self::WhichJob { .. } => ErrorKind::Invalid,
+            Self::Busy { .. } => ErrorKind::Locked,
+            Self::NotRegistered => ErrorKind::Denied,
+            Self::NoGroup(_)
+            | Self::NoAccount(_)
+            | Self::NoSeedAt(_)
+            | Self::NoSeed(_)
+            | Self::NoJob(_)
+            | Self::InventoryLost { .. } => ErrorKind::NotFound,
+            Self::OtherRegistration { .. }
+            | Self::GroupExists(_)
+            | Self::OtherStaging { .. }
+            | Self::OtherDestination { .. }
+            | Self::SeedUnderWay { .. }
+            | Self::VaultHasRepository
+            | Self::GroupsNotStaged { .. }
+            | Self::JobTaken(_)
+            | Self::OtherRepository { .. }
+            | Self::KeepStaging { .. } => ErrorKind::Conflict,
+            Self::Publication { .. } => ErrorKind::Unavailable,
+            Self::Interrupted => ErrorKind::Interrupted,
+            Self::Random => ErrorKind::Internal,
+            Self::Refused(cause) => cause.kind(),
+            Self::Client(cause) => cause.kind(),
+            Self::Store(cause) => cause.kind(),
+            Self::Repo(cause) => cause.kind(),
+            Self::Backup(cause) => cause.kind(),
+            Self::Seed(cause) => cause.kind(),
+        }
+    }
+
+    /// For `map_err`: what was tried, and on what.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |cause| Self::Io { action, path, cause }
+    }
+}
+
+fn io_kind(cause: &io::Error) -> ErrorKind {
+    match cause.kind() {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+        _ => ErrorKind::Internal,
+    }
+}
+
+fn names<T: std::fmt::Display>(names: &[T]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,320 @@
+//! Protection groups: created once, checked at once, kept as they are. Backs nothing up.
+
+use crate::record::SeedRecord;
+use crate::state::State;
+use crate::vault::Vault;
+use crate::{Context, Error, names};
+use backup::{Totals, scan};
+use flow::SeedState;
+use jiff::Timestamp;
+use model::{AccountName, ContainerName, ErrorKind, GroupName, JobName};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// What is backed up together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Group {
+    /// Its name.
+    pub name: GroupName,
+    /// What it protects: absolute paths.
+    pub paths: Vec<PathBuf>,
+    /// How its first backup travels.
+    pub initial: Initial,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+/// How a group's first backup comes to the vault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "initialReplica", rename_all = "camelCase")]
+pub enum Initial {
+    /// Over the network.
+    Network,
+    /// On drives.
+    Offline(OfflineInputs),
+}
+
+/// What is asked for when a first backup travels on drives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OfflineInputs {
+    /// The folder that receives the first full backup.
+    pub staging: PathBuf,
+    /// The name of the import job.
+    pub import_job: JobName,
+    /// The storage account it arrives in first.
+    pub storage_account: AccountName,
+    /// The container there.
+    pub container: ContainerName,
+}
+
+/// A group to be created.
+#[derive(Debug, Clone)]
+pub struct NewGroup {
+    /// Its name.
+    pub name: GroupName,
+    /// What it protects: absolute paths.
+    pub paths: Vec<PathBuf>,
+    /// How its first backup travels.
+    pub initial: NewInitial,
+}
+
+/// How the first backup of a group to be created travels.
+#[derive(Debug, Clone)]
+pub enum NewInitial {
+    /// Over the network.
+    Network,
+    /// On drives.
+    Offline {
+        /// The staging location as people write it: an absolute path, or `local:` and one.
+        staging: String,
+        /// The name of the import job.
+        import_job: JobName,
+        /// The storage account.
+        storage_account: AccountName,
+        /// The container there.
+        container: ContainerName,
+    },
+}
+
+/// A group that was created, or existed just so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedGroup {
+    /// The group.
+    pub group: Group,
+    /// What its paths hold now. The backup is smaller: deduplicated and compressed.
+    pub estimate: Totals,
+    /// What may become a problem.
+    pub warnings: Vec<Warning>,
+}
+
+/// What may become a problem with a group.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// Staging may fill up.
+    #[error(
+        "the staging location has {free} bytes free, the protected paths hold {needed}: the first backup may not fit; if it fills up, make room and run it again"
+    )]
+    Room {
+        /// Bytes free there.
+        free: u64,
+        /// Bytes below the paths.
+        needed: u64,
+    },
+    /// The server does not tell agents which accounts there are.
+    #[error(
+        "whether the server knows storage account {account} shows when the import job is created"
+    )]
+    AccountUnchecked {
+        /// Which.
+        account: AccountName,
+    },
+}
+
+/// Every group, by name.
+///
+/// # Errors
+/// The state directory cannot be read.
+pub fn groups(ctx: &Context<'_>) -> Result<Vec<Group>, Error> {
+    State::open(ctx.state)?.groups()
+}
+
+/// Creates a group. Creating it again with the same settings changes nothing.
+///
+/// # Errors
+/// Everything that would stop its first backup later: paths that are not there, a staging location
+/// that cannot be made or lies within what is protected, an unknown storage account, another
+/// repository of this server elsewhere.
+pub fn create_group(ctx: &Context<'_>, new: &NewGroup) -> Result<CreatedGroup, Error> {
+    let state = State::open(ctx.state)?;
+    let vault = Vault::connect(ctx, &state)?;
+    let paths = check_paths(&new.paths)?;
+    let mut warnings = Vec::new();
+    let estimate = scan(&paths, ctx.stop);
+    ctx.check_stop()?;
+    let initial = match &new.initial {
+        NewInitial::Network => Initial::Network,
+        NewInitial::Offline { staging, import_job, storage_account, container } => {
+            let inputs = OfflineInputs {
+                staging: names::staging_folder(staging)?,
+                import_job: import_job.clone(),
+                storage_account: storage_account.clone(),
+                container: container.clone(),
+            };
+            check_staging(&inputs.staging, &paths)?;
+            warnings.extend(room(&inputs.staging, estimate)?);
+            warnings.extend(check_account(&vault, storage_account)?);
+            Initial::Offline(inputs)
+        }
+    };
+    let group = Group { name: new.name.clone(), paths, initial, created: ctx.now() };
+    let group = keep(&state, &vault, group)?;
+    Ok(CreatedGroup { group, estimate, warnings })
+}
+
+/// Under the lock: two groups created at once must not choose two repositories.
+fn keep(state: &State, vault: &Vault, mut group: Group) -> Result<Group, Error> {
+    let _lock = state.lock()?;
+    if let Some(known) = state.group(&group.name)? {
+        group.created = known.created;
+        return if known == group { Ok(known) } else { Err(Error::GroupExists(group.name)) };
+    }
+    if let Initial::Offline(inputs) = &group.initial {
+        one_repository(state, inputs)?;
+        if vault.has_repository()? {
+            return Err(Error::VaultHasRepository);
+        }
+    }
+    state.save_group(&group)?;
+    Ok(group)
+}
+
+fn check_paths(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+    let refuse = |path: &Path, what| Error::SourcePath { path: path.to_owned(), what };
+    if paths.is_empty() {
+        return Err(refuse(Path::new(""), "a protection group needs at least one path"));
+    }
+    let mut clean = Vec::new();
+    for path in paths {
+        if !path.is_absolute() {
+            return Err(refuse(path, "give its absolute path"));
+        }
+        if path.to_str().is_none() {
+            return Err(refuse(path, "its name is not text; protect the folder above it"));
+        }
+        let path = names::clean(path);
+        if std::fs::symlink_metadata(&path).is_err() {
+            return Err(refuse(&path, "it is not there, or this user may not see it"));
+        }
+        if !clean.contains(&path) {
+            clean.push(path);
+        }
+    }
+    Ok(clean)
+}
+
+/// Looks before it makes the folder, and again afterwards.
+fn check_staging(staging: &Path, paths: &[PathBuf]) -> Result<(), Error> {
+    let refuse = |what: &str, cause: &dyn std::fmt::Display| Error::Staging {
+        staging: staging.display().to_string(),
+        what: format!("{what}: {cause}"),
+    };
+    let apart = || match paths.iter().find(|path| names::overlap(staging, path)) {
+        None => Ok(()),
+        Some(path) => {
+            let (staging, source_path) = (staging.to_owned(), path.clone());
+            Err(Error::StagingInside { staging, source_path })
+        }
+    };
+    apart()?;
+    store::durable::create_folder(staging, 0o700)
+        .map_err(|cause| refuse("it cannot be made", &cause))?;
+    apart()?;
+    let writable = rustix::fs::access(staging, rustix::fs::Access::WRITE_OK);
+    writable.map_err(|cause| refuse("it cannot be written to", &cause))
+}
+
+fn room(staging: &Path, estimate: Totals) -> Result<Option<Warning>, Error> {
+    let stat = rustix::fs::statvfs(staging);
+    let stat = stat.map_err(|cause| Error::io("looking at", staging)(cause.into()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let needed = estimate.bytes;
+    Ok((free < needed).then_some(Warning::Room { free, needed }))
+}
+
+fn check_account(vault: &Vault, account: &AccountName) -> Result<Option<Warning>, Error> {
+    match vault.client.storage_accounts() {
+        Ok(accounts) if accounts.iter().any(|known| known.name == *account) => Ok(None),
+        Ok(_) => Err(Error::NoAccount(account.clone())),
+        Err(error) if error.code() == Some(&wire::Code::AuthorizationFailed) => {
+            Ok(Some(Warning::AccountUnchecked { account: account.clone() }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A source server has one repository: all its first backups go to one staging location, and join
+/// a seed only while that can still take them.
+fn one_repository(state: &State, inputs: &OfflineInputs) -> Result<(), Error> {
+    for group in state.groups()? {
+        if let Initial::Offline(known) = group.initial {
+            agree(&known, inputs)?;
+        }
+    }
+    match state.seeds()?.iter().find(|seed| seed.seed.state != SeedState::Abandoned) {
+        Some(seed) if !takes_groups(seed) => {
+            Err(Error::SeedUnderWay { seed: seed.id, state: seed.seed.state.name() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn agree(known: &OfflineInputs, given: &OfflineInputs) -> Result<(), Error> {
+    if !names::same(&known.staging, &given.staging) {
+        return Err(Error::OtherStaging { staging: known.staging.clone() });
+    }
+    let way = |inputs: &OfflineInputs| {
+        let OfflineInputs { import_job, storage_account, container, .. } = inputs;
+        format!("{storage_account}/{container} with import job {import_job}")
+    };
+    if way(known) != way(given) {
+        return Err(Error::OtherDestination { staging: known.staging.clone(), there: way(known) });
+    }
+    Ok(())
+}
+
+fn takes_groups(seed: &SeedRecord) -> bool {
+    matches!(seed.seed.state, SeedState::Staging | SeedState::Staged)
+}
+
+impl Group {
+    /// The label that its snapshots have.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        tag(&self.name)
+    }
+
+    /// Where its first backup goes, when that travels on drives.
+    #[must_use]
+    pub fn offline(&self) -> Option<&OfflineInputs> {
+        match &self.initial {
+            Initial::Network => None,
+            Initial::Offline(inputs) => Some(inputs),
+        }
+    }
+}
+
+pub(crate) fn tag(name: &GroupName) -> String {
+    format!("group:{name}")
+}
+
+impl State {
+    /// The group, or that there is none.
+    pub(crate) fn known_group(&self, name: &GroupName) -> Result<Group, Error> {
+        self.group(name)?.ok_or_else(|| Error::NoGroup(name.clone()))
+    }
+
+    /// The seed with that staging location; an abandoned one only when there is no other.
+    pub(crate) fn seed_at(&self, staging: &Path) -> Result<Option<SeedRecord>, Error> {
+        let mut seeds = self.seeds()?;
+        seeds.retain(|seed| names::same(&seed.staging, staging));
+        seeds.sort_by_key(|seed| seed.seed.state != SeedState::Abandoned);
+        Ok(seeds.pop())
+    }
+
+    /// The groups whose first backup goes to that staging location.
+    pub(crate) fn groups_at(&self, staging: &Path) -> Result<Vec<Group>, Error> {
+        let mut groups = self.groups()?;
+        let there = |group: &Group| {
+            group.offline().is_some_and(|inputs| names::same(&inputs.staging, staging))
+        };
+        groups.retain(there);
+        Ok(groups)
+    }
+}
+
+/// Whether an error says that there is nothing yet.
+pub(crate) fn is_no_repository(error: &repo::Error) -> bool {
+    error.kind() == ErrorKind::NoRepository
+}

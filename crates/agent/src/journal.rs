@@ -1,0 +1,115 @@
+//! The inventory of a seed at the source: found again, or made anew bit for bit from staging when
+//! its file is lost. Never made from a staging folder that has changed.
+
+use crate::Error;
+use crate::record::{Contents, SeedRecord, Sum};
+use crate::state::State;
+use model::{Digest, ErrorKind, ObjectKind};
+use seed::{Inventory, Object, SigningKey, Trust};
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use store::Folder;
+
+/// A row is about 73 bytes; this is ten million objects.
+const LIMIT: u64 = 1 << 30;
+
+/// What the record keeps of an inventory.
+pub(crate) fn contents(
+    inventory: &Inventory,
+    digest: Digest,
+    file: &Path,
+    key: &SigningKey,
+) -> Option<Contents> {
+    let [repository] = inventory.repositories.as_slice() else { return None };
+    let objects = &inventory.objects;
+    let snapshots = objects.iter().filter(|object| object.kind == ObjectKind::Snapshot);
+    Some(Contents {
+        frozen: inventory.created,
+        repository: *repository,
+        signer: key.public(),
+        inventory: digest,
+        inventory_file: file.to_owned(),
+        snapshots: snapshots.map(|object| object.name).collect(),
+        whole: Sum::of(objects.iter()),
+        without_keys: Sum::of(objects.iter().filter(|object| object.kind != ObjectKind::Key)),
+    })
+}
+
+/// The seed's objects, as its inventory lists them.
+///
+/// # Errors
+/// [`Error::InventoryLost`] when neither its file nor staging has them any more.
+pub(crate) fn objects(
+    state: &State,
+    record: &SeedRecord,
+    contents: &Contents,
+) -> Result<Vec<Object>, Error> {
+    let bytes = match file(contents)? {
+        Some(bytes) => bytes,
+        None => restored(state, record, contents)?,
+    };
+    let inventory = Inventory::decode(&bytes, &Trust::Key(contents.signer));
+    inventory.map(|signed| signed.body.objects).map_err(|_| lost(record))
+}
+
+/// Puts the inventory's file back where it was, if it is not there. Answers whether it is there
+/// now.
+pub(crate) fn put_back(
+    state: &State,
+    record: &SeedRecord,
+    contents: &Contents,
+) -> Result<bool, Error> {
+    if file(contents)?.is_some() {
+        return Ok(true);
+    }
+    let bytes = match restored(state, record, contents) {
+        Err(Error::InventoryLost { .. }) => return Ok(false),
+        other => other?,
+    };
+    let path = &contents.inventory_file;
+    if let Some(folder) = path.parent() {
+        store::durable::create_folder(folder, 0o700).map_err(Error::io("creating", folder))?;
+    }
+    store::durable::replace(path, &bytes, 0o600).map_err(Error::io("writing", path))?;
+    Ok(true)
+}
+
+/// The inventory's file; none when it is not there or not that one.
+fn file(contents: &Contents) -> Result<Option<Vec<u8>>, Error> {
+    let path = &contents.inventory_file;
+    let file = match File::open(path) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(Error::io("opening", path))?,
+    };
+    let mut bytes = Vec::new();
+    file.take(LIMIT).read_to_end(&mut bytes).map_err(Error::io("reading", path))?;
+    Ok(Some(bytes).filter(|bytes| hash(bytes) == contents.inventory))
+}
+
+/// Signatures are a function of key and message, so the same list gives the same bytes.
+fn restored(state: &State, record: &SeedRecord, contents: &Contents) -> Result<Vec<u8>, Error> {
+    let frozen = match seed::freeze(&[&Folder::new(&record.staging)]) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRepository) => {
+            return Err(lost(record));
+        }
+        other => other?,
+    };
+    let inventory = Inventory {
+        seed: record.id,
+        created: contents.frozen,
+        repositories: frozen.repositories,
+        objects: frozen.objects,
+    };
+    let bytes = inventory.encode(&state.signing_key()?).map_err(|_| lost(record))?;
+    if hash(&bytes) == contents.inventory { Ok(bytes) } else { Err(lost(record)) }
+}
+
+fn lost(record: &SeedRecord) -> Error {
+    Error::InventoryLost { seed: record.id, staging: record.staging.clone() }
+}
+
+fn hash(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}

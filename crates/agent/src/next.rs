@@ -1,0 +1,86 @@
+//! What is expected next, in words that name the command. Does nothing itself.
+
+use model::{GroupName, JobName};
+use std::fmt;
+use std::path::PathBuf;
+use wire::SeedId;
+
+/// What is expected next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// The group has no first backup yet.
+    FirstBackup {
+        /// Which group.
+        group: GroupName,
+    },
+    /// Drives are to be written.
+    PrepareDrives {
+        /// From where.
+        staging: PathBuf,
+    },
+    /// The job's package is to be announced.
+    Ship {
+        /// Which job.
+        job: JobName,
+    },
+    /// The carrier or the data centre is at it.
+    Wait,
+    /// A job failed: its drive set needs another.
+    AnotherJob {
+        /// The seed's staging location.
+        staging: PathBuf,
+        /// The job that failed.
+        job: JobName,
+    },
+    /// Objects have not arrived.
+    Missing {
+        /// How many.
+        objects: u64,
+    },
+    /// The next backup publishes and checks.
+    Backup {
+        /// A group of the seed.
+        group: GroupName,
+    },
+    /// Staging is not needed any more.
+    Clean {
+        /// The seed.
+        seed: SeedId,
+    },
+    /// Backups as usual.
+    Nothing,
+}
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FirstBackup { group } => {
+                write!(f, "make the first backup: packmule backup now {group}")
+            }
+            Self::PrepareDrives { staging } => {
+                write!(f, "prepare the drives: packmule diskprep s:{}", staging.display())
+            }
+            Self::Ship { job } => write!(
+                f,
+                "hand the package of import job {job} to a carrier and give the shipping details: packmule diskprep u:"
+            ),
+            Self::Wait => f.write_str("wait until the drives have been taken in"),
+            Self::AnotherJob { staging, job } => write!(
+                f,
+                "import job {job} failed; create another for the same drives: packmule diskprep s:{}",
+                staging.display()
+            ),
+            Self::Missing { objects } => write!(
+                f,
+                "objects of the seed that have not arrived: {objects}; keep the staging folder"
+            ),
+            Self::Backup { group } => {
+                write!(f, "publish, check and go on over the network: packmule backup now {group}")
+            }
+            Self::Clean { seed } => {
+                write!(f, "the staging folder may be cleaned: packmule agent clean {seed}")
+            }
+            Self::Nothing => f.write_str("nothing; backups go over the network"),
+        }
+    }
+}

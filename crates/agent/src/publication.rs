@@ -1,0 +1,124 @@
+//! Asks the server to publish a seed, and watches until that ends or waits for something. Believes
+//! nothing it says: the receipt is compared, and the vault checked, in `confirm`.
+
+use crate::Error;
+use crate::context::{Context, Event, Phase};
+use crate::record::SeedRecord;
+use crate::state::State;
+use crate::transit::tell;
+use crate::vault::Vault;
+use flow::{SeedEvent, SeedState};
+use wire::{Code, Publication, PublicationRequest, PublicationState};
+
+/// Whether the seed is published.
+pub(crate) enum Published {
+    /// The vault says so, and has a receipt.
+    Yes(Box<SeedRecord>),
+    /// Not yet. The server's status, where it knows the seed.
+    No { record: Box<SeedRecord>, status: Option<Box<Publication>> },
+}
+
+/// Watches publication for as long as it goes on by itself.
+pub(crate) fn until_published(
+    ctx: &Context<'_>,
+    state: &State,
+    vault: &Vault,
+    record: SeedRecord,
+) -> Result<Published, Error> {
+    if has_receipt(vault, &record)? {
+        return Ok(Published::Yes(Box::new(finished(ctx, state, record)?)));
+    }
+    ctx.tell(Event::Phase(Phase::Publication));
+    let request = PublicationRequest {
+        seed: Some(record.id),
+        root: record.contents.as_ref().map(|contents| contents.whole.root),
+    };
+    let mut status = match vault.client.publish(&vault.vault, &vault.server, &request) {
+        Err(error) if error.code() == Some(&Code::ResourceNotFound) => {
+            return Ok(Published::No { record: Box::new(record), status: None });
+        }
+        other => other?,
+    };
+    let mut record = record;
+    while goes_on(&status) && status.seed == Some(record.id) {
+        ctx.tell(Event::Publication(&status));
+        record = started(ctx, state, record)?;
+        ctx.check_stop()?;
+        ctx.clock.sleep(ctx.poll);
+        status = vault.client.publication(&vault.vault, &vault.server)?;
+    }
+    ctx.tell(Event::Publication(&status));
+    if has_receipt(vault, &record)? {
+        return Ok(Published::Yes(Box::new(finished(ctx, state, record)?)));
+    }
+    if status.state == PublicationState::Failed {
+        let message = status.message.unwrap_or_else(|| "it did not say why".to_owned());
+        return Err(Error::Publication { message });
+    }
+    let record = Box::new(counted(ctx, state, record, &status)?);
+    Ok(Published::No { record, status: Some(Box::new(status)) })
+}
+
+fn goes_on(status: &Publication) -> bool {
+    matches!(
+        status.state,
+        PublicationState::Copying | PublicationState::Verifying | PublicationState::Publishing
+    )
+}
+
+/// Whether there is one. One that is not to be believed counts: `confirm` refuses it by name.
+fn has_receipt(vault: &Vault, record: &SeedRecord) -> Result<bool, Error> {
+    match vault.client.receipt(&vault.vault, &vault.server, Some(record.id)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == Some(&Code::ResourceNotFound) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The server publishes, so it has counted every object.
+fn started(ctx: &Context<'_>, state: &State, record: SeedRecord) -> Result<SeedRecord, Error> {
+    if matches!(record.state(), SeedState::Publishing | SeedState::Published) {
+        return Ok(record);
+    }
+    let events = [SeedEvent::MissingCounted { missing: 0 }, SeedEvent::PublicationStarted];
+    happen(ctx, state, &record, &events)
+}
+
+fn finished(ctx: &Context<'_>, state: &State, record: SeedRecord) -> Result<SeedRecord, Error> {
+    if record.state() == SeedState::Published {
+        return Ok(record);
+    }
+    let record = started(ctx, state, record)?;
+    happen(ctx, state, &record, &[SeedEvent::PublicationFinished])
+}
+
+/// What the server misses counts once all drives have given what they had.
+fn counted(
+    ctx: &Context<'_>,
+    state: &State,
+    record: SeedRecord,
+    status: &Publication,
+) -> Result<SeedRecord, Error> {
+    let missing = status.missing_count;
+    if missing == 0 || status.seed != Some(record.id) {
+        return Ok(record);
+    }
+    happen(ctx, state, &record, &[SeedEvent::MissingCounted { missing }])
+}
+
+fn happen(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+    events: &[SeedEvent],
+) -> Result<SeedRecord, Error> {
+    let (record, effects) = state.change_seed(record.id, |record| {
+        let mut effects = Vec::new();
+        for event in events {
+            effects.extend(record.happen(event.clone(), ctx.now())?);
+        }
+        Ok(effects)
+    })?;
+    tell(ctx, record.id, &effects);
+    Ok(record)
+}

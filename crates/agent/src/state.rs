@@ -1,0 +1,223 @@
+//! The state directory: one JSON document a file, each replaced whole, changed only under a lock.
+//! Decides nothing about what is in them.
+//!
+//! ```text
+//! <state>/agent.json             the credentials document
+//! <state>/signing.key            signs drives; made by the seed crate
+//! <state>/groups/<group>.json    a protection group
+//! <state>/seeds/<seed>.json      a seed's record
+//! <state>/seeds/<seed>.lock      held while something long works on the seed
+//! <state>/seeds/<seed>.state/    the seed crate's own folder: inventory, manifests
+//! <state>/lock                   held while any of these files changes
+//! ```
+//!
+//! Long work holds the seed's lock; the directory's lock is held for the moment of a change only,
+//! so that groups can be shipped and listed while a backup runs.
+
+use crate::Error;
+use crate::group::Group;
+use crate::record::SeedRecord;
+use client::load_credentials;
+use model::{ErrorKind, GroupName};
+use rustix::fs::FlockOperation;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use wire::{Credentials, SeedId};
+
+/// The version of the documents that this code writes and reads.
+const VERSION: u32 = 1;
+/// A record of a seed with many jobs and a long history has some hundred kilobytes.
+const LIMIT: u64 = 64 << 20;
+
+/// The state directory.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    root: PathBuf,
+}
+
+/// A lock that is held until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "holds the lock")] File);
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    version: u32,
+    #[serde(flatten)]
+    body: T,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+impl State {
+    /// The directory at that path, made when missing.
+    pub(crate) fn open(root: &Path) -> Result<Self, Error> {
+        for folder in [root.to_owned(), root.join("groups"), root.join("seeds")] {
+            store::durable::create_folder(&folder, 0o700)
+                .map_err(Error::io("creating", &folder))?;
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    pub(crate) fn signing_key(&self) -> Result<seed::SigningKey, Error> {
+        Ok(seed::SigningKey::load_or_create(&self.root.join("signing.key"))?)
+    }
+
+    pub(crate) fn credentials(&self) -> Result<Credentials, Error> {
+        match load_credentials(&self.credentials_file()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::NotRegistered),
+            other => Ok(other?),
+        }
+    }
+
+    pub(crate) fn save_credentials(&self, credentials: &Credentials) -> Result<(), Error> {
+        write(&self.credentials_file(), credentials)
+    }
+
+    fn credentials_file(&self) -> PathBuf {
+        self.root.join("agent.json")
+    }
+
+    pub(crate) fn group(&self, name: &GroupName) -> Result<Option<Group>, Error> {
+        read(&self.group_file(name))
+    }
+
+    pub(crate) fn groups(&self) -> Result<Vec<Group>, Error> {
+        self.all("groups", |name| name.parse().ok().map(|name| self.group_file(&name)))
+    }
+
+    pub(crate) fn save_group(&self, group: &Group) -> Result<(), Error> {
+        write(&self.group_file(&group.name), &Versioned { version: VERSION, body: group })
+    }
+
+    fn group_file(&self, name: &GroupName) -> PathBuf {
+        self.root.join("groups").join(format!("{name}.json"))
+    }
+
+    pub(crate) fn seed(&self, id: SeedId) -> Result<SeedRecord, Error> {
+        read(&self.seed_file(id))?.ok_or(Error::NoSeed(id))
+    }
+
+    /// Every seed, the oldest first.
+    pub(crate) fn seeds(&self) -> Result<Vec<SeedRecord>, Error> {
+        let file = |name: &str| name.parse().ok().map(|id| self.seed_file(id));
+        let mut seeds: Vec<SeedRecord> = self.all("seeds", file)?;
+        seeds.sort_by_key(|seed| (seed.created, seed.id));
+        Ok(seeds)
+    }
+
+    pub(crate) fn save_seed(&self, record: &SeedRecord) -> Result<(), Error> {
+        write(&self.seed_file(record.id), &Versioned { version: VERSION, body: record })
+    }
+
+    /// Changes a record as it is now; nothing is stored when `change` fails.
+    pub(crate) fn change_seed<T>(
+        &self,
+        id: SeedId,
+        change: impl FnOnce(&mut SeedRecord) -> Result<T, Error>,
+    ) -> Result<(SeedRecord, T), Error> {
+        let _lock = self.lock()?;
+        let before = self.seed(id)?;
+        let mut record = before.clone();
+        let answer = change(&mut record)?;
+        if record != before {
+            self.save_seed(&record)?;
+        }
+        Ok((record, answer))
+    }
+
+    fn seed_file(&self, id: SeedId) -> PathBuf {
+        self.root.join("seeds").join(format!("{id}.json"))
+    }
+
+    /// The folder that the seed crate keeps inventory and manifests in.
+    pub(crate) fn seed_folder(&self, id: SeedId) -> PathBuf {
+        self.root.join("seeds").join(format!("{id}.state"))
+    }
+
+    /// Held while a file changes; waits for whoever else holds it, which is never long.
+    pub(crate) fn lock(&self) -> Result<Lock, Error> {
+        let path = self.root.join("lock");
+        let file = lock_file(&path)?;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(Lock(file)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(cause) => return Err(Error::io("locking", &path)(cause.into())),
+            }
+        }
+    }
+
+    /// Held while something long works on a seed; whoever comes second is told so.
+    pub(crate) fn lock_seed(&self, id: SeedId) -> Result<Lock, Error> {
+        let path = self.root.join("seeds").join(format!("{id}.lock"));
+        let file = lock_file(&path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Lock(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Busy { what: format!("seed {id}") }),
+            Err(cause) => Err(Error::io("locking", &path)(cause.into())),
+        }
+    }
+
+    /// Every document of a folder whose name `file` accepts.
+    fn all<T: DeserializeOwned>(
+        &self,
+        folder: &str,
+        file: impl Fn(&str) -> Option<PathBuf>,
+    ) -> Result<Vec<T>, Error> {
+        let folder = self.root.join(folder);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(Error::io("listing", &folder))? {
+            let name = entry.map_err(Error::io("listing", &folder))?.file_name();
+            names.extend(
+                name.to_str().and_then(|name| name.strip_suffix(".json")).map(str::to_owned),
+            );
+        }
+        names.sort_unstable();
+        let files = names.iter().filter_map(|name| file(name));
+        files.filter_map(|file| read(&file).transpose()).collect()
+    }
+}
+
+fn lock_file(path: &Path) -> Result<File, Error> {
+    let mut options = OpenOptions::new();
+    let open = options.create(true).truncate(false).read(true).write(true).mode(0o600).open(path);
+    open.map_err(Error::io("opening", path))
+}
+
+fn write(path: &Path, document: &impl Serialize) -> Result<(), Error> {
+    let damaged = |what: serde_json::Error| Error::Damaged {
+        path: path.to_owned(),
+        what: format!("it cannot be written ({what})"),
+    };
+    let mut text = serde_json::to_vec_pretty(document).map_err(damaged)?;
+    text.push(b'\n');
+    store::durable::replace(path, &text, 0o600).map_err(Error::io("writing", path))
+}
+
+/// None when there is no such file.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let file = match File::open(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(Error::io("opening", path))?,
+    };
+    let mut text = Vec::new();
+    file.take(LIMIT + 1).read_to_end(&mut text).map_err(Error::io("reading", path))?;
+    let damaged = |what: String| Error::Damaged { path: path.to_owned(), what };
+    if text.len() as u64 > LIMIT {
+        return Err(damaged(format!("it is longer than {LIMIT} bytes")));
+    }
+    let version: Version = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+    if version.version != VERSION {
+        return Err(Error::Version { path: path.to_owned(), version: version.version });
+    }
+    let document: Versioned<T> =
+        serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+    Ok(Some(document.body))
+}

@@ -1,0 +1,141 @@
+//! Everything in one place: registration, groups, seeds, jobs as the server has them, and what is
+//! expected next. Changes nothing.
+
+use crate::context::Context;
+use crate::group::Group;
+use crate::next::Next;
+use crate::record::{SeedJob, SeedRecord};
+use crate::state::State;
+use crate::transit;
+use crate::vault::{Place, Vault, owner};
+use crate::{Error, Registration};
+use flow::SeedState;
+use wire::{Job, SeedId};
+
+/// Everything that the source knows, with what the server says about it.
+#[derive(Debug)]
+pub struct Status {
+    /// What this server is registered with; none before.
+    pub registration: Option<Registration>,
+    /// Why the server could not be asked, where that is so: jobs are then as last heard.
+    pub away: Option<Error>,
+    /// Every group, by name.
+    pub groups: Vec<GroupStatus>,
+    /// Every seed, the oldest first.
+    pub seeds: Vec<SeedStatus>,
+}
+
+/// How a group stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// The group.
+    pub group: Group,
+    /// The seed that carries its first backup, where one does.
+    pub seed: Option<SeedId>,
+    /// Where its next backup goes; none while that waits for the seed.
+    pub backups: Option<Place>,
+    /// What is expected next.
+    pub next: Next,
+}
+
+/// How a seed stands.
+#[derive(Debug, Clone)]
+pub struct SeedStatus {
+    /// The record, with what the server says taken over.
+    pub record: SeedRecord,
+    /// Its jobs.
+    pub jobs: Vec<JobStatus>,
+    /// What is expected next.
+    pub next: Next,
+}
+
+/// How an import job stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobStatus {
+    /// What the source knows of it.
+    pub own: SeedJob,
+    /// What the server says; none when it could not be asked, or does not know the job.
+    pub server: Option<Job>,
+}
+
+/// Looks at everything. A server that is away, or refuses, is part of the answer.
+///
+/// # Errors
+/// The state directory cannot be read.
+pub fn status(ctx: &Context<'_>) -> Result<Status, Error> {
+    let state = State::open(ctx.state)?;
+    let credentials = match state.credentials() {
+        Err(Error::NotRegistered) => None,
+        other => Some(other?),
+    };
+    let (mut registration, mut away, mut vault) = (None, None, None);
+    if let Some(credentials) = credentials {
+        let (name, server) = owner(&credentials)?;
+        let there = Vault::with(ctx, credentials)?;
+        let health = there.client.health();
+        let endpoint = there.client.credentials().endpoint.clone();
+        let version = health.as_ref().map_or_else(|_| String::new(), |it| it.version.clone());
+        registration = Some(Registration { endpoint, vault: name, server, version });
+        match health {
+            Ok(_) => vault = Some(there),
+            Err(error) => away = Some(error.into()),
+        }
+    }
+    let mut seeds = Vec::new();
+    for record in state.seeds()? {
+        let jobs = match vault.as_ref().map(|vault| transit::of_seed(vault, &record)) {
+            Some(Ok(jobs)) => jobs,
+            Some(Err(error)) => {
+                away = Some(error);
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        seeds.push(seed_status(ctx, &state, record, &jobs)?);
+    }
+    let groups = state.groups()?.into_iter().map(|group| group_status(&state, group, &seeds));
+    let groups = groups.collect::<Result<_, _>>()?;
+    Ok(Status { registration, away, groups, seeds })
+}
+
+fn seed_status(
+    ctx: &Context<'_>,
+    state: &State,
+    mut record: SeedRecord,
+    jobs: &[Job],
+) -> Result<SeedStatus, Error> {
+    // Taken over for the answer only: storing it is for commands that change something.
+    transit::take_over(&mut record, jobs, ctx.now())?;
+    let next = transit::next(state, &record, jobs)?;
+    let status = |own: &SeedJob| JobStatus {
+        own: own.clone(),
+        server: jobs.iter().find(|job| job.name == own.name).cloned(),
+    };
+    let jobs = record.jobs.iter().map(status).collect();
+    Ok(SeedStatus { record, jobs, next })
+}
+
+fn group_status(state: &State, group: Group, seeds: &[SeedStatus]) -> Result<GroupStatus, Error> {
+    let record = match group.offline() {
+        Some(inputs) => state.seed_at(&inputs.staging)?,
+        None => None,
+    };
+    let seed = record.as_ref().map(|record| record.id);
+    let status = seeds.iter().find(|status| Some(status.record.id) == seed);
+    let state = status.map(|status| status.record.state());
+    let backups = match (group.offline(), state) {
+        (Some(_), None | Some(SeedState::Staging | SeedState::Staged)) => Some(Place::Staging),
+        (None, _) | (_, Some(SeedState::Confirmed)) => Some(Place::Vault),
+        _ => None,
+    };
+    let missing = |status: &SeedStatus| !status.record.backups.contains_key(&group.name);
+    let next = match status {
+        None if group.offline().is_some() => Next::FirstBackup { group: group.name.clone() },
+        Some(status) if backups == Some(Place::Staging) && missing(status) => {
+            Next::FirstBackup { group: group.name.clone() }
+        }
+        Some(status) => status.next.clone(),
+        None => Next::Nothing,
+    };
+    Ok(GroupStatus { group, seed, backups, next })
+}

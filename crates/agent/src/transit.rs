@@ -1,0 +1,235 @@
+//! A seed on its way: what became of its jobs, whether the vault has it, and what to say while it
+//! has not. Moves no object.
+
+use crate::Error;
+use crate::confirm::{self, Confirmed};
+use crate::context::{Context, Event};
+use crate::group::OfflineInputs;
+use crate::next::Next;
+use crate::publication::{self, Published};
+use crate::record::{SeedJob, SeedRecord};
+use crate::state::State;
+use crate::vault::Vault;
+use flow::{Effect, SeedEvent, SeedState, SetState, WAITING_FOR_IMPORT};
+use jiff::Timestamp;
+use wire::{DriveState, Job, JobState, Publication, SeedId};
+
+/// A backup that waits for its seed.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// The seed; none while its first backup has not begun.
+    pub seed: Option<SeedId>,
+    /// Where it is.
+    pub state: Option<SeedState>,
+    /// What to tell people.
+    pub message: String,
+    /// Its import jobs as the server has them.
+    pub jobs: Vec<Job>,
+    /// What the server says about its publication, once that was asked for.
+    pub publication: Option<Publication>,
+    /// What is expected next.
+    pub next: Next,
+}
+
+/// How far a seed is.
+pub(crate) enum Transit {
+    /// Not in the vault.
+    Waiting(Box<Waiting>),
+    /// In the vault, and found complete there: by this call if `confirmed` says so.
+    Arrived { record: Box<SeedRecord>, confirmed: Option<Box<Confirmed>> },
+}
+
+impl Waiting {
+    /// Nothing is staged yet.
+    pub(crate) fn for_first_backup(state: &State, inputs: &OfflineInputs) -> Result<Self, Error> {
+        let group = state.groups_at(&inputs.staging)?.into_iter().next();
+        let next = group.map_or(Next::Nothing, |group| Next::FirstBackup { group: group.name });
+        let message = next.to_string();
+        Ok(Self { seed: None, state: None, message, jobs: Vec::new(), publication: None, next })
+    }
+
+    /// Nothing of it has left.
+    pub(crate) fn local(state: &State, record: &SeedRecord) -> Result<Self, Error> {
+        Self::new(state, record, Vec::new(), None)
+    }
+
+    fn new(
+        state: &State,
+        record: &SeedRecord,
+        jobs: Vec<Job>,
+        publication: Option<Publication>,
+    ) -> Result<Self, Error> {
+        let next = next(state, record, &jobs)?;
+        let said = publication.as_ref().and_then(|publication| publication.message.clone());
+        let message = match record.seed.waits_for_import() {
+            true => WAITING_FOR_IMPORT.to_owned(),
+            false => said.unwrap_or_else(|| next.to_string()),
+        };
+        let seed = Some(record.id);
+        Ok(Self { seed, state: Some(record.state()), message, jobs, publication, next })
+    }
+}
+
+/// Takes the seed as far as it goes by itself: publication, receipt, check.
+pub(crate) fn go_on(
+    ctx: &Context<'_>,
+    state: &State,
+    id: SeedId,
+    password: &[u8],
+) -> Result<Transit, Error> {
+    let _lock = state.lock_seed(id)?;
+    let record = state.seed(id)?;
+    match record.state() {
+        SeedState::Confirmed => {
+            return Ok(Transit::Arrived { record: Box::new(record), confirmed: None });
+        }
+        SeedState::Abandoned => {
+            return Err(flow::Refused::SeedEnded { state: record.state().name() }.into());
+        }
+        _ => {}
+    }
+    let vault = Vault::connect(ctx, state)?;
+    let (record, jobs) = sync(ctx, state, &vault, &record)?;
+    let waiting = |record: &SeedRecord, publication| {
+        let waiting = Waiting::new(state, record, jobs.clone(), publication)?;
+        Ok(Transit::Waiting(Box::new(waiting)))
+    };
+    if record.seed.set_count.is_none() {
+        return waiting(&record, None);
+    }
+    let record = match publication::until_published(ctx, state, &vault, record)? {
+        Published::No { record, status } => return waiting(&record, status.map(|status| *status)),
+        Published::Yes(record) => record,
+    };
+    let (record, confirmed) = confirm::confirm(ctx, state, &vault, &record, password)?;
+    Ok(Transit::Arrived { record: Box::new(record), confirmed: Some(Box::new(confirmed)) })
+}
+
+/// Tells what follows from a change that is stored.
+pub(crate) fn tell(ctx: &Context<'_>, seed: SeedId, effects: &[Effect]) {
+    for effect in effects {
+        ctx.tell(Event::Effect { seed, effect });
+    }
+}
+
+/// Takes over what became of the seed's jobs. From publication on, they have no say any more.
+pub(crate) fn sync(
+    ctx: &Context<'_>,
+    state: &State,
+    vault: &Vault,
+    record: &SeedRecord,
+) -> Result<(SeedRecord, Vec<Job>), Error> {
+    let jobs = of_seed(vault, record)?;
+    let (record, effects) =
+        state.change_seed(record.id, |record| take_over(record, &jobs, ctx.now()))?;
+    tell(ctx, record.id, &effects);
+    Ok((record, jobs))
+}
+
+/// The server's records of the seed's jobs, in the order in which they were made.
+pub(crate) fn of_seed(vault: &Vault, record: &SeedRecord) -> Result<Vec<Job>, Error> {
+    let all = vault.client.jobs()?;
+    let find = |own: &SeedJob| all.iter().find(|job| job.name == own.name && is_of(job, record));
+    Ok(record.jobs.iter().filter_map(find).cloned().collect())
+}
+
+fn is_of(job: &Job, record: &SeedRecord) -> bool {
+    job.seed.id == record.id
+}
+
+/// Lets happen what the jobs say has happened.
+pub(crate) fn take_over(
+    record: &mut SeedRecord,
+    jobs: &[Job],
+    now: Timestamp,
+) -> Result<Vec<Effect>, Error> {
+    let mut effects = Vec::new();
+    for job in jobs {
+        let own = record.jobs.iter().find(|own| own.name == job.name).cloned();
+        let known = record.seed.sets.iter().find(|set| set.job == job.name).map(|set| set.state);
+        // A set that counts as landed or lost is not asked about again: only counting is.
+        let settled = matches!(known, None | Some(SetState::Landed { .. } | SetState::Lost));
+        if let Some(own) = own.filter(|_| !settled && !is_publishing(record))
+            && let Some(event) = happened(job, &own)
+        {
+            effects.extend(record.happen(event, now)?);
+        }
+    }
+    Ok(effects)
+}
+
+fn is_publishing(record: &SeedRecord) -> bool {
+    let state = record.state();
+    state.is_end() || matches!(state, SeedState::Publishing | SeedState::Published)
+}
+
+/// What a job's state means for the seed.
+fn happened(job: &Job, own: &SeedJob) -> Option<SeedEvent> {
+    let name = job.name.clone();
+    match job.state {
+        JobState::Creating => None,
+        JobState::Shipping => Some(SeedEvent::JobShipped { job: name }),
+        JobState::Received | JobState::Transferring => Some(SeedEvent::JobArrived { job: name }),
+        JobState::Packaging | JobState::Completed | JobState::Closed if was_read(job) => {
+            Some(SeedEvent::JobLanded { missing: missing(job, own), job: name })
+        }
+        JobState::Packaging | JobState::Completed => None,
+        JobState::Closed | JobState::Canceled => Some(SeedEvent::JobLost { job: name }),
+    }
+}
+
+/// Whether any drive of it was read to its end.
+fn was_read(job: &Job) -> bool {
+    job.drive_list.iter().any(|drive| match drive.state {
+        DriveState::Completed | DriveState::CompletedMoreInfo => true,
+        DriveState::ShippedBack => drive.copy_status.is_some(),
+        _ => false,
+    })
+}
+
+/// Objects of the job that did not land: all of a drive that was not read.
+fn missing(job: &Job, own: &SeedJob) -> u64 {
+    let of_drive = |drive: &crate::JobDrive| {
+        let status = job.drive_list.iter().find(|status| status.drive_id == drive.serial);
+        match status {
+            Some(status) if status.copy_status.is_some() => status.failure_count,
+            _ => drive.objects,
+        }
+    };
+    own.drives.iter().map(of_drive).fold(0, u64::saturating_add)
+}
+
+/// What is expected next for a seed. `jobs` as the server has them, where it was asked.
+pub(crate) fn next(state: &State, record: &SeedRecord, jobs: &[Job]) -> Result<Next, Error> {
+    let group = || Ok::<_, Error>(state.groups_at(&record.staging)?.into_iter().next());
+    let staging = || record.staging.clone();
+    let backup = |group: Option<crate::Group>| {
+        group.map_or(Next::Nothing, |group| Next::Backup { group: group.name })
+    };
+    let lost = record.seed.sets.iter().find(|set| set.state == SetState::Lost);
+    if let Some(set) = lost.filter(|_| !is_publishing(record)) {
+        return Ok(Next::AnotherJob { staging: staging(), job: set.job.clone() });
+    }
+    Ok(match record.state() {
+        SeedState::Staging => {
+            let groups = state.groups_at(&record.staging)?;
+            let without = |group: &crate::Group| !record.backups.contains_key(&group.name);
+            let group = groups.into_iter().find(without);
+            group.map_or(Next::Nothing, |group| Next::FirstBackup { group: group.name })
+        }
+        SeedState::Staged | SeedState::Preparing => Next::PrepareDrives { staging: staging() },
+        SeedState::Prepared | SeedState::InTransit | SeedState::Landing => {
+            let unshipped = jobs.iter().find(|job| job.state == JobState::Creating);
+            let known = record.seed.sets.iter().find(|set| set.state == SetState::Prepared);
+            match (unshipped, known) {
+                (Some(job), _) => Next::Ship { job: job.name.clone() },
+                (None, Some(set)) if jobs.is_empty() => Next::Ship { job: set.job.clone() },
+                _ => Next::Wait,
+            }
+        }
+        SeedState::Incomplete { missing } => Next::Missing { objects: missing },
+        SeedState::Landed | SeedState::Publishing | SeedState::Published => backup(group()?),
+        SeedState::Confirmed if !record.seed.staging_cleaned => Next::Clean { seed: record.id },
+        SeedState::Confirmed | SeedState::Abandoned => Next::Nothing,
+    })
+}

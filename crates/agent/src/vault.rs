@@ -1,0 +1,87 @@
+//! The way to the vault: control plane and repository, with the agent's own credentials. Decides
+//! nothing.
+
+use crate::state::State;
+use crate::{Context, Error};
+use client::Client;
+use model::{ErrorKind, ObjectKey, ServerName, VaultName};
+use repo::Repository;
+use std::fmt;
+use std::sync::Arc;
+use store::{Rest, RestOptions, Retry, Store};
+use wire::{Credentials, Role};
+
+/// Where a repository of this server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// In the staging location.
+    Staging,
+    /// In the vault.
+    Vault,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Staging => "staging",
+            Self::Vault => "vault",
+        })
+    }
+}
+
+/// The vault as this server reaches it.
+#[derive(Debug)]
+pub(crate) struct Vault {
+    pub(crate) client: Client,
+    pub(crate) vault: VaultName,
+    pub(crate) server: ServerName,
+    pub(crate) store: Arc<dyn Store>,
+}
+
+impl Vault {
+    pub(crate) fn connect(ctx: &Context<'_>, state: &State) -> Result<Self, Error> {
+        Self::with(ctx, state.credentials()?)
+    }
+
+    pub(crate) fn with(ctx: &Context<'_>, credentials: Credentials) -> Result<Self, Error> {
+        let (vault, server) = owner(&credentials)?;
+        let client = Client::new(credentials)?;
+        let rest = Rest::new(&client.repository_url(&vault, &server), &rest_options(&client))?;
+        let store = Arc::new(Retry::new(rest, ctx.retry, Arc::clone(&ctx.clock)));
+        Ok(Self { client, vault, server, store })
+    }
+
+    /// Whether the vault has a repository of this server.
+    pub(crate) fn has_repository(&self) -> Result<bool, Error> {
+        match self.store.length(&ObjectKey::Config) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn open(&self, ctx: &Context<'_>, password: &[u8]) -> Result<Repository, Error> {
+        Ok(Repository::open(Arc::clone(&self.store), password, ctx.author.clone())?)
+    }
+}
+
+/// Whose credentials these are.
+pub(crate) fn owner(credentials: &Credentials) -> Result<(VaultName, ServerName), Error> {
+    match (credentials.role, &credentials.vault, &credentials.server) {
+        (Role::Agent, Some(vault), Some(server)) => Ok((vault.clone(), server.clone())),
+        _ => Err(Error::NotForAgents),
+    }
+}
+
+fn rest_options(client: &Client) -> RestOptions {
+    let credentials = client.credentials();
+    let login = store::Credentials {
+        user: credentials.user.clone(),
+        password: credentials.token.clone().into(),
+    };
+    RestOptions {
+        credentials: Some(login),
+        ca_pem: credentials.ca_pem.clone().map(String::into_bytes),
+        ..RestOptions::default()
+    }
+}
