@@ -4,7 +4,7 @@
 use crate::Error;
 use crate::control::Control;
 use model::{DriveSerial, JobName};
-use seed::{Label, SealedDrive, Trust, read_label};
+use seed::{Label, SealedDrive, Trust};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use wire::{DriveState, DriveStatus, Job, JobState};
@@ -77,6 +77,13 @@ fn refuse_twice(candidates: &mut [Candidate]) {
     }
 }
 
+/// Whose the drive says it is. Nothing is taken from it on its word.
+fn claim(folder: &Path) -> Result<Label, seed::Error> {
+    let label = seed::inspect(folder)?;
+    let none = || seed::Error::NotADrive { place: folder.display().to_string() };
+    label.map(|label| label.body).ok_or_else(none)
+}
+
 struct Desk<'a> {
     control: &'a dyn Control,
     job: &'a Job,
@@ -86,9 +93,9 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     fn look(&mut self, folder: &Path) -> Candidate {
-        let claimed = read_label(folder).map_err(Error::Drive);
+        let claimed = claim(folder).map_err(Error::Drive);
         let (serial, verdict) = match claimed {
-            Ok(claimed) => (Some(claimed.body.serial.clone()), self.judge(folder, &claimed.body)),
+            Ok(claimed) => (Some(claimed.serial.clone()), self.judge(folder, &claimed)),
             Err(refusal) => (None, Err(refusal)),
         };
         Candidate { folder: folder.to_owned(), serial, verdict }

@@ -40,7 +40,7 @@ pub use manifest::{Manifest, ManifestHeader};
 pub use object::{Object, object_path, root};
 pub use plan::{Plan, Room, Shortfall, TooLarge, cost, plan, reserve};
 pub use prepare::{DriveState, Options, Prepared, PreparedDrive, prepare};
-pub use sealed::{SealedDrive, read_label};
+pub use sealed::SealedDrive;
 pub use sign::{Fingerprint, FingerprintError, SigningKey, Trust};
 pub use verify::{MAX_EXTRA, Report, verify};
 

@@ -9,17 +9,6 @@ use crate::sign::Trust;
 use crate::{Error, Label, Manifest, Signed};
 use std::path::Path;
 
-/// The label of a drive, by whomever it is signed. Says whose a drive claims to be; nothing may be
-/// taken from the drive on its word.
-///
-/// # Errors
-/// There is no label, it is damaged, or it is that of a parity drive.
-pub fn read_label(folder: &Path) -> Result<Signed<Label>, Error> {
-    let folder = Beneath::open(folder).map_err(Error::io("opening", folder))?;
-    let label = drive::label(&folder, &Trust::AsFound)?;
-    label.ok_or_else(|| Error::NotADrive { place: drive::place(&folder) })
-}
-
 /// A drive whose label and manifest belong together and are signed by whom they should be.
 #[derive(Debug)]
 pub struct SealedDrive {

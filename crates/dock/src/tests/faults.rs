@@ -193,8 +193,7 @@ fn an_account_that_stays_away_ends_the_call_and_the_next_one_goes_on() {
 
     dock.account.revive();
     let outcome = dock.import_all(&set);
-    let copied: u64 = outcome.drives.iter().map(|d| d.result.as_ref().unwrap().copied).sum();
-    assert_eq!(copied as usize + there, contents(&set.source).len());
+    assert_eq!(Dock::copied(&outcome) + there, contents(&set.source).len());
     let lines: Vec<_> = ["D0", "D1", "D2"].iter().flat_map(|serial| dock.log(serial)).collect();
     assert!(lines.iter().all(|line| line["status"] != "Skipped"), "this dock has copied them all");
 }
@@ -265,8 +264,7 @@ fn asking_to_stop_ends_at_the_next_object_and_the_next_call_goes_on() {
     dock.hook = Box::new(|_, _| {});
     dock.stop.store(false, Ordering::Relaxed);
     let outcome = dock.import_all(&set);
-    let copied: u64 = outcome.drives.iter().map(|d| d.result.as_ref().unwrap().copied).sum();
-    assert_eq!(copied as usize + there, contents(&set.source).len());
+    assert_eq!(Dock::copied(&outcome) + there, contents(&set.source).len());
 }
 
 #[test]

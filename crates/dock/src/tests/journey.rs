@@ -10,8 +10,7 @@ fn a_set_imported_side_by_side_puts_the_repository_into_the_account() {
     let before: Vec<_> = set.folders.iter().map(|folder| tree(folder)).collect();
     let outcome = dock.import_all(&set);
     assert_eq!(contents(dock.account.inner()), contents(&set.source));
-    let copied: u64 = outcome.drives.iter().map(|d| d.result.as_ref().unwrap().copied).sum();
-    assert_eq!(copied as usize, contents(&set.source).len(), "each object is copied once");
+    assert_eq!(Dock::copied(&outcome), contents(&set.source).len(), "each object is copied once");
     let after: Vec<_> = set.folders.iter().map(|folder| tree(folder)).collect();
     assert_eq!(before, after, "nothing is written to a drive");
     assert_eq!(dock.said("Started"), 3);
@@ -61,7 +60,7 @@ fn importing_again_copies_nothing_and_says_nothing_to_the_server() {
     dock.import_all(&set);
     let (puts, events) = (dock.puts(), dock.events.lock().unwrap().len());
     let outcome = dock.import_all(&set);
-    assert_eq!(outcome.drives.iter().map(|d| d.result.as_ref().unwrap().copied).sum::<u64>(), 0);
+    assert_eq!(Dock::copied(&outcome), 0);
     assert_eq!((dock.puts(), dock.events.lock().unwrap().len()), (puts, events));
 }
 
@@ -88,7 +87,7 @@ fn an_object_of_another_length_in_the_account_is_sent_again() {
     let (_, key) = set.object(0, "data");
     dock.account.inner().put(&key, b"torn").unwrap();
     let outcome = dock.import("job-1", &set.folders).unwrap();
-    let tried = dock.account.trace().iter().any(|call| *call == (Operation::PutFrom, Some(key)));
+    let tried = dock.account.trace().contains(&(Operation::PutFrom, Some(key)));
     assert!(tried, "a server that can repair it gets the chance");
     let taken = outcome.drives[0].result.as_ref().unwrap();
     assert_eq!(taken.problems[0].reason, seed::Reason::Conflict, "this one cannot");

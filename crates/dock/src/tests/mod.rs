@@ -100,18 +100,14 @@ impl DriveSet {
 
     pub(crate) fn prepare(job: &str, prefix: &str, seed: u64, signer: &[u8; 32]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let source = repository(seed, &[300_000; 12].map(|length| length + seed as usize));
-        // `prepare` draws contents by length alone; each pack must be its own.
-        for at in 0..6 {
-            add(&source, ObjectKind::Pack, &noise(seed * 77 + at, 250_000 + at as usize));
-        }
+        let source = repository(seed, &[200_000; 18]);
         let key = SigningKey::from_bytes(signer);
         let specs: Vec<DriveSpec> = (0..3)
             .map(|at| {
                 let folder = dir.path().join(format!("{prefix}{at}"));
                 fs::create_dir(&folder).unwrap();
                 let serial = format!("{prefix}{at}").parse().unwrap();
-                DriveSpec { folder, serial, capacity: Some(2_400_000) }
+                DriveSpec { folder, serial, capacity: Some(1_700_000) }
             })
             .collect();
         let options = seed::Options {
@@ -189,6 +185,8 @@ fn job_of(name: &str, seed: SeedId, signer: wire::PublicKey, drives: Vec<DriveSt
     }
 }
 
+type Hook = Box<dyn Fn(&Dock, &Event<'_>) + Sync + Send>;
+
 /// A control plane and an account in memory.
 pub(crate) struct Dock {
     pub(crate) state: TempDir,
@@ -202,7 +200,7 @@ pub(crate) struct Dock {
     pub(crate) clock: Arc<ManualClock>,
     manifests: BTreeMap<DriveSerial, Vec<(ObjectKey, u64)>>,
     /// Called for each event; may break things.
-    pub(crate) hook: Box<dyn Fn(&Dock, &Event<'_>) + Sync + Send>,
+    pub(crate) hook: Hook,
     pub(crate) words: Mutex<Vec<String>>,
 }
 
@@ -263,6 +261,12 @@ impl Dock {
         let outcome = self.import(set.job.name.as_str(), &set.folders).unwrap();
         assert!(outcome.is_complete(), "{outcome:?}");
         outcome
+    }
+
+    /// Objects copied by a call.
+    pub(crate) fn copied(outcome: &ImportOutcome) -> usize {
+        let copied = outcome.drives.iter().map(|drive| drive.result.as_ref().unwrap().copied);
+        usize::try_from(copied.sum::<u64>()).unwrap()
     }
 
     pub(crate) fn puts(&self) -> usize {
