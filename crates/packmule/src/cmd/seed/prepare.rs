@@ -57,6 +57,7 @@ impl Prepare {
             return self.plan(context, &repository, &specs);
         }
         let state = state_folder(self.state.as_deref())?;
+        store::durable::create_folder(&state, 0o700).map_err(|e| Failure::io("making", &state, e))?;
         let signer = SigningKey::load_or_create(&state.join("signing.key"))?;
         let folder = state.join("standalone").join(repository.identity().to_hex());
         let progress = Progress::new(&context.printer, "writing drives");
