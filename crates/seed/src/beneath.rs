@@ -46,8 +46,9 @@ impl Beneath {
     }
 
     /// What is written from now on is for its owner alone.
-    pub(crate) fn private(self) -> Self {
-        Self { file_mode: 0o600, folder_mode: 0o700, ..self }
+    pub(crate) fn private(mut self) -> Self {
+        (self.file_mode, self.folder_mode) = (0o600, 0o700);
+        self
     }
 
     /// The path it was opened by.
@@ -243,6 +244,14 @@ impl Beneath {
     }
 }
 
+impl Drop for Beneath {
+    /// Closing alone would not do: a process that another thread is just starting has a copy of
+    /// the handle for a moment, and the lock would last until it lets go of it.
+    fn drop(&mut self) {
+        let _ = fs::flock(&self.folder, FlockOperation::Unlock);
+    }
+}
+
 /// One name in an open folder: neither a link nor a mount point.
 fn open_folder(folder: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -349,5 +358,23 @@ pub(crate) mod faults {
 
     pub(super) fn step(action: &'static str, path: &str) -> io::Result<()> {
         HOOK.with_borrow_mut(|hook| hook.as_mut().map_or(Ok(()), |hook| hook(action, path)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_owner_even_if_a_child_has_a_copy_of_the_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Beneath::open(dir.path()).unwrap();
+        assert!(first.lock().unwrap());
+        let copy = first.folder.try_clone().unwrap();
+        let second = Beneath::open(dir.path()).unwrap();
+        assert!(!second.lock().unwrap());
+        drop(first);
+        assert!(second.lock().unwrap());
+        drop(copy);
     }
 }
