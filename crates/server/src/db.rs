@@ -63,11 +63,6 @@ pub(crate) fn violates(error: &sqlx::Error, constraint: &str) -> bool {
     }
 }
 
-/// Whether any constraint about what must be unique was what refused.
-pub(crate) fn is_taken(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(cause) if cause.is_unique_violation())
-}
-
 /// A value of the database as the type it was made from.
 pub(crate) fn parsed<T: FromStr>(column: &str, text: &str) -> Result<T, Error>
 where

@@ -2,9 +2,9 @@
 //! nothing about who may do what.
 
 use crate::{Error, token};
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{FromRequestParts, Path, Request};
-use axum::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, EXPECT, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
@@ -12,6 +12,8 @@ use futures::stream::{Stream, StreamExt as _};
 use serde::de::DeserializeOwned;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 use wire::Code;
@@ -21,6 +23,48 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A JSON body is at most this long; ten times a dock's longest report.
 const JSON_LIMIT: usize = 8 << 20;
+
+/// Of a body that is refused, this much is read and thrown away, so that a caller who is still
+/// sending reads the refusal and not a broken connection.
+const DRAIN: u64 = 32 << 20;
+/// And for at most this long.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// A body that two hold: whoever answers, and whoever reads what was left.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<BodyDataStream>>);
+
+impl Stream for Shared {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Pin::new(&mut *stream).poll_next(context)
+    }
+}
+
+/// Reads what is left of the body of a request that was refused.
+pub(crate) async fn drain(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let waits = parts.headers.contains_key(EXPECT);
+    let mut rest = Shared(Arc::new(Mutex::new(body.into_data_stream())));
+    let request = Request::from_parts(parts, Body::from_stream(rest.clone()));
+    let response = next.run(request).await;
+    if response.status().is_client_error() && !waits {
+        let reading = async {
+            let mut read = 0;
+            while let Some(Ok(bytes)) = rest.next().await {
+                read += bytes.len() as u64;
+                if read > DRAIN {
+                    break;
+                }
+            }
+        };
+        // Whether all was read or the time is up, the refusal goes out now.
+        let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
+    }
+    response
+}
 
 /// Gives the request an id, and logs how it ended: never a header of it, never its query.
 pub(crate) async fn observe(request: Request, next: Next) -> Response {

@@ -11,6 +11,7 @@ use crate::publication::{self, Publications};
 use crate::receipt::ReceiptKey;
 use crate::{Error, admin, jobs, routes};
 use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsConfig, from_tcp_rustls};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -183,6 +184,8 @@ async fn serve(
     let handle = Handle::new();
     let service = routes::router(&app).into_make_service();
     let server = from_tcp_rustls(listener, tls).map_err(listening(address))?;
+    // Answers are small and many: none waits for another packet.
+    let server = server.map(|acceptor| acceptor.acceptor(NoDelayAcceptor::new()));
     let serving = tokio::spawn(server.handle(handle.clone()).serve(service));
     tracing::info!(%address, endpoint = app.endpoint, "listening");
     let _ = ready.send((address, app.endpoint.clone()));

@@ -19,20 +19,33 @@ pub(crate) async fn create(
     Segments(name): Segments<VaultName>,
     _body: Body,
 ) -> Result<Json<Vault>, Error> {
-    let inserted = sqlx::query(
-        "INSERT INTO vault (name, created_at) VALUES (?, ?) ON CONFLICT (name) DO NOTHING",
-    )
-    .bind(name.as_str())
-    .bind(db::time(app.now()))
-    .execute(app.db.pool())
-    .await;
-    match inserted {
-        Err(cause) if db::is_taken(&cause) => {
-            let message = format!("there is a vault whose name differs from {name} in case only");
+    let mut transaction = app.db.write().await?;
+    let like: Option<(String,)> =
+        sqlx::query_as("SELECT name FROM vault WHERE name = ? COLLATE NOCASE")
+            .bind(name.as_str())
+            .fetch_optional(&mut *transaction)
+            .await?;
+    if !is_new("vault", name.as_str(), like)? {
+        return Ok(Json(read(&app, &name).await?));
+    }
+    sqlx::query("INSERT INTO vault (name, created_at) VALUES (?, ?)")
+        .bind(name.as_str())
+        .bind(db::time(app.now()))
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(Json(read(&app, &name).await?))
+}
+
+/// Whether nothing has the name yet, given what has it when case does not count.
+fn is_new(what: &str, name: &str, like: Option<(String,)>) -> Result<bool, Error> {
+    match like {
+        None => Ok(true),
+        Some((there,)) if there == name => Ok(false),
+        Some((there,)) => {
+            let message = format!("there is a {what} {there}, which differs in case only");
             Err(Error::refused(Code::AlreadyExists, message))
         }
-        Err(cause) => Err(cause.into()),
-        Ok(_) => Ok(Json(read(&app, &name).await?)),
     }
 }
 
@@ -91,22 +104,19 @@ async fn insert(
     server: &ServerName,
     now: &str,
 ) -> Result<(), Error> {
-    let inserted = sqlx::query(
-        "INSERT INTO server (vault, name, created_at) VALUES (?, ?, ?)
-         ON CONFLICT (vault, name) DO NOTHING",
-    )
-    .bind(vault.as_str())
-    .bind(server.as_str())
-    .bind(now)
-    .execute(on)
-    .await;
-    match inserted {
-        Err(cause) if db::is_taken(&cause) => {
-            let message =
-                format!("there is a source server whose name differs from {server} in case only");
-            Err(Error::refused(Code::AlreadyExists, message))
-        }
-        Err(cause) => Err(cause.into()),
-        Ok(_) => Ok(()),
+    let like: Option<(String,)> =
+        sqlx::query_as("SELECT name FROM server WHERE vault = ? AND name = ? COLLATE NOCASE")
+            .bind(vault.as_str())
+            .bind(server.as_str())
+            .fetch_optional(&mut *on)
+            .await?;
+    if is_new("source server", server.as_str(), like)? {
+        sqlx::query("INSERT INTO server (vault, name, created_at) VALUES (?, ?, ?)")
+            .bind(vault.as_str())
+            .bind(server.as_str())
+            .bind(now)
+            .execute(on)
+            .await?;
     }
+    Ok(())
 }

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeysFrom {
-    /// The seed's: the vault had no repository before. They are among the receipt's objects.
+    /// The seed's key files are in the repository, and among the receipt's objects.
     Seed,
-    /// The vault's own, which a seed never changes. The seed's are not among the receipt's objects.
+    /// The vault had a repository without some of them and keeps its own keys, which a seed never
+    /// changes. The seed's are not among the receipt's objects.
     Vault,
 }
 

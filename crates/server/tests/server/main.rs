@@ -1,0 +1,22 @@
+//! The server in process, over a real database, a real object store and real TLS on the loopback
+//! address. One binary, because linking is what takes long.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::print_stderr,
+    reason = "tests may stop on a surprise; helpers outside of them as well"
+)]
+
+extern crate packmule_server as server;
+
+mod dataplane;
+mod jobs;
+mod lifecycle;
+mod publication;
+mod restic;
+mod routes;
+mod sample;
+mod site;

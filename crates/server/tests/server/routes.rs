@@ -1,0 +1,207 @@
+//! Who may call what: every route, every role, and the document that says so.
+
+use crate::site::{Site, own, raw};
+use client::Client;
+use server::{Access, routes};
+use std::collections::BTreeMap;
+use ureq::http::Method;
+use wire::Role;
+
+/// What docs/api.md must say, written down a second time by hand.
+const EXPECTED: &[(&str, &str, &str)] = &[
+    ("GET", "/api/v1/health", "anyone"),
+    ("GET", "/api/v1/locations", "admin, agent, dock"),
+    ("PUT", "/api/v1/storage-accounts/{account}", "admin"),
+    ("GET", "/api/v1/storage-accounts", "admin"),
+    ("PUT", "/api/v1/vaults/{vault}", "admin"),
+    ("GET", "/api/v1/vaults", "admin"),
+    ("POST", "/api/v1/vaults/{vault}/servers/{server}", "admin"),
+    ("POST", "/api/v1/docks", "admin"),
+    ("POST", "/api/v1/vaults/{vault}/servers/{server}/publications", "admin, agent"),
+    ("GET", "/api/v1/vaults/{vault}/servers/{server}/publications", "admin, agent"),
+    ("GET", "/api/v1/vaults/{vault}/servers/{server}/receipts/latest", "admin, agent"),
+    ("GET", "/api/v1/vaults/{vault}/servers/{server}/receipts/{seed}", "admin, agent"),
+    ("GET", "/api/v1/import-jobs", "admin, agent, dock"),
+    ("POST", "/api/v1/import-jobs/receive", "dock"),
+    ("PUT", "/api/v1/import-jobs/{job}", "agent"),
+    ("GET", "/api/v1/import-jobs/{job}", "admin, agent, dock"),
+    ("PATCH", "/api/v1/import-jobs/{job}", "agent"),
+    ("PUT", "/api/v1/import-jobs/{job}/inventory", "agent"),
+    ("GET", "/api/v1/import-jobs/{job}/inventory", "admin, dock"),
+    ("PUT", "/api/v1/import-jobs/{job}/drives/{drive}/manifest", "agent"),
+    ("GET", "/api/v1/import-jobs/{job}/drives/{drive}/manifest", "admin, dock"),
+    ("POST", "/api/v1/import-jobs/{job}/drives/{drive}/events", "dock"),
+    ("PUT", "/api/v1/import-jobs/{job}/drives/{drive}/copy-log", "dock"),
+    ("POST", "/vaults/{vault}/{server}/", "agent"),
+    ("HEAD", "/vaults/{vault}/{server}/config", "agent"),
+    ("GET", "/vaults/{vault}/{server}/config", "agent"),
+    ("POST", "/vaults/{vault}/{server}/config", "agent"),
+    ("GET", "/vaults/{vault}/{server}/{kind}/", "agent"),
+    ("HEAD", "/vaults/{vault}/{server}/{kind}/{name}", "agent"),
+    ("GET", "/vaults/{vault}/{server}/{kind}/{name}", "agent"),
+    ("POST", "/vaults/{vault}/{server}/{kind}/{name}", "agent"),
+    ("DELETE", "/vaults/{vault}/{server}/{kind}/{name}", "agent"),
+    ("POST", "/storage/{account}/{container}/{repository}/", "dock"),
+    ("HEAD", "/storage/{account}/{container}/{repository}/config", "admin, dock"),
+    ("GET", "/storage/{account}/{container}/{repository}/config", "admin, dock"),
+    ("POST", "/storage/{account}/{container}/{repository}/config", "dock"),
+    ("GET", "/storage/{account}/{container}/{repository}/{kind}/", "admin, dock"),
+    ("HEAD", "/storage/{account}/{container}/{repository}/{kind}/{name}", "admin, dock"),
+    ("GET", "/storage/{account}/{container}/{repository}/{kind}/{name}", "admin, dock"),
+    ("POST", "/storage/{account}/{container}/{repository}/{kind}/{name}", "dock"),
+    ("DELETE", "/storage/{account}/{container}/{repository}/{kind}/{name}", "dock"),
+];
+
+type Table = BTreeMap<(String, String), String>;
+
+fn words(access: Access) -> String {
+    let roles = [(Role::Admin, "admin"), (Role::Agent, "agent"), (Role::Dock, "dock")];
+    match access {
+        Access::Anyone => "anyone".to_owned(),
+        access => {
+            let allowed = roles.into_iter().filter(|(role, _)| access.allows(*role));
+            allowed.map(|(_, word)| word).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+fn expected() -> Table {
+    let row = |(method, path, who): &(&str, &str, &str)| {
+        (((*method).to_owned(), (*path).to_owned()), (*who).to_owned())
+    };
+    EXPECTED.iter().map(row).collect()
+}
+
+#[test]
+fn no_route_is_missing_from_the_table_nor_has_other_callers() {
+    let built: Table = routes()
+        .into_iter()
+        .map(|route| ((route.method.to_string(), route.path.to_owned()), words(route.access)))
+        .collect();
+    assert_eq!(built, expected());
+}
+
+#[test]
+fn the_document_lists_exactly_these_routes() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md"));
+    let text = text.unwrap();
+    let listed: Table = text
+        .lines()
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let [_, call, who, ..] = cells.as_slice() else { return None };
+            let (method, path) = call.strip_prefix('`')?.strip_suffix('`')?.split_once(' ')?;
+            Some(((method.to_owned(), path.to_owned()), (*who).to_owned()))
+        })
+        .collect();
+    assert_eq!(listed, expected());
+}
+
+fn filled(path: &str, vault: &str, server: &str) -> String {
+    path.replace("{vault}", vault)
+        .replace("{server}", server)
+        .replace("{account}", "acct01")
+        .replace("{container}", "seeds")
+        .replace("{repository}", &"a".repeat(64))
+        .replace("{kind}", "data")
+        .replace("{name}", &"b".repeat(64))
+        .replace("{job}", "job1")
+        .replace("{drive}", "S1")
+        .replace("{seed}", &"0".repeat(32))
+}
+
+#[test]
+fn every_route_lets_in_its_callers_and_nobody_else() {
+    let site = Site::new();
+    let callers = [
+        (Role::Admin, site.admin()),
+        (Role::Agent, site.agent("vault1", "fs01")),
+        (Role::Dock, site.dock()),
+    ];
+    let known = callers[0].1.credentials().clone();
+    for route in routes() {
+        let path = filled(route.path, "vault1", "fs01");
+        let what = format!("{} {path}", route.method);
+        let ask = |auth| raw(&known, auth, &route.method, &path, &[], b"null");
+        if route.access == Access::Anyone {
+            assert_eq!(ask(None).status, 200, "{what}");
+            continue;
+        }
+        let answer = ask(None);
+        assert_eq!(answer.status, 401, "{what} without credentials");
+        assert!(answer.header("www-authenticate").starts_with("Basic "), "{what}");
+        assert_eq!(ask(Some(("admin", "wrong"))).status, 401, "{what} with a wrong token");
+        let agent_token = own(&callers[1].1).unwrap().1;
+        assert_eq!(ask(Some(("admin", agent_token))).status, 401, "{what} under another name");
+        for (role, client) in &callers {
+            let answer = ask(own(client));
+            let refused = match route.method {
+                Method::HEAD => answer.status == 403,
+                _ => answer.code() == "AuthorizationFailed",
+            };
+            // A HEAD that is let in finds nothing: 404.
+            let allowed = route.access.allows(*role);
+            // An agent may ask, but creates jobs for itself only, which needs a body.
+            assert_eq!(!refused, allowed, "{what} as {role:?}: {}", answer.status);
+            assert_ne!(answer.status, 401, "{what} as {role:?}");
+            assert_ne!(answer.status, 500, "{what} as {role:?}");
+        }
+    }
+}
+
+#[test]
+fn an_agent_reaches_nothing_of_another() {
+    let site = Site::new();
+    let mine = site.agent("vault1", "fs01");
+    site.agent("vault1", "fs02");
+    site.agent("vault2", "fs01");
+    let known = mine.credentials().clone();
+    for route in routes().iter().filter(|route| route.path.contains("{server}")) {
+        for (vault, server) in [("vault1", "fs02"), ("vault2", "fs01")] {
+            let path = filled(route.path, vault, server);
+            let answer = raw(&known, own(&mine), &route.method, &path, &[], b"null");
+            assert_eq!(answer.status, 403, "{} {path}", route.method);
+        }
+    }
+}
+
+#[test]
+fn a_new_token_ends_the_old_one() {
+    let site = Site::new();
+    let old = site.agent("vault1", "fs01");
+    assert!(old.locations().is_ok());
+    let new = site.agent("vault1", "fs01");
+    assert!(new.locations().is_ok());
+    assert_eq!(old.locations().unwrap_err().code(), Some(&wire::Code::AuthenticationFailed));
+    let request = wire::ServerRequest { replace: false };
+    let again = site.admin().register_server(
+        &"vault1".parse().unwrap(),
+        &"fs01".parse().unwrap(),
+        &request,
+    );
+    assert_eq!(again.unwrap_err().code(), Some(&wire::Code::AlreadyExists));
+}
+
+#[test]
+fn names_that_differ_in_case_only_are_one_too_many() {
+    let site = Site::new();
+    site.agent("vault1", "fs01");
+    let admin: Client = site.admin();
+    let error = admin.create_vault(&"Vault1".parse().unwrap()).unwrap_err();
+    assert_eq!(error.code(), Some(&wire::Code::AlreadyExists));
+    let request = wire::ServerRequest { replace: false };
+    let (vault, server) = ("vault1".parse().unwrap(), "FS01".parse().unwrap());
+    let error = admin.register_server(&vault, &server, &request).unwrap_err();
+    assert_eq!(error.code(), Some(&wire::Code::AlreadyExists));
+}
+
+#[test]
+fn unknown_paths_and_methods_are_answered_in_the_one_shape_with_an_id() {
+    let site = Site::new();
+    let known = site.admin().credentials().clone();
+    let answer = raw(&known, None, &Method::GET, "/nowhere", &[], b"");
+    assert_eq!((answer.status, answer.code().as_str()), (404, "ResourceNotFound"));
+    assert_eq!(answer.header("x-request-id").len(), 16);
+    let answer = raw(&known, None, &Method::DELETE, "/api/v1/health", &[], b"");
+    assert_eq!((answer.status, answer.code().as_str()), (405, "MethodNotAllowed"));
+}

@@ -1,0 +1,192 @@
+//! A server with its callers, in a temporary folder.
+
+use client::Client;
+use model::{AccountName, ServerName, VaultName};
+use server::{Config, Server};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::{Rest, RestOptions, Store};
+use ureq::http::{Method, Request, Response};
+use url::Url;
+use wire::{Credentials, DockRequest, ServerRequest};
+use zeroize::Zeroizing;
+
+/// A server and where it keeps its data.
+pub(crate) struct Site {
+    folder: tempfile::TempDir,
+    server: Option<Server>,
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut site = Self { folder: tempfile::tempdir().unwrap(), server: None };
+        site.start(change);
+        site
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        Config::new(self.data(), "127.0.0.1:0".parse().unwrap())
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn objects(&self) -> PathBuf {
+        self.data().join("objects")
+    }
+
+    pub(crate) fn start(&mut self, change: impl FnOnce(&mut Config)) {
+        let mut config = self.config();
+        change(&mut config);
+        self.server = Some(Server::start(config).unwrap());
+    }
+
+    pub(crate) fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.shutdown().unwrap();
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        self.server.as_ref().unwrap().endpoint().to_owned()
+    }
+
+    pub(crate) fn admin(&self) -> Client {
+        let file = self.server.as_ref().unwrap().admin_file();
+        Client::new(client::load_credentials(file).unwrap()).unwrap()
+    }
+
+    /// A registered source server, in a vault that is made for it.
+    pub(crate) fn agent(&self, vault: &str, server: &str) -> Client {
+        let (vault, server): (VaultName, ServerName) =
+            (vault.parse().unwrap(), server.parse().unwrap());
+        let admin = self.admin();
+        admin.create_vault(&vault).unwrap();
+        let request = ServerRequest { replace: true };
+        Client::new(admin.register_server(&vault, &server, &request).unwrap()).unwrap()
+    }
+
+    pub(crate) fn dock(&self) -> Client {
+        let request = DockRequest { name: "dock".to_owned(), replace: true };
+        Client::new(self.admin().register_dock(&request).unwrap()).unwrap()
+    }
+
+    pub(crate) fn account(&self, name: &str) -> AccountName {
+        let name = name.parse().unwrap();
+        self.admin().create_storage_account(&name).unwrap();
+        name
+    }
+
+    /// A caller's credentials, where the server is now: a restart takes another port.
+    pub(crate) fn again(&self, client: &Client) -> Client {
+        let mut credentials = client.credentials().clone();
+        credentials.endpoint = self.endpoint();
+        Client::new(credentials).unwrap()
+    }
+}
+
+/// A store behind a data plane URL.
+pub(crate) fn rest(url: &Url, credentials: &Credentials) -> Arc<dyn Store> {
+    let options = RestOptions {
+        credentials: Some(store::Credentials {
+            user: credentials.user.clone(),
+            password: Zeroizing::new(credentials.token.clone()),
+        }),
+        ca_pem: credentials.ca_pem.clone().map(String::into_bytes),
+        ..RestOptions::default()
+    };
+    Arc::new(Rest::new(url, &options).unwrap())
+}
+
+/// The agent's own repository in its vault.
+pub(crate) fn vault_of(agent: &Client) -> Arc<dyn Store> {
+    let credentials = agent.credentials();
+    let (vault, server) = (credentials.vault.as_ref(), credentials.server.as_ref());
+    rest(&agent.repository_url(vault.unwrap(), server.unwrap()), credentials)
+}
+
+/// An answer with its body.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+    pub(crate) response: Response<()>,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The code of an error answer.
+    pub(crate) fn code(&self) -> String {
+        let body: Result<wire::ErrorBody, _> = serde_json::from_slice(&self.body);
+        body.map_or_else(|_| String::new(), |body| body.error.code.to_string())
+    }
+}
+
+/// One request that no client would send.
+pub(crate) fn raw(
+    credentials: &Credentials,
+    auth: Option<(&str, &str)>,
+    method: &Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    use base64::Engine as _;
+    let certificate =
+        ureq::tls::Certificate::from_pem(credentials.ca_pem.as_ref().unwrap().as_bytes()).unwrap();
+    let tls = ureq::tls::TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .root_certs(ureq::tls::RootCerts::new_with_certs(&[certificate]))
+        .build();
+    let agent = ureq::Agent::config_builder()
+        .tls_config(tls)
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .build()
+        .new_agent();
+    let url = format!("{}{path}", credentials.endpoint);
+    let mut request = Request::builder().method(method.clone()).uri(url);
+    if let Some((user, token)) = auth {
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{token}"));
+        request = request.header("authorization", format!("Basic {pair}"));
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let sends = [Method::POST, Method::PUT, Method::PATCH].contains(method);
+    let answer = if sends {
+        agent.run(request.body(body).unwrap()).unwrap()
+    } else {
+        agent.run(request.body(()).unwrap()).unwrap()
+    };
+    let (parts, mut body) = answer.into_parts();
+    Answer {
+        status: parts.status.as_u16(),
+        body: body.read_to_vec().unwrap_or_default(),
+        response: Response::from_parts(parts, ()),
+    }
+}
+
+/// As the caller itself.
+pub(crate) fn own(client: &Client) -> Option<(&str, &str)> {
+    let credentials = client.credentials();
+    Some((credentials.user.as_str(), credentials.token.as_str()))
+}
+
+/// Every file below a folder, by its path from there, sorted.
+pub(crate) fn files(root: &Path) -> Vec<String> {
+    let entries = walkdir::WalkDir::new(root).into_iter().filter_map(Result::ok);
+    let mut files: Vec<String> = entries
+        .filter(|entry| entry.file_type().is_file())
+        .map(|entry| entry.path().strip_prefix(root).unwrap().display().to_string())
+        .collect();
+    files.sort();
+    files
+}
