@@ -20,7 +20,6 @@ pub(crate) struct Cli {
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     #[command(subcommand)]
-    #[expect(missing_docs, reason = "each command has its own help")]
     pub(crate) command: Command,
 }
 
@@ -29,8 +28,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 
 
 /// What to do.
 #[derive(Subcommand, Debug)]
-#[expect(missing_docs, reason = "each command has its own help")]
 pub(crate) enum Command {
+    Demo(cmd::demo::Demo),
     #[command(subcommand)]
     Repo(cmd::repo::Repo),
     #[command(subcommand)]
@@ -40,6 +39,18 @@ pub(crate) enum Command {
     StorageAccount(cmd::admin::StorageAccount),
     #[command(subcommand)]
     Vault(cmd::admin::Vault),
+    #[command(subcommand)]
+    Dock(cmd::dock::Dock),
+    #[command(subcommand)]
+    Agent(cmd::agent::Agent),
+    #[command(subcommand)]
+    Group(cmd::agent::Group),
+    #[command(subcommand)]
+    Backup(cmd::agent::Backup),
+    Diskprep(cmd::diskprep::Diskprep),
+    #[command(subcommand)]
+    RecoveryPoint(cmd::agent::RecoveryPoint),
+    Restore(cmd::agent::Restore),
 }
 
 impl Command {
@@ -51,11 +62,41 @@ impl Command {
             Self::Serve(command) => command.run(context),
             Self::StorageAccount(command) => command.run(context),
             Self::Vault(command) => command.run(context),
+            Self::Dock(command) => command.run(context),
+            Self::Demo(command) => command.run(context),
+            Self::Agent(command) => command.run(context),
+            Self::Group(command) => command.run(context),
+            Self::Backup(command) => command.run(context),
+            Self::Diskprep(command) => command.run(context),
+            Self::RecoveryPoint(command) => command.run(context),
+            Self::Restore(command) => command.run(context),
         }
     }
 }
 
-/// The arguments as given. Called by another name, the binary is still `packmule`.
+/// The name of the disk preparation utility that this one stands in for.
+const OLD_DISKPREP: &str = "azureofflinebackupdiskprep";
+
+/// The arguments; called by the old utility's name, through a link, the binary behaves as that one.
 pub(crate) fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    given.collect()
+    let mut arguments: Vec<OsString> = given.collect();
+    let name = arguments.first().map(std::path::Path::new).and_then(std::path::Path::file_stem);
+    let name = name.map(|name| name.to_string_lossy().to_ascii_lowercase());
+    if name.as_deref() == Some(OLD_DISKPREP) {
+        arguments.insert(1, "diskprep".into());
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_name_means_diskprep() {
+        let given = ["/usr/bin/AzureOfflineBackupDiskPrep.exe", "u:"].map(OsString::from);
+        assert_eq!(arguments(given.into_iter())[1], "diskprep");
+        let given = ["packmule", "repo"].map(OsString::from);
+        assert_eq!(arguments(given.into_iter())[1], "repo");
+    }
 }

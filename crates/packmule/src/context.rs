@@ -33,9 +33,13 @@ impl Context {
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             let interrupted = i32::from(crate::exit::code(ErrorKind::Interrupted));
-            signal_hook::flag::register_conditional_shutdown(signal, interrupted, Arc::clone(&stop))
-                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-                .map_err(|cause| Failure::new(ErrorKind::Internal, format!("signals: {cause}")))?;
+            signal_hook::flag::register_conditional_shutdown(
+                signal,
+                interrupted,
+                Arc::clone(&stop),
+            )
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .map_err(|cause| Failure::new(ErrorKind::Internal, format!("signals: {cause}")))?;
         }
         raise_file_limit();
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -92,7 +96,6 @@ pub(crate) struct RepoOptions {
     #[arg(long, env = "PACKMULE_CACERT", value_name = "FILE")]
     pub(crate) cacert: Option<PathBuf>,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "its own options carry the help")]
     pub(crate) password: PasswordOptions,
 }
 
@@ -112,7 +115,8 @@ impl PasswordOptions {
     pub(crate) fn read(&self, printer: &Printer, new: bool) -> Result<Zeroizing<String>, Failure> {
         let password = match (&self.password_file, std::env::var("PACKMULE_PASSWORD")) {
             (Some(path), _) => {
-                let text = std::fs::read_to_string(path).map_err(|e| Failure::io("reading", path, e))?;
+                let text =
+                    std::fs::read_to_string(path).map_err(|e| Failure::io("reading", path, e))?;
                 Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())
             }
             (None, Ok(password)) => Zeroizing::new(password),
@@ -132,9 +136,9 @@ fn ask(printer: &Printer, new: bool) -> Result<Zeroizing<String>, Failure> {
         return Err(Failure::new(ErrorKind::Invalid, words));
     }
     let prompt = |text: &str| {
-        rpassword::prompt_password(text)
-            .map(Zeroizing::new)
-            .map_err(|e| Failure::new(ErrorKind::Internal, format!("asking for the password failed: {e}")))
+        rpassword::prompt_password(text).map(Zeroizing::new).map_err(|e| {
+            Failure::new(ErrorKind::Internal, format!("asking for the password failed: {e}"))
+        })
     };
     let password = prompt("password: ")?;
     if new && *prompt("the same again: ")? != *password {

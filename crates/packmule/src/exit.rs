@@ -79,8 +79,19 @@ mod tests {
         use ErrorKind::{Conflict, Corrupt, Denied, Full, Internal, Interrupted, Invalid, Locked};
         use ErrorKind::{NoRepository, NotFound, Unavailable, WrongDrive, WrongPassword};
         let kinds = [
-            NotFound, NoRepository, Conflict, Locked, Invalid, Denied, WrongPassword, WrongDrive, Corrupt,
-            Full, Unavailable, Interrupted, Internal,
+            NotFound,
+            NoRepository,
+            Conflict,
+            Locked,
+            Invalid,
+            Denied,
+            WrongPassword,
+            WrongDrive,
+            Corrupt,
+            Full,
+            Unavailable,
+            Interrupted,
+            Internal,
         ];
         let statuses = [Status::Done, Status::Partial, Status::Damaged, Status::DriveMissing];
         let used = kinds.map(code).into_iter().chain(statuses.map(Status::code));

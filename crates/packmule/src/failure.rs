@@ -23,7 +23,10 @@ impl Failure {
 
     /// A failure of the operating system, while doing something to a path.
     pub(crate) fn io(action: &str, path: &std::path::Path, cause: std::io::Error) -> Self {
-        Self { kind: ErrorKind::Internal, error: Box::new(Io { what: format!("{action} {}", path.display()), cause }) }
+        Self {
+            kind: ErrorKind::Internal,
+            error: Box::new(Io { what: format!("{action} {}", path.display()), cause }),
+        }
     }
 
     /// The message, then each cause that says something new.
@@ -70,4 +73,13 @@ macro_rules! from {
     };
 }
 
-from!(repo::Error, backup::Error, store::Error, seed::Error, client::Error, server::Error);
+from!(
+    repo::Error,
+    backup::Error,
+    store::Error,
+    seed::Error,
+    client::Error,
+    server::Error,
+    dock::Error,
+    agent::Error
+);

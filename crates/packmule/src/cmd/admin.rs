@@ -38,6 +38,8 @@ pub(crate) enum StorageAccount {
         admin: AdminOptions,
     },
     /// List the storage accounts
+    ///
+    /// Example: packmule storage-account list --server /srv/pm/admin.json
     List {
         #[command(flatten)]
         admin: AdminOptions,
@@ -77,6 +79,8 @@ pub(crate) enum Vault {
         admin: AdminOptions,
     },
     /// List the vaults and the servers registered with them
+    ///
+    /// Example: packmule vault list --server /srv/pm/admin.json
     List {
         #[command(flatten)]
         admin: AdminOptions,
@@ -112,7 +116,8 @@ impl Vault {
             }
             Self::List { admin } => {
                 for vault in admin.client()?.vaults()? {
-                    let servers: Vec<&str> = vault.servers.iter().map(|server| server.name.as_str()).collect();
+                    let servers: Vec<&str> =
+                        vault.servers.iter().map(|server| server.name.as_str()).collect();
                     context.printer.line(format!("{}: {}", vault.name, servers.join(", ")));
                     context.printer.object("vault", &vault);
                 }
@@ -141,11 +146,20 @@ pub(crate) fn dock_credentials(
     Ok(Status::Done)
 }
 
-fn write_credentials(context: &Context, output: &Path, credentials: &Credentials) -> Result<(), Failure> {
+fn write_credentials(
+    context: &Context,
+    output: &Path,
+    credentials: &Credentials,
+) -> Result<(), Failure> {
     let text = serde_json::to_vec_pretty(credentials)
         .map_err(|e| Failure::new(model::ErrorKind::Internal, e.to_string()))?;
     store::durable::replace(output, &text, 0o600).map_err(|e| Failure::io("writing", output, e))?;
-    context.printer.line(format!("credentials written to {}; they hold a secret, hand them over safely", output.display()));
-    context.printer.object("credentials", &json!({"path": output, "endpoint": credentials.endpoint}));
+    context.printer.line(format!(
+        "credentials written to {}; they hold a secret, hand them over safely",
+        output.display()
+    ));
+    context
+        .printer
+        .object("credentials", &json!({"path": output, "endpoint": credentials.endpoint}));
     Ok(())
 }

@@ -45,9 +45,12 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
-        for (option, given) in [("--database-url", &self.database_url), ("--storage", &self.storage)] {
+        for (option, given) in
+            [("--database-url", &self.database_url), ("--storage", &self.storage)]
+        {
             if given.is_some() {
-                let words = format!("this version keeps everything below --data; run it without {option}");
+                let words =
+                    format!("this version keeps everything below --data; run it without {option}");
                 return Err(Failure::new(ErrorKind::Invalid, words));
             }
         }
@@ -58,14 +61,22 @@ impl Serve {
         if let Some(path) = &self.locations {
             let text = std::fs::read(path).map_err(|e| Failure::io("reading", path, e))?;
             config.locations = serde_json::from_slice(&text).map_err(|e| {
-                Failure::new(ErrorKind::Invalid, format!("{} is no list of locations: {e}", path.display()))
+                Failure::new(
+                    ErrorKind::Invalid,
+                    format!("{} is no list of locations: {e}", path.display()),
+                )
             })?;
         }
         let server = server::Server::start(config)?;
         let (endpoint, admin) = (server.endpoint().to_owned(), server.admin_file().to_owned());
-        context.printer.line(format!("serving at {endpoint}; administrator's credentials: {}", admin.display()));
+        context.printer.line(format!(
+            "serving at {endpoint}; administrator's credentials: {}",
+            admin.display()
+        ));
         let address = server.address().to_string();
-        context.printer.object("ready", &json!({"endpoint": endpoint, "address": address, "admin": admin}));
+        context
+            .printer
+            .object("ready", &json!({"endpoint": endpoint, "address": address, "admin": admin}));
         let stopper = server.stopper();
         let stop = Arc::clone(&context.stop);
         let ended = std::sync::atomic::AtomicBool::new(false);
@@ -91,5 +102,9 @@ fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let ansi = !plain && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .try_init();
 }

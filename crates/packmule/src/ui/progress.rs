@@ -71,6 +71,11 @@ impl<'a> Progress<'a> {
         self.now_and_then();
     }
 
+    /// So many bytes are done in all: for what is counted elsewhere.
+    pub(crate) fn reach(&self, bytes: u64) {
+        self.bytes(bytes.saturating_sub(self.bytes.load(Ordering::Relaxed)));
+    }
+
     /// One more item is done.
     pub(crate) fn item(&self) {
         self.items.fetch_add(1, Ordering::Relaxed);
@@ -107,7 +112,8 @@ impl<'a> Progress<'a> {
     }
 
     fn say(&self) {
-        let (bytes, total) = (self.bytes.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
+        let (bytes, total) =
+            (self.bytes.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
         let elapsed = self.started.elapsed();
         let rate = per_second(bytes, elapsed);
         let left = (total > bytes && rate > 0).then(|| (total - bytes) / rate);
@@ -125,8 +131,15 @@ impl<'a> Progress<'a> {
             return self.printer.object("status", &status);
         }
         let of = if total > 0 { format!(" of {}", ByteSize(total)) } else { String::new() };
-        let left = left.map(|s| format!(", {} left", duration(Duration::from_secs(s)))).unwrap_or_default();
-        self.printer.note(format!("{}: {}{of}, {}/s{left}", self.what, ByteSize(bytes), ByteSize(rate)));
+        let left = left
+            .map(|s| format!(", {} left", duration(Duration::from_secs(s))))
+            .unwrap_or_default();
+        self.printer.note(format!(
+            "{}: {}{of}, {}/s{left}",
+            self.what,
+            ByteSize(bytes),
+            ByteSize(rate)
+        ));
     }
 
     /// Ends the bar. Answers how long it took.
@@ -160,7 +173,11 @@ fn style(known: bool) -> ProgressStyle {
 #[must_use]
 pub(crate) fn per_second(bytes: u64, elapsed: Duration) -> u64 {
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    if millis == 0 { 0 } else { (u128::from(bytes) * 1000 / u128::from(millis)).try_into().unwrap_or(u64::MAX) }
+    if millis == 0 {
+        0
+    } else {
+        (u128::from(bytes) * 1000 / u128::from(millis)).try_into().unwrap_or(u64::MAX)
+    }
 }
 
 /// `1 h 02 min`, `3 min 05 s`, `12.3 s`.

@@ -59,7 +59,8 @@ fn pack_size(text: &str) -> Result<usize, String> {
 
 impl Backup {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
-        let here = std::env::current_dir().map_err(|e| Failure::io("looking up", Path::new("."), e))?;
+        let here =
+            std::env::current_dir().map_err(|e| Failure::io("looking up", Path::new("."), e))?;
         let paths = self.paths.iter().map(|path| backup::absolute(&here, path)).collect();
         let repository = context.repository(&self.repo)?;
         let outcome = run_backup(context, &repository, paths, &self.how)?;
@@ -68,7 +69,7 @@ impl Backup {
 }
 
 /// Backs up, showing progress, problems and summary.
-pub(crate) fn run_backup(
+fn run_backup(
     context: &Context,
     repository: &Repository,
     paths: Vec<PathBuf>,
@@ -104,7 +105,7 @@ pub(crate) fn run_backup(
         outcome
     })?;
     let elapsed = progress.finish();
-    summarize(context, &outcome, elapsed);
+    summarize(context, &outcome, elapsed, &json!({}));
     Ok(outcome)
 }
 
@@ -126,7 +127,13 @@ pub(crate) fn show(progress: &Progress<'_>, event: &BackupEvent<'_>) {
     }
 }
 
-fn summarize(context: &Context, outcome: &BackupOutcome, elapsed: std::time::Duration) {
+/// Renders what a backup did. `extra` joins the fields of the JSON summary.
+pub(crate) fn summarize(
+    context: &Context,
+    outcome: &BackupOutcome,
+    elapsed: std::time::Duration,
+    extra: &serde_json::Value,
+) {
     let summary = &outcome.summary;
     let printer = &context.printer;
     printer.line(format!(
@@ -146,25 +153,26 @@ fn summarize(context: &Context, outcome: &BackupOutcome, elapsed: std::time::Dur
         ByteSize(summary.data_added_packed)
     ));
     printer.line(format!("snapshot {} saved", outcome.snapshot.short()));
-    printer.object(
-        "summary",
-        &json!({
-            "snapshot_id": outcome.snapshot,
-            "parent": outcome.parent,
-            "files_new": summary.files_new,
-            "files_changed": summary.files_changed,
-            "files_unmodified": summary.files_unmodified,
-            "dirs_new": summary.dirs_new,
-            "dirs_changed": summary.dirs_changed,
-            "dirs_unmodified": summary.dirs_unmodified,
-            "data_blobs": summary.data_blobs,
-            "tree_blobs": summary.tree_blobs,
-            "data_added": summary.data_added,
-            "data_added_packed": summary.data_added_packed,
-            "total_files_processed": summary.total_files_processed,
-            "total_bytes_processed": summary.total_bytes_processed,
-            "total_duration": elapsed.as_secs_f64(),
-            "problems": outcome.problems.len(),
-        }),
-    );
+    let mut object = json!({
+        "snapshot_id": outcome.snapshot,
+        "parent": outcome.parent,
+        "files_new": summary.files_new,
+        "files_changed": summary.files_changed,
+        "files_unmodified": summary.files_unmodified,
+        "dirs_new": summary.dirs_new,
+        "dirs_changed": summary.dirs_changed,
+        "dirs_unmodified": summary.dirs_unmodified,
+        "data_blobs": summary.data_blobs,
+        "tree_blobs": summary.tree_blobs,
+        "data_added": summary.data_added,
+        "data_added_packed": summary.data_added_packed,
+        "total_files_processed": summary.total_files_processed,
+        "total_bytes_processed": summary.total_bytes_processed,
+        "total_duration": elapsed.as_secs_f64(),
+        "problems": outcome.problems.len(),
+    });
+    if let (Some(fields), Some(extra)) = (object.as_object_mut(), extra.as_object()) {
+        fields.extend(extra.clone());
+    }
+    printer.object("summary", &object);
 }

@@ -32,7 +32,9 @@ impl Check {
         let _lock = if self.no_lock { None } else { Some(repository.lock(LockMode::Shared)?) };
         let progress = Progress::new(&context.printer, "checking");
         let events = |event: CheckEvent<'_>| match event {
-            CheckEvent::Snapshots { count } => progress.note(&format!("checking {count} snapshots")),
+            CheckEvent::Snapshots { count } => {
+                progress.note(&format!("checking {count} snapshots"))
+            }
             CheckEvent::Reading { packs, bytes } => progress.total(bytes, packs as u64),
             CheckEvent::PackRead { bytes } => {
                 progress.item();

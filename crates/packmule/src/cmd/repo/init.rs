@@ -22,11 +22,20 @@ impl Init {
         let password = self.repo.password.read(&context.printer, true)?;
         let now = jiff::Timestamp::now();
         let author = context.author.clone();
-        let repository = Repository::init(store, password.as_bytes(), KdfParams::STANDARD, author, now)?;
+        let repository =
+            Repository::init(store, password.as_bytes(), KdfParams::STANDARD, author, now)?;
         let id = repository.config().id;
-        context.printer.line(format!("made repository {} at {}", id.short(), repository.location()));
-        context.printer.line("Its password is the only way into it: without it, nothing can be restored.");
-        context.printer.object("initialized", &json!({"id": id, "repository": repository.location()}));
+        context.printer.line(format!(
+            "made repository {} at {}",
+            id.short(),
+            repository.location()
+        ));
+        context
+            .printer
+            .line("Its password is the only way into it: without it, nothing can be restored.");
+        context
+            .printer
+            .object("initialized", &json!({"id": id, "repository": repository.location()}));
         Ok(Status::Done)
     }
 }

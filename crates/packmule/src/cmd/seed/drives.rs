@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::ui::Progress;
 use model::{ByteSize, DriveSerial, ErrorKind};
-use seed::{DriveSpec, DriveState, Event, Events, Prepared};
+use seed::{DriveSpec, DriveState, Event, Events, Prepared, PreparedDrive};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,23 +14,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// # Errors
 /// When there are more capacities than drives, or a label cannot be read.
-pub(crate) fn drive_specs(folders: &[PathBuf], capacities: &[ByteSize]) -> Result<Vec<DriveSpec>, Failure> {
+pub(crate) fn drive_specs(
+    folders: &[PathBuf],
+    capacities: &[ByteSize],
+) -> Result<Vec<DriveSpec>, Failure> {
     if capacities.len() > 1 && capacities.len() != folders.len() {
-        let words = format!("{} capacities for {} drives: give one for all, or one each", capacities.len(), folders.len());
+        let words = format!(
+            "{} capacities for {} drives: give one for all, or one each",
+            capacities.len(),
+            folders.len()
+        );
         return Err(Failure::new(ErrorKind::Invalid, words));
     }
     let mut specs = Vec::new();
     for (at, folder) in folders.iter().enumerate() {
         if !folder.is_dir() {
-            let words = format!("{} is no mounted folder: mount the drive's file system first; block devices are not prepared by this version", folder.display());
+            let words = format!(
+                "{} is no mounted folder: mount the drive's file system first; block devices are not prepared by this version",
+                folder.display()
+            );
             return Err(Failure::new(ErrorKind::WrongDrive, words));
         }
         let serial = match seed::inspect(folder)? {
             Some(label) => label.body.serial,
             None => made_up_serial()?,
         };
-        let capacity = capacities.get(at).or_else(|| capacities.first().filter(|_| capacities.len() == 1));
-        specs.push(DriveSpec { folder: folder.clone(), serial, capacity: capacity.map(|size| size.0) });
+        let capacity =
+            capacities.get(at).or_else(|| capacities.first().filter(|_| capacities.len() == 1));
+        specs.push(DriveSpec {
+            folder: folder.clone(),
+            serial,
+            capacity: capacity.map(|size| size.0),
+        });
     }
     Ok(specs)
 }
@@ -43,7 +58,9 @@ fn made_up_serial() -> Result<DriveSerial, Failure> {
     });
     let bytes = random.map_err(|e| Failure::io("reading", Path::new("/dev/urandom"), e))?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
-    format!("PM{text}").parse().map_err(|e: model::NameError| Failure::new(ErrorKind::Internal, e.to_string()))
+    format!("PM{text}")
+        .parse()
+        .map_err(|e: model::NameError| Failure::new(ErrorKind::Internal, e.to_string()))
 }
 
 /// Renders events of preparing, verifying and importing.
@@ -61,30 +78,7 @@ impl<'a> Report<'a> {
 
 impl Events for Report<'_> {
     fn event(&mut self, event: Event<'_>) {
-        match event {
-            Event::Planned { objects, bytes, done_bytes, .. } => {
-                self.progress.total(bytes, objects);
-                self.progress.bytes(done_bytes);
-            }
-            Event::DriveStarted { serial } => self.progress.note(&format!("drive {serial}: started")),
-            Event::ObjectDone { bytes, .. } => {
-                self.progress.item();
-                self.progress.bytes(bytes);
-            }
-            Event::DriveFull { serial } => self.progress.note(&format!("drive {serial}: full")),
-            Event::DriveSealed { serial } => {
-                self.progress.note(&format!("drive {serial}: read back, sealed; it can be taken out"));
-            }
-            Event::DriveGone { serial } => {
-                self.progress.problem(&format!("drive {serial}"), "no longer answers; attach it again and run the same command");
-            }
-            Event::Problem { serial, problem } => {
-                let place = serial.map(|serial| format!(" on drive {serial}")).unwrap_or_default();
-                self.progress.problem(&format!("{}{place}", problem.key), &problem.reason.to_string());
-            }
-            Event::Publishing { objects } => self.progress.note(&format!("publishing {objects} objects")),
-            _ => {}
-        }
+        show_event(self.progress, &event);
     }
 
     fn stop(&self) -> bool {
@@ -92,10 +86,41 @@ impl Events for Report<'_> {
     }
 }
 
-/// Renders what preparing did: drives, what is left, the signer.
-pub(crate) fn show_prepared(context: &Context, prepared: &Prepared) {
+/// Shows one event of preparing, verifying or importing.
+pub(crate) fn show_event(progress: &Progress<'_>, event: &Event<'_>) {
+    match *event {
+        Event::Planned { objects, bytes, done_bytes, .. } => {
+            progress.total(bytes, objects);
+            progress.bytes(done_bytes);
+        }
+        Event::DriveStarted { serial } => progress.note(&format!("drive {serial}: started")),
+        Event::ObjectDone { bytes, .. } => {
+            progress.item();
+            progress.bytes(bytes);
+        }
+        Event::DriveFull { serial } => progress.note(&format!("drive {serial}: full")),
+        Event::DriveSealed { serial } => {
+            progress.note(&format!("drive {serial}: read back, sealed; it can be taken out"));
+        }
+        Event::DriveGone { serial } => {
+            progress.problem(
+                &format!("drive {serial}"),
+                "no longer answers; attach it again and run the same command",
+            );
+        }
+        Event::Problem { serial, problem } => {
+            let place = serial.map(|serial| format!(" on drive {serial}")).unwrap_or_default();
+            progress.problem(&format!("{}{place}", problem.key), &problem.reason.to_string());
+        }
+        Event::Publishing { objects } => progress.note(&format!("publishing {objects} objects")),
+        _ => {}
+    }
+}
+
+/// Renders drives that were prepared.
+pub(crate) fn show_drives(context: &Context, drives: &[PreparedDrive]) {
     let printer = &context.printer;
-    for drive in &prepared.drives {
+    for drive in drives {
         let state = match drive.state {
             DriveState::Sealed => "sealed",
             DriveState::Unused => "not needed",
@@ -121,12 +146,22 @@ pub(crate) fn show_prepared(context: &Context, prepared: &Prepared) {
             }),
         );
     }
+}
+
+/// Renders what preparing did: drives, what is left, the signer.
+pub(crate) fn show_prepared(context: &Context, prepared: &Prepared) {
+    let printer = &context.printer;
+    show_drives(context, &prepared.drives);
     printer.line(format!("signer: {}", prepared.fingerprint));
     if prepared.is_complete() {
         printer.line("every object of the seed is on a sealed drive");
     } else {
         let bytes = prepared.remaining.iter().map(|object| object.length).sum();
-        printer.line(format!("{} objects ({}) are on no drive yet", prepared.remaining.len(), ByteSize(bytes)));
+        printer.line(format!(
+            "{} objects ({}) are on no drive yet",
+            prepared.remaining.len(),
+            ByteSize(bytes)
+        ));
         if let Some(shortfall) = prepared.shortfall {
             printer.line(format!(
                 "run the same command with more drives: about {} of {} more",

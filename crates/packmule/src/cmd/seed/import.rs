@@ -58,8 +58,14 @@ impl Import {
         for landed in &imported.seeds {
             waiting |= !landed.published;
             if landed.published {
-                context.printer.line(format!("seed {}: complete and published in {}", landed.missing.seed, into.display()));
-                context.printer.object("published", &json!({"seed": landed.missing.seed, "repository": into}));
+                context.printer.line(format!(
+                    "seed {}: complete and published in {}",
+                    landed.missing.seed,
+                    into.display()
+                ));
+                context
+                    .printer
+                    .object("published", &json!({"seed": landed.missing.seed, "repository": into}));
             } else {
                 show_missing(context, &landed.missing);
             }
@@ -79,7 +85,10 @@ impl Import {
         }
         let labels = self.drive.iter().find_map(|folder| seed::inspect(folder).ok().flatten());
         let label = labels.ok_or_else(|| {
-            Failure::new(ErrorKind::WrongDrive, "none of these folders holds a drive of a drive set")
+            Failure::new(
+                ErrorKind::WrongDrive,
+                "none of these folders holds a drive of a drive set",
+            )
         })?;
         let fingerprint = Fingerprint::of(&label.signer);
         context.printer.problem(
@@ -94,7 +103,9 @@ impl Import {
 pub(crate) fn folder(location: &str) -> Result<PathBuf, Failure> {
     let remote = ["rest:", "azblob:", "azure:", "s3:", "gs:"];
     if remote.iter().any(|scheme| location.starts_with(scheme)) {
-        let words = format!("{location} is no folder: standalone drive sets are taken into folders; a vault takes them in at its dock, with `packmule dock import`");
+        let words = format!(
+            "{location} is no folder: standalone drive sets are taken into folders; a vault takes them in at its dock, with `packmule dock import`"
+        );
         return Err(Failure::new(ErrorKind::Invalid, words));
     }
     Ok(PathBuf::from(location.strip_prefix("local:").unwrap_or(location)))

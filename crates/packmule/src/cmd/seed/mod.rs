@@ -6,7 +6,7 @@ mod missing;
 mod prepare;
 mod verify;
 
-pub(crate) use drives::{Report, drive_specs, show_prepared};
+pub(crate) use drives::{drive_specs, show_drives, show_event};
 
 use crate::context::Context;
 use crate::failure::Outcome;

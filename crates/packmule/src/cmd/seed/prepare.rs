@@ -57,7 +57,8 @@ impl Prepare {
             return self.plan(context, &repository, &specs);
         }
         let state = state_folder(self.state.as_deref())?;
-        store::durable::create_folder(&state, 0o700).map_err(|e| Failure::io("making", &state, e))?;
+        store::durable::create_folder(&state, 0o700)
+            .map_err(|e| Failure::io("making", &state, e))?;
         let signer = SigningKey::load_or_create(&state.join("signing.key"))?;
         let folder = state.join("standalone").join(repository.identity().to_hex());
         let progress = Progress::new(&context.printer, "writing drives");
@@ -85,26 +86,49 @@ impl Prepare {
     }
 
     /// The same plan that preparing makes, printed.
-    fn plan(&self, context: &Context, repository: &repo::Repository, specs: &[seed::DriveSpec]) -> Outcome {
+    fn plan(
+        &self,
+        context: &Context,
+        repository: &repo::Repository,
+        specs: &[seed::DriveSpec],
+    ) -> Outcome {
         let frozen = seed::freeze(&[repository.store().as_ref()])?;
         // 44 bytes an object, and room for header and signature.
         let inventory = 44 * frozen.objects.len() as u64 + (64 << 10);
         let rooms: Vec<seed::Room> = specs
             .iter()
-            .map(|spec| Ok(seed::Room::new(spec.capacity.map_or_else(|| free(&spec.folder), Ok)?, inventory)))
+            .map(|spec| {
+                Ok(seed::Room::new(
+                    spec.capacity.map_or_else(|| free(&spec.folder), Ok)?,
+                    inventory,
+                ))
+            })
             .collect::<Result<_, Failure>>()?;
         let plan = seed::plan(&frozen.objects, &rooms, inventory).map_err(|large| {
-            let words = format!("one object needs {}, the largest drive has {}", ByteSize(large.needed), ByteSize(large.largest));
+            let words = format!(
+                "one object needs {}, the largest drive has {}",
+                ByteSize(large.needed),
+                ByteSize(large.largest)
+            );
             Failure::new(ErrorKind::Full, words)
         })?;
         for (spec, objects) in specs.iter().zip(&plan.drives) {
             let bytes = objects.iter().map(|object| object.length).sum();
-            context.printer.line(format!("{}: {} objects, {}", spec.folder.display(), objects.len(), ByteSize(bytes)));
+            context.printer.line(format!(
+                "{}: {} objects, {}",
+                spec.folder.display(),
+                objects.len(),
+                ByteSize(bytes)
+            ));
             let object = json!({"path": spec.folder, "objects": objects.len(), "bytes": bytes});
             context.printer.object("planned_drive", &object);
         }
         if let Some(shortfall) = plan.shortfall {
-            context.printer.line(format!("{} more drives of {} are needed", shortfall.drives, ByteSize(shortfall.drive_capacity)));
+            context.printer.line(format!(
+                "{} more drives of {} are needed",
+                shortfall.drives,
+                ByteSize(shortfall.drive_capacity)
+            ));
         }
         context.printer.object(
             "summary",
@@ -126,8 +150,12 @@ pub(crate) fn state_folder(given: Option<&std::path::Path>) -> Result<PathBuf, F
         return Ok(state.to_owned());
     }
     let home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")));
+    let home = home
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")));
     home.map(|home| home.join("packmule")).ok_or_else(|| {
-        Failure::new(ErrorKind::Invalid, "there is no home folder to keep the signing key in: give --state DIR")
+        Failure::new(
+            ErrorKind::Invalid,
+            "there is no home folder to keep the signing key in: give --state DIR",
+        )
     })
 }

@@ -32,7 +32,8 @@ impl Verify {
         let mut status = Status::Done;
         let mut failure = None;
         for folder in &self.drive {
-            let progress = Progress::new(&context.printer, format!("verifying {}", folder.display()));
+            let progress =
+                Progress::new(&context.printer, format!("verifying {}", folder.display()));
             match seed::verify(folder, &trust, &mut Report::new(&progress, &context.stop)) {
                 Ok(report) => {
                     progress.finish();
@@ -45,7 +46,9 @@ impl Verify {
                 Err(error) => {
                     progress.finish();
                     let error = crate::failure::Failure::from(error);
-                    context.printer.problem(&folder.display().to_string(), &error.chain().join(": "));
+                    context
+                        .printer
+                        .problem(&folder.display().to_string(), &error.chain().join(": "));
                     failure.get_or_insert(error);
                 }
             }
@@ -59,7 +62,11 @@ impl Verify {
 
 fn show(context: &Context, folder: &std::path::Path, report: &seed::Report) {
     let verdict = if report.is_intact() { "intact" } else { "damaged" };
-    let trusted = if report.trusted { "" } else { " (not compared: give --signer to know whose drive this is)" };
+    let trusted = if report.trusted {
+        ""
+    } else {
+        " (not compared: give --signer to know whose drive this is)"
+    };
     let printer = &context.printer;
     printer.line(format!(
         "{}: drive {}, {} objects, {}: {verdict}",
@@ -76,7 +83,10 @@ fn show(context: &Context, folder: &std::path::Path, report: &seed::Report) {
         printer.line("  the seed's inventory is missing or damaged");
     }
     if report.extra_count > 0 {
-        printer.line(format!("  {} files that nobody signed for were not looked at", report.extra_count));
+        printer.line(format!(
+            "  {} files that nobody signed for were not looked at",
+            report.extra_count
+        ));
     }
     printer.object(
         "drive",

@@ -1,0 +1,503 @@
+//! `packmule agent`, `group`, `backup`, `recovery-point`, `restore`: the source server.
+
+use super::repo::{Wanted, run_restore};
+use crate::context::{Context, PasswordOptions};
+use crate::exit::Status;
+use crate::failure::{Failure, Outcome};
+use crate::ui::Progress;
+use ::agent::{BackupReport, Cleaning, Event, NewGroup, NewInitial, Phase, Place};
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use model::{AccountName, ByteSize, ContainerName, ErrorKind, GroupName, JobName};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Where the agent's state is.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct StateOptions {
+    /// The agent's state: credentials, groups, seeds, signing key
+    #[arg(long, env = "PACKMULE_STATE", value_name = "DIR", default_value = "/var/lib/packmule")]
+    pub(crate) state: PathBuf,
+}
+
+/// This server's agent
+#[derive(Subcommand, Debug)]
+pub(crate) enum Agent {
+    /// Register this server with its vault
+    ///
+    /// Example: packmule agent register --credentials fs01.json
+    Register {
+        /// The credentials file that the cloud administrator handed over
+        #[arg(long, value_name = "FILE")]
+        credentials: PathBuf,
+        /// Move to another vault, if registered with one already
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        state: StateOptions,
+    },
+    /// Show everything in one place: groups, seeds, import jobs, and what is expected next
+    ///
+    /// Example: packmule agent status
+    Status {
+        #[command(flatten)]
+        state: StateOptions,
+    },
+    /// Remove a confirmed seed from its staging location
+    ///
+    /// Refused until the vault's receipt was verified. With --dry-run, only says what would go.
+    ///
+    /// Example: packmule agent clean 6f0e8d2c4b6a48909c1e2d3f4a5b6c7d --dry-run
+    Clean {
+        /// The seed
+        #[arg(value_name = "SEED")]
+        seed: wire::SeedId,
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        password: PasswordOptions,
+        #[command(flatten)]
+        state: StateOptions,
+    },
+}
+
+/// Protection groups: what is backed up together
+#[derive(Subcommand, Debug)]
+pub(crate) enum Group {
+    Create(CreateGroup),
+    /// List the groups
+    ///
+    /// Example: packmule group list
+    List {
+        #[command(flatten)]
+        state: StateOptions,
+    },
+}
+
+/// Create a protection group
+///
+/// With --staging its first backup travels on drives; without, over the network.
+///
+/// Example: packmule group create files --path /srv --staging /mnt/staging --import-job seed-2026 --storage-account seedacct --container seeds
+#[derive(Args, Debug)]
+pub(crate) struct CreateGroup {
+    /// The group's name
+    name: GroupName,
+    /// What it protects; may be repeated
+    #[arg(long, required = true, value_name = "PATH")]
+    path: Vec<PathBuf>,
+    /// Staging location: the folder or share that receives the first full backup
+    #[arg(long, value_name = "DIR", requires_all = ["import_job", "storage_account", "container"])]
+    staging: Option<PathBuf>,
+    /// Name of the import job that will carry it
+    #[arg(long, value_name = "NAME", requires = "staging")]
+    import_job: Option<JobName>,
+    /// Storage account in which the drives land
+    #[arg(long, value_name = "NAME", requires = "staging")]
+    storage_account: Option<AccountName>,
+    /// Container in that storage account
+    #[arg(long, value_name = "NAME", requires = "staging")]
+    container: Option<ContainerName>,
+    #[command(flatten)]
+    state: StateOptions,
+}
+
+/// Back up protection groups
+#[derive(Subcommand, Debug)]
+pub(crate) enum Backup {
+    /// Do the right next thing for a group now
+    ///
+    /// The first backup goes into staging. While its drives are on the way, this says where they
+    /// are; once they have landed it has the vault publish them, verifies the receipt and the vault,
+    /// and then sends the increment over the network.
+    ///
+    /// Example: packmule backup now files
+    Now {
+        /// The group
+        group: GroupName,
+        #[command(flatten)]
+        password: PasswordOptions,
+        #[command(flatten)]
+        state: StateOptions,
+    },
+}
+
+/// Recovery points of a group
+#[derive(Subcommand, Debug)]
+pub(crate) enum RecoveryPoint {
+    /// List a group's recovery points, oldest first
+    ///
+    /// Example: packmule recovery-point list files
+    List {
+        /// The group
+        group: GroupName,
+        #[command(flatten)]
+        password: PasswordOptions,
+        #[command(flatten)]
+        state: StateOptions,
+    },
+}
+
+/// Restore a recovery point of a group
+///
+/// Example: packmule restore files --point latest --target /tmp/restored
+#[derive(Args, Debug)]
+pub(crate) struct Restore {
+    /// The group
+    group: GroupName,
+    /// The recovery point: an id or an unambiguous beginning of it, or `latest`
+    #[arg(long, value_name = "ID", default_value = "latest")]
+    point: String,
+    /// Only what is below this path, straight into the target
+    #[arg(long, value_name = "PATH")]
+    below: Option<PathBuf>,
+    #[command(flatten)]
+    wanted: Wanted,
+    #[command(flatten)]
+    password: PasswordOptions,
+    #[command(flatten)]
+    state: StateOptions,
+}
+
+/// Calls an operation of the agent, showing what it tells.
+pub(crate) fn with_agent<T>(
+    context: &Context,
+    state: &Path,
+    what: &str,
+    operation: impl FnOnce(&::agent::Context<'_>) -> ::agent::Result<T>,
+) -> Result<T, Failure> {
+    let progress = Progress::new(&context.printer, what);
+    let events = |event: Event<'_>| show(&progress, &event);
+    let now = Timestamp::now;
+    let mut agent =
+        ::agent::Context::new(state, context.author.clone(), &now, &context.stop, &events);
+    agent.threads = context.threads;
+    let result = operation(&agent);
+    progress.finish();
+    Ok(result?)
+}
+
+fn show(progress: &Progress<'_>, event: &Event<'_>) {
+    match event {
+        Event::Phase(phase) => progress.note(words(*phase)),
+        Event::Backup(event) => super::repo::show_backup(progress, event),
+        Event::Check(repo::CheckEvent::Reading { packs, bytes }) => {
+            progress.total(*bytes, *packs as u64)
+        }
+        Event::Check(repo::CheckEvent::Found(finding)) => {
+            progress.problem("vault", &finding.to_string())
+        }
+        Event::Publication(publication) => {
+            progress.total(publication.bytes_total, publication.objects_total);
+            progress.reach(publication.bytes);
+        }
+        Event::Drive(event) => super::seed::show_event(progress, event),
+        Event::Removed { bytes } => progress.bytes(*bytes),
+        _ => {}
+    }
+}
+
+fn words(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Init(_) => "making the repository",
+        Phase::Backup(Place::Staging) => "backing up into staging",
+        Phase::Backup(Place::Vault) => "backing up into the vault",
+        Phase::Drives => "writing drives",
+        Phase::ImportJob => "creating the import job",
+        Phase::Publication => "asking the vault to publish",
+        Phase::Receipt => "verifying the receipt",
+        Phase::Check => "checking the vault, snapshot by snapshot",
+        Phase::Cleaning => "cleaning staging",
+        _ => "working",
+    }
+}
+
+impl Agent {
+    /// Runs it.
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        match self {
+            Self::Register { credentials, replace, state } => {
+                let credentials = client::load_credentials(credentials)?;
+                let done = with_agent(context, &state.state, "registering", |agent| {
+                    ::agent::register(agent, &credentials, *replace)
+                })?;
+                context.printer.line(format!(
+                    "registered as {} with vault {} at {} (version {})",
+                    done.server, done.vault, done.endpoint, done.version
+                ));
+                let object =
+                    json!({"vault": done.vault, "server": done.server, "endpoint": done.endpoint});
+                context.printer.object("registered", &object);
+                Ok(Status::Done)
+            }
+            Self::Status { state } => status(context, state),
+            Self::Clean { seed, dry_run, password, state } => {
+                clean(context, *seed, *dry_run, password, state)
+            }
+        }
+    }
+}
+
+fn status(context: &Context, state: &StateOptions) -> Outcome {
+    let status = with_agent(context, &state.state, "asking", ::agent::status)?;
+    let printer = &context.printer;
+    match &status.registration {
+        Some(known) => printer.line(format!(
+            "registered as {} with vault {} at {}",
+            known.server, known.vault, known.endpoint
+        )),
+        None => printer.line("not registered: packmule agent register --credentials FILE"),
+    }
+    if let Some(away) = &status.away {
+        printer.problem("server", &away.to_string());
+    }
+    for group in &status.groups {
+        printer.line(format!("group {}: next: {}", group.group.name, group.next));
+        printer.object("group", &json!({"name": group.group.name, "paths": group.group.paths, "seed": group.seed, "next": group.next.to_string()}));
+    }
+    for seed in &status.seeds {
+        let name = seed.record.state().name();
+        printer.line(format!(
+            "seed {}: {name}, staged in {}; next: {}",
+            seed.record.id,
+            seed.record.staging.display(),
+            seed.next
+        ));
+        for job in &seed.jobs {
+            match &job.server {
+                Some(job) => super::dock::show_job(context, job),
+                None => printer.line(format!(
+                    "import job {}: the server does not answer for it",
+                    job.own.name
+                )),
+            }
+        }
+        printer.object("seed", &json!({"seed": seed.record.id, "state": name, "staging": seed.record.staging, "next": seed.next.to_string(), "jobs": seed.jobs.iter().map(|job| &job.own.name).collect::<Vec<_>>()}));
+    }
+    Ok(if status.away.is_some() { Status::Partial } else { Status::Done })
+}
+
+fn clean(
+    context: &Context,
+    seed: wire::SeedId,
+    dry_run: bool,
+    password: &PasswordOptions,
+    state: &StateOptions,
+) -> Outcome {
+    let password = if dry_run { None } else { Some(password.read(&context.printer, false)?) };
+    let cleaning = match &password {
+        Some(password) => Cleaning::Remove { password: password.as_bytes() },
+        None => Cleaning::DryRun,
+    };
+    let cleaned = with_agent(context, &state.state, "cleaning", |agent| {
+        ::agent::clean_staging(agent, seed, cleaning)
+    })?;
+    let would = if cleaned.dry_run { "would be removed" } else { "removed" };
+    for key in cleaned.removed.iter().filter(|_| cleaned.dry_run) {
+        context.printer.line(format!("  {key}"));
+    }
+    context.printer.line(format!(
+        "{} objects ({}) {would} from {}, {} stay",
+        cleaned.removed.len(),
+        ByteSize(cleaned.bytes),
+        cleaned.staging.display(),
+        cleaned.kept.len()
+    ));
+    let object = json!({
+        "seed": cleaned.seed,
+        "staging": cleaned.staging,
+        "dry_run": cleaned.dry_run,
+        "objects": cleaned.removed.len(),
+        "bytes": cleaned.bytes,
+        "kept": cleaned.kept.len(),
+    });
+    context.printer.object("summary", &object);
+    Ok(Status::Done)
+}
+
+impl Group {
+    /// Runs it.
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        match self {
+            Self::Create(create) => create.run(context),
+            Self::List { state } => {
+                for group in with_agent(context, &state.state, "listing", ::agent::groups)? {
+                    let paths: Vec<String> =
+                        group.paths.iter().map(|path| path.display().to_string()).collect();
+                    context.printer.line(format!("{}: {}", group.name, paths.join(", ")));
+                    context.printer.object("group", &group);
+                }
+                Ok(Status::Done)
+            }
+        }
+    }
+}
+
+impl CreateGroup {
+    fn run(&self, context: &Context) -> Outcome {
+        let here =
+            std::env::current_dir().map_err(|e| Failure::io("looking up", Path::new("."), e))?;
+        let offline = (&self.staging, &self.import_job, &self.storage_account, &self.container);
+        let initial = match offline {
+            (Some(staging), Some(job), Some(account), Some(container)) => NewInitial::Offline {
+                staging: backup::absolute(&here, staging).to_string_lossy().into_owned(),
+                import_job: job.clone(),
+                storage_account: account.clone(),
+                container: container.clone(),
+            },
+            _ => NewInitial::Network,
+        };
+        let paths = self.path.iter().map(|path| backup::absolute(&here, path)).collect();
+        let new = NewGroup { name: self.name.clone(), paths, initial };
+        let created = with_agent(context, &self.state.state, "looking at the paths", |agent| {
+            ::agent::create_group(agent, &new)
+        })?;
+        for warning in &created.warnings {
+            context.printer.note(format!("note: {warning}"));
+        }
+        context.printer.line(format!(
+            "group {}: {} files, {} to protect; next: packmule backup now {}",
+            created.group.name,
+            created.estimate.files,
+            ByteSize(created.estimate.bytes),
+            created.group.name
+        ));
+        let warnings: Vec<String> = created.warnings.iter().map(ToString::to_string).collect();
+        let object = json!({
+            "group": created.group,
+            "files": created.estimate.files,
+            "bytes": created.estimate.bytes,
+            "warnings": warnings,
+        });
+        context.printer.object("summary", &object);
+        Ok(Status::Done)
+    }
+}
+
+impl Backup {
+    /// Runs it.
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        let Self::Now { group, password, state } = self;
+        let password = password.read(&context.printer, false)?;
+        let started = std::time::Instant::now();
+        let report = with_agent(context, &state.state, "backing up", |agent| {
+            ::agent::backup_now(agent, group, password.as_bytes())
+        })?;
+        let elapsed = started.elapsed();
+        match report {
+            BackupReport::Staged { seed, outcome } => {
+                let extra = json!({"outcome": "staged", "seed": seed});
+                super::repo::summarize(context, &outcome, elapsed, &extra);
+                context.printer.line(format!("the first backup is in staging (seed {seed})"));
+                Ok(status_of(&outcome))
+            }
+            BackupReport::Waiting(waiting) => {
+                context.printer.line(&waiting.message);
+                waiting.jobs.iter().for_each(|job| super::dock::show_job(context, job));
+                context.printer.line(format!("next: {}", waiting.next));
+                let object = json!({
+                    "outcome": "waiting",
+                    "seed": waiting.seed,
+                    "message": waiting.message,
+                    "next": waiting.next.to_string(),
+                });
+                context.printer.object("summary", &object);
+                Ok(Status::Done)
+            }
+            BackupReport::Stored { confirmed, outcome } => {
+                let mut extra = json!({"outcome": "stored"});
+                if let (Some(confirmed), Some(fields)) = (&confirmed, extra.as_object_mut()) {
+                    context.printer.line(format!(
+                        "seed {}: the vault's receipt is verified: {} objects, {}; {} snapshots complete in the vault",
+                        confirmed.seed,
+                        confirmed.receipt.objects,
+                        ByteSize(confirmed.receipt.bytes),
+                        confirmed.snapshots
+                    ));
+                    fields.insert("seed".into(), json!(confirmed.seed));
+                    fields.insert("receipt_objects".into(), json!(confirmed.receipt.objects));
+                    fields.insert("receipt_bytes".into(), json!(confirmed.receipt.bytes));
+                }
+                super::repo::summarize(context, &outcome, elapsed, &extra);
+                Ok(status_of(&outcome))
+            }
+        }
+    }
+}
+
+fn status_of(outcome: &backup::BackupOutcome) -> Status {
+    if outcome.problems.is_empty() { Status::Done } else { Status::Partial }
+}
+
+impl RecoveryPoint {
+    /// Runs it.
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        let Self::List { group, password, state } = self;
+        let password = password.read(&context.printer, false)?;
+        let points = with_agent(context, &state.state, "listing", |agent| {
+            ::agent::recovery_points(agent, Some(group), password.as_bytes())
+        })?;
+        let place = if points.place == Place::Vault { "vault" } else { "staging" };
+        context.printer.line(format!("in {place} at {}", points.location));
+        for point in &points.points {
+            let time = point.time.strftime("%Y-%m-%d %H:%M:%S");
+            context.printer.line(format!(
+                "{}  {time}  {}",
+                point.id.short(),
+                point.paths.join(", ")
+            ));
+            let object = json!({
+                "id": point.id,
+                "time": point.time,
+                "group": point.group,
+                "hostname": point.hostname,
+                "paths": point.paths,
+                "place": place,
+            });
+            context.printer.object("recovery_point", &object);
+        }
+        for fault in &points.damaged {
+            context.printer.problem("recovery point", &fault.to_string());
+        }
+        Ok(if points.damaged.is_empty() { Status::Done } else { Status::Damaged })
+    }
+}
+
+impl Restore {
+    /// Runs it.
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        let password = self.password.read(&context.printer, false)?;
+        let (repository, points) = with_agent(context, &self.state.state, "opening", |agent| {
+            let points = ::agent::recovery_points(agent, Some(&self.group), password.as_bytes())?;
+            let repository = match points.place {
+                Place::Vault => ::agent::open_vault(agent, password.as_bytes())?,
+                Place::Staging => {
+                    ::agent::open_staging(agent, &points.location, password.as_bytes())?
+                }
+            };
+            Ok((repository, points))
+        })?;
+        let refuse = |kind, words: String| Failure::new(kind, words);
+        let mut fitting = points.points.iter().filter(|point| {
+            self.point == "latest"
+                || (!self.point.is_empty() && point.id.to_hex().starts_with(&self.point))
+        });
+        let chosen = if self.point == "latest" { fitting.next_back() } else { fitting.next() };
+        let chosen = chosen.ok_or_else(|| {
+            refuse(
+                ErrorKind::NotFound,
+                format!("group {} has no recovery point {}", self.group, self.point),
+            )
+        })?;
+        if self.point != "latest" && fitting.next().is_some() {
+            return Err(refuse(
+                ErrorKind::Invalid,
+                format!("{} names several recovery points", self.point),
+            ));
+        }
+        let _lock = repository.lock(repo::LockMode::Shared)?;
+        let named = repository.load_snapshot(chosen.id)?;
+        run_restore(context, &repository, &named, self.below.clone(), &self.wanted)
+    }
+}

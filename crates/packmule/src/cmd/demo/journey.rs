@@ -1,0 +1,344 @@
+//! The steps of the journey, in order. Each is one or more commands that a user would type.
+
+use super::process::{Program, Said};
+use super::{Stage, folders};
+use crate::failure::Failure;
+use crate::ui::{duration, per_second};
+use model::{ByteSize, ErrorKind};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What the demo leaves behind, for its summary.
+pub(super) struct Summary {
+    pub(super) journey: Vec<Value>,
+    pub(super) vault: PathBuf,
+    pub(super) staging: PathBuf,
+    pub(super) password_file: PathBuf,
+    pub(super) drives: Vec<Value>,
+    pub(super) recovery_points: Vec<Value>,
+}
+
+const ACCOUNT: &str = "seedaccount";
+const CONTAINER: &str = "seeds";
+const VAULT: &str = "demo-vault";
+const SERVER: &str = "source-server";
+const JOB: &str = "demo-seed";
+const GROUP: &str = "demo";
+const TRACKING: &str = "1Z999AA10123456784";
+const SHIPPING: &str = "--carrier \"Example Parcel\" --tracking 1Z999AA10123456784 --recipient \"Backup administrator\" --street \"1 Main Street\" --city Oslo --postal-code 0150 --country NO --phone \"+47 22 00 00 00\" --email backup@example.org --yes";
+const STEPS: usize = 11;
+
+struct Journey<'a> {
+    stage: &'a Stage<'a>,
+    program: Program,
+    steps: Vec<Value>,
+}
+
+pub(super) fn run(stage: &Stage<'_>) -> Result<Summary, Failure> {
+    let password_file = password(&stage.work)?;
+    let program = Program::new(&password_file)?;
+    let mut journey = Journey { stage, program, steps: Vec::new() };
+    let summary = journey.travel(password_file)?;
+    Ok(Summary { journey: journey.steps, ..summary })
+}
+
+/// A password of this run's own.
+fn password(work: &Path) -> Result<PathBuf, Failure> {
+    let path = work.join("password");
+    let mut bytes = [0; 16];
+    let source = Path::new("/dev/urandom");
+    std::fs::File::open(source)
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes))
+        .map_err(|e| Failure::io("reading", source, e))?;
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    store::durable::write(&path, format!("{text}\n").as_bytes(), 0o600)
+        .map_err(|e| Failure::io("writing", &path, e))?;
+    Ok(path)
+}
+
+impl Journey<'_> {
+    fn travel(&mut self, password_file: PathBuf) -> Result<Summary, Failure> {
+        let work = self.stage.work.clone();
+        let staging = work.join("staging");
+        let data = work.join("server");
+        self.title("the data centre: a server with a storage account and a vault");
+        let listen = ["serve", "--data", &text(&data), "--listen", "127.0.0.1:0"].map(String::from);
+        let (server, _) =
+            self.program.serve(self.stage.context, &listen, &work.join("server.log"))?;
+        let admin = quoted(&data.join("admin.json"));
+        self.run(&format!("storage-account create {ACCOUNT} --server {admin}"))?;
+        self.run(&format!("vault create {VAULT} --server {admin}"))?;
+        let (agent, dock) = (work.join("agent.json"), work.join("dock.json"));
+        self.run(&format!(
+            "vault credentials {VAULT} --for {SERVER} -o {} --server {admin}",
+            quoted(&agent)
+        ))?;
+        self.run(&format!("dock credentials demo-dock -o {} --server {admin}", quoted(&dock)))?;
+
+        self.title("the source server registers and names what to protect");
+        let state = quoted(&work.join("agent"));
+        self.run(&format!("agent register --credentials {} --state {state}", quoted(&agent)))?;
+        self.run(&format!(
+            "group create {GROUP} --path {} --staging {} --import-job {JOB} --storage-account {ACCOUNT} --container {CONTAINER} --state {state}",
+            quoted(&self.stage.source),
+            quoted(&staging)
+        ))?;
+
+        self.title("the first backup, into staging");
+        let first = self.run(&format!("backup now {GROUP} --state {state}"))?;
+        let first_point = first.text("snapshot_id")?;
+        self.figure("backed up", &first, "total_bytes_processed");
+        let stored: u64 = folders::lengths(&staging)?.iter().sum();
+        self.say(&format!("staging holds {}", ByteSize(stored)));
+        let first_copy = work.join("copies").join("first");
+        copies(&work)?;
+        folders::copy(&self.stage.source, &first_copy)?;
+
+        let drives = self.prepare(&staging, &state)?;
+
+        self.title("the package is handed to a carrier");
+        self.run(&format!("diskprep u: s:{} {SHIPPING} --state {state}", quoted(&staging)))?;
+        let waiting = self.run(&format!("backup now {GROUP} --state {state}"))?;
+        self.say(&waiting.text("message")?);
+        let carried = self.carry(&work, drives.len())?;
+
+        self.title("the dock takes the drives in");
+        let dock_state = quoted(&work.join("dock"));
+        self.run(&format!("dock receive --tracking {TRACKING} --credentials {}", quoted(&dock)))?;
+        let mut import =
+            format!("dock import --job {JOB} --credentials {} --state {dock_state}", quoted(&dock));
+        carried.iter().for_each(|drive| import.push_str(&format!(" --drive {}", quoted(drive))));
+        let taken = self.run(&import)?;
+        self.figure("copied into the storage account", &taken, "bytes_copied");
+
+        self.title("meanwhile, work goes on at the source");
+        for change in folders::edit(&self.stage.source)? {
+            self.say(&change);
+        }
+
+        self.title("the next backup: publication, receipt, and the increment over the network");
+        let second = self.run(&format!("backup now {GROUP} --state {state}"))?;
+        let second_point = second.text("snapshot_id")?;
+        self.say(&format!("receipt verified for {} objects", second.number("receipt_objects")));
+        self.say(&format!(
+            "increment: {} of new data, sent as {}",
+            ByteSize(second.number("data_added")),
+            ByteSize(second.number("data_added_packed"))
+        ));
+
+        self.title("both recovery points are in the vault");
+        let points = self.run(&format!("recovery-point list {GROUP} --state {state}"))?;
+        for point in points.all("recovery_point") {
+            self.say(&format!("{} {}", at(point, "id"), at(point, "time")));
+        }
+
+        self.title("both are restored from the vault and compared");
+        let second_copy = work.join("copies").join("second");
+        folders::copy(&self.stage.source, &second_copy)?;
+        let mut recovery_points = Vec::new();
+        for (point, copy) in [(first_point, first_copy), (second_point, second_copy)] {
+            self.restore(&point, &copy, &state)?;
+            recovery_points
+                .push(json!({"id": point, "source": self.stage.source, "source_copy": copy}));
+        }
+
+        self.title("staging may be cleaned now: the vault has confirmed everything");
+        let seed = second.text("seed")?;
+        let clean = self.run(&format!("agent clean {seed} --dry-run --state {state}"))?;
+        self.say(&format!(
+            "{} in {} objects could go",
+            ByteSize(clean.number("bytes")),
+            clean.number("objects")
+        ));
+
+        drop(server);
+        let vault = data.join("objects/vaults").join(VAULT).join(SERVER).join("repository");
+        let drives = carried.iter().zip(drives).map(|(path, mut drive)| {
+            if let Some(fields) = drive.as_object_mut() {
+                fields.insert("path".into(), json!(path));
+            }
+            drive
+        });
+        Ok(Summary {
+            journey: Vec::new(),
+            vault,
+            staging,
+            password_file,
+            drives: drives.collect(),
+            recovery_points,
+        })
+    }
+
+    /// Drives, each too small for all of it; the next one is attached when one is full.
+    fn prepare(&mut self, staging: &Path, state: &str) -> Result<Vec<Value>, Failure> {
+        self.title("the drives: each too small for the seed alone");
+        let capacity = capacity(&folders::lengths(staging)?)?;
+        let mut folders = Vec::new();
+        loop {
+            let drive = self.stage.work.join("drives").join(format!("drive-{}", folders.len() + 1));
+            std::fs::create_dir_all(&drive).map_err(|e| Failure::io("making", &drive, e))?;
+            folders.push(drive);
+            if folders.len() > 10 {
+                return Err(Failure::new(ErrorKind::Internal, "ten drives do not hold the seed"));
+            }
+            let mut words =
+                format!("diskprep s:{} --capacity {capacity} --state {state}", quoted(staging));
+            folders.iter().for_each(|drive| words.push_str(&format!(" --drive {}", quoted(drive))));
+            let said = self.run_with(&words, &[0, 13])?;
+            if said.code == 13 {
+                self.say(&format!("drive {} is full; the next one is attached", folders.len()));
+                continue;
+            }
+            self.figure("written", &said, "bytes");
+            let mut drives = Vec::new();
+            for drive in
+                said.all("drive").into_iter().filter(|drive| at(drive, "state") == "sealed")
+            {
+                self.say(&format!(
+                    "drive {}: {} objects, {} bytes",
+                    at(drive, "serial"),
+                    at(drive, "objects"),
+                    at(drive, "bytes")
+                ));
+                drives.push(json!({"serial": drive.get("serial"), "objects": drive.get("objects"), "bytes": drive.get("bytes")}));
+            }
+            return Ok(drives);
+        }
+    }
+
+    /// What the carrier does: the drives leave here and come out there.
+    fn carry(&self, work: &Path, count: usize) -> Result<Vec<PathBuf>, Failure> {
+        let there = work.join("at the dock".replace(' ', "-"));
+        std::fs::rename(work.join("drives"), &there)
+            .map_err(|e| Failure::io("carrying", &there, e))?;
+        Ok((1..=count).map(|n| there.join(format!("drive-{n}"))).collect())
+    }
+
+    fn restore(&mut self, point: &str, expected: &Path, state: &str) -> Result<(), Failure> {
+        let target = self.stage.work.join("restored").join(point.get(..8).unwrap_or(point));
+        let below = quoted(&self.stage.source);
+        let said = self.run(&format!(
+            "restore {GROUP} --point {point} --below {below} --target {} --state {state}",
+            quoted(&target)
+        ))?;
+        self.figure("restored", &said, "bytes_restored");
+        let started = Instant::now();
+        let compared =
+            backup::compare(expected, &target).map_err(|e| Failure::io("comparing", &target, e))?;
+        // The folder that was restored into is the user's own; what is below it is the recovery point.
+        let differences: Vec<_> =
+            compared.differences.iter().filter(|d| d.path != Path::new(".")).collect();
+        if let Some(first) = differences.first() {
+            let words = format!(
+                "recovery point {point} differs in {} places, the first: {first}",
+                differences.len()
+            );
+            return Err(Failure::new(ErrorKind::Corrupt, words));
+        }
+        self.say(&format!(
+            "equal to the source at that time: {} entries, {}, byte by byte and attribute by attribute, in {}",
+            compared.entries,
+            ByteSize(compared.bytes),
+            duration(started.elapsed())
+        ));
+        Ok(())
+    }
+
+    fn title(&mut self, title: &str) {
+        let number = self.steps.len() + 1;
+        self.stage.context.printer.line(format!("\nStep {number} of {STEPS}: {title}"));
+        self.steps.push(json!({"step": number, "title": title, "commands": []}));
+    }
+
+    fn run(&mut self, words: &str) -> Result<Said, Failure> {
+        self.run_with(words, &[0])
+    }
+
+    fn run_with(&mut self, words: &str, codes: &[i32]) -> Result<Said, Failure> {
+        self.run_all(&split(words), codes)
+    }
+
+    fn run_all(&mut self, arguments: &[String], codes: &[i32]) -> Result<Said, Failure> {
+        let said = self.program.run(self.stage.context, arguments, codes)?;
+        let done = json!({"arguments": arguments, "code": said.code, "seconds": said.elapsed.as_secs_f64()});
+        self.stage.context.printer.object("command", &done);
+        let commands =
+            self.steps.last_mut().and_then(|step| step.get_mut("commands")?.as_array_mut());
+        if let Some(commands) = commands {
+            commands.push(done);
+        }
+        Ok(said)
+    }
+
+    fn say(&self, what: &str) {
+        self.stage.context.printer.line(format!("    {what}"));
+    }
+
+    fn figure(&self, what: &str, said: &Said, field: &str) {
+        self.say(&rate(what, said.number(field), said.elapsed));
+    }
+}
+
+fn rate(what: &str, bytes: u64, elapsed: Duration) -> String {
+    format!(
+        "{what}: {} in {}, {}/s",
+        ByteSize(bytes),
+        duration(elapsed),
+        ByteSize(per_second(bytes, elapsed))
+    )
+}
+
+/// Splits a command as a shell would, as far as it is needed here: double quotes hold words together.
+fn split(words: &str) -> Vec<String> {
+    let mut arguments = vec![String::new()];
+    let mut quoted = false;
+    for character in words.chars() {
+        match (character, arguments.last_mut()) {
+            ('"', _) => quoted = !quoted,
+            (' ', _) if !quoted => arguments.push(String::new()),
+            (other, Some(last)) => last.push(other),
+            (_, None) => {}
+        }
+    }
+    arguments
+}
+
+/// A path as part of a command.
+fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.to_string_lossy())
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// A field for people.
+fn at(object: &Value, field: &str) -> String {
+    match object.get(field) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    }
+}
+
+fn copies(work: &Path) -> Result<(), Failure> {
+    let path = work.join("copies");
+    std::fs::create_dir(&path).map_err(|e| Failure::io("making", &path, e))
+}
+
+/// A capacity that one drive's worth is too small for all, and large enough for the largest object.
+fn capacity(lengths: &[u64]) -> Result<u64, Failure> {
+    // What a drive keeps for its documents, by the planner's own account.
+    let inventory = 44 * lengths.len() as u64 + (64 << 10);
+    let all: u64 = lengths.iter().map(|length| seed::cost(*length)).sum();
+    let largest = lengths.iter().map(|length| seed::cost(*length)).max().unwrap_or(0);
+    let reserve = seed::reserve(inventory);
+    let half = all / 2 + all / 50;
+    let capacity = reserve + half.max(largest + seed::cost(1) * 4);
+    if half < all && largest < all {
+        Ok(capacity)
+    } else {
+        Err(Failure::new(ErrorKind::Invalid, "the source is too small to need two drives"))
+    }
+}

@@ -1,0 +1,303 @@
+//! `packmule dock`: what an operator does at the data centre.
+
+use super::admin::{self, AdminOptions};
+use crate::context::Context;
+use crate::exit::Status;
+use crate::failure::{Failure, Outcome};
+use crate::ui::{Progress, duration, per_second};
+use clap::{Args, Subcommand};
+use client::Client;
+use dock::{Event, ImportOptions, Taken};
+use model::{ByteSize, DriveSerial, JobName, TrackingNumber};
+use serde_json::json;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use store::{OpenOptions, RetryPolicy, SystemClock};
+use wire::Job;
+
+/// Take drives in at the data centre
+#[derive(Subcommand, Debug)]
+pub(crate) enum Dock {
+    /// Write the credentials file with which a dock works
+    ///
+    /// Example: packmule dock credentials north -o dock.json --server /srv/pm/admin.json
+    Credentials {
+        /// The dock's name
+        name: String,
+        /// Where to write them; readable for this user only
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// Replace the dock's credentials, if it has any: the old ones stop working
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        admin: AdminOptions,
+    },
+    /// Say that a package has arrived
+    ///
+    /// Example: packmule dock receive --tracking 1Z999AA10123456784 --credentials dock.json
+    Receive {
+        /// The carrier's tracking number
+        #[arg(long, value_name = "NUMBER")]
+        tracking: TrackingNumber,
+        /// Serial number of a drive that was in it; may be repeated [default: every drive of the job]
+        #[arg(long, value_name = "SERIAL")]
+        drive: Vec<DriveSerial>,
+        #[command(flatten)]
+        dock: DockOptions,
+    },
+    Import(Import),
+    /// Say that drives were handed to the carrier for the way home
+    ///
+    /// Example: packmule dock return --job seed-2026 --credentials dock.json
+    Return {
+        /// The import job
+        #[arg(long, value_name = "JOB")]
+        job: JobName,
+        /// Serial number of a drive; may be repeated [default: every drive that is at the dock]
+        #[arg(long, value_name = "SERIAL")]
+        drive: Vec<DriveSerial>,
+        #[command(flatten)]
+        dock: DockOptions,
+    },
+    /// List the import jobs
+    ///
+    /// Example: packmule dock jobs --credentials dock.json
+    Jobs {
+        #[command(flatten)]
+        dock: DockOptions,
+    },
+}
+
+/// Who the dock is.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct DockOptions {
+    /// The dock's credentials
+    #[arg(long, env = "PACKMULE_DOCK", value_name = "FILE")]
+    credentials: PathBuf,
+}
+
+impl DockOptions {
+    fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(client::load_credentials(&self.credentials)?)?)
+    }
+}
+
+/// Take in the drives of an import job
+///
+/// Every object is verified by its name on its way into the storage account. A damaged or missing
+/// object fails only itself and is named; drives that are not of the job are not touched. Run it
+/// again for drives that were pulled out: nothing is copied twice.
+///
+/// Example: packmule dock import --job seed-2026 --drive /mnt/d1 --drive /mnt/d2 --credentials dock.json
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// The import job
+    #[arg(long, value_name = "JOB")]
+    job: JobName,
+    /// Where a drive's file system is mounted; may be repeated
+    #[arg(long, required = true, value_name = "PATH", num_args = 1..)]
+    drive: Vec<PathBuf>,
+    /// Where this dock keeps its journals
+    #[arg(
+        long,
+        env = "PACKMULE_STATE",
+        value_name = "DIR",
+        default_value = "/var/lib/packmule-dock"
+    )]
+    state: PathBuf,
+    /// How many drives are read at once
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    at_once: usize,
+    #[command(flatten)]
+    dock: DockOptions,
+}
+
+impl Dock {
+    /// Runs it.
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        match self {
+            Self::Credentials { name, output, replace, admin } => {
+                return admin::dock_credentials(context, admin, name, *replace, output);
+            }
+            Self::Receive { tracking, drive, dock } => {
+                let drives = (!drive.is_empty()).then_some(drive.as_slice());
+                let job = dock::receive(&dock.client()?, tracking, drives)?;
+                show_job(context, &job);
+            }
+            Self::Import(import) => return import.run(context),
+            Self::Return { job, drive, dock } => {
+                let drives = (!drive.is_empty()).then_some(drive.as_slice());
+                let job = dock::returned(&dock.client()?, job, drives)?;
+                show_job(context, &job);
+            }
+            Self::Jobs { dock } => {
+                for job in dock.client()?.jobs()? {
+                    show_job(context, &job);
+                }
+            }
+        }
+        Ok(Status::Done)
+    }
+}
+
+impl Import {
+    fn run(&self, context: &Context) -> Outcome {
+        let client = self.dock.client()?;
+        let progress = Progress::new(&context.printer, "taking in");
+        let counts = Counts::new(&progress);
+        let events = |event: Event<'_>| counts.event(event);
+        let store = OpenOptions {
+            retry: Some((RetryPolicy::default(), Arc::new(SystemClock::new()))),
+            ..OpenOptions::default()
+        };
+        let options = ImportOptions {
+            job: &self.job,
+            drives: &self.drive,
+            state: &self.state,
+            store,
+            report_every: Duration::from_secs(2),
+            at_once: self.at_once,
+            stop: &context.stop,
+            events: &events,
+        };
+        let outcome = dock::import(&client, &options)?;
+        let elapsed = progress.finish();
+        let mut refused = None;
+        for drive in outcome.drives {
+            match drive.result {
+                Ok(taken) => show_taken(context, &drive.folder, &taken),
+                Err(error) => {
+                    let failure = Failure::from(error);
+                    let words = failure.chain().join(": ");
+                    context.printer.problem(&drive.folder.display().to_string(), &words);
+                    refused.get_or_insert(failure);
+                }
+            }
+        }
+        let complete = outcome.job.as_ref().is_some_and(|job| {
+            job.drive_list.iter().all(|drive| drive.state == wire::DriveState::Completed)
+        });
+        if let Some(job) = &outcome.job {
+            show_job(context, job);
+        }
+        let copied = counts.copied();
+        context.printer.line(format!(
+            "copied {} in {}, {}/s",
+            ByteSize(copied),
+            duration(elapsed),
+            ByteSize(per_second(copied, elapsed))
+        ));
+        let summary = json!({
+            "job": self.job,
+            "complete": complete,
+            "bytes_copied": copied,
+            "seconds_elapsed": elapsed.as_secs_f64(),
+        });
+        context.printer.object("summary", &summary);
+        match refused {
+            Some(failure) => Err(failure),
+            None if counts.problems() => Ok(Status::Partial),
+            None => Ok(Status::Done),
+        }
+    }
+}
+
+/// What all drives of one run have given so far.
+struct Counts<'a> {
+    progress: &'a Progress<'a>,
+    drives: Mutex<HashMap<DriveSerial, (u64, u64, u64)>>,
+    problems: Mutex<bool>,
+}
+
+impl<'a> Counts<'a> {
+    fn new(progress: &'a Progress<'a>) -> Self {
+        Self { progress, drives: Mutex::default(), problems: Mutex::new(false) }
+    }
+
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::Started { serial, objects, bytes } => {
+                self.progress
+                    .note(&format!("drive {serial}: {objects} objects, {}", ByteSize(bytes)));
+                self.count(serial, 0, bytes, 0);
+            }
+            Event::Progress { serial, bytes, total, already } => {
+                self.count(serial, bytes, total, already)
+            }
+            Event::Problem { serial, problem } => {
+                *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                let item = format!("{} on drive {serial}", problem.key);
+                self.progress.problem(&item, &problem.reason.to_string());
+            }
+            Event::Finished { serial, status } => {
+                self.progress.note(&format!("drive {serial}: {:?}", status.state));
+            }
+            Event::Gone { serial } => {
+                let words = "no longer answers; attach it again and run the same command";
+                self.progress.problem(&format!("drive {serial}"), words);
+            }
+            _ => {}
+        }
+    }
+
+    fn count(&self, serial: &DriveSerial, bytes: u64, total: u64, already: u64) {
+        let mut drives = self.drives.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = drives.insert(serial.clone(), (bytes, total, already)).unwrap_or_default();
+        self.progress.total(drives.values().map(|(_, total, _)| total).sum(), drives.len() as u64);
+        drop(drives);
+        self.progress.bytes(bytes.saturating_sub(before.0));
+    }
+
+    fn copied(&self) -> u64 {
+        let drives = self.drives.lock().unwrap_or_else(PoisonError::into_inner);
+        drives.values().map(|(bytes, _, already)| bytes.saturating_sub(*already)).sum()
+    }
+
+    fn problems(&self) -> bool {
+        *self.problems.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn show_taken(context: &Context, folder: &Path, taken: &Taken) {
+    context.printer.line(format!(
+        "{}: drive {}: {} objects ({}) copied, {} there already, {} damaged or missing: {:?}",
+        folder.display(),
+        taken.status.drive_id,
+        taken.copied,
+        ByteSize(taken.copied_bytes),
+        taken.already,
+        taken.status.failure_count,
+        taken.status.state
+    ));
+    for failure in &taken.status.failures {
+        context.printer.line(format!("  {}: {}", failure.key, failure.reason));
+    }
+    let object = json!({
+        "path": folder,
+        "copied": taken.copied,
+        "copied_bytes": taken.copied_bytes,
+        "already": taken.already,
+        "status": taken.status,
+    });
+    context.printer.object("drive", &object);
+}
+
+/// Renders an import job in one line.
+pub(crate) fn show_job(context: &Context, job: &Job) {
+    let drives: Vec<String> = job
+        .drive_list
+        .iter()
+        .map(|drive| format!("{} {:?}", drive.drive_id, drive.state))
+        .collect();
+    context.printer.line(format!(
+        "import job {}: {:?}, {} %; drives: {}",
+        job.name,
+        job.state,
+        job.percent_complete,
+        drives.join(", ")
+    ));
+    context.printer.object("import_job", job);
+}
