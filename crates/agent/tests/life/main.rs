@@ -1,0 +1,15 @@
+//! The agent against a server in process, over real TLS on the loopback address: whole lives of
+//! seeds, every place where a process can die, and everything that must be refused.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may stop on a surprise; helpers outside of them as well"
+)]
+
+mod deaths;
+mod distrust;
+mod groups;
+mod journey;
+mod site;
