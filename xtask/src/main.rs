@@ -1,10 +1,12 @@
 //! The project's own chores, called as `cargo xtask`: parses the command and calls its module.
 //!
 //! Never part of what users install, and nothing here writes outside the working tree except
-//! `test`, which may install the Debian packages that [`tools`] lists.
+//! `test`, which may install the Debian packages that [`tools`] lists. Those of [`oracles`] are
+//! unpacked inside the tree.
 
 mod check;
 mod demo;
+mod oracles;
 mod process;
 mod skips;
 mod tally;
@@ -22,8 +24,11 @@ usage: cargo xtask <command>
   check                     everything CI runs: format, clippy, tidy, docs, tests
   tidy [--fix]              the project's own static rules; --fix rewrites generated blocks
   test [FLAG]… [FILTER]…    all tests and doc tests, after installing what they need;
-                            --no-install installs nothing;
-                            --quick does not either, leaves out doc tests and tolerates skips
+                            --no-install installs and fetches nothing;
+                            --with-rustic builds rustic once, as one more judge: many minutes;
+                            --quick installs nothing, leaves out doc tests and tolerates skips
+  oracles [--with-rustic]   fetches what `test` would fetch and prints the variables that name it:
+                            env $(cargo xtask oracles) cargo test -p packmule
   demo [ARG]…               builds packmule in release and runs `packmule demo ARG…`
 ";
 
@@ -53,6 +58,11 @@ fn dispatch(command: &str, rest: &[String]) -> anyhow::Result<ExitCode> {
         "test" => match test::Options::parse(rest) {
             Ok(options) => test::run(&options),
             Err(why) => usage_error(&why),
+        },
+        "oracles" => match rest {
+            [] => oracles::run(false),
+            [flag] if flag == "--with-rustic" => oracles::run(true),
+            _ => usage_error("oracles takes --with-rustic and nothing else"),
         },
         "demo" => demo::run(rest),
         "help" | "--help" | "-h" => {

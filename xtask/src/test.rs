@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test of the workspace, and an honest account of those that could not
 //! run. Holds no test itself.
 
+use crate::oracles::{self, Effort, Named};
 use crate::process::{Stream, cargo, say, watched};
 use crate::skips::{self, Skips};
 use crate::tally::{Runner, Tally};
@@ -15,6 +16,7 @@ use std::process::{Command, ExitCode};
 pub(crate) struct Options {
     quick: bool,
     no_install: bool,
+    with_rustic: bool,
     filters: Vec<String>,
 }
 
@@ -29,6 +31,7 @@ impl Options {
             match arg.as_str() {
                 "--quick" => options.quick = true,
                 "--no-install" => options.no_install = true,
+                "--with-rustic" => options.with_rustic = true,
                 flag if flag.starts_with('-') => return Err(format!("test has no option {flag}")),
                 filter => options.filters.push(filter.to_owned()),
             }
@@ -42,12 +45,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let root = workspace::root()?;
     let allowed = skips::read_allowed(&root.join(skips::ALLOWED))
         .with_context(|| format!("cannot read {}", skips::ALLOWED))?;
-    if !options.quick && !options.no_install {
+    let install = !options.quick && !options.no_install;
+    if install {
         tools::install_missing();
     }
+    let effort = Effort { fetch: install, build_rustic: options.with_rustic };
+    let oracles = oracles::prepare(&root, effort);
     let report = ReportFile::new();
     let mut tally = Tally::default();
-    let mut passed = run_tests(&root, options, &report.0, &mut tally)?;
+    let mut passed = run_tests(&root, options, &report.0, oracles, &mut tally)?;
     if !options.quick {
         passed &= run_doc_tests(&root, options, &report.0, &mut tally)?;
     }
@@ -92,6 +98,7 @@ fn run_tests(
     root: &Path,
     options: &Options,
     report: &Path,
+    oracles: Vec<Named>,
     tally: &mut Tally,
 ) -> anyhow::Result<bool> {
     let (mut command, stream, runner) = if has_nextest(root) {
@@ -99,7 +106,7 @@ fn run_tests(
     } else {
         (libtest(root), Stream::Out, Runner::Libtest)
     };
-    command.args(&options.filters).env(skips::VARIABLE, report);
+    command.args(&options.filters).env(skips::VARIABLE, report).envs(oracles);
     Ok(watched(&mut command, stream, &mut |line| tally.see(runner, line))?.success())
 }
 
@@ -195,8 +202,10 @@ mod tests {
         let parse = |args: &[&str]| {
             Options::parse(&args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>())
         };
-        let expected = Options { quick: true, no_install: true, filters: vec!["drive".to_owned()] };
-        assert_eq!(parse(&["drive", "--quick", "--no-install"]), Ok(expected));
+        let filters = vec!["drive".to_owned()];
+        let expected = Options { quick: true, no_install: true, with_rustic: true, filters };
+        let given = ["drive", "--quick", "--no-install", "--with-rustic"];
+        assert_eq!(parse(&given), Ok(expected));
         assert!(parse(&["--slow"]).is_err());
     }
 }

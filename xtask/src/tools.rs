@@ -55,7 +55,7 @@ pub(crate) fn install_missing() {
 
 fn install(packages: &[&str]) -> anyhow::Result<()> {
     anyhow::ensure!(is_installed("apt-get"), "there is no apt-get here");
-    anyhow::ensure!(output(Command::new("id").arg("-u"))?.trim() == "0", "that takes root");
+    anyhow::ensure!(is_root()?, "that takes root");
     if apt_get("install", packages)? {
         return Ok(());
     }
@@ -75,7 +75,13 @@ fn apt_get(action: &str, packages: &[&str]) -> anyhow::Result<bool> {
     Ok(status(&mut command)?.success())
 }
 
-fn is_installed(program: &str) -> bool {
+/// Whether we may install.
+pub(crate) fn is_root() -> anyhow::Result<bool> {
+    Ok(output(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
+/// Whether a program is where a shell, or root's shell, looks for it.
+pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // mkfs lives where an ordinary user's PATH does not look.
     std::env::split_paths(&path)
