@@ -302,3 +302,63 @@ impl DriveRow {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Db;
+    use flow::{JobEvent, JobType};
+
+    const REQUEST: &str = r#"{"vault":"v1","server":"s1","storageAccount":"acct01","container":"seeds",
+        "seed":{"id":"00000000000000000000000000000000","set":0,
+        "signer":"0000000000000000000000000000000000000000000000000000000000000000"},
+        "driveList":[{"driveId":"S1",
+        "manifestHash":"0000000000000000000000000000000000000000000000000000000000000000"}]}"#;
+
+    async fn stored(db: &Db) -> Record {
+        for statement in [
+            "INSERT INTO vault VALUES ('v1', '')",
+            "INSERT INTO server VALUES ('v1', 's1', '')",
+            "INSERT INTO storage_account VALUES ('acct01', '')",
+        ] {
+            sqlx::query(statement).execute(db.pool()).await.unwrap();
+        }
+        let request: JobRequest = serde_json::from_str(REQUEST).unwrap();
+        let (now, drive) = (Timestamp::UNIX_EPOCH, "S1".parse().unwrap());
+        let flow = ImportJob::new(JobType::Import, vec![drive], now).unwrap();
+        let mut record = Record::new("job-1".parse().unwrap(), request, flow, now);
+        record.save(&mut db.pool().acquire().await.unwrap()).await.unwrap();
+        record
+    }
+
+    /// As two servers would: each with a database handle of its own, having read the same version.
+    #[tokio::test]
+    async fn of_two_servers_that_read_the_same_version_one_is_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let (one, other) = (Db::open(&path).await.unwrap(), Db::open(&path).await.unwrap());
+        let name = stored(&one).await.name;
+        let load = async |db: &Db| {
+            let mut connection = db.pool().acquire().await.unwrap();
+            Record::load(&mut connection, &name).await.unwrap().unwrap()
+        };
+        let (mut first, mut second) = (load(&one).await, load(&other).await);
+        assert_eq!(first, second);
+        let later = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(1);
+        first.inventory = true;
+        second.flow = second.flow.transition(&JobEvent::CancelRequested, later).unwrap().0;
+        let mut transaction = one.write().await.unwrap();
+        first.save(&mut transaction).await.unwrap();
+        transaction.commit().await.unwrap();
+        let mut transaction = other.write().await.unwrap();
+        let lost = second.save(&mut transaction).await.unwrap_err();
+        assert!(matches!(lost, Error::Refused { code: Code::ConcurrentChange, .. }), "{lost}");
+        drop(transaction);
+        let stored = load(&other).await;
+        assert_eq!((stored.version, stored.inventory), (2, true));
+        assert!(stored.is_creating(), "the one that lost has changed nothing");
+        let mut again = Record::new(name.clone(), stored.request.clone(), stored.flow, later);
+        let mut connection = other.pool().acquire().await.unwrap();
+        assert!(again.save(&mut connection).await.is_err(), "created twice");
+    }
+}

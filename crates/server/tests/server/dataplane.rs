@@ -311,3 +311,42 @@ fn a_dock_adds_only_to_what_a_job_at_the_dock_announces() {
     journey.import(0, &[]);
     refused("all of it is read");
 }
+
+/// A small file system of its own; none where this user may not mount one.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn mount(at: std::path::PathBuf) -> Option<Self> {
+        std::fs::create_dir_all(&at).unwrap();
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=3m,mode=0700", "tmpfs"])
+            .arg(&at)
+            .output();
+        mount.is_ok_and(|output| output.status.success()).then_some(Self(at))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_so_and_leaves_nothing() {
+    let site = Site::new();
+    let agent = site.agent("vault1", "fs01");
+    let Some(_small) = Small::mount(site.objects().join("vaults")) else {
+        eprintln!("SKIP: mounting a small file system needs root");
+        return;
+    };
+    let large: Vec<u8> = (0..4 << 20).map(|n| (n % 251) as u8).collect();
+    let path = format!("data/{}", hash(&large));
+    let answer = ask(&agent, &Method::POST, &path, &[], &large);
+    assert_eq!((answer.status, answer.code().as_str()), (507, "StorageFull"));
+    assert_eq!(ask(&agent, &Method::HEAD, &path, &[], b"").status, 404);
+    let small = vec![1; 1 << 20];
+    let path = format!("data/{}", hash(&small));
+    assert_eq!(ask(&agent, &Method::POST, &path, &[], &small).status, 200, "room is given back");
+    assert_eq!(files(&site.objects()).len(), 1);
+}
