@@ -164,6 +164,7 @@ impl Repository {
         options: CheckOptions,
         events: &(dyn Fn(CheckEvent<'_>) + Sync),
     ) -> Result<CheckReport, Error> {
+        self.forget_tree_packs();
         let snapshots = self.snapshots()?;
         let index = self.load_index()?;
         let report =

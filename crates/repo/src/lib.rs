@@ -21,6 +21,7 @@ mod repository;
 mod snapshot;
 mod time;
 pub mod tree;
+mod tree_packs;
 mod writer;
 
 #[cfg(test)]

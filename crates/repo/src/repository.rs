@@ -10,6 +10,7 @@ use crate::pack::{self, PackedBlob};
 use crate::polynomial::Polynomial;
 use crate::snapshot::Snapshot;
 use crate::tree::{self, Node};
+use crate::tree_packs::TreePacks;
 use crate::{Error, codec};
 use jiff::Timestamp;
 use model::{Digest, ObjectKey, ObjectKind};
@@ -48,6 +49,7 @@ struct Inner {
     /// SHA-256 of the config file: the identity in storage accounts and on drives.
     identity: Digest,
     author: Author,
+    tree_packs: TreePacks,
 }
 
 /// A snapshot with its name.
@@ -104,7 +106,9 @@ impl Repository {
             other => other?,
         }
         let identity = hash(&sealed);
-        Ok(Self { inner: Arc::new(Inner { store, key, config, identity, author }) })
+        let tree_packs = TreePacks::default();
+        let inner = Inner { store, key, config, identity, author, tree_packs };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Opens what is there.
@@ -126,7 +130,9 @@ impl Repository {
         if !(1..=2).contains(&config.version) {
             return Err(Error::Version { location, version: config.version });
         }
-        Ok(Self { inner: Arc::new(Inner { store, key, config, identity, author }) })
+        let tree_packs = TreePacks::default();
+        let inner = Inner { store, key, config, identity, author, tree_packs };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Where it is, for people.
@@ -157,6 +163,10 @@ impl Repository {
     #[must_use]
     pub fn author(&self) -> &Author {
         &self.inner.author
+    }
+
+    pub(crate) fn forget_tree_packs(&self) {
+        self.inner.tree_packs.clear();
     }
 
     pub(crate) fn key(&self) -> &Key {
@@ -317,6 +327,16 @@ impl Repository {
     /// # Errors
     /// [`Error::BlobDamaged`].
     pub fn read_blob(&self, at: &Location) -> Result<Vec<u8>, Error> {
+        if at.blob.kind == BlobKind::Tree
+            && let Some(stored) = self.inner.tree_packs.read(
+                self.inner.store.as_ref(),
+                at.pack,
+                at.blob.offset,
+                at.blob.length,
+            )?
+        {
+            return self.open_stored_blob(at, stored);
+        }
         // Bounded by what a pack can be: a blob never reaches beyond its pack, and reading fails then.
         let length = self.bounded_length(at)?;
         let mut stored = vec![0; length];

@@ -379,7 +379,7 @@ mod tests {
     fn packs_of_an_interrupted_run_are_adopted_not_stored_again() {
         let repository = repository();
         let writer = Writer::new(&repository, Index::default(), SMALL).unwrap();
-        for n in 0..100 {
+        for n in 0..600 {
             writer.save(BlobKind::Data, hash(&blob(n)), &blob(n)).unwrap();
         }
         drop(writer);
