@@ -13,6 +13,7 @@ use model::{DriveSerial, ErrorKind};
 use site::{Parcel, Site, contents};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use wire::{DriveState, JobState};
 
@@ -110,10 +111,11 @@ fn a_server_that_stops_in_the_middle_ends_the_call_and_the_next_one_goes_on() {
     let site = Site::new();
     let parcel = Parcel::shipped(&site, "job-1", "D", 1);
     parcel.receive();
-    let stopped = AtomicBool::new(false);
+    // Each drive comes this far and waits here until the server is down, so none is through before.
+    let stopping = Mutex::new(());
     let stop = |event: Event<'_>| {
-        let far_enough = matches!(event, Event::Progress { bytes, .. } if bytes > 400_000);
-        if far_enough && !stopped.swap(true, Ordering::SeqCst) {
+        if matches!(event, Event::Progress { bytes, .. } if bytes > 400_000) {
+            let _one_at_a_time = stopping.lock().unwrap();
             site.stop();
         }
     };
