@@ -5,30 +5,26 @@
 //! completion of an upload, copy and rename. A copy within the store is a second name for the same
 //! bytes (a hard link), which is safe because no object is ever changed in place.
 
+mod incoming;
+mod outgoing;
+
+pub(crate) use outgoing::Found;
+
 use crate::Error;
 use axum::body::Bytes;
 use futures::stream::{BoxStream, Stream, StreamExt as _, TryStreamExt as _};
+use incoming::{Hasher, Upload, pour};
 use model::Digest;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    GetOptions, GetRange, GetResultPayload, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt as _, PutPayloadMut,
+    GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt as _,
 };
-use sha2::{Digest as _, Sha256};
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use outgoing::{file_stream, hash_file, inside};
+use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 use wire::Code;
-
-/// Bytes gathered before they are handed to the store: more than the 5 MiB that object storage
-/// wants of a part.
-const PART: usize = 8 << 20;
-/// Bytes read from a local file at once.
-const CHUNK: usize = 256 << 10;
 
 /// The objects of this server. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -41,27 +37,6 @@ pub(crate) enum Stored {
     New,
     /// It was there before, with the same bytes.
     Same,
-}
-
-/// Why bytes on their way in were not stored.
-#[derive(Debug)]
-pub(crate) enum Broken {
-    /// The stream ended with an error.
-    Stream,
-    /// More bytes than allowed.
-    TooLong,
-    /// The store failed.
-    Store(Error),
-}
-
-impl From<Broken> for Error {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Stream => Self::invalid("the body broke off; send it again"),
-            Broken::TooLong => Self::refused(Code::BodyTooLarge, "the body is too long"),
-            Broken::Store(error) => error,
-        }
-    }
 }
 
 impl Objects {
@@ -223,154 +198,6 @@ fn some<T>(result: object_store::Result<T>) -> Result<Option<T>, Error> {
     }
 }
 
-/// A range of an object.
-pub(crate) enum Found {
-    /// Its bytes.
-    Bytes {
-        /// Which bytes.
-        range: Range<u64>,
-        /// How long the object is.
-        length: u64,
-        /// As they are read.
-        body: BoxStream<'static, io::Result<Bytes>>,
-    },
-    /// The object ends before the range begins.
-    Outside {
-        /// How long the object is.
-        length: u64,
-    },
-}
-
-fn inside(range: &GetRange, length: u64) -> Option<Range<u64>> {
-    let range = match range {
-        GetRange::Bounded(range) => range.start..range.end.min(length),
-        GetRange::Offset(start) => *start..length,
-        GetRange::Suffix(count) => length.saturating_sub(*count)..length,
-    };
-    (range.start < range.end).then_some(range)
-}
-
-/// An upload that leaves nothing unless it is completed.
-struct Upload {
-    upload: Box<dyn MultipartUpload>,
-    gathered: PutPayloadMut,
-}
-
-impl Upload {
-    async fn start(objects: &Objects, at: &Path) -> Result<Self, Error> {
-        let upload = objects.0.put_multipart(at).await?;
-        Ok(Self { upload, gathered: PutPayloadMut::new() })
-    }
-
-    async fn add(&mut self, bytes: Bytes) -> Result<(), Error> {
-        self.gathered.push(bytes);
-        if self.gathered.content_length() >= PART { self.flush().await } else { Ok(()) }
-    }
-
-    async fn flush(&mut self) -> Result<(), Error> {
-        let part = std::mem::take(&mut self.gathered).freeze();
-        Ok(self.upload.put_part(part).await?)
-    }
-
-    async fn complete(mut self) -> Result<(), Error> {
-        if self.gathered.content_length() > 0 {
-            self.flush().await?;
-        }
-        self.upload.complete().await?;
-        Ok(())
-    }
-
-    /// What cannot be removed now is removed by the sweep at the next start.
-    async fn abort(mut self) {
-        if let Err(cause) = self.upload.abort().await {
-            tracing::warn!(%cause, "an unfinished upload is left behind");
-        }
-    }
-}
-
-/// Hashes a stream, and writes it where there is a sink. A sink is aborted on any error.
-async fn pour<B, E>(
-    mut body: B,
-    limit: u64,
-    mut sink: Option<Upload>,
-) -> Result<(Digest, Option<Upload>), Broken>
-where
-    B: Stream<Item = Result<Bytes, E>> + Unpin + Send,
-{
-    let mut hasher = Hasher::default();
-    let broken = loop {
-        let bytes = match body.next().await {
-            None => return Ok((hasher.finish().0, sink)),
-            Some(Err(_)) => break Broken::Stream,
-            Some(Ok(bytes)) => bytes,
-        };
-        hasher.update(&bytes);
-        if hasher.length > limit {
-            break Broken::TooLong;
-        }
-        if let Some(upload) = &mut sink
-            && let Err(error) = upload.add(bytes).await
-        {
-            break Broken::Store(error);
-        }
-    };
-    if let Some(upload) = sink {
-        upload.abort().await;
-    }
-    Err(broken)
-}
-
-#[derive(Default)]
-struct Hasher {
-    state: Sha256,
-    length: u64,
-}
-
-impl Hasher {
-    fn update(&mut self, bytes: &[u8]) {
-        self.state.update(bytes);
-        self.length += bytes.len() as u64;
-    }
-
-    fn finish(self) -> (Digest, u64) {
-        (Digest(self.state.finalize().into()), self.length)
-    }
-}
-
-fn hash_file(mut file: File) -> io::Result<(Digest, u64)> {
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            read => hasher.update(buffer.get(..read).unwrap_or_default()),
-        }
-    }
-}
-
-fn file_stream(file: File, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
-    let file = Arc::new(file);
-    futures::stream::try_unfold(range, move |range| {
-        let file = Arc::clone(&file);
-        async move {
-            if range.is_empty() {
-                return Ok(None);
-            }
-            let reading = tokio::task::spawn_blocking(move || read_some(&file, range));
-            reading.await.map_err(io::Error::other)?.map(Some)
-        }
-    })
-    .boxed()
-}
-
-fn read_some(file: &File, range: Range<u64>) -> io::Result<(Bytes, Range<u64>)> {
-    let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-    let mut buffer = vec![0; left.min(CHUNK)];
-    file.read_exact_at(&mut buffer, range.start)?;
-    let next = range.start + buffer.len() as u64;
-    Ok((buffer.into(), next..range.end))
-}
-
 /// Removes what uploads of processes that died have left: files whose name ends in `#` and a
 /// number, last changed before `before`. Answers how many.
 pub(crate) fn sweep(root: &std::path::Path, before: SystemTime) -> usize {
@@ -391,6 +218,7 @@ pub(crate) fn sweep(root: &std::path::Path, before: SystemTime) -> usize {
 mod tests {
     use super::*;
     use futures::stream;
+    use sha2::{Digest as _, Sha256};
 
     fn body(parts: &[&'static [u8]]) -> impl Stream<Item = Result<Bytes, io::Error>> + Unpin {
         stream::iter(parts.iter().map(|p| Ok(Bytes::from_static(p))).collect::<Vec<_>>())

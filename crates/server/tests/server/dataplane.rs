@@ -1,7 +1,7 @@
 //! The data plane's rules, over TLS.
 
 use crate::sample::{Journey, Sample, hash};
-use crate::site::{Answer, Site, files, own, raw, vault_of};
+use crate::site::{Answer, Site, files, own, raw, skip, vault_of};
 use client::Client;
 use model::{ObjectKey, ObjectKind};
 use std::io::{Read, Write};
@@ -337,7 +337,7 @@ fn a_full_disk_is_said_so_and_leaves_nothing() {
     let site = Site::new();
     let agent = site.agent("vault1", "fs01");
     let Some(_small) = Small::mount(site.objects().join("vaults")) else {
-        eprintln!("SKIP: mounting a small file system needs root");
+        skip("a_full_disk_is_said_so_and_leaves_nothing", "mounting needs root");
         return;
     };
     let large: Vec<u8> = (0..4 << 20).map(|n| (n % 251) as u8).collect();

@@ -1,7 +1,7 @@
 //! Stock restic against the data plane: an oracle that knows nothing of us.
 
 use crate::sample::{Journey, Sample};
-use crate::site::{Site, files};
+use crate::site::{Site, files, skip};
 use client::Client;
 use model::ObjectKind;
 use std::io::{BufRead as _, BufReader};
@@ -40,10 +40,10 @@ impl Restic<'_> {
     }
 }
 
-fn there_is_restic() -> bool {
+fn there_is_restic(test: &str) -> bool {
     let found = Command::new("restic").arg("version").output().is_ok();
     if !found {
-        eprintln!("SKIP: there is no restic on this machine");
+        skip(test, "there is no restic on this machine");
     }
     found
 }
@@ -81,7 +81,7 @@ fn vault_url(agent: &Client) -> String {
 
 #[test]
 fn stock_restic_works_and_cannot_forget() {
-    if !there_is_restic() {
+    if !there_is_restic("stock_restic_works_and_cannot_forget") {
         return;
     }
     let site = Site::new();
@@ -131,7 +131,7 @@ fn assert_forbidden(command: &mut Command) {
 
 #[test]
 fn a_repository_of_restic_s_travels_and_is_restored_from_the_vault() {
-    if !there_is_restic() {
+    if !there_is_restic("a_repository_of_restic_s_travels_and_is_restored_from_the_vault") {
         return;
     }
     let site = Site::new();
