@@ -11,7 +11,7 @@ use std::ffi::OsString;
 /// A first full backup too large for the link is written to drives, carried, taken in and verified;
 /// every later one goes over the network. Everything is kept in the open restic format.
 #[derive(Parser, Debug)]
-#[command(name = "packmule", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "packmule", version, max_term_width = 100, after_help = crate::exit::help())]
 pub(crate) struct Cli {
     /// One JSON object a line on stdout, each with its message_type
     #[arg(long, global = true, env = "PACKMULE_JSON")]
@@ -23,11 +23,9 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 some items left out, \
-4 damage found, 10 no repository, 11 locked, 12 wrong password, 13 wrong or missing drive, 130 interrupted";
-
 /// What to do.
 #[derive(Subcommand, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one command a process")]
 pub(crate) enum Command {
     Demo(cmd::demo::Demo),
     #[command(subcommand)]

@@ -24,6 +24,13 @@ pub(crate) const TABLE: &[Code] = &[
     Code { number: 130, meaning: "interrupted" },
 ];
 
+/// The table for the help text.
+pub(crate) fn help() -> String {
+    let codes: Vec<String> =
+        TABLE.iter().map(|code| format!("  {:>3}  {}", code.number, code.meaning)).collect();
+    format!("Exit codes:\n{}", codes.join("\n"))
+}
+
 /// How a command that ran to its end ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {

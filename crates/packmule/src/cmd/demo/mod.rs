@@ -44,8 +44,6 @@ pub(super) struct Stage<'a> {
     pub(super) context: &'a Context,
     pub(super) work: PathBuf,
     pub(super) source: PathBuf,
-    /// Bytes of the source.
-    pub(super) bytes: u64,
 }
 
 impl Demo {
@@ -90,7 +88,7 @@ impl Demo {
             source.display()
         ));
         folders::copy(given, &source)?;
-        let stage = Stage { context, work: work.to_owned(), source, bytes: totals.bytes };
+        let stage = Stage { context, work: work.to_owned(), source };
         let summary = journey::run(&stage)?;
         Ok(
             json!({"workdir": work, "given": given, "files": totals.files, "bytes": totals.bytes, "kept": self.keep || self.workdir.is_some(), "journey": summary.journey, "vault": summary.vault, "staging": summary.staging, "password_file": summary.password_file, "drives": summary.drives, "recovery_points": summary.recovery_points}),
