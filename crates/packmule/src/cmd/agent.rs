@@ -183,10 +183,10 @@ fn show(progress: &Progress<'_>, event: &Event<'_>) {
         Event::Phase(phase) => progress.note(words(*phase)),
         Event::Backup(event) => super::repo::show_backup(progress, event),
         Event::Check(repo::CheckEvent::Reading { packs, bytes }) => {
-            progress.total(*bytes, *packs as u64)
+            progress.total(*bytes, *packs as u64);
         }
         Event::Check(repo::CheckEvent::Found(finding)) => {
-            progress.problem("vault", &finding.to_string())
+            progress.problem("vault", &finding.to_string());
         }
         Event::Publication(publication) => {
             progress.total(publication.bytes_total, publication.objects_total);
