@@ -225,7 +225,7 @@ impl<'a> Counts<'a> {
                 self.count(serial, 0, bytes, 0);
             }
             Event::Progress { serial, bytes, total, already } => {
-                self.count(serial, bytes, total, already)
+                self.count(serial, bytes, total, already);
             }
             Event::Problem { serial, problem } => {
                 *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = true;

@@ -33,7 +33,7 @@ impl Check {
         let progress = Progress::new(&context.printer, "checking");
         let events = |event: CheckEvent<'_>| match event {
             CheckEvent::Snapshots { count } => {
-                progress.note(&format!("checking {count} snapshots"))
+                progress.note(&format!("checking {count} snapshots"));
             }
             CheckEvent::Reading { packs, bytes } => progress.total(bytes, packs as u64),
             CheckEvent::PackRead { bytes } => {
