@@ -6,7 +6,7 @@
 
 use crate::confirm::{identities, stands};
 use crate::context::{Context, Event, Phase};
-use crate::now::open_seed_staging;
+use crate::init::open_seed_staging;
 use crate::record::{Contents, SeedRecord};
 use crate::state::State;
 use crate::{Error, journal, transit};

@@ -25,6 +25,8 @@ mod confirm;
 mod context;
 mod error;
 mod group;
+mod init;
+mod job;
 mod journal;
 mod names;
 mod next;

@@ -3,19 +3,17 @@
 
 use crate::confirm::Confirmed;
 use crate::context::{Context, Event, Phase};
-use crate::group::{Group, Initial, OfflineInputs, is_no_repository};
+use crate::group::{Group, Initial, OfflineInputs};
 use crate::record::{SeedRecord, StagedBackup};
 use crate::state::State;
 use crate::transit::{self, Transit, Waiting};
 use crate::vault::{Place, Vault};
-use crate::{Error, names};
+use crate::{Error, init, names};
 use backup::{BackupOptions, BackupOutcome};
 use flow::{SeedEvent, SeedState};
-use model::{GroupName, ObjectKind};
+use model::GroupName;
 use repo::{LockMode, Repository};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use store::{Folder, Store};
 use wire::SeedId;
 
 /// What `backup now` did.
@@ -137,7 +135,7 @@ fn stage(
     if !matches!(record.state(), SeedState::Staging | SeedState::Staged) {
         return Err(Error::Busy { what: format!("seed {id}") });
     }
-    let repository = staging(ctx, state, &record, password)?;
+    let repository = init::staging(ctx, state, &record, password)?;
     let outcome = back_up(ctx, Place::Staging, &repository, group)?;
     let groups = state.groups_at(&record.staging)?;
     let (snapshot, time) = (outcome.snapshot, outcome.summary.backup_start);
@@ -151,63 +149,6 @@ fn stage(
     })?;
     transit::tell(ctx, id, &effects);
     Ok(BackupReport::Staged { seed: id, outcome: Box::new(outcome) })
-}
-
-/// The repository in staging. Made once only: where it was and is not, a share is not mounted.
-fn staging(
-    ctx: &Context<'_>,
-    state: &State,
-    record: &SeedRecord,
-    password: &[u8],
-) -> Result<Repository, Error> {
-    if record.repository.is_some() {
-        return open_seed_staging(ctx, record, password);
-    }
-    let store: Arc<dyn Store> = Arc::new(Folder::new(&record.staging));
-    clear_halfway(store.as_ref())?;
-    let repository = open_or_init(ctx, Place::Staging, &store, password)?;
-    state.change_seed(record.id, |record| {
-        record.repository = Some(repository.identity());
-        Ok(())
-    })?;
-    Ok(repository)
-}
-
-/// The repository of a seed in its staging location, if it is still that one.
-pub(crate) fn open_seed_staging(
-    ctx: &Context<'_>,
-    record: &SeedRecord,
-    password: &[u8],
-) -> Result<Repository, Error> {
-    let store = Arc::new(Folder::new(&record.staging));
-    let repository = Repository::open(store, password, ctx.author.clone())?;
-    if Some(repository.identity()) != record.repository {
-        return Err(Error::OtherRepository { location: repository.location(), seed: record.id });
-    }
-    Ok(repository)
-}
-
-/// A repository exists from its config on. Keys without one are what a crash left of its making;
-/// beside packs they may be all that opens those, and stay.
-fn clear_halfway(store: &dyn Store) -> Result<(), Error> {
-    store.create()?;
-    let has = |kind| store.list(kind).map(|listed| !listed.is_empty());
-    if has(ObjectKind::Config)? {
-        return Ok(());
-    }
-    for kind in [ObjectKind::Pack, ObjectKind::Index, ObjectKind::Snapshot] {
-        if has(kind)? {
-            let what = format!(
-                "it holds {}/ of a repository whose config is lost; restore the config, or choose an empty folder",
-                kind.folder()
-            );
-            return Err(Error::Staging { staging: store.location(), what });
-        }
-    }
-    for listed in store.list(ObjectKind::Key)? {
-        store.remove(&listed.key)?;
-    }
-    Ok(())
 }
 
 fn on_the_way(
@@ -235,7 +176,7 @@ fn into_vault(
 ) -> Result<BackupOutcome, Error> {
     let vault = Vault::connect(ctx, state)?;
     let repository = match seed {
-        None => open_or_init(ctx, Place::Vault, &vault.store, password)?,
+        None => init::vault(ctx, state, &vault.store, password)?,
         Some(record) => {
             let repository = vault.open(ctx, password)?;
             if Some(repository.identity()) != record.repository {
@@ -246,26 +187,6 @@ fn into_vault(
         }
     };
     back_up(ctx, Place::Vault, &repository, group)
-}
-
-fn open_or_init(
-    ctx: &Context<'_>,
-    place: Place,
-    store: &Arc<dyn Store>,
-    password: &[u8],
-) -> Result<Repository, Error> {
-    let open = || Repository::open(Arc::clone(store), password, ctx.author.clone());
-    match open() {
-        Err(error) if is_no_repository(&error) => {}
-        other => return Ok(other?),
-    }
-    ctx.tell(Event::Phase(Phase::Init(place)));
-    let author = ctx.author.clone();
-    match Repository::init(Arc::clone(store), password, ctx.kdf, author, ctx.now()) {
-        // Somebody else was faster.
-        Err(repo::Error::Exists { .. }) => Ok(open()?),
-        other => Ok(other?),
-    }
 }
 
 fn back_up(

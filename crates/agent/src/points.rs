@@ -3,8 +3,8 @@
 use crate::Error;
 use crate::context::Context;
 use crate::group::{Group, tag};
+use crate::init::open_seed_staging;
 use crate::names;
-use crate::now::open_seed_staging;
 use crate::record::SeedRecord;
 use crate::state::State;
 use crate::vault::{Place, Vault};

@@ -6,26 +6,24 @@
 //! ```
 //!
 //! A set is at most ten drives. When ten are sealed and objects are left, that set gets its job and
-//! the next call begins the next set. The job's name is in the record before the server hears of
-//! it, so a call after a crash creates the same job again.
+//! the next call begins the next set. The job's part is in `job`.
 
 use crate::Error;
 use crate::context::{Context, Event, Phase};
-use crate::journal;
+use crate::init::open_seed_staging;
 use crate::names;
-use crate::now::open_seed_staging;
-use crate::record::{JobDrive, SeedJob, SeedRecord};
+use crate::record::{JobDrive, SeedRecord};
 use crate::state::State;
 use crate::transit;
 use crate::vault::Vault;
+use crate::{job, journal};
 use flow::{SeedEvent, SeedState};
 use model::{GroupName, JobName};
 use repo::LockMode;
 use seed::{DriveSpec, DriveState, Events, Options, Prepared, PreparedDrive, ReadBack, Shortfall};
-use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use wire::{DriveRequest, Job, JobRequest, JobState, Location, MAX_DRIVES, SeedId, SeedRef};
+use wire::{Job, Location, MAX_DRIVES, SeedId};
 
 /// What is to be prepared.
 #[derive(Clone, Copy)]
@@ -106,7 +104,7 @@ pub fn prepare(
     let full = sealed.len() >= MAX_DRIVES;
     let job = match (complete || full) && !sealed.is_empty() {
         false => None,
-        true => Some(announce(ctx, &state, &vault, &record, &prepared, what.job)?),
+        true => Some(job::announce(ctx, &state, &vault, &record, &prepared, what.job)?),
     };
     let needed = (!complete).then(|| needed(&prepared));
     let Prepared { seed, fingerprint, drives, .. } = prepared;
@@ -263,7 +261,7 @@ fn keep_contents(
     Ok(record)
 }
 
-fn sealed(prepared: &Prepared) -> Vec<JobDrive> {
+pub(crate) fn sealed(prepared: &Prepared) -> Vec<JobDrive> {
     let drive = |drive: &PreparedDrive| {
         let manifest = drive.manifest.filter(|_| drive.state == DriveState::Sealed)?;
         let (serial, objects, bytes) = (drive.serial.clone(), drive.objects, drive.bytes);
@@ -279,130 +277,4 @@ fn needed(prepared: &Prepared) -> Needed {
         shortfall: prepared.shortfall,
         problems: prepared.problems.clone(),
     }
-}
-
-/// Creates the set's job and hands over its documents; then the set counts as prepared.
-fn announce(
-    ctx: &Context<'_>,
-    state: &State,
-    vault: &Vault,
-    record: &SeedRecord,
-    prepared: &Prepared,
-    name: Option<&JobName>,
-) -> Result<Job, Error> {
-    ctx.tell(Event::Phase(Phase::ImportJob));
-    let drives = sealed(prepared);
-    let (record, own) = state.change_seed(record.id, |record| {
-        choose_job(record, prepared.set, drives, name, ctx.now())
-    })?;
-    let job = create(vault, &record, &own, prepared)?;
-    hand_over(vault, &job, prepared)?;
-    let (_, effects) = state.change_seed(record.id, |record| {
-        let objects = own.drives.iter().map(|drive| drive.objects).sum();
-        let set = own.set.saturating_add(1);
-        let event = SeedEvent::SetPrepared { set, job: own.name.clone(), objects };
-        let mut effects = record.happen(event, ctx.now())?;
-        if prepared.is_complete() && record.seed.set_count.is_none() {
-            let event = SeedEvent::PreparationFinished { sets: set };
-            effects.extend(record.happen(event, ctx.now())?);
-        }
-        Ok(effects)
-    })?;
-    transit::tell(ctx, record.id, &effects);
-    Ok(vault.client.job(&job.name)?)
-}
-
-/// The job of that set: the one decided on before, or a new one. The first is called as the
-/// customer said; later ones get a number after it.
-fn choose_job(
-    record: &mut SeedRecord,
-    set: u32,
-    drives: Vec<JobDrive>,
-    name: Option<&JobName>,
-    now: jiff::Timestamp,
-) -> Result<SeedJob, Error> {
-    let known = record.job_of_set(set).map(|job| job.name.clone());
-    if let Some(known) = record.jobs.iter_mut().find(|job| Some(&job.name) == known.as_ref()) {
-        // Decided on, and not yet a prepared set: what is known now is right.
-        known.drives = drives;
-        known.name = name.unwrap_or(&known.name).clone();
-        return Ok(known.clone());
-    }
-    let name = match (name, record.jobs.len()) {
-        (Some(name), _) => name.clone(),
-        (None, 0) => record.import_job.clone(),
-        (None, earlier) => numbered(&record.import_job, earlier + 1)?,
-    };
-    let job = SeedJob { name, set, created: now, drives };
-    record.jobs.push(job.clone());
-    Ok(job)
-}
-
-fn numbered(name: &JobName, number: usize) -> Result<JobName, Error> {
-    let text = format!("{name}-{number}");
-    text.parse().map_err(|_| Error::JobName { name: text })
-}
-
-/// Creates the job; on a repeated call finds it created. A job of something else is left alone.
-fn create(
-    vault: &Vault,
-    record: &SeedRecord,
-    own: &SeedJob,
-    prepared: &Prepared,
-) -> Result<Job, Error> {
-    match vault.client.job(&own.name) {
-        Ok(job) if !fits(&job, record, own) => return Err(Error::JobTaken(own.name.clone())),
-        Ok(job) if job.state != JobState::Creating => return Ok(job),
-        Ok(_) => {}
-        Err(error) if error.code() == Some(&wire::Code::ResourceNotFound) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let request = JobRequest {
-        vault: vault.vault.clone(),
-        server: vault.server.clone(),
-        seed: SeedRef { id: record.id, set: own.set, sets: None, signer: prepared.signer },
-        storage_account: record.storage_account.clone(),
-        container: record.container.clone(),
-        diagnostics: None,
-        return_address: None,
-        delivery_package: None,
-        drive_list: own.drives.iter().map(request).collect(),
-    };
-    Ok(vault.client.create_job(&own.name, &request)?)
-}
-
-fn fits(job: &Job, record: &SeedRecord, own: &SeedJob) -> bool {
-    let over = matches!(job.state, JobState::Canceled | JobState::Closed);
-    !over && job.seed.id == record.id && job.seed.set == own.set
-}
-
-fn request(drive: &JobDrive) -> DriveRequest {
-    DriveRequest {
-        drive_id: drive.serial.clone(),
-        manifest_hash: drive.manifest,
-        bit_locker_key: None,
-    }
-}
-
-/// Uploads what the server does not have yet.
-fn hand_over(vault: &Vault, job: &Job, prepared: &Prepared) -> Result<(), Error> {
-    for drive in &prepared.drives {
-        let status = job.drive_list.iter().find(|status| status.drive_id == drive.serial);
-        let wanted = status.is_some_and(|status| !status.manifest_received);
-        if let Some(path) = drive.manifest_file.as_ref().filter(|_| wanted) {
-            let (mut file, length) = open(path)?;
-            vault.client.put_manifest(&job.name, &drive.serial, length, &mut file)?;
-        }
-    }
-    if !job.inventory_received {
-        let (mut file, length) = open(&prepared.inventory_file)?;
-        vault.client.put_inventory(&job.name, length, &mut file)?;
-    }
-    Ok(())
-}
-
-fn open(path: &Path) -> Result<(File, u64), Error> {
-    let file = File::open(path).map_err(Error::io("opening", path))?;
-    let length = file.metadata().map_err(Error::io("looking at", path))?.len();
-    Ok((file, length))
 }

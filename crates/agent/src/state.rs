@@ -8,6 +8,7 @@
 //! <state>/seeds/<seed>.json      a seed's record
 //! <state>/seeds/<seed>.lock      held while something long works on the seed
 //! <state>/seeds/<seed>.state/    the seed crate's own folder: inventory, manifests
+//! <state>/init/                  a repository on its way into an empty vault; init.lock beside it
 //! <state>/lock                   held while any of these files changes
 //! ```
 //!
@@ -157,12 +158,17 @@ impl State {
     /// Held while something long works on a seed; whoever comes second is told so.
     pub(crate) fn lock_seed(&self, id: SeedId) -> Result<Lock, Error> {
         let path = self.root.join("seeds").join(format!("{id}.lock"));
-        let file = lock_file(&path)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Busy { what: format!("seed {id}") }),
-            Err(cause) => Err(Error::io("locking", &path)(cause.into())),
-        }
+        try_lock(&path, || format!("seed {id}"))
+    }
+
+    /// Where a repository for the vault is made.
+    pub(crate) fn init_folder(&self) -> PathBuf {
+        self.root.join("init")
+    }
+
+    /// Held while one is.
+    pub(crate) fn lock_init(&self) -> Result<Lock, Error> {
+        try_lock(&self.root.join("init.lock"), || "the new repository in the vault".to_owned())
     }
 
     /// Every document of a folder whose name `file` accepts.
@@ -182,6 +188,15 @@ impl State {
         names.sort_unstable();
         let files = names.iter().filter_map(|name| file(name));
         files.filter_map(|file| read(&file).transpose()).collect()
+    }
+}
+
+fn try_lock(path: &Path, what: impl FnOnce() -> String) -> Result<Lock, Error> {
+    let file = lock_file(path)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Lock(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Busy { what: what() }),
+        Err(cause) => Err(Error::io("locking", path)(cause.into())),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whole lives, and what is said on the way.
 
 use crate::site::{PASSWORD, Site, noise, tree};
-use agent::{BackupReport, Cleaning, Next, NewGroup, NewInitial, Place};
+use agent::{BackupReport, Cleaning, NewGroup, NewInitial, Next, Place};
 use backup::RestoreOptions;
 use flow::{SeedState, WAITING_FOR_IMPORT};
 use model::GroupName;
@@ -173,11 +173,8 @@ fn preparing_again_changes_nothing_and_answers_the_same_job() {
 #[test]
 fn a_group_without_staging_begins_and_goes_on_over_the_network() {
     let site = Site::new();
-    let group = NewGroup {
-        name: files(),
-        paths: vec![site.source()],
-        initial: NewInitial::Network,
-    };
+    let group =
+        NewGroup { name: files(), paths: vec![site.source()], initial: NewInitial::Network };
     agent::create_group(&site.ctx(), &group).unwrap();
     for parent in [false, true] {
         let BackupReport::Stored { confirmed, outcome } = site.backup().unwrap() else { panic!() };

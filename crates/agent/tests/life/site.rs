@@ -36,9 +36,7 @@ impl Site {
         let state = dir.path().join("state");
         // Each look at the clock is a second later than the one before.
         let seconds = AtomicI64::new(1_772_366_400);
-        let tick = move || {
-            Timestamp::from_second(seconds.fetch_add(1, Ordering::Relaxed)).unwrap()
-        };
+        let tick = move || Timestamp::from_second(seconds.fetch_add(1, Ordering::Relaxed)).unwrap();
         let (stop, now) = (AtomicBool::new(false), Box::new(tick));
         let mut site = Self { dir, server: None, stop, state, now };
         site.start(|_| {});
@@ -197,8 +195,7 @@ impl Site {
         drives: &[DriveSpec],
     ) -> agent::Result<agent::PrepareReport> {
         let staging = self.staging();
-        let what =
-            Preparation { staging: &staging, drives, read_back: &PlainReads, job: None };
+        let what = Preparation { staging: &staging, drives, read_back: &PlainReads, job: None };
         agent::prepare(ctx, &what, PASSWORD)
     }
 

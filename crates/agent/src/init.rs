@@ -1,0 +1,149 @@
+//! Repositories at the source's two places: opened, or made where there is none. A making that was
+//! interrupted is finished, never begun twice: a second master key beside the first would leave key
+//! files that open with the password and fit nothing.
+
+use crate::Error;
+use crate::context::{Context, Event, Phase};
+use crate::group::is_no_repository;
+use crate::record::SeedRecord;
+use crate::state::State;
+use crate::vault::Place;
+use model::{ErrorKind, ObjectKey, ObjectKind};
+use repo::Repository;
+use std::path::Path;
+use std::sync::Arc;
+use store::{Folder, Store};
+
+/// A config or key file is a few hundred bytes.
+const SMALL: u64 = 1 << 20;
+
+/// The repository in staging. Made once only: where it was and is not, a share is not mounted.
+pub(crate) fn staging(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+    password: &[u8],
+) -> Result<Repository, Error> {
+    if record.repository.is_some() {
+        return open_seed_staging(ctx, record, password);
+    }
+    let store: Arc<dyn Store> = Arc::new(Folder::new(&record.staging));
+    let repository = match open(ctx, &store, password)? {
+        Some(repository) => repository,
+        None => {
+            ctx.tell(Event::Phase(Phase::Init(Place::Staging)));
+            make(ctx, &store, password)?
+        }
+    };
+    state.change_seed(record.id, |record| {
+        record.repository = Some(repository.identity());
+        Ok(())
+    })?;
+    Ok(repository)
+}
+
+/// The repository of a seed in its staging location, if it is still that one.
+pub(crate) fn open_seed_staging(
+    ctx: &Context<'_>,
+    record: &SeedRecord,
+    password: &[u8],
+) -> Result<Repository, Error> {
+    let store = Arc::new(Folder::new(&record.staging));
+    let repository = Repository::open(store, password, ctx.author.clone())?;
+    if Some(repository.identity()) != record.repository {
+        return Err(Error::OtherRepository { location: repository.location(), seed: record.id });
+    }
+    Ok(repository)
+}
+
+/// The repository in the vault, over the network. Made in the state directory first and then
+/// copied, because nothing can be taken back there.
+pub(crate) fn vault(
+    ctx: &Context<'_>,
+    state: &State,
+    store: &Arc<dyn Store>,
+    password: &[u8],
+) -> Result<Repository, Error> {
+    if let Some(repository) = open(ctx, store, password)? {
+        return Ok(repository);
+    }
+    let _lock = state.lock_init()?;
+    let folder = state.init_folder();
+    let local: Arc<dyn Store> = Arc::new(Folder::new(&folder));
+    ctx.tell(Event::Phase(Phase::Init(Place::Vault)));
+    match open(ctx, &local, password) {
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            make(ctx, &local, password)?;
+        }
+        // Begun with another password, whose key fits nothing that the vault will have.
+        Err(error) if error.kind() == ErrorKind::WrongPassword => {
+            remove(&folder)?;
+            make(ctx, &local, password)?;
+        }
+        Err(error) => return Err(error),
+    }
+    copy(local.as_ref(), store.as_ref())?;
+    let repository = Repository::open(Arc::clone(store), password, ctx.author.clone())?;
+    remove(&folder)?;
+    Ok(repository)
+}
+
+/// Keys before the config: a repository that has a config can be opened.
+fn copy(from: &dyn Store, to: &dyn Store) -> Result<(), Error> {
+    to.create()?;
+    for listed in from.list(ObjectKind::Key)? {
+        to.put(&listed.key, &from.get(&listed.key, SMALL)?)?;
+    }
+    let config = from.get(&ObjectKey::Config, SMALL)?;
+    match to.put(&ObjectKey::Config, &config) {
+        // Somebody else was faster; theirs is opened.
+        Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Denied) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+fn open(
+    ctx: &Context<'_>,
+    store: &Arc<dyn Store>,
+    password: &[u8],
+) -> Result<Option<Repository>, Error> {
+    match Repository::open(Arc::clone(store), password, ctx.author.clone()) {
+        Err(error) if is_no_repository(&error) => Ok(None),
+        other => Ok(Some(other?)),
+    }
+}
+
+fn make(ctx: &Context<'_>, store: &Arc<dyn Store>, password: &[u8]) -> Result<Repository, Error> {
+    clear_halfway(store.as_ref())?;
+    let author = ctx.author.clone();
+    Ok(Repository::init(Arc::clone(store), password, ctx.kdf, author, ctx.now())?)
+}
+
+/// A repository exists from its config on. Keys without one are what a crash left of its making;
+/// beside packs they may be all that opens those, and stay.
+fn clear_halfway(store: &dyn Store) -> Result<(), Error> {
+    store.create()?;
+    for kind in [ObjectKind::Pack, ObjectKind::Index, ObjectKind::Snapshot] {
+        if !store.list(kind)?.is_empty() {
+            let what = format!(
+                "it holds {}/ of a repository whose config is lost; restore the config, or choose an empty folder",
+                kind.folder()
+            );
+            return Err(Error::Staging { staging: store.location(), what });
+        }
+    }
+    for listed in store.list(ObjectKind::Key)? {
+        store.remove(&listed.key)?;
+    }
+    Ok(())
+}
+
+fn remove(folder: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(folder) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("removing", folder)(cause))
+        }
+        _ => Ok(()),
+    }
+}
