@@ -73,6 +73,8 @@ fn what_another_job_has_brought_is_skipped_and_said_so() {
     dock.account.inner().put(&key, &there).unwrap();
     let outcome = dock.import_all(&set);
     assert_eq!(outcome.drives[0].result.as_ref().unwrap().already, 1);
+    let left_out = format!("already: {} }}", there.len());
+    assert!(dock.words.lock().unwrap().iter().any(|word| word.ends_with(&left_out)));
     let line = dock
         .log("D0")
         .into_iter()
