@@ -59,12 +59,17 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Whatever the operating system says; `NotADirectory` when a file has the name.
 pub fn create_folder(path: &Path, mode: u32) -> io::Result<()> {
-    match DirBuilder::new().mode(mode).create(path) {
-        Ok(()) => sync_folder(parent(path)),
+    let make = || DirBuilder::new().mode(mode).create(path);
+    let made = match make() {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
             create_folder(parent(path), mode)?;
-            create_folder(path, mode)
+            // Once more only: some file systems say "not found" to whatever one would make there.
+            make()
         }
+        other => other,
+    };
+    match made {
+        Ok(()) => sync_folder(parent(path)),
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
             let folder = fs::metadata(path)?.is_dir();
             folder.then_some(()).ok_or(io::ErrorKind::NotADirectory.into())
@@ -398,5 +403,8 @@ mod tests {
         let file = dir.path().join("file");
         fs::write(&file, b"").unwrap();
         assert_eq!(create_folder(&file, 0o700).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        // Here every name that is not there is "not found" to whoever would make it.
+        let nowhere = Path::new("/proc/nowhere/deep");
+        assert_eq!(create_folder(nowhere, 0o700).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }
