@@ -233,3 +233,89 @@ pub(crate) fn next(state: &State, record: &SeedRecord, jobs: &[Job]) -> Result<N
         SeedState::Confirmed | SeedState::Abandoned => Next::Nothing,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::JobDrive;
+    use model::Digest;
+    use serde_json::json;
+
+    fn job(state: &str, drives: &[(&str, u64)]) -> Job {
+        let drives: Vec<_> = drives
+            .iter()
+            .zip(0..)
+            .map(|((state, failures), n)| {
+                let read = matches!(*state, "Completed" | "CompletedMoreInfo");
+                json!({
+                    "driveId": format!("D{n}"), "manifestHash": "0".repeat(64),
+                    "manifestReceived": true, "state": state, "percentComplete": 0,
+                    "copyStatus": read.then_some("Completed"),
+                    "bytesSucceeded": 0, "bytesTotal": 0, "failureCount": failures,
+                })
+            })
+            .collect();
+        let job = json!({
+            "name": "job-1", "version": 1, "jobType": "Import", "state": state,
+            "vault": "vault1", "server": "fs01",
+            "seed": {"id": "0".repeat(32), "signer": "0".repeat(64)},
+            "storageAccount": "seedacct", "container": "seeds", "diagnosticsPath": "logs",
+            "cancelRequested": false, "percentComplete": 0, "inventoryReceived": true,
+            "driveList": drives,
+            "createdAt": "2026-03-01T12:00:00Z", "changedAt": "2026-03-01T12:00:00Z",
+        });
+        serde_json::from_value(job).unwrap()
+    }
+
+    fn meant(state: &str, drives: &[(&str, u64)]) -> Option<SeedEvent> {
+        let drive = |n: usize| JobDrive {
+            serial: format!("D{n}").parse().unwrap(),
+            manifest: Digest([0; 32]),
+            objects: 100,
+            bytes: 1000,
+        };
+        let own = SeedJob {
+            name: "job-1".parse().unwrap(),
+            set: 0,
+            created: Timestamp::UNIX_EPOCH,
+            drives: (0..drives.len()).map(drive).collect(),
+        };
+        happened(&job(state, drives), &own)
+    }
+
+    #[test]
+    fn a_jobs_state_means_what_the_drives_say() {
+        let name = || "job-1".parse().unwrap();
+        let landed = |missing| Some(SeedEvent::JobLanded { job: name(), missing });
+        let lost = Some(SeedEvent::JobLost { job: name() });
+        assert_eq!(meant("Creating", &[("Specified", 0)]), None);
+        assert_eq!(
+            meant("Shipping", &[("Specified", 0)]),
+            Some(SeedEvent::JobShipped { job: name() })
+        );
+        for state in ["Received", "Transferring"] {
+            let arrived = Some(SeedEvent::JobArrived { job: name() });
+            assert_eq!(meant(state, &[("Received", 0), ("Completed", 0)]), arrived);
+        }
+        for state in ["Packaging", "Completed", "Closed"] {
+            assert_eq!(meant(state, &[("Completed", 0), ("Completed", 0)]), landed(0));
+            assert_eq!(meant(state, &[("Completed", 0), ("CompletedMoreInfo", 3)]), landed(3));
+            // All of a drive that never came is missing.
+            assert_eq!(
+                meant(state, &[("CompletedMoreInfo", 3), ("NeverReceived", 0)]),
+                landed(103)
+            );
+        }
+        for state in ["Closed", "Canceled"] {
+            assert_eq!(meant(state, &[("NeverReceived", 0), ("ShippedBack", 0)]), lost);
+        }
+    }
+
+    #[test]
+    fn the_sentence_is_the_one_that_people_know() {
+        assert_eq!(
+            WAITING_FOR_IMPORT,
+            "Waiting for Azure Import Job to complete. Please check on Azure Management portal for more information on job status"
+        );
+    }
+}

@@ -94,7 +94,7 @@ fn staging_within_what_is_protected_is_refused_by_whatever_path() {
         assert!(matches!(error, Error::StagingInside { .. }), "{error}");
     }
     assert!(!site.source().join("staging").exists());
-    for staging in ["rest:https://host/", "staging", "s3:x"] {
+    for staging in ["rest:https://host/", "staging", "s3:x", "/proc/staging"] {
         let group = NewGroup { initial: site.offline(staging), ..site.group("files") };
         let error = agent::create_group(&site.ctx(), &group).unwrap_err();
         assert!(matches!(error, Error::Staging { .. }), "{staging}: {error}");

@@ -1,6 +1,6 @@
 //! Whole lives, and what is said on the way.
 
-use crate::site::{PASSWORD, Site, noise, tree};
+use crate::site::{PASSWORD, Site, address, noise, package, tree};
 use agent::{BackupReport, Cleaning, NewGroup, NewInitial, Next, Place};
 use backup::RestoreOptions;
 use flow::{SeedState, WAITING_FOR_IMPORT};
@@ -168,6 +168,39 @@ fn preparing_again_changes_nothing_and_answers_the_same_job() {
     assert_eq!(tree(&site.path("D0")), drives);
     assert_eq!(site.seed().record.jobs, record.jobs);
     assert_eq!(site.agent().jobs().unwrap().len(), 1);
+}
+
+/// Each drive takes one pack, and a set takes ten drives.
+#[test]
+fn what_ten_drives_cannot_hold_travels_as_a_second_job() {
+    let site = Site::new();
+    for n in 10..28_u64 {
+        fs::write(site.source().join(format!("file{n}")), noise(n, 60_000)).unwrap();
+    }
+    agent::create_group(&site.ctx(), &site.group("files")).unwrap();
+    site.backup().unwrap();
+    let capacity = seed::reserve(4000) + 145_000;
+    let drives: Vec<_> = (0..14).map(|n| site.drive(&format!("D{n}"), capacity)).collect();
+    let first = site.prepare(&drives[..10]).unwrap();
+    assert_eq!((first.set, first.job.unwrap().drive_list.len()), (0, 10));
+    assert!(first.needed.unwrap().objects > 0);
+    assert_eq!(site.seed().record.state(), SeedState::Preparing);
+    let second = site.prepare(&drives[10..]).unwrap();
+    let job = second.job.unwrap();
+    assert_eq!((second.set, job.name.as_str()), (1, "seed-2026-2"));
+    assert!(second.needed.is_none());
+    assert!(matches!(site.ship("TRACK0001"), Err(agent::Error::WhichJob { .. })));
+    for (name, number) in [("seed-2026", "TRACK0001"), ("seed-2026-2", "TRACK0002")] {
+        let target = agent::ShipTarget::Job(name.parse().unwrap());
+        agent::ship(&site.ctx(), &target, &address(), &package(number)).unwrap();
+    }
+    site.dock("TRACK0002");
+    assert_eq!(waiting(site.backup().unwrap()).message, WAITING_FOR_IMPORT);
+    assert_eq!(site.seed().record.state(), SeedState::Landing);
+    assert!(tree(&site.vault_folder()).is_empty());
+    site.dock("TRACK0001");
+    let report = site.backup().unwrap();
+    assert!(matches!(report, BackupReport::Stored { confirmed: Some(_), .. }), "{report:?}");
 }
 
 #[test]
