@@ -407,8 +407,14 @@ fn find_key(store: &dyn Store, password: &[u8]) -> Result<Key, Error> {
             Ok(file) => file.open(password),
             Err(e) => Err(Error::Damaged { key: entry.key, what: format!("it is no key ({e})") }),
         };
+        let whole = entry.key.id() == Some(hash(&bytes));
         match opened {
             Ok(Some(key)) => return Ok(key),
+            // What does not open because it was altered says nothing about the password.
+            _ if !whole => {
+                let what = "its bytes do not hash to its name".to_owned();
+                fault = Some(Error::Damaged { key: entry.key, what });
+            }
             Ok(None) => {}
             // Another key may still open; if none does, a damaged one is the likelier reason.
             Err(damaged) => fault = Some(damaged),
@@ -443,6 +449,25 @@ mod tests {
         let again =
             Repository::init(store, PASSWORD, KdfParams::WEAK, author(), Timestamp::UNIX_EPOCH);
         assert!(matches!(again, Err(Error::Exists { .. })));
+    }
+
+    #[test]
+    fn a_key_that_was_altered_is_damaged_and_the_password_not_called_wrong() {
+        let store = Arc::clone(repository().store());
+        let [listed] = store.list(ObjectKind::Key).unwrap()[..] else { panic!("one key") };
+        let whole = store.get(&listed.key, SMALL).unwrap();
+        for at in (0..whole.len()).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            store.remove(&listed.key).unwrap();
+            store.put(&listed.key, &bytes).unwrap();
+            match Repository::open(Arc::clone(&store), PASSWORD, author()) {
+                // Bytes that say when and by whom it was made open nothing.
+                Ok(_) => {}
+                Err(Error::Damaged { key, .. }) => assert_eq!(key, listed.key),
+                Err(other) => panic!("byte {at}: {other}"),
+            }
+        }
     }
 
     #[test]
