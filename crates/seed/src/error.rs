@@ -114,6 +114,16 @@ pub enum Error {
         /// The seed in hand.
         expected: SeedId,
     },
+    /// A drive of a seed that was made from other repositories.
+    #[error(
+        "{place} belongs to seed {found}, which was made from other repositories: take another drive"
+    )]
+    OtherSource {
+        /// The drive.
+        place: String,
+        /// Its seed.
+        found: SeedId,
+    },
     /// A drive of another set that is not sealed yet.
     #[error("{place} belongs to drive set {found}, not to {expected}")]
     OtherSet {
@@ -235,6 +245,7 @@ impl Error {
             | Self::Gone { .. }
             | Self::NotSealed { .. }
             | Self::OtherSeed { .. }
+            | Self::OtherSource { .. }
             | Self::OtherSet { .. }
             | Self::OtherSerial { .. }
             | Self::Swapped { .. }

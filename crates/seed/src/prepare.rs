@@ -168,6 +168,7 @@ fn frozen(
     if let Some(kept) = state.inventory(trust)? {
         return Ok(kept);
     }
+    refuse_other_sources(bays, stores)?;
     let mut on_drives: Option<(Vec<u8>, Signed<Inventory>)> = None;
     for bay in bays {
         let Some(label) = bay.signed_label() else { continue };
@@ -186,6 +187,18 @@ fn frozen(
     };
     state.keep_inventory(&bytes)?;
     Ok((bytes, inventory))
+}
+
+/// A stranger's drive must not decide what this seed is: the state folder would remember it.
+fn refuse_other_sources(bays: &[Bay], stores: &[&dyn Store]) -> Result<(), Error> {
+    let ours = stores.iter().map(|store| identity(*store)).collect::<Result<BTreeSet<_>, _>>()?;
+    for bay in bays {
+        let Some(label) = bay.label() else { continue };
+        if !label.repositories.iter().eq(&ours) {
+            return Err(Error::OtherSource { place: drive::place(&bay.folder), found: label.seed });
+        }
+    }
+    Ok(())
 }
 
 fn list_now(

@@ -328,7 +328,9 @@ fn a_drive_is_refused_before_anything_is_written() {
     let other = labelled(&site, |label| label.serial = "else".parse().unwrap());
     assert!(matches!(refusal(&site, &[other]), Error::OtherSerial { .. }));
     let site = Site::new();
-    let other = labelled(&site, |label| label.set = 1);
+    let other = labelled(&site, |label| {
+        (label.set, label.repositories) = (1, vec![crate::identity(&store).unwrap()]);
+    });
     assert!(matches!(refusal(&site, &[other]), Error::OtherSet { .. }));
 
     let site = Site::new();
@@ -349,6 +351,18 @@ fn a_drive_of_another_seed_is_refused() {
     assert!(matches!(error, Error::OtherSeed { .. }));
     let error = site.prepare(&repository(2, &[1000]), &[fresh]).unwrap_err();
     assert!(matches!(error, Error::OtherRepositories(_)));
+}
+
+#[test]
+fn a_drive_of_another_repository_decides_nothing_about_a_new_seed() {
+    let site = Site::new();
+    let drives = site.drives(1, 8 << 20);
+    site.prepare(&repository(1, &[1000]), &drives).unwrap();
+    fs::rename(site.path("state"), site.path("first")).unwrap();
+    let error = site.prepare(&repository(2, &[1000]), &drives).unwrap_err();
+    assert!(matches!(error, Error::OtherSource { .. }), "{error:?}");
+    let fresh = site.drive("fresh", 8 << 20);
+    assert!(site.prepare(&repository(2, &[1000]), &[fresh]).unwrap().is_complete());
 }
 
 #[test]
