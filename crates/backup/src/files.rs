@@ -163,6 +163,10 @@ fn read_file(
             return Ok(());
         }
     };
+    if run.stopped() {
+        // Cut off by us: neither read to its end nor at fault.
+        return Ok(());
+    }
     if source.metadata().is_ok_and(|after| changed(&before, &after)) || size != before.size() {
         run.problem(&path, Fault::Changed);
     }
