@@ -54,8 +54,12 @@ impl KdfParams {
 /// A file below `keys/`, as stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct KeyFile {
+    // For people only: rustic leaves out what it was not told.
+    #[serde(default)]
     created: String,
+    #[serde(default)]
     username: String,
+    #[serde(default)]
     hostname: String,
     kdf: String,
     #[serde(rename = "N")]
@@ -209,6 +213,15 @@ mod tests {
         file.n = 1 << 15;
         file.r = u32::MAX;
         assert!(matches!(file.open(b"geheim"), Err(Error::KeyParameters(_))));
+    }
+
+    #[test]
+    fn a_key_that_does_not_say_whose_it_is_opens() {
+        // As rustic 0.11 made it, under the password "x".
+        let text = r#"{"kdf":"scrypt","N":131072,"r":8,"p":1,"data":"avOid8Jic/9g97iTjgAxaEtaeLMHUIWggkumOzpMQEHLMCI8n+tpxyVEgM2ty18yp/AuJsNp0E8/QMnlNFKIUvpZj6mrosxybPgLdTFnEUoYbOnbNzkNknJzPZNpFa8O79oKwheIxfuyQZsJBcwaYFLtFtWUU5ITekntNgeV+jzSYKkcUGJ+3Cvcdc7oeM3mIevWKE5tE9CCD9xpydFq3w==","salt":"mbFckI7NhkZ4SlWjdaIdAkGznQJw1dpFtGLz3AeKu+0TJjy2b4QaWyIYdqh0T+epEI+A1HWZcUMAKXYrvL6PEg=="}"#;
+        let file: KeyFile = serde_json::from_str(text).unwrap();
+        assert!(file.open(b"x").unwrap().is_some());
+        assert!(file.open(b"y").unwrap().is_none());
     }
 
     #[test]
