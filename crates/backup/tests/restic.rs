@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{PASSWORD, back_up, everything, init, noise, open, restore, same};
+use common::{PASSWORD, back_up, everything, init, noise, open, restore, same, skip};
 use model::ObjectKind;
 use repo::{CheckOptions, LockMode, Repository};
 use std::path::{Path, PathBuf};
@@ -86,6 +86,16 @@ fn ours(repository: &Path) -> Repository {
 fn sound(repository: &Repository) {
     let report = repository.check(CheckOptions { read_data: true, threads: 2 }, &|_| {}).unwrap();
     assert!(report.findings.is_empty(), "{:#?}", report.findings);
+}
+
+#[test]
+fn a_restic_of_today_is_among_the_judges() {
+    let Some(program) = std::env::var_os("PACKMULE_RESTIC").map(PathBuf::from) else {
+        let reason = "PACKMULE_RESTIC names no newer restic than the installed one";
+        return skip("restic::a_restic_of_today_is_among_the_judges", reason);
+    };
+    assert!(restics().contains(&program), "{} does not run", program.display());
+    assert!(keeps_raw_links(&program), "{} is as old as Debian stable's", program.display());
 }
 
 #[test]

@@ -11,6 +11,7 @@
 use backup::{BackupOptions, BackupOutcome, RestoreOptions, RestoreOutcome};
 use repo::{Author, KdfParams, LockMode, Repository};
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -94,6 +95,15 @@ pub fn same(left: &Path, right: &Path) {
     let mut differences = backup::compare(left, right).unwrap().differences;
     differences.retain(|difference| difference.path != Path::new("."));
     assert!(differences.is_empty(), "{differences:#?}");
+}
+
+/// Says that a test cannot run here.
+pub fn skip(test: &str, reason: &str) {
+    let line = format!("SKIP: backup::{test}: {reason}\n");
+    if let Some(path) = std::env::var_os("PACKMULE_SKIPS") {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+    }
 }
 
 pub fn root() -> bool {
