@@ -41,12 +41,18 @@ impl Drop for Small {
 }
 
 /// Runs the test on a small file system, or says why not.
-fn on_a_small_file_system(test: impl FnOnce(&Path)) {
+fn on_a_small_file_system(name: &str, test: impl FnOnce(&Path)) {
     match Small::mount() {
         Ok(small) => test(&small.mount),
-        Err(reason) => {
-            let _ = writeln!(std::io::stderr(), "SKIP: {reason}");
-        }
+        Err(reason) => skip(name, &reason),
+    }
+}
+
+fn skip(test: &str, reason: &str) {
+    let line = format!("SKIP: store::full::{test}: {reason}\n");
+    if let Some(path) = std::env::var_os("PACKMULE_SKIPS") {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
     }
 }
 
@@ -67,37 +73,40 @@ fn files_below(folder: &Path) -> usize {
 
 #[test]
 fn a_full_folder_keeps_what_it_has_and_goes_on_when_there_is_room() {
-    on_a_small_file_system(|mount| {
-        let store = Folder::new(mount.join("repository"));
-        store.create().unwrap();
-        for n in 0..3 {
-            let (key, bytes) = piece(n);
+    on_a_small_file_system(
+        "a_full_folder_keeps_what_it_has_and_goes_on_when_there_is_room",
+        |mount| {
+            let store = Folder::new(mount.join("repository"));
+            store.create().unwrap();
+            for n in 0..3 {
+                let (key, bytes) = piece(n);
+                store.put(&key, &bytes).unwrap();
+            }
+            let (key, bytes) = piece(3);
+            assert!(matches!(store.put(&key, &bytes), Err(Error::Full { .. })));
+            let streamed = store.put_from(&key, 300_000, &mut bytes.as_slice());
+            assert!(matches!(streamed, Err(Error::Full { .. })), "{streamed:?}");
+            let large = key_of(ObjectKind::Pack, b"never read");
+            let refused = store.put_from(&large, 2 << 20, &mut std::io::repeat(0));
+            assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
+            assert_eq!(files_below(mount), 3, "a failed write left something behind");
+            for n in 0..3 {
+                let (key, bytes) = piece(n);
+                assert_eq!(store.get(&key, 300_000).unwrap(), bytes);
+            }
+            store.remove(&piece(0).0).unwrap();
             store.put(&key, &bytes).unwrap();
-        }
-        let (key, bytes) = piece(3);
-        assert!(matches!(store.put(&key, &bytes), Err(Error::Full { .. })));
-        let streamed = store.put_from(&key, 300_000, &mut bytes.as_slice());
-        assert!(matches!(streamed, Err(Error::Full { .. })), "{streamed:?}");
-        let large = key_of(ObjectKind::Pack, b"never read");
-        let refused = store.put_from(&large, 2 << 20, &mut std::io::repeat(0));
-        assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
-        assert_eq!(files_below(mount), 3, "a failed write left something behind");
-        for n in 0..3 {
-            let (key, bytes) = piece(n);
-            assert_eq!(store.get(&key, 300_000).unwrap(), bytes);
-        }
-        store.remove(&piece(0).0).unwrap();
-        store.put(&key, &bytes).unwrap();
-        assert_eq!(store.list(ObjectKind::Pack).unwrap().len(), 3);
-        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1 << 20);
-        let stale = store.remove_stale(std::time::Duration::ZERO, later).unwrap();
-        assert_eq!(stale, Stale::default());
-    });
+            assert_eq!(store.list(ObjectKind::Pack).unwrap().len(), 3);
+            let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1 << 20);
+            let stale = store.remove_stale(std::time::Duration::ZERO, later).unwrap();
+            assert_eq!(stale, Stale::default());
+        },
+    );
 }
 
 #[test]
 fn replacing_a_file_on_a_full_disk_keeps_the_old_one() {
-    on_a_small_file_system(|mount| {
+    on_a_small_file_system("replacing_a_file_on_a_full_disk_keeps_the_old_one", |mount| {
         let path = mount.join("state.json");
         store::durable::write(&path, b"old", 0o600).unwrap();
         assert!(store::durable::replace(&path, &vec![1; 2 << 20], 0o600).is_err());
