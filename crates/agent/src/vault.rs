@@ -82,6 +82,7 @@ fn rest_options(client: &Client) -> RestOptions {
     RestOptions {
         credentials: Some(login),
         ca_pem: credentials.ca_pem.clone().map(String::into_bytes),
+        ca_pinned: true,
         ..RestOptions::default()
     }
 }

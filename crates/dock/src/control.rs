@@ -76,6 +76,7 @@ impl Places for DataPlane<'_> {
         options.rest.credentials =
             Some(Credentials { user: known.user.clone(), password: known.token.clone().into() });
         options.rest.ca_pem = known.ca_pem.as_ref().map(|pem| pem.clone().into_bytes());
+        options.rest.ca_pinned = true;
         let url = self.client.landing_url(&job.storage_account, &job.container, repository);
         open_location(&format!("rest:{url}"), &options)
     }

@@ -354,6 +354,10 @@ impl<S: Store> Store for Faulty<S> {
     fn remove(&self, key: &ObjectKey) -> Result<()> {
         self.around(Operation::Remove, Some(key), |_| self.inner.remove(key))
     }
+
+    fn remove_leftovers(&self) -> Result<()> {
+        self.inner.remove_leftovers()
+    }
 }
 
 #[cfg(test)]

@@ -35,6 +35,9 @@ pub struct Folder {
     ready: Mutex<BTreeSet<ObjectKind>>,
 }
 
+/// No source is silent for so long that its partial file could be taken for a dead writer's.
+const LEFTOVER: Duration = Duration::from_secs(24 * 3600);
+
 /// What [`Folder::remove_stale`] removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stale {
@@ -452,6 +455,10 @@ impl Store for Folder {
             Err(cause) => Err(self.error("removing", &path, cause)),
         }
     }
+
+    fn remove_leftovers(&self) -> Result<()> {
+        self.remove_stale(LEFTOVER, SystemTime::now()).map(|_| ())
+    }
 }
 
 #[cfg(test)]
@@ -591,6 +598,22 @@ mod tests {
         assert_eq!(store.remove_stale(day, later).unwrap(), Stale { files: 1, bytes: 4 });
         assert!(!partial.exists());
         assert_eq!(store.get(&KEY, 100).unwrap(), b"object");
+    }
+
+    #[test]
+    fn leftovers_of_yesterday_go_through_every_wrapper() {
+        let (store, _dir) = fresh();
+        store.put(&KEY, b"object").unwrap();
+        let partial = store.root().join("data/00/.packmule-1-0123456789abcdef.partial");
+        fs::write(&partial, b"half").unwrap();
+        let wrapped = crate::Recorder::new(std::sync::Arc::new(store));
+        wrapped.remove_leftovers().unwrap();
+        assert!(partial.exists(), "its writer may be alive");
+        let old = SystemTime::now().checked_sub(LEFTOVER * 2).unwrap();
+        File::options().write(true).open(&partial).unwrap().set_modified(old).unwrap();
+        wrapped.remove_leftovers().unwrap();
+        assert!(!partial.exists());
+        assert_eq!(wrapped.get(&KEY, 100).unwrap(), b"object");
     }
 
     #[test]

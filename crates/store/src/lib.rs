@@ -120,6 +120,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`Error::Denied`] where the place is append-only.
     fn remove(&self, key: &ObjectKey) -> Result<()>;
+
+    /// Removes what writers that died more than a day ago left unfinished. Objects are not touched.
+    /// Places where nothing unfinished is ever left have nothing to do.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    fn remove_leftovers(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl Error {

@@ -181,6 +181,10 @@ impl<S: Store> Store for RateLimit<S> {
     fn remove(&self, key: &ObjectKey) -> Result<()> {
         self.inner.remove(key)
     }
+
+    fn remove_leftovers(&self) -> Result<()> {
+        self.inner.remove_leftovers()
+    }
 }
 
 #[cfg(test)]

@@ -162,6 +162,10 @@ impl<S: Store> Store for Recorder<S> {
         self.count(Operation::Remove, Some(key.kind()));
         self.inner.remove(key)
     }
+
+    fn remove_leftovers(&self) -> Result<()> {
+        self.inner.remove_leftovers()
+    }
 }
 
 #[cfg(test)]

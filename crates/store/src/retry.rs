@@ -152,6 +152,10 @@ impl<S: Store> Store for Retry<S> {
     fn remove(&self, key: &ObjectKey) -> Result<()> {
         self.run(|| self.inner.remove(key))
     }
+
+    fn remove_leftovers(&self) -> Result<()> {
+        self.run(|| self.inner.remove_leftovers())
+    }
 }
 
 #[cfg(test)]

@@ -48,6 +48,10 @@ macro_rules! store_behind {
             fn remove(&self, key: &ObjectKey) -> Result<()> {
                 self.as_ref().remove(key)
             }
+
+            fn remove_leftovers(&self) -> Result<()> {
+                self.as_ref().remove_leftovers()
+            }
         }
     };
 }

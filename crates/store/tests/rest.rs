@@ -343,4 +343,11 @@ fn tls_trusts_the_authority_given_and_no_other() {
         assert_eq!(refused.kind(), ErrorKind::Denied, "{refused:?}");
     }
     assert!(matches!(trusting(Some("no certificate".to_owned())), Err(Error::Location { .. })));
+    let pinned = |pem: Option<String>| {
+        let ca_pem = pem.map(String::into_bytes);
+        Rest::new(&server.url(), &RestOptions { ca_pem, ca_pinned: true, ..quick() })
+    };
+    let alone = pinned(Some(server_side.cert.pem())).unwrap();
+    assert_eq!(alone.get(&pack(&bytes), u64::MAX).unwrap(), bytes);
+    assert!(matches!(pinned(None), Err(Error::Location { .. })), "nobody is left to trust");
 }

@@ -277,7 +277,8 @@ impl<In: Transport> Connector<In> for Primed {
 
 /// The authorities to trust: the system's, and those given.
 fn roots(url: &Url, options: &RestOptions) -> Result<Vec<Certificate<'static>>> {
-    let system = SYSTEM_ROOTS.iter().find_map(|path| std::fs::read(Path::new(path)).ok());
+    let files = if options.ca_pinned { &[][..] } else { &SYSTEM_ROOTS[..] };
+    let system = files.iter().find_map(|path| std::fs::read(Path::new(path)).ok());
     let mut roots = certificates(&system.unwrap_or_default());
     if let Some(pem) = &options.ca_pem {
         let given = certificates(pem);
@@ -285,6 +286,9 @@ fn roots(url: &Url, options: &RestOptions) -> Result<Vec<Certificate<'static>>> 
             return Err(unusable(url, "the authority's file holds no certificate in PEM"));
         }
         roots.extend(given);
+    }
+    if options.ca_pinned && roots.is_empty() {
+        return Err(unusable(url, "only its own authority is to be trusted, and none was given"));
     }
     Ok(roots)
 }

@@ -28,6 +28,8 @@ pub struct RestOptions {
     pub credentials: Option<Credentials>,
     /// Certificates of authorities to trust beside the system's, in PEM.
     pub ca_pem: Option<Vec<u8>>,
+    /// Trust nobody but those: for a server whose own authority is known beforehand.
+    pub ca_pinned: bool,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
     /// How long a connection may be without a byte in either direction while one is due.
@@ -39,6 +41,7 @@ impl Default for RestOptions {
         Self {
             credentials: None,
             ca_pem: None,
+            ca_pinned: false,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
         }
