@@ -5,13 +5,13 @@
 //! the caller's.
 
 use crate::chunker::Chunker;
-use crate::error::Problem;
+use crate::error::{Fault, Problem};
 use crate::run::{Counters, Run};
 use crate::walk::Walk;
 use crate::{Error, files, targets};
 use crossbeam_channel::bounded;
 use jiff::Timestamp;
-use model::{Digest, ObjectKind};
+use model::Digest;
 use repo::{LockGuard, Repository, Snapshot, Summary, Writer, WriterOptions};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,16 +97,22 @@ pub fn backup(
             return Err(Error::NoTarget { path: path.clone() });
         }
     }
-    let parent = find_parent(repository, options)?;
+    let (parent, mut damaged) = find_parent(repository, options)?;
     (options.events)(BackupEvent::Parent(parent.as_ref().map(|(id, _)| *id)));
-    let mut index = repository.load_index()?.value;
-    let packs = repository.adopt_packs(&mut index)?;
-    if packs > 0 {
-        (options.events)(BackupEvent::Adopted { packs });
+    let mut index = repository.load_index()?;
+    let adopted = repository.adopt_packs(&mut index.value)?;
+    if adopted.packs > 0 {
+        (options.events)(BackupEvent::Adopted { packs: adopted.packs });
     }
-    let writer = Writer::new(repository, index, WriterOptions { pack_size: options.pack_size })?;
+    damaged.extend(index.damaged.into_iter().chain(adopted.damaged));
+    let pack_size = WriterOptions { pack_size: options.pack_size };
+    let writer = Writer::new(lock, index.value, pack_size)?;
     let former = parent.as_ref().map(|(_, tree)| *tree);
-    let (tree, problems, counters) = read_all(repository, &writer, options, former)?;
+    let run = Run::new(&writer, options);
+    for fault in damaged {
+        run.problem(Path::new(&repository.location()), Fault::Repository(fault));
+    }
+    let (tree, problems, counters) = read_all(repository, run, former)?;
     writer.finish()?;
     lock.check()?;
     let parent = parent.map(|(id, _)| id);
@@ -131,12 +137,11 @@ pub fn backup(
 
 fn read_all(
     repository: &Repository,
-    writer: &Writer,
-    options: &BackupOptions<'_>,
+    run: Run<'_>,
     former: Option<Digest>,
 ) -> Result<(Digest, Vec<Problem>, Counters), Error> {
     let chunker = Chunker::new(repository.config().chunker_polynomial);
-    let run = Run::new(writer, options);
+    let options = run.options;
     let (jobs, job_queue) = bounded(FILES_AHEAD);
     let savers = options.threads.max(1);
     let (chunks, chunk_queue) = bounded(savers);
@@ -157,16 +162,19 @@ fn read_all(
     run.end()
 }
 
-/// The snapshot to compare with, and its tree.
+/// A snapshot to compare with, and its tree.
+type Parent = (Digest, Digest);
+
+/// The parent, and the snapshots that could not be read when it was looked for.
 fn find_parent(
     repository: &Repository,
     options: &BackupOptions<'_>,
-) -> Result<Option<(Digest, Digest)>, Error> {
+) -> Result<(Option<Parent>, Vec<repo::Error>), Error> {
     if options.force {
-        return Ok(None);
+        return Ok((None, Vec::new()));
     }
     if let Some(id) = options.parent {
-        return Ok(Some((id, repository.load_snapshot(id)?.snapshot.tree)));
+        return Ok((Some((id, repository.load_snapshot(id)?.snapshot.tree)), Vec::new()));
     }
     let paths: Vec<String> =
         options.paths.iter().map(|p| p.to_string_lossy().into_owned()).collect();
@@ -175,12 +183,9 @@ fn find_parent(
             && snapshot.paths == paths
             && snapshot.time <= options.time
     };
-    if repository.names(ObjectKind::Snapshot)?.is_empty() {
-        return Ok(None);
-    }
-    let newest =
-        repository.snapshots()?.value.into_iter().rev().find(|named| same(&named.snapshot));
-    Ok(newest.map(|named| (named.id, named.snapshot.tree)))
+    let all = repository.snapshots()?;
+    let newest = all.value.into_iter().rev().find(|named| same(&named.snapshot));
+    Ok((newest.map(|named| (named.id, named.snapshot.tree)), all.damaged))
 }
 
 fn summary(counters: &Counters, backup_start: Timestamp) -> Summary {

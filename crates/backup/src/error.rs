@@ -55,7 +55,7 @@ impl Error {
             Self::NoTarget { .. } | Self::NotInSnapshot { .. } => ErrorKind::NotFound,
             Self::Nothing | Self::TargetNotEmpty { .. } => ErrorKind::Invalid,
             Self::Io { cause, .. } => match cause.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+                _ if full(cause) => ErrorKind::Full,
                 io::ErrorKind::PermissionDenied => ErrorKind::Denied,
                 _ => ErrorKind::Internal,
             },
@@ -63,6 +63,11 @@ impl Error {
             Self::Repo(cause) => cause.kind(),
         }
     }
+}
+
+/// Whether there is no room, for whatever reason: trying the next file makes no sense.
+pub(crate) fn full(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Something is wrong with one item; the rest went on.
@@ -92,6 +97,9 @@ pub enum Fault {
     /// Some of its attributes cannot be read; its content is stored.
     #[error("some attributes cannot be read: {0}")]
     Attributes(#[source] io::Error),
+    /// A file of the repository is damaged, which spoils others of its snapshots.
+    #[error("{0}; to see what needs it, run: packmule repo check")]
+    Repository(#[source] repo::Error),
     /// Its earlier content is no longer in the repository; it is read again.
     #[error("parts of its earlier content are missing from the repository; it is stored again")]
     PartsMissing,

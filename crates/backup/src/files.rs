@@ -167,7 +167,7 @@ fn read_file(
         // Cut off by us: neither read to its end nor at fault.
         return Ok(());
     }
-    if source.metadata().is_ok_and(|after| changed(&before, &after)) || size != before.size() {
+    if !source.metadata().is_ok_and(|after| same(&before, &after)) || size != before.size() {
         run.problem(&path, Fault::Changed);
     }
     *file.node.lock().unwrap_or_else(PoisonError::into_inner) = Some(Node { size, ..node });
@@ -175,9 +175,9 @@ fn read_file(
     Ok(())
 }
 
-fn changed(before: &Metadata, after: &Metadata) -> bool {
+fn same(before: &Metadata, after: &Metadata) -> bool {
     let state = |stat: &Metadata| (stat.size(), stat.mtime(), stat.mtime_nsec());
-    state(before) != state(after)
+    state(before) == state(after)
 }
 
 /// Sends the file's chunks off, in order. Answers how many bytes it had.

@@ -73,17 +73,14 @@ pub(crate) fn node(
         }
         _ => {}
     }
-    match xattrs(path) {
-        Ok(xattrs) => node.xattrs = xattrs,
-        Err(error) => fault = fault.or(Some(error)),
-    }
-    (node, fault)
+    let missed = xattrs(path, &mut node.xattrs).err();
+    (node, fault.or(missed))
 }
 
 /// A time of the file system. Seconds that no calendar has become the nearest that one has.
 pub(crate) fn moment(seconds: i64, nanoseconds: i64) -> Timestamp {
-    // The years 0 to 9999 are what the format can write.
-    const FIRST: i64 = -62_167_219_200;
+    // The years 0 to 9999 are what the format can write, in local time: a day less at the beginning.
+    const FIRST: i64 = -62_167_219_200 + 86_400;
     const LAST: i64 = 253_402_207_200;
     let nanoseconds = i32::try_from(nanoseconds).unwrap_or(0);
     Timestamp::new(seconds.clamp(FIRST, LAST), nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -92,28 +89,41 @@ pub(crate) fn moment(seconds: i64, nanoseconds: i64) -> Timestamp {
 /// The most bytes Linux lets the names, or one value, have.
 const XATTR_LIMIT: usize = 1 << 16;
 
-fn xattrs(path: &Path) -> io::Result<Vec<Xattr>> {
+/// Adds those that can be read to `found`. The error is the first reason why one could not.
+fn xattrs(path: &Path, found: &mut Vec<Xattr>) -> io::Result<()> {
     let mut names = Vec::new();
     let listed = match rustix::fs::llistxattr_query(path) {
-        Ok(0) | Err(Errno::NOTSUP) => return Ok(Vec::new()),
+        Ok(0) | Err(Errno::NOTSUP) => return Ok(()),
         Ok(length) => length.min(XATTR_LIMIT),
         Err(error) => return Err(error.into()),
     };
     names.reserve(listed + 1024);
     rustix::fs::llistxattr(path, rustix::buffer::spare_capacity(&mut names))?;
-    let mut found = Vec::new();
+    let mut first = Ok(());
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let mut value = Vec::with_capacity(XATTR_LIMIT);
-        match rustix::fs::lgetxattr(path, name, rustix::buffer::spare_capacity(&mut value)) {
-            Ok(_) => {}
-            // Removed since it was listed, or one that only the kernel may read.
-            Err(Errno::NODATA | Errno::NOTSUP) => continue,
-            Err(error) => return Err(error.into()),
+        match xattr(path, name) {
+            Ok(xattr) => found.extend(xattr),
+            Err(error) => first = first.and(Err(error)),
         }
-        value.shrink_to_fit();
-        found.push(Xattr { name: String::from_utf8_lossy(name).into_owned(), value });
     }
-    Ok(found)
+    first
+}
+
+fn xattr(path: &Path, name: &[u8]) -> io::Result<Option<Xattr>> {
+    // The format's names are text; another name would be restored as one that was never there.
+    let text = std::str::from_utf8(name).map_err(|_| {
+        let shown = String::from_utf8_lossy(name);
+        io::Error::other(format!("the extended attribute '{shown}' has a name that is not UTF-8"))
+    })?;
+    let mut value = Vec::with_capacity(XATTR_LIMIT);
+    match rustix::fs::lgetxattr(path, name, rustix::buffer::spare_capacity(&mut value)) {
+        Ok(_) => {}
+        // Removed since it was listed, or one that only the kernel may read.
+        Err(Errno::NODATA | Errno::NOTSUP) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    value.shrink_to_fit();
+    Ok(Some(Xattr { name: text.to_owned(), value }))
 }
 
 #[cfg(test)]
@@ -143,5 +153,32 @@ mod tests {
             (5, 2, stat.ino(), NodeKind::File)
         );
         assert_eq!(node.mtime.as_nanosecond() % 1_000_000_000, i128::from(stat.mtime_nsec()));
+    }
+
+    #[test]
+    fn a_time_before_all_calendars_does_not_spoil_a_tree_in_any_zone() {
+        // A day behind the first that can be written, because local time may be a day behind.
+        let first: Timestamp = "0000-01-02T00:00:00Z".parse().unwrap();
+        assert_eq!(moment(i64::MIN, 0), first);
+    }
+
+    #[test]
+    fn an_attribute_that_cannot_be_kept_does_not_take_the_others_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, b"1").unwrap();
+        let set = |name: &[u8]| {
+            let name = std::ffi::CString::new(name).unwrap();
+            rustix::fs::lsetxattr(&path, name, b"v", rustix::fs::XattrFlags::empty()).unwrap();
+        };
+        set(b"user.a");
+        set(b"user.\xff");
+        set(b"user.z");
+        let stat = std::fs::symlink_metadata(&path).unwrap();
+        let (node, fault) = node(b"file", &path, &stat, &Owners::default(), false);
+        let mut names: Vec<_> = node.xattrs.iter().map(|xattr| xattr.name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["user.a", "user.z"]);
+        assert!(fault.unwrap().to_string().contains("not UTF-8"));
     }
 }

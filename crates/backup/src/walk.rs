@@ -85,15 +85,17 @@ impl Walk<'_, '_> {
 
     fn former_entries(&self, path: &Path, former: Option<Digest>) -> HashMap<Vec<u8>, Node> {
         let Some(tree) = former else { return HashMap::new() };
-        let read = self.run.writer.with_index(|index| index.find(BlobKind::Tree, &tree));
-        let nodes = read.ok_or(repo::Error::BlobUnknown { blob: tree }).and_then(|at| {
-            let text = self.repository.read_blob(&at)?;
+        let copies: Vec<_> =
+            self.run.writer.with_index(|index| index.copies(BlobKind::Tree, &tree).collect());
+        let nodes = self.repository.read_any(&tree, copies).and_then(|text| {
             repo::tree::decode(&text)
                 .map_err(|what| repo::Error::Tree { tree: tree.to_hex(), what })
         });
         match nodes {
             Ok(nodes) => nodes.into_iter().map(|node| (node.name.clone(), node)).collect(),
             Err(error) => {
+                // Nothing new may rely on it: the same tree, made again, is stored again.
+                self.run.writer.distrust(BlobKind::Tree, &tree);
                 self.run.problem(path, Fault::ParentTree(error));
                 HashMap::new()
             }

@@ -6,7 +6,7 @@ mod common;
 use common::{back_up, everything, init, noise, restore, same};
 use model::{Digest, ObjectKey, ObjectKind};
 use repo::tree::{Node, NodeKind, Xattr};
-use repo::{BlobKind, CheckOptions, Index, Repository, Snapshot, Writer, WriterOptions};
+use repo::{BlobKind, CheckOptions, Index, LockMode, Repository, Snapshot, Writer, WriterOptions};
 use sha2::{Digest as _, Sha256};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -151,7 +151,8 @@ fn a_stopped_backup_leaves_no_snapshot_and_its_packs_are_used_again() {
 /// A repository whose one snapshot has this tree.
 fn with_tree(nodes: &[Node], blobs: &[&[u8]]) -> (Repository, Digest) {
     let repository = init(Arc::new(Memory::new()));
-    let writer = Writer::new(&repository, Index::default(), WriterOptions::default()).unwrap();
+    let lock = repository.lock(LockMode::Shared).unwrap();
+    let writer = Writer::new(&lock, Index::default(), WriterOptions::default()).unwrap();
     let hash = |bytes: &[u8]| Digest(Sha256::digest(bytes).into());
     for blob in blobs {
         writer.save(BlobKind::Data, hash(blob), blob).unwrap();

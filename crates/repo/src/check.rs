@@ -5,9 +5,9 @@
 //! pack hashes to its name, its header agrees with the index, and each blob decrypts, decompresses
 //! and hashes to its name. Repairs nothing.
 
-use crate::index::{BlobKind, Index, PackSummary};
+use crate::index::{BlobKind, Index, Location, PackSummary};
 use crate::pack::{self, PackedBlob};
-use crate::tree::NodeKind;
+use crate::tree::{Node, NodeKind};
 use crate::{Error, Repository};
 use model::{Digest, ObjectKey, ObjectKind};
 use sha2::{Digest as _, Sha256};
@@ -266,22 +266,37 @@ impl Run<'_> {
                     tree: tree.to_hex(),
                     what: format!("{path} is a directory without a tree"),
                 })),
-                _ => {
-                    for blob in node.content.unwrap_or_default() {
-                        if !self.index.has(BlobKind::Data, &blob) && missing.insert(blob) {
-                            let path = path.clone();
-                            self.found(Finding::BlobMissing {
-                                kind: BlobKind::Data,
-                                blob,
-                                snapshot,
-                                path,
-                            });
-                        }
-                    }
-                }
+                (NodeKind::File, _) => self.check_file(snapshot, tree, path, &node, missing),
+                _ => {}
             }
         }
         Ok(())
+    }
+
+    fn check_file(
+        &self,
+        snapshot: Digest,
+        tree: Digest,
+        path: String,
+        node: &Node,
+        missing: &mut HashSet<Digest>,
+    ) {
+        let (mut size, mut whole) = (0, true);
+        for &blob in node.content.as_deref().unwrap_or_default() {
+            if let Some(at) = self.index.find(BlobKind::Data, &blob) {
+                size += u64::from(at.blob.size());
+                continue;
+            }
+            whole = false;
+            if missing.insert(blob) {
+                let (kind, path) = (BlobKind::Data, path.clone());
+                self.found(Finding::BlobMissing { kind, blob, snapshot, path });
+            }
+        }
+        if whole && size != node.size {
+            let what = format!("{path} has parts of {size} bytes, its size is {}", node.size);
+            self.found(Finding::Damaged(Error::Tree { tree: tree.to_hex(), what }));
+        }
     }
 
     fn read_packs(&self, lengths: &HashMap<Digest, u64>, threads: usize) -> Result<(), Error> {
@@ -357,7 +372,8 @@ impl Run<'_> {
     }
 
     fn check_blobs(&self, pack: Digest, bytes: &[u8], blobs: &[PackedBlob]) {
-        let mut agrees = true;
+        let mut agrees =
+            self.index.summary(&pack).is_none_or(|it| it.blobs as usize == blobs.len());
         for blob in blobs {
             let from = blob.offset as usize;
             let mut stored =
@@ -367,9 +383,9 @@ impl Run<'_> {
             if let Err(what) = opened {
                 self.found(Finding::Damaged(Error::BlobDamaged { blob: blob.id, pack, what }));
             }
-            let indexed = self.index.find(blob.kind, &blob.id);
-            agrees &= indexed.is_none_or(|at| at.pack != pack || at.blob == *blob)
-                && (indexed.is_some() || !self.index.has_pack(&pack));
+            let here = |at: Location| at.pack == pack && at.blob == *blob;
+            agrees &=
+                !self.index.has_pack(&pack) || self.index.copies(blob.kind, &blob.id).any(here);
         }
         if !agrees {
             self.found(Finding::PackHeader { pack });
@@ -380,23 +396,26 @@ impl Run<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::{IndexFile, IndexedPack};
     use crate::repository::hash;
     use crate::testing::repository;
-    use crate::tree::{self, Node};
-    use crate::{Snapshot, Writer, WriterOptions};
+    use crate::tree;
+    use crate::{LockMode, Snapshot, Writer, WriterOptions};
 
     const FULL: CheckOptions = CheckOptions { read_data: true, threads: 2 };
 
     /// One snapshot of a directory with one file of `blobs` blobs.
     fn with_one_file(repository: &Repository, blobs: usize) -> Digest {
+        let lock = repository.lock(LockMode::Shared).unwrap();
         let writer =
-            Writer::new(repository, Index::default(), WriterOptions { pack_size: 1024 }).unwrap();
+            Writer::new(&lock, Index::default(), WriterOptions { pack_size: 1024 }).unwrap();
         let mut file = Node::new(b"file", NodeKind::File);
         let mut content = Vec::new();
         for n in 0..blobs {
             let bytes = vec![u8::try_from(n).unwrap(); 300 + n];
             writer.save(BlobKind::Data, hash(&bytes), &bytes).unwrap();
             content.push(hash(&bytes));
+            file.size += bytes.len() as u64;
         }
         file.content = Some(content);
         let text = tree::encode(&[file]);
@@ -406,23 +425,7 @@ mod tests {
     }
 
     fn save_snapshot(repository: &Repository, tree: Digest) -> Digest {
-        let time = jiff::Timestamp::UNIX_EPOCH;
-        let snapshot = Snapshot {
-            time,
-            parent: None,
-            tree,
-            paths: vec![],
-            hostname: String::new(),
-            username: String::new(),
-            uid: 0,
-            gid: 0,
-            excludes: vec![],
-            tags: vec![],
-            original: None,
-            program_version: String::new(),
-            summary: None,
-        };
-        repository.save_snapshot(&snapshot).unwrap()
+        repository.save_snapshot(&Snapshot::of_tree(tree)).unwrap()
     }
 
     fn check(repository: &Repository) -> CheckReport {
@@ -498,10 +501,51 @@ mod tests {
     }
 
     #[test]
+    fn an_index_that_says_other_than_a_pack_is_found_though_the_blob_is_elsewhere() {
+        let repository = repository();
+        with_one_file(&repository, 6);
+        let pack = repository.names(ObjectKind::Pack).unwrap()[0];
+        let length = repository.store().length(&ObjectKey::Pack(pack)).unwrap();
+        let mut blobs = repository.read_pack_header(pack, length).unwrap();
+        blobs[0].id = Digest([5; 32]);
+        for name in repository.names(ObjectKind::Index).unwrap() {
+            let key = ObjectKey::Index(name);
+            let mut file: IndexFile = repository.load_document(key, u64::MAX).unwrap();
+            let lies = file.packs.iter_mut().find(|listed| listed.id == pack).unwrap();
+            let elsewhere = IndexedPack { id: Digest([6; 32]), ..lies.clone() };
+            *lies = IndexedPack::new(pack, &blobs);
+            // The true blob is known from another pack too, seen first.
+            file.packs.insert(0, elsewhere);
+            repository.save_document(ObjectKind::Index, &file).unwrap();
+            repository.store().remove(&key).unwrap();
+        }
+        let header =
+            |finding: &Finding| matches!(finding, Finding::PackHeader { pack: p } if *p == pack);
+        assert!(check(&repository).findings.iter().any(header));
+    }
+
+    #[test]
+    fn a_file_whose_parts_do_not_make_its_size_is_damage() {
+        let repository = repository();
+        with_one_file(&repository, 2);
+        let lock = repository.lock(LockMode::Shared).unwrap();
+        let writer = Writer::new(&lock, Index::default(), WriterOptions::default()).unwrap();
+        let mut file = Node::new(b"file", NodeKind::File);
+        file.content = Some(vec![hash(&[0; 300])]);
+        file.size = 301;
+        let text = tree::encode(&[file]);
+        writer.save(BlobKind::Tree, hash(&text), &text).unwrap();
+        writer.finish().unwrap();
+        save_snapshot(&repository, hash(&text));
+        let report = check(&repository);
+        assert!(report.findings.iter().any(|f| f.to_string().contains("its size is 301")));
+    }
+
+    #[test]
     fn leftover_packs_are_no_damage() {
         let repository = repository();
-        let writer =
-            Writer::new(&repository, Index::default(), WriterOptions { pack_size: 64 }).unwrap();
+        let lock = repository.lock(LockMode::Shared).unwrap();
+        let writer = Writer::new(&lock, Index::default(), WriterOptions { pack_size: 64 }).unwrap();
         writer.save(BlobKind::Data, hash(b"x"), b"x").unwrap();
         for n in 0..9u8 {
             writer.save(BlobKind::Data, hash(&[n; 99]), &[n; 99]).unwrap();

@@ -81,6 +81,29 @@ pub enum Error {
         /// The version it claims.
         version: u32,
     },
+    /// The newest snapshot may be one of those that cannot be read.
+    #[error(
+        "which snapshot of {location} is the latest cannot be said: {unreadable} of them cannot be read; choose one of the others by its id"
+    )]
+    LatestUnknown {
+        /// Where.
+        location: String,
+        /// How many.
+        unreadable: usize,
+        /// What is wrong with the first of these.
+        #[source]
+        cause: Box<Error>,
+    },
+    /// There is data, but no config that says whose.
+    #[error(
+        "{location} holds {folder}/ of a repository whose config is lost; restore the file config, or choose an empty place"
+    )]
+    ConfigLost {
+        /// Where.
+        location: String,
+        /// What it holds.
+        folder: &'static str,
+    },
     /// We write format 2 only.
     #[error(
         "{location} has repository format 1, which is read but not written; convert it with: restic migrate upgrade_repo_v2"
@@ -100,10 +123,12 @@ pub enum Error {
         location: String,
     },
     /// What would be written did not come back equal.
-    #[error("blob {blob} changed in memory before it was written: check this machine's memory")]
+    #[error("{what}/{id} changed in memory before it was written: check this machine's memory")]
     Memory {
-        /// Which blob.
-        blob: Digest,
+        /// `blob`, or the folder of a document.
+        what: &'static str,
+        /// Which.
+        id: Digest,
     },
     /// A tree that must not exist.
     #[error("tree {tree} is not valid: {what}")]
@@ -147,13 +172,14 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoRepository { .. } => ErrorKind::NoRepository,
-            Self::Exists { .. } => ErrorKind::Conflict,
+            Self::Exists { .. } | Self::ConfigLost { .. } => ErrorKind::Conflict,
             Self::WrongPassword { .. } => ErrorKind::WrongPassword,
             Self::Locked { .. } | Self::LockLost { .. } => ErrorKind::Locked,
             Self::Damaged { .. }
             | Self::BlobDamaged { .. }
             | Self::BlobUnknown { .. }
             | Self::Tree { .. }
+            | Self::LatestUnknown { .. }
             | Self::Memory { .. } => ErrorKind::Corrupt,
             Self::Version { .. }
             | Self::ReadOnlyFormat { .. }

@@ -5,7 +5,8 @@
 use crate::pack::PackedBlob;
 use model::Digest;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
 
 /// The two kinds of blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -86,16 +87,17 @@ pub struct Location {
 
 /// Every blob that the repository's indexes name.
 ///
-/// A blob may be in several packs; the first one seen is used, the others stay listed with their packs.
+/// A blob may be in several packs: the first one seen is used, the others when that one fails.
 #[derive(Debug, Default)]
 pub struct Index {
-    packs: Vec<Digest>,
+    packs: Vec<(Digest, PackSummary)>,
     numbers: HashMap<Digest, u32>,
     blobs: [HashMap<Digest, Entry>; 2],
-    contents: HashMap<u32, PackSummary>,
+    /// Where else a blob is, for the few that are in several packs.
+    more: HashMap<(BlobKind, Digest), Vec<Entry>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     pack: u32,
     offset: u32,
@@ -120,33 +122,91 @@ impl Index {
         let next = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
         let number = *self.numbers.entry(pack).or_insert(next);
         if number == next {
-            self.packs.push(pack);
+            let header = crate::pack::header_length(&[]);
+            self.packs.push((pack, PackSummary { header, ..PackSummary::default() }));
         }
         for blob in blobs {
-            self.blobs_of_mut(blob.kind).entry(blob.id).or_insert(Entry {
-                pack: number,
-                offset: blob.offset,
-                length: blob.length,
-                plain_length: blob.plain_length.unwrap_or(0),
-            });
+            let new = self.insert(number, blob);
+            if let Some((_, summary)) = self.packs.get_mut(number as usize).filter(|_| new) {
+                summary.blobs = summary.blobs.saturating_add(1);
+                summary.header += crate::pack::entry_length(blob) as u64;
+                summary.end = summary.end.max(u64::from(blob.offset) + u64::from(blob.length));
+            }
         }
-        let end = |blob: &PackedBlob| u64::from(blob.offset) + u64::from(blob.length);
-        let summary = PackSummary {
-            blobs: u32::try_from(blobs.len()).unwrap_or(u32::MAX),
-            end: blobs.iter().map(end).max().unwrap_or(0),
-            header: crate::pack::header_length(blobs),
+    }
+
+    /// Answers whether the blob was not known to be there.
+    fn insert(&mut self, pack: u32, blob: &PackedBlob) -> bool {
+        let entry = Entry {
+            pack,
+            offset: blob.offset,
+            length: blob.length,
+            plain_length: blob.plain_length.unwrap_or(0),
         };
-        let known = self.contents.entry(number).or_default();
-        if summary.blobs > known.blobs {
-            *known = summary;
+        let [data, tree] = &mut self.blobs;
+        let known = if blob.kind == BlobKind::Data { data } else { tree };
+        match known.entry(blob.id) {
+            Slot::Vacant(slot) => {
+                slot.insert(entry);
+                true
+            }
+            Slot::Occupied(first) if *first.get() == entry => false,
+            Slot::Occupied(_) => {
+                let more = self.more.entry((blob.kind, blob.id)).or_default();
+                let new = !more.contains(&entry);
+                if new {
+                    more.push(entry);
+                }
+                new
+            }
+        }
+    }
+
+    /// Forgets where a blob is: what is known about it has proved wrong.
+    pub fn distrust(&mut self, kind: BlobKind, id: &Digest) {
+        let [data, tree] = &mut self.blobs;
+        let known = if kind == BlobKind::Data { data } else { tree };
+        known.remove(id);
+        self.more.remove(&(kind, *id));
+    }
+
+    /// Forgets every blob's place in these packs. The packs themselves stay named.
+    pub(crate) fn distrust_packs(&mut self, packs: &HashSet<Digest>) {
+        let gone: HashSet<u32> =
+            packs.iter().filter_map(|pack| self.numbers.get(pack).copied()).collect();
+        for more in self.more.values_mut() {
+            more.retain(|entry| !gone.contains(&entry.pack));
+        }
+        let [data, tree] = &mut self.blobs;
+        for (kind, blobs) in [(BlobKind::Data, data), (BlobKind::Tree, tree)] {
+            blobs.retain(|id, entry| {
+                if !gone.contains(&entry.pack) {
+                    return true;
+                }
+                let other = self.more.get_mut(&(kind, *id)).and_then(Vec::pop);
+                if let Some(other) = other {
+                    *entry = other;
+                }
+                other.is_some()
+            });
         }
     }
 
     /// Where the blob is.
     #[must_use]
     pub fn find(&self, kind: BlobKind, id: &Digest) -> Option<Location> {
-        let entry = self.blobs_of(kind).get(id)?;
-        let pack = *self.packs.get(entry.pack as usize)?;
+        self.location(kind, id, self.blobs_of(kind).get(id)?)
+    }
+
+    /// Everywhere the blob is, the place that [`find`](Self::find) answers first.
+    pub fn copies(&self, kind: BlobKind, id: &Digest) -> impl Iterator<Item = Location> {
+        let more = self.more.get(&(kind, *id)).map_or(&[][..], Vec::as_slice);
+        let entries = self.blobs_of(kind).get(id).into_iter().chain(more);
+        entries.filter_map(move |entry| self.location(kind, id, entry))
+    }
+
+    fn location(&self, kind: BlobKind, id: &Digest, entry: &Entry) -> Option<Location> {
+        let (pack, _) = *self.packs.get(entry.pack as usize)?;
         let plain_length = (entry.plain_length > 0).then_some(entry.plain_length);
         let blob =
             PackedBlob { id: *id, kind, offset: entry.offset, length: entry.length, plain_length };
@@ -161,10 +221,13 @@ impl Index {
 
     /// Every pack named, in no order.
     pub fn packs(&self) -> impl Iterator<Item = (Digest, PackSummary)> + '_ {
-        self.packs.iter().enumerate().map(|(number, id)| {
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            (*id, self.contents.get(&number).copied().unwrap_or_default())
-        })
+        self.packs.iter().copied()
+    }
+
+    /// What is known of a pack, if it is named.
+    pub(crate) fn summary(&self, pack: &Digest) -> Option<PackSummary> {
+        let number = *self.numbers.get(pack)?;
+        self.packs.get(number as usize).map(|(_, summary)| *summary)
     }
 
     /// Whether a pack is named.
@@ -181,14 +244,6 @@ impl Index {
 
     fn blobs_of(&self, kind: BlobKind) -> &HashMap<Digest, Entry> {
         let [data, tree] = &self.blobs;
-        match kind {
-            BlobKind::Data => data,
-            BlobKind::Tree => tree,
-        }
-    }
-
-    fn blobs_of_mut(&mut self, kind: BlobKind) -> &mut HashMap<Digest, Entry> {
-        let [data, tree] = &mut self.blobs;
         match kind {
             BlobKind::Data => data,
             BlobKind::Tree => tree,
@@ -215,6 +270,29 @@ mod tests {
         assert_eq!(index.find(BlobKind::Tree, &Digest([2; 32])).unwrap().blob, first[1]);
         assert!(!index.has(BlobKind::Tree, &Digest([1; 32])));
         assert_eq!(index.packs().count(), 2);
+    }
+
+    #[test]
+    fn a_pack_named_by_two_indexes_counts_once_and_a_blob_in_two_packs_has_two_places() {
+        let mut index = Index::default();
+        let (one, two) = (blob(1, BlobKind::Data, 0, None), blob(2, BlobKind::Data, 100, None));
+        let (pack, other) = (Digest([9; 32]), Digest([8; 32]));
+        index.add(pack, &[one]);
+        index.add(pack, &[one, two]);
+        index.add(other, &[two, one]);
+        index.add(other, &[two, one]);
+        let whole = crate::pack::header_length(&[one, two]);
+        let expected = PackSummary { blobs: 2, end: 200, header: whole };
+        assert_eq!(index.summary(&pack), Some(expected));
+        assert_eq!(index.summary(&other), Some(expected));
+        let packs = |id: &Digest, index: &Index| -> Vec<Digest> {
+            index.copies(BlobKind::Data, id).map(|at| at.pack).collect()
+        };
+        assert_eq!(packs(&one.id, &index), [pack, other]);
+        index.distrust_packs(&HashSet::from([pack]));
+        assert_eq!(packs(&one.id, &index), [other], "the other place is still known");
+        index.distrust_packs(&HashSet::from([other]));
+        assert!(!index.has(BlobKind::Data, &one.id) && index.has_pack(&pack));
     }
 
     #[test]

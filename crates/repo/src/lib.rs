@@ -36,4 +36,4 @@ pub use pack::PackedBlob;
 pub use polynomial::Polynomial;
 pub use repository::{Config, Loaded, NamedSnapshot, Repository};
 pub use snapshot::{Snapshot, Summary};
-pub use writer::{Saved, Writer, WriterOptions};
+pub use writer::{Adopted, Saved, Writer, WriterOptions};

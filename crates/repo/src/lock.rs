@@ -4,7 +4,10 @@
 //! an exclusive one bears none. A lock is written, then, after a moment, all others are looked at
 //! again: of two that came at once, one at least sees the other and gives way. A lock is renewed
 //! every five minutes by a new file, and held for abandoned 30 minutes after its last renewal, or
-//! at once when its process on this host is gone. Source: restic's doc/design.rst, "Locks".
+//! when its process on this host is gone. Host names are not unique and process ids are counted
+//! anew in every container, so our locks say in which space of process ids theirs counts; of a lock
+//! that does not say, a missing process is believed only once renewals are missing too. Source:
+//! restic's doc/design.rst, "Locks".
 //!
 //! Reads the clock, because a lock's age is what it is about.
 
@@ -21,6 +24,8 @@ const REFRESH: Duration = Duration::from_secs(5 * 60);
 const STALE: SignedDuration = SignedDuration::from_mins(30);
 /// Without a renewal for this long we stop writing: well before others may remove the lock.
 const LOST: SignedDuration = SignedDuration::from_mins(22);
+/// Two renewals missed: a process that seems gone, but may be in another container, is gone.
+const MISSED: SignedDuration = SignedDuration::from_mins(11);
 /// How long a lock of another process may take to become visible to a listing.
 const SETTLE: Duration = Duration::from_millis(200);
 const LOCK_LIMIT: u64 = 1 << 16;
@@ -45,6 +50,9 @@ struct LockFile {
     uid: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gid: Option<u32>,
+    /// In which space of process ids `pid` counts. Not in restic's locks; restic passes over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    process_space: Option<String>,
 }
 
 impl LockFile {
@@ -57,16 +65,32 @@ impl LockFile {
             pid: i64::from(author.pid),
             uid: Some(author.uid).filter(|id| *id != 0),
             gid: Some(author.gid).filter(|id| *id != 0),
+            process_space: process_space(),
         }
     }
 
+    /// A time that cannot be read says nothing, and the lock is respected.
     fn stale(&self, author: &Author, now: Timestamp) -> bool {
-        let age = time::parse(&self.time).map(|written| now.duration_since(written));
-        let gone = self.hostname == author.hostname
-            && self.pid != i64::from(author.pid)
-            && !process_exists(self.pid);
-        gone || age.is_none_or(|age| age > STALE)
+        let written = time::parse(&self.time);
+        let age = written.map_or(SignedDuration::ZERO, |written| now.duration_since(written));
+        age > STALE || self.gone(author, age)
     }
+
+    /// Whether its process has ended, as far as that can be seen from here.
+    fn gone(&self, author: &Author, age: SignedDuration) -> bool {
+        let seen_from_here = match &self.process_space {
+            Some(space) => process_space().as_ref() == Some(space),
+            None => self.hostname == author.hostname && age > MISSED,
+        };
+        seen_from_here && self.pid != i64::from(author.pid) && !process_exists(self.pid)
+    }
+}
+
+/// This boot of this machine, and this container's process ids; none where the system does not say.
+fn process_space() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let ids = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{} {}", boot.trim(), ids.display()))
 }
 
 fn process_exists(pid: i64) -> bool {
@@ -86,10 +110,57 @@ pub struct LockGuard {
 }
 
 #[derive(Debug)]
-struct Held {
+pub(crate) struct Held {
     repository: Repository,
     mode: LockMode,
-    current: Mutex<(Digest, Timestamp)>,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    id: Digest,
+    renewed: Timestamp,
+    /// It was too old once. Others may have removed it and what is not indexed yet: a renewal
+    /// would not bring that back, so none is made.
+    lost: bool,
+}
+
+impl Held {
+    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is too old to be relied on; then it is lost for good.
+    fn lost(&self, now: Timestamp) -> bool {
+        let mut current = self.current();
+        current.lost |= now.duration_since(current.renewed) > LOST;
+        current.lost
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.lost(Timestamp::now()) {
+            return Err(Error::LockLost { location: self.repository.location() });
+        }
+        Ok(())
+    }
+
+    /// Writes a new file for the lock and removes the old one. One that fails is tried again next
+    /// time; `lost` says when it has been too long.
+    fn renew(&self, now: Timestamp) {
+        if self.lost(now) {
+            return;
+        }
+        let Ok(id) = self.repository.write_lock(self.mode, now) else { return };
+        // Writing may have been what took too long.
+        let surplus = if self.lost(Timestamp::now()) {
+            id
+        } else {
+            let mut current = self.current();
+            current.renewed = now;
+            std::mem::replace(&mut current.id, id)
+        };
+        let _ = self.repository.store().remove(&ObjectKey::Lock(surplus));
+    }
 }
 
 impl LockGuard {
@@ -99,11 +170,21 @@ impl LockGuard {
     /// # Errors
     /// [`Error::LockLost`].
     pub fn check(&self) -> Result<(), Error> {
-        let (_, renewed) = *self.held.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if Timestamp::now().duration_since(renewed) > LOST {
-            return Err(Error::LockLost { location: self.held.repository.location() });
-        }
-        Ok(())
+        self.held.check()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn lose(&self) {
+        self.held.current().lost = true;
+    }
+
+    pub(crate) fn repository(&self) -> &Repository {
+        &self.held.repository
+    }
+
+    /// What can be asked for the lock's state, and does not keep it.
+    pub(crate) fn held(&self) -> Arc<Held> {
+        Arc::clone(&self.held)
     }
 }
 
@@ -113,7 +194,7 @@ impl Drop for LockGuard {
         if let Some(refresher) = self.refresher.take() {
             let _ = refresher.join();
         }
-        let (id, _) = *self.held.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = self.held.current().id;
         // One that cannot be removed goes stale by itself.
         let _ = self.held.repository.store().remove(&ObjectKey::Lock(id));
     }
@@ -133,8 +214,8 @@ impl Repository {
             let _ = self.store().remove(&ObjectKey::Lock(id));
             return Err(refusal);
         }
-        let held =
-            Arc::new(Held { repository: self.clone(), mode, current: Mutex::new((id, now)) });
+        let current = Mutex::new(Current { id, renewed: now, lost: false });
+        let held = Arc::new(Held { repository: self.clone(), mode, current });
         let (stop, stopped) = bounded(0);
         let refresher = std::thread::spawn({
             let held = Arc::clone(&held);
@@ -179,12 +260,7 @@ impl Repository {
 
 fn refresh(held: &Held, stopped: &Receiver<()>) {
     while let Err(crossbeam_channel::RecvTimeoutError::Timeout) = stopped.recv_timeout(REFRESH) {
-        let now = Timestamp::now();
-        // A renewal that fails is tried again next time; `check` says when it has been too long.
-        let Ok(id) = held.repository.write_lock(held.mode, now) else { continue };
-        let mut current = held.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let (old, _) = std::mem::replace(&mut *current, (id, now));
-        let _ = held.repository.store().remove(&ObjectKey::Lock(old));
+        held.renew(Timestamp::now());
     }
 }
 
@@ -197,9 +273,9 @@ mod tests {
         repository.store().list(ObjectKind::Lock).unwrap().len()
     }
 
-    fn write(repository: &Repository, exclusive: bool, host: &str, pid: i64, age_minutes: i64) {
+    fn lock(exclusive: bool, host: &str, pid: i64, age_minutes: i64) -> LockFile {
         let written = Timestamp::now() - SignedDuration::from_mins(age_minutes);
-        let lock = LockFile {
+        LockFile {
             time: time::format(written),
             exclusive,
             hostname: host.into(),
@@ -207,9 +283,16 @@ mod tests {
             pid,
             uid: None,
             gid: None,
-        };
-        repository.save_document(ObjectKind::Lock, &lock).unwrap();
+            process_space: None,
+        }
     }
+
+    fn write(repository: &Repository, lock: &LockFile) {
+        repository.save_document(ObjectKind::Lock, lock).unwrap();
+    }
+
+    /// No process has it.
+    const NOBODY: i64 = i32::MAX as i64 - 1;
 
     #[test]
     fn shared_locks_bear_each_other_and_are_removed() {
@@ -236,13 +319,43 @@ mod tests {
     #[test]
     fn abandoned_locks_are_removed_and_others_respected() {
         let repository = repository();
-        write(&repository, true, "elsewhere", 1, 31);
-        write(&repository, true, &repository.author().hostname, i64::from(i32::MAX) - 1, 1);
+        write(&repository, &lock(true, "elsewhere", 1, 31));
+        let own = LockFile { process_space: process_space(), ..lock(true, "x", NOBODY, 1) };
+        write(&repository, &own);
+        write(&repository, &lock(true, &repository.author().hostname, NOBODY, 12));
         drop(repository.lock(LockMode::Shared).unwrap());
         assert_eq!(locks(&repository), 0);
-        write(&repository, true, "elsewhere", 1, 29);
+        write(&repository, &lock(true, "elsewhere", 1, 29));
         let refusal = repository.lock(LockMode::Shared).unwrap_err();
         assert!(refusal.to_string().contains("other@elsewhere"), "{refusal}");
         assert_eq!(locks(&repository), 1);
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_seen_from_here_may_live() {
+        let host = repository().author().hostname.clone();
+        let elsewhere = Some("another container".to_owned());
+        let container = LockFile { process_space: elsewhere, ..lock(true, &host, NOBODY, 12) };
+        let unreadable = LockFile { time: "tomorrow".into(), ..lock(true, "elsewhere", 1, 0) };
+        for respected in [container, lock(true, &host, NOBODY, 1), unreadable] {
+            let repository = repository();
+            write(&repository, &respected);
+            let refusal = repository.lock(LockMode::Shared);
+            assert!(matches!(refusal, Err(Error::Locked { .. })), "{respected:?}");
+            assert_eq!(locks(&repository), 1);
+        }
+    }
+
+    #[test]
+    fn a_lock_that_was_too_old_once_is_lost_for_good() {
+        let repository = repository();
+        let guard = repository.lock(LockMode::Shared).unwrap();
+        guard.held.renew(Timestamp::now());
+        assert!(guard.check().is_ok() && locks(&repository) == 1);
+        guard.held.current().renewed -= SignedDuration::from_mins(23);
+        guard.held.renew(Timestamp::now());
+        assert!(matches!(guard.check(), Err(Error::LockLost { .. })), "renewed too late");
+        guard.held.current().renewed = Timestamp::now();
+        assert!(matches!(guard.check(), Err(Error::LockLost { .. })));
     }
 }

@@ -61,7 +61,7 @@ impl SealedBlob {
         let sealed = Self { id, kind, bytes, plain_length: worth.then_some(length) };
         let mut again = sealed.bytes.clone();
         open_blob(key, &mut again, &sealed.id, sealed.plain_length)
-            .map_err(|_| Error::Memory { blob: id })?;
+            .map_err(|_| Error::Memory { what: "blob", id })?;
         Ok(sealed)
     }
 }
@@ -131,6 +131,17 @@ impl OpenPack {
         Ok(())
     }
 
+    /// Takes over all blobs of another pack.
+    pub(crate) fn absorb(&mut self, other: &Self) -> Result<(), Error> {
+        let narrow = |n: usize| u32::try_from(n).map_err(|_| Error::TooLarge { what: "a pack" });
+        let shift = narrow(self.bytes.len())?;
+        narrow(self.bytes.len() + other.bytes.len())?;
+        self.bytes.extend_from_slice(&other.bytes);
+        let moved = |blob: &PackedBlob| PackedBlob { offset: blob.offset + shift, ..*blob };
+        self.blobs.extend(other.blobs.iter().map(moved));
+        Ok(())
+    }
+
     pub(crate) fn finish(mut self, key: &Key) -> Result<FinishedPack, Error> {
         let mut header = Vec::with_capacity(self.blobs.len() * COMPRESSED_ENTRY);
         for blob in &self.blobs {
@@ -156,12 +167,14 @@ fn encode_entry(blob: &PackedBlob, header: &mut Vec<u8>) {
     header.extend_from_slice(blob.id.as_bytes());
 }
 
+/// How many bytes a blob takes in its pack's header.
+pub(crate) fn entry_length(blob: &PackedBlob) -> usize {
+    if blob.plain_length.is_some() { COMPRESSED_ENTRY } else { PLAIN_ENTRY }
+}
+
 /// How many bytes the encrypted header of a pack with these blobs has, its length field included.
 pub(crate) fn header_length(blobs: &[PackedBlob]) -> u64 {
-    let entries: usize = blobs
-        .iter()
-        .map(|blob| if blob.plain_length.is_some() { COMPRESSED_ENTRY } else { PLAIN_ENTRY })
-        .sum();
+    let entries: usize = blobs.iter().map(entry_length).sum();
     (entries + 4) as u64 + u64::from(OVERHEAD)
 }
 

@@ -13,7 +13,7 @@ use crate::tree::{self, Node};
 use crate::tree_packs::TreePacks;
 use crate::{Error, codec};
 use jiff::Timestamp;
-use model::{Digest, ObjectKey, ObjectKind};
+use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -73,10 +73,11 @@ pub struct Loaded<T> {
 impl Repository {
     /// Makes a new repository of format 2 at an empty place.
     ///
-    /// The key is written before the config: a repository that has a config can be opened.
+    /// The key is written before the config: a repository that has a config can be opened. A making
+    /// that was interrupted between the two goes on with the key that is there.
     ///
     /// # Errors
-    /// [`Error::Exists`].
+    /// [`Error::Exists`]; [`Error::ConfigLost`].
     pub fn init(
         store: Arc<dyn Store>,
         password: &[u8],
@@ -91,18 +92,23 @@ impl Repository {
             Ok(_) => return Err(Error::Exists { location }),
             Err(other) => return Err(other.into()),
         }
-        let key = Key::random()?;
+        refuse_orphans(store.as_ref())?;
+        let (key, made) = master_key(store.as_ref(), password, params, &author, now)?;
         let mut id = [0; 32];
         getrandom::fill(&mut id).map_err(Error::Random)?;
         let config =
             Config { version: 2, id: Digest(id), chunker_polynomial: Polynomial::random()? };
-        let key_file = to_json(&KeyFile::seal(&key, password, params, &author, now)?)?;
-        store.put(&ObjectKey::Key(hash(&key_file)), &key_file)?;
         // The config is encrypted but never compressed: its format says how the rest is encoded.
         let mut sealed = Vec::new();
         key.seal(&to_json(&config)?, &mut sealed)?;
         match store.put(&ObjectKey::Config, &sealed) {
-            Err(store::Error::Conflict { .. }) => return Err(Error::Exists { location }),
+            Err(store::Error::Conflict { .. }) => {
+                // Somebody else was faster: beside their config our key would open nothing.
+                if let Some(made) = made {
+                    store.remove(&made)?;
+                }
+                return Err(Error::Exists { location });
+            }
             other => other?,
         }
         let identity = hash(&sealed);
@@ -121,10 +127,9 @@ impl Repository {
             Err(store::Error::NotFound { .. }) => return Err(Error::NoRepository { location }),
             other => other?,
         };
-        let key = find_key(store.as_ref(), password)?;
+        let (key, plain) = find_key(store.as_ref(), password, &sealed)?;
         let identity = hash(&sealed);
         let damaged = |what| Error::Damaged { key: ObjectKey::Config, what };
-        let plain = codec::open_document(&key, sealed).map_err(damaged)?;
         let config: Config = serde_json::from_slice(&plain)
             .map_err(|e| damaged(format!("it is no config ({e})")))?;
         if !(1..=2).contains(&config.version) {
@@ -220,6 +225,10 @@ impl Repository {
             codec::seal_document(&self.inner.key, &json)?
         };
         let id = hash(&sealed);
+        // What a broken memory changed on the way is found before it counts.
+        if codec::open_document(&self.inner.key, sealed.clone()).as_ref() != Ok(&json) {
+            return Err(Error::Memory { what: kind.folder(), id });
+        }
         self.inner.store.put(&ObjectKey::new(kind, id), &sealed)?;
         Ok(id)
     }
@@ -266,12 +275,19 @@ impl Repository {
     /// The snapshot that `latest`, a full name or an unambiguous beginning of one means.
     ///
     /// # Errors
-    /// [`Error::Snapshot`] when none or several fit.
+    /// [`Error::Snapshot`] when none or several fit; [`Error::LatestUnknown`] when a snapshot that
+    /// cannot be read may be the latest.
     pub fn find_snapshot(&self, text: &str) -> Result<NamedSnapshot, Error> {
         let refuse =
             |matches| Error::Snapshot { text: text.to_owned(), matches, location: self.location() };
         if text == "latest" {
-            return self.snapshots()?.value.pop().ok_or_else(|| refuse(0));
+            let mut all = self.snapshots()?;
+            let unreadable = all.damaged.len();
+            if let Some(cause) = all.damaged.pop().map(Box::new) {
+                let location = self.location();
+                return Err(Error::LatestUnknown { location, unreadable, cause });
+            }
+            return all.value.pop().ok_or_else(|| refuse(0));
         }
         let names = self.names(ObjectKind::Snapshot)?;
         let mut fitting =
@@ -334,8 +350,9 @@ impl Repository {
                 at.blob.offset,
                 at.blob.length,
             )?
+            && let Ok(plain) = self.open_stored_blob(at, stored)
         {
-            return self.open_stored_blob(at, stored);
+            return Ok(plain);
         }
         // Bounded by what a pack can be: a blob never reaches beyond its pack, and reading fails then.
         let length = self.bounded_length(at)?;
@@ -346,6 +363,35 @@ impl Repository {
             &mut stored,
         )?;
         self.open_stored_blob(at, stored)
+    }
+
+    /// A blob's plain bytes, from whichever pack gives them whole.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`]; else why the first place that `index` knows could not give it.
+    pub fn load_blob(&self, index: &Index, kind: BlobKind, id: &Digest) -> Result<Vec<u8>, Error> {
+        self.read_any(id, index.copies(kind, id))
+    }
+
+    /// As [`load_blob`](Self::load_blob), from places that were looked up already.
+    ///
+    /// # Errors
+    /// Why the first place could not give it.
+    pub fn read_any(
+        &self,
+        id: &Digest,
+        copies: impl IntoIterator<Item = Location>,
+    ) -> Result<Vec<u8>, Error> {
+        let mut first = None;
+        for at in copies {
+            match self.read_blob(&at) {
+                Err(fault) if matches!(fault.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                    first = first.or(Some(fault));
+                }
+                other => return other,
+            }
+        }
+        Err(first.unwrap_or(Error::BlobUnknown { blob: *id }))
     }
 
     /// The plain bytes of a blob whose stored bytes were read already.
@@ -376,8 +422,7 @@ impl Repository {
     /// # Errors
     /// [`Error::BlobUnknown`], [`Error::BlobDamaged`], [`Error::Tree`].
     pub fn read_tree(&self, index: &Index, id: &Digest) -> Result<Vec<Node>, Error> {
-        let at = index.find(BlobKind::Tree, id).ok_or(Error::BlobUnknown { blob: *id })?;
-        let text = self.read_blob(&at)?;
+        let text = self.load_blob(index, BlobKind::Tree, id)?;
         tree::decode(&text).map_err(|what| Error::Tree { tree: id.to_hex(), what })
     }
 }
@@ -395,33 +440,81 @@ fn spoils_one_file(fault: &Error) -> bool {
     )
 }
 
-fn find_key(store: &dyn Store, password: &[u8]) -> Result<Key, Error> {
-    /// More keys than anybody has; restic stops at 20 by default.
-    const KEYS: usize = 64;
+/// More keys than anybody has; restic stops at 20 by default.
+const KEYS: usize = 64;
+
+/// The master key that a password opens and that the config was made with, and the config's text.
+///
+/// A key that opens with the password may still be another repository's: what an interrupted
+/// making left behind.
+fn find_key(store: &dyn Store, password: &[u8], config: &[u8]) -> Result<(Key, Vec<u8>), Error> {
     let mut listed = store.list(ObjectKind::Key)?;
     listed.sort_unstable();
+    listed.truncate(KEYS);
     let mut fault = None;
-    for entry in listed.iter().take(KEYS) {
-        let bytes = store.get(&entry.key, SMALL)?;
-        let opened = match serde_json::from_slice::<KeyFile>(&bytes) {
-            Ok(file) => file.open(password),
-            Err(e) => Err(Error::Damaged { key: entry.key, what: format!("it is no key ({e})") }),
-        };
-        let whole = entry.key.id() == Some(hash(&bytes));
-        match opened {
-            Ok(Some(key)) => return Ok(key),
-            // What does not open because it was altered says nothing about the password.
-            _ if !whole => {
-                let what = "its bytes do not hash to its name".to_owned();
-                fault = Some(Error::Damaged { key: entry.key, what });
-            }
+    for entry in &listed {
+        // Another key may still open; if none does, a damaged one is the likelier reason.
+        match open_key(store, entry.key, password) {
+            Ok(Some(key)) => match codec::open_document(&key, config.to_vec()) {
+                Ok(plain) => return Ok((key, plain)),
+                Err(what) => fault = Some(Error::Damaged { key: ObjectKey::Config, what }),
+            },
             Ok(None) => {}
-            // Another key may still open; if none does, a damaged one is the likelier reason.
-            Err(damaged) => fault = Some(damaged),
+            Err(Error::Store(cause)) => return Err(cause.into()),
+            Err(damaged) => fault = fault.or(Some(damaged)),
         }
     }
     let wrong = Error::WrongPassword { location: store.location(), keys: listed.len() };
     Err(fault.unwrap_or(wrong))
+}
+
+/// The master key in a key file; none when the password is not that key's.
+fn open_key(store: &dyn Store, name: ObjectKey, password: &[u8]) -> Result<Option<Key>, Error> {
+    let bytes = store.get(&name, SMALL)?;
+    let damaged = |what| Err(Error::Damaged { key: name, what });
+    let opened = match serde_json::from_slice::<KeyFile>(&bytes) {
+        Ok(file) => file.open(password),
+        Err(e) => damaged(format!("it is no key ({e})")),
+    };
+    match opened {
+        Ok(Some(key)) => Ok(Some(key)),
+        // What does not open because it was altered says nothing about the password.
+        _ if name.id() != Some(hash(&bytes)) => {
+            damaged("its bytes do not hash to its name".to_owned())
+        }
+        other => other,
+    }
+}
+
+/// The key of an interrupted making, else a new one with the name it was stored under.
+fn master_key(
+    store: &dyn Store,
+    password: &[u8],
+    params: KdfParams,
+    author: &Author,
+    now: Timestamp,
+) -> Result<(Key, Option<ObjectKey>), Error> {
+    for entry in store.list(ObjectKind::Key)?.iter().take(KEYS) {
+        if let Ok(Some(key)) = open_key(store, entry.key, password) {
+            return Ok((key, None));
+        }
+    }
+    let key = Key::random()?;
+    let file = to_json(&KeyFile::seal(&key, password, params, author, now)?)?;
+    let name = ObjectKey::Key(hash(&file));
+    store.put(&name, &file)?;
+    Ok((key, Some(name)))
+}
+
+/// A new key beside existing data would look like theirs and open none of it.
+fn refuse_orphans(store: &dyn Store) -> Result<(), Error> {
+    for kind in [ObjectKind::Pack, ObjectKind::Index, ObjectKind::Snapshot] {
+        if !store.list(kind)?.is_empty() {
+            let location = store.location();
+            return Err(Error::ConfigLost { location, folder: kind.folder() });
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn hash(bytes: &[u8]) -> Digest {
@@ -484,18 +577,7 @@ mod tests {
         let repository = repository();
         let snapshot = |second| Snapshot {
             time: Timestamp::from_second(second).unwrap(),
-            parent: None,
-            tree: Digest([1; 32]),
-            paths: vec!["/a".into()],
-            hostname: String::new(),
-            username: String::new(),
-            uid: 0,
-            gid: 0,
-            excludes: vec![],
-            tags: vec![],
-            original: None,
-            program_version: String::new(),
-            summary: None,
+            ..Snapshot::of_tree(Digest([1; 32]))
         };
         let newest = repository.save_snapshot(&snapshot(20)).unwrap();
         let oldest = repository.save_snapshot(&snapshot(10)).unwrap();
@@ -503,6 +585,48 @@ mod tests {
         assert_eq!(repository.find_snapshot(&oldest.to_hex()[..10]).unwrap().id, oldest);
         assert!(matches!(repository.find_snapshot("zz"), Err(Error::Snapshot { matches: 0, .. })));
         assert!(matches!(repository.find_snapshot(""), Err(Error::Snapshot { matches: 0, .. })));
+    }
+
+    #[test]
+    fn an_interrupted_making_goes_on_and_a_stray_key_shuts_nobody_out() {
+        let init = |store: &Arc<store::Memory>| {
+            let store = Arc::<store::Memory>::clone(store);
+            Repository::init(store, PASSWORD, KdfParams::WEAK, author(), Timestamp::UNIX_EPOCH)
+        };
+        let store = Arc::new(store::Memory::new());
+        init(&store).unwrap();
+        store.remove(&ObjectKey::Config).unwrap();
+        init(&store).unwrap();
+        assert_eq!(store.list(ObjectKind::Key).unwrap().len(), 1, "the key is used again");
+        // Of several keys with the same password, whatever their order, the right one is found.
+        for _ in 0..8 {
+            let other = repository();
+            let stray = other.store().list(ObjectKind::Key).unwrap()[0].key;
+            store.put(&stray, &other.store().get(&stray, SMALL).unwrap()).unwrap();
+        }
+        let shared: Arc<dyn Store> = Arc::<store::Memory>::clone(&store);
+        assert!(Repository::open(shared, PASSWORD, author()).is_ok());
+    }
+
+    #[test]
+    fn a_repository_that_lost_its_config_is_not_made_anew() {
+        let made = repository();
+        let store = Arc::clone(made.store());
+        store.put(&ObjectKey::Pack(hash(b"x")), b"x").unwrap();
+        store.remove(&ObjectKey::Config).unwrap();
+        let again =
+            Repository::init(store, PASSWORD, KdfParams::WEAK, author(), Timestamp::UNIX_EPOCH);
+        assert!(matches!(again, Err(Error::ConfigLost { folder: "data", .. })));
+    }
+
+    #[test]
+    fn an_unreadable_snapshot_leaves_the_latest_unknown() {
+        let repository = repository();
+        repository.save_snapshot(&Snapshot::of_tree(Digest([1; 32]))).unwrap();
+        assert!(repository.find_snapshot("latest").is_ok());
+        repository.store().put(&ObjectKey::Snapshot(hash(b"junk")), b"junk").unwrap();
+        let refused = repository.find_snapshot("latest");
+        assert!(matches!(refused, Err(Error::LatestUnknown { unreadable: 1, .. })));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct Snapshot {
     /// The root tree.
     pub tree: Digest,
     /// Absolute paths that were backed up.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub paths: Vec<String>,
     /// Host.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -32,10 +32,10 @@ pub struct Snapshot {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub gid: u32,
     /// Patterns left out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub excludes: Vec<String>,
     /// Labels.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// The snapshot this one was first, before its labels changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,6 +46,28 @@ pub struct Snapshot {
     /// What the backup did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
+}
+
+impl Snapshot {
+    /// A snapshot of a tree at the epoch, with nothing else said.
+    #[must_use]
+    pub fn of_tree(tree: Digest) -> Self {
+        Self {
+            time: Timestamp::UNIX_EPOCH,
+            parent: None,
+            tree,
+            paths: Vec::new(),
+            hostname: String::new(),
+            username: String::new(),
+            uid: 0,
+            gid: 0,
+            excludes: Vec::new(),
+            tags: Vec::new(),
+            original: None,
+            program_version: String::new(),
+            summary: None,
+        }
+    }
 }
 
 /// What a backup did, in restic's fields. Sizes in bytes.
@@ -69,6 +91,11 @@ pub struct Summary {
     pub data_added_packed: u64,
     pub total_files_processed: u64,
     pub total_bytes_processed: u64,
+}
+
+/// Go writes a list that was never made as null.
+fn or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -101,5 +128,13 @@ mod tests {
         let again: Snapshot =
             serde_json::from_slice(&serde_json::to_vec(&snapshot).unwrap()).unwrap();
         assert_eq!(again, snapshot);
+    }
+
+    #[test]
+    fn null_is_an_empty_list() {
+        let text = r#"{"time":"2015-01-02T18:10:50Z","paths":null,"tags":null,"excludes":null,
+            "tree":"2da81727b6585232894cfbb8f8bdab8d1eccd3d8f7c92bc934d62e62e618ffdf"}"#;
+        let snapshot: Snapshot = serde_json::from_str(text).unwrap();
+        assert!(snapshot.paths.is_empty() && snapshot.tags.is_empty());
     }
 }

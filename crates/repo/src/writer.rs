@@ -2,18 +2,20 @@
 //!
 //! Callers compress and encrypt in their own threads; full packs go through a short queue to
 //! threads that store them. A blob counts as indexed only when its pack is durable; an index is
-//! written only over durable packs. At most `OPEN_PACKS` packs a kind are being filled, and a blob
+//! written only over durable packs, and only while the lock holds: without it, others may have
+//! removed packs that no index names yet. At most `OPEN_PACKS` packs a kind are being filled, and a blob
 //! goes to one of them at random, so that a pack's size does not betray a file's.
 //!
 //! Memory: open packs, queue and uploads together hold at most
 //! `(2·OPEN_PACKS + QUEUE + UPLOADERS) × (pack size + one blob)`.
 
-use crate::index::{BlobKind, Index, IndexFile, IndexedPack};
+use crate::index::{BlobKind, Index, IndexFile, IndexedPack, PackSummary};
+use crate::lock::{Held, LockGuard};
 use crate::pack::{FinishedPack, OpenPack, SealedBlob};
 use crate::{Error, Repository};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use model::{Digest, ObjectKey, ObjectKind};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -69,6 +71,7 @@ struct Shared {
     unwritten: Mutex<Vec<IndexedPack>>,
     failure: Mutex<Failure>,
     stored_bytes: AtomicU64,
+    lock: Arc<Held>,
 }
 
 /// The first failure: the error itself for one caller, its words for all others.
@@ -87,15 +90,12 @@ fn slot<T>(pair: &[T; 2], kind: BlobKind) -> &T {
 }
 
 impl Writer {
-    /// A writer that knows what `index` knows.
+    /// A writer into the locked repository that knows what `index` knows.
     ///
     /// # Errors
     /// [`Error::ReadOnlyFormat`].
-    pub fn new(
-        repository: &Repository,
-        index: Index,
-        options: WriterOptions,
-    ) -> Result<Self, Error> {
+    pub fn new(lock: &LockGuard, index: Index, options: WriterOptions) -> Result<Self, Error> {
+        let repository = lock.repository();
         repository.refuse_old_format()?;
         let shared = Arc::new(Shared {
             repository: repository.clone(),
@@ -106,6 +106,7 @@ impl Writer {
             unwritten: Mutex::default(),
             failure: Mutex::default(),
             stored_bytes: AtomicU64::new(0),
+            lock: lock.held(),
         });
         let (queue, packs) = bounded::<FinishedPack>(QUEUE);
         let uploaders = (0..UPLOADERS)
@@ -117,10 +118,9 @@ impl Writer {
         Ok(Self { shared, queue: Some(queue), uploaders })
     }
 
-    /// Whether the blob is in the repository or on its way there.
-    #[must_use]
-    pub fn has(&self, kind: BlobKind, id: &Digest) -> bool {
-        self.shared.index.read().unwrap_or_else(PoisonError::into_inner).has(kind, id)
+    /// Forgets where a blob is, because it could not be read there: saved again, it is stored again.
+    pub fn distrust(&self, kind: BlobKind, id: &Digest) {
+        self.shared.index.write().unwrap_or_else(PoisonError::into_inner).distrust(kind, id);
     }
 
     /// The index, with everything that is durable by now.
@@ -137,12 +137,17 @@ impl Writer {
     /// Stores one blob, unless it is known. `id` is the SHA-256 of `plain`.
     ///
     /// # Errors
-    /// The first failure of any pack; after it everything fails, and nothing more counts.
+    /// The first failure of any blob or pack; after it everything fails, and nothing more counts.
     pub fn save(&self, kind: BlobKind, id: Digest, plain: &[u8]) -> Result<Saved, Error> {
         self.shared.fail_if_failed()?;
         if !self.shared.claim(kind, id) {
             return Ok(Saved::Known);
         }
+        // Whoever was told "known" meanwhile relies on this one: its failure is everybody's.
+        self.store(kind, id, plain).inspect_err(|error| self.shared.fail_told(error))
+    }
+
+    fn store(&self, kind: BlobKind, id: Digest, plain: &[u8]) -> Result<Saved, Error> {
         let sealed = SealedBlob::seal(self.shared.repository.key(), kind, id, plain)?;
         let stored = sealed.bytes.len() as u64;
         if let Some(full) = self.shared.append(kind, &sealed)? {
@@ -212,6 +217,12 @@ impl Shared {
         }
     }
 
+    /// As [`fail`](Self::fail), where the caller has the error itself.
+    fn fail_told(&self, error: &Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.words.get_or_insert_with(|| error.to_string());
+    }
+
     fn failed(&self) -> bool {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).words.is_some()
     }
@@ -239,7 +250,16 @@ impl Shared {
     /// The packs that are not full, made one where they fit into one: a small one would betray its blob's size.
     fn take_open(&self, kind: BlobKind) -> Result<Vec<OpenPack>, Error> {
         let mut open = slot(&self.open, kind).lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(std::mem::take(&mut *open).into_iter().filter(|pack| !pack.is_empty()).collect())
+        let mut packs: Vec<OpenPack> = Vec::new();
+        for pack in std::mem::take(&mut *open).into_iter().filter(|pack| !pack.is_empty()) {
+            match packs.last_mut() {
+                Some(last) if last.length() + pack.length() <= self.options.pack_size => {
+                    last.absorb(&pack)?;
+                }
+                _ => packs.push(pack),
+            }
+        }
+        Ok(packs)
     }
 
     fn upload(&self, packs: &Receiver<FinishedPack>) {
@@ -275,6 +295,7 @@ impl Shared {
     }
 
     fn write_index(&self, packs: Vec<IndexedPack>) -> Result<(), Error> {
+        self.lock.check()?;
         self.repository.write_index(packs)
     }
 }
@@ -295,38 +316,72 @@ impl Repository {
         Ok(())
     }
 
-    /// Indexes packs that an interrupted run stored but did not index, so that their blobs need
-    /// not be stored again. Answers how many; `index` gains them.
+    /// Holds `index` against the packs that are there. Packs that an interrupted run stored and did
+    /// not index are indexed, so that their blobs need not be stored again; blobs of packs that are
+    /// gone or cut short leave `index`, so that nothing new relies on them.
     ///
     /// A pack whose header does not open is left alone: `check` names it.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn adopt_packs(&self, index: &mut Index) -> Result<usize, Error> {
+    pub fn adopt_packs(&self, index: &mut Index) -> Result<Adopted, Error> {
         self.refuse_old_format()?;
-        let mut adopted = Vec::new();
+        let mut lengths = HashMap::new();
+        let mut found = Vec::new();
         for listed in self.store().list(ObjectKind::Pack)? {
-            let Some(id) = listed.key.id().filter(|id| !index.has_pack(id)) else { continue };
-            let blobs = match self.read_pack_header(id, listed.length) {
-                Ok(blobs) => blobs,
+            let Some(id) = listed.key.id() else { continue };
+            lengths.insert(id, listed.length);
+            if index.has_pack(&id) {
+                continue;
+            }
+            match self.read_pack_header(id, listed.length) {
+                Ok(blobs) => found.push((id, blobs)),
                 Err(
                     Error::Damaged { .. }
                     | Error::Store(store::Error::Corrupt { .. } | store::Error::NotFound { .. }),
-                ) => continue,
+                ) => {}
                 Err(other) => return Err(other),
-            };
-            index.add(id, &blobs);
-            adopted.push(IndexedPack::new(id, &blobs));
+            }
         }
-        let count = adopted.len();
-        self.write_index(adopted)?;
-        Ok(count)
+        let lost = lost_packs(index, &lengths);
+        index.distrust_packs(&lost.iter().map(|(pack, _)| *pack).collect());
+        for (id, blobs) in &found {
+            index.add(*id, blobs);
+        }
+        let indexed = found.iter().map(|(id, blobs)| IndexedPack::new(*id, blobs)).collect();
+        self.write_index(indexed)?;
+        let damaged = lost.into_iter().map(|(_, error)| error).collect();
+        Ok(Adopted { packs: found.len(), damaged })
     }
+}
+
+/// What became of the packs that index and store do not agree on.
+#[derive(Debug, Default)]
+pub struct Adopted {
+    /// Packs taken into the index.
+    pub packs: usize,
+    /// One for each indexed pack that is gone or cut short.
+    pub damaged: Vec<Error>,
+}
+
+fn lost_packs(index: &Index, lengths: &HashMap<Digest, u64>) -> Vec<(Digest, Error)> {
+    let fault = |(pack, summary): (Digest, PackSummary)| {
+        let what = match lengths.get(&pack) {
+            None => "it is indexed but not there".to_owned(),
+            Some(&actual) if actual < summary.end => {
+                format!("it has {actual} bytes where the index says {}", summary.end)
+            }
+            Some(_) => return None,
+        };
+        Some((pack, Error::Damaged { key: ObjectKey::Pack(pack), what }))
+    };
+    index.packs().filter_map(fault).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LockMode;
     use crate::repository::hash;
     use crate::testing::repository;
 
@@ -337,7 +392,8 @@ mod tests {
     }
 
     fn save_all(repository: &Repository, index: Index, range: std::ops::Range<usize>) -> Index {
-        let writer = Writer::new(repository, index, SMALL).unwrap();
+        let lock = repository.lock(LockMode::Shared).unwrap();
+        let writer = Writer::new(&lock, index, SMALL).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
@@ -378,7 +434,8 @@ mod tests {
     #[test]
     fn packs_of_an_interrupted_run_are_adopted_not_stored_again() {
         let repository = repository();
-        let writer = Writer::new(&repository, Index::default(), SMALL).unwrap();
+        let lock = repository.lock(LockMode::Shared).unwrap();
+        let writer = Writer::new(&lock, Index::default(), SMALL).unwrap();
         for n in 0..600 {
             writer.save(BlobKind::Data, hash(&blob(n)), &blob(n)).unwrap();
         }
@@ -387,7 +444,7 @@ mod tests {
         assert!(!packs.is_empty());
         let mut index = repository.load_index().unwrap().value;
         assert_eq!(index.packs().count(), 0, "nothing was indexed");
-        assert_eq!(repository.adopt_packs(&mut index).unwrap(), packs.len());
+        assert_eq!(repository.adopt_packs(&mut index).unwrap().packs, packs.len());
         assert!(index.count(BlobKind::Data) > 50);
         let again = repository.load_index().unwrap().value;
         assert_eq!(again.count(BlobKind::Data), index.count(BlobKind::Data));
@@ -397,7 +454,8 @@ mod tests {
     fn a_full_store_fails_the_run_and_no_index_names_what_is_missing() {
         let store = Arc::new(store::Memory::with_capacity(30_000));
         let repository = crate::testing::repository_in(store);
-        let writer = Writer::new(&repository, Index::default(), SMALL).unwrap();
+        let lock = repository.lock(LockMode::Shared).unwrap();
+        let writer = Writer::new(&lock, Index::default(), SMALL).unwrap();
         let mut failure = None;
         for n in 0..2000 {
             if let Err(error) = writer.save(BlobKind::Data, hash(&blob(n)), &blob(n)) {
@@ -410,5 +468,71 @@ mod tests {
         let index = repository.load_index().unwrap().value;
         let stored = repository.names(ObjectKind::Pack).unwrap();
         assert!(index.packs().all(|(pack, _)| stored.contains(&pack)));
+    }
+
+    #[test]
+    fn no_index_is_written_once_the_lock_is_lost() {
+        let repository = repository();
+        let lock = repository.lock(LockMode::Shared).unwrap();
+        let writer = Writer::new(&lock, Index::default(), SMALL).unwrap();
+        writer.save(BlobKind::Data, hash(&blob(1)), &blob(1)).unwrap();
+        lock.lose();
+        assert!(matches!(writer.finish(), Err(Error::LockLost { .. })));
+        assert_eq!(repository.names(ObjectKind::Index).unwrap(), []);
+    }
+
+    #[test]
+    fn a_blob_that_could_not_be_sealed_fails_the_run() {
+        let repository = repository();
+        let lock = repository.lock(LockMode::Shared).unwrap();
+        let writer = Writer::new(&lock, Index::default(), SMALL).unwrap();
+        let id = hash(b"what was read");
+        let broken = writer.save(BlobKind::Data, id, b"what memory made of it");
+        assert!(matches!(broken, Err(Error::Memory { .. })));
+        assert!(writer.save(BlobKind::Data, id, b"what was read").is_err());
+        assert!(writer.finish().is_err(), "somebody may rely on the blob");
+        assert_eq!(repository.names(ObjectKind::Index).unwrap(), []);
+    }
+
+    #[test]
+    fn blobs_of_packs_that_are_gone_or_cut_short_are_stored_again() {
+        let repository = repository();
+        let index = save_all(&repository, Index::default(), 0..300);
+        let packs = repository.names(ObjectKind::Pack).unwrap();
+        let keys = packs.iter().copied().map(ObjectKey::Pack).collect::<Vec<_>>();
+        let bytes = repository.store().get(&keys[0], u64::MAX).unwrap();
+        repository.store().remove(&keys[0]).unwrap();
+        repository.store().put(&keys[0], &bytes[..bytes.len() / 2]).unwrap();
+        repository.store().remove(&keys[1]).unwrap();
+        drop(index);
+        let mut index = repository.load_index().unwrap().value;
+        let adopted = repository.adopt_packs(&mut index).unwrap();
+        assert_eq!((adopted.packs, adopted.damaged.len()), (0, 2), "{adopted:?}");
+        assert!(index.count(BlobKind::Data) < 300);
+        save_all(&repository, index, 0..300);
+        let index = repository.load_index().unwrap().value;
+        for n in 0..300 {
+            let read = repository.load_blob(&index, BlobKind::Data, &hash(&blob(n))).unwrap();
+            assert_eq!(read, blob(n));
+        }
+    }
+
+    #[test]
+    fn what_is_left_at_the_end_goes_into_one_pack() {
+        let repository = repository();
+        let lock = repository.lock(LockMode::Shared).unwrap();
+        let writer = Writer::new(&lock, Index::default(), WriterOptions::default()).unwrap();
+        for n in 0..40 {
+            writer.save(BlobKind::Data, hash(&blob(n)), &blob(n)).unwrap();
+        }
+        let index = writer.finish().unwrap();
+        assert_eq!(repository.names(ObjectKind::Pack).unwrap().len(), 1);
+        for n in 0..40 {
+            let at = index.find(BlobKind::Data, &hash(&blob(n))).unwrap();
+            assert_eq!(repository.read_blob(&at).unwrap(), blob(n));
+        }
+        let [pack] = repository.names(ObjectKind::Pack).unwrap()[..] else { panic!() };
+        let length = repository.store().length(&ObjectKey::Pack(pack)).unwrap();
+        assert_eq!(repository.read_pack_header(pack, length).unwrap().len(), 40);
     }
 }
