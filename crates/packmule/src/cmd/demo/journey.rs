@@ -1,6 +1,6 @@
 //! The steps of the journey, in order. Each is one or more commands that a user would type.
 
-use super::process::{Program, Said};
+use super::process::{Program, Said, Server};
 use super::{Stage, folders};
 use crate::failure::Failure;
 use crate::ui::{duration, per_second};
@@ -33,14 +33,60 @@ struct Journey<'a> {
     stage: &'a Stage<'a>,
     program: Program,
     steps: Vec<Value>,
+    /// The agent's state, as it stands on a command line.
+    state: String,
+}
+
+/// Files that the administrator hands over.
+struct Credentials {
+    agent: PathBuf,
+    dock: PathBuf,
 }
 
 pub(super) fn run(stage: &Stage<'_>) -> Result<Summary, Failure> {
     let password_file = password(&stage.work)?;
     let program = Program::new(&password_file)?;
-    let mut journey = Journey { stage, program, steps: Vec::new() };
-    let summary = journey.travel(password_file)?;
-    Ok(Summary { journey: journey.steps, ..summary })
+    let state = quoted(&stage.work.join("agent"));
+    let mut journey = Journey { stage, program, steps: Vec::new(), state };
+    let data = stage.work.join("server");
+    let staging = stage.work.join("staging");
+    let copies = stage.work.join("copies");
+    let (server, credentials) = journey.data_centre(&data)?;
+    journey.register(&credentials.agent, &staging)?;
+    let first = journey.first_backup(&staging, &copies)?;
+    let drives = journey.prepare(&staging)?;
+    journey.ship(&staging)?;
+    let carried = journey.carry()?;
+    journey.take_in(&credentials.dock, &carried)?;
+    journey.edit()?;
+    let (second, seed) = journey.increment(&copies)?;
+    journey.list_points()?;
+    let recovery_points = journey.restore_all([first, second])?;
+    journey.clean(&seed)?;
+    drop(server);
+    Ok(Summary {
+        vault: data.join("objects/vaults").join(VAULT).join(SERVER).join("repository"),
+        drives: located(&carried, drives)?,
+        journey: journey.steps,
+        staging,
+        password_file,
+        recovery_points,
+    })
+}
+
+/// Each drive's figures, with where it is now: told apart by the label, as a dock would.
+fn located(carried: &[PathBuf], drives: Vec<Value>) -> Result<Vec<Value>, Failure> {
+    let mut located = Vec::new();
+    for path in carried {
+        let Some(label) = seed::inspect(path)? else { continue };
+        let serial = json!(label.body.serial);
+        let found = drives.iter().find(|drive| drive.get("serial") == Some(&serial)).cloned();
+        if let Some(Value::Object(mut fields)) = found {
+            fields.insert("path".into(), json!(path));
+            located.push(Value::Object(fields));
+        }
+    }
+    Ok(located)
 }
 
 /// A password of this run's own.
@@ -58,120 +104,128 @@ fn password(work: &Path) -> Result<PathBuf, Failure> {
 }
 
 impl Journey<'_> {
-    fn travel(&mut self, password_file: PathBuf) -> Result<Summary, Failure> {
-        let work = self.stage.work.clone();
-        let staging = work.join("staging");
-        let data = work.join("server");
+    fn data_centre(&mut self, data: &Path) -> Result<(Server, Credentials), Failure> {
         self.title("the data centre: a server with a storage account and a vault");
-        let listen = ["serve", "--data", &text(&data), "--listen", "127.0.0.1:0"].map(String::from);
+        let work = &self.stage.work;
+        let listen = ["serve", "--data", &text(data), "--listen", "127.0.0.1:0"].map(String::from);
         let (server, _) =
             self.program.serve(self.stage.context, &listen, &work.join("server.log"))?;
+        let (agent, dock) = (work.join("agent.json"), work.join("dock.json"));
         let admin = quoted(&data.join("admin.json"));
         self.run(&format!("storage-account create {ACCOUNT} --server {admin}"))?;
         self.run(&format!("vault create {VAULT} --server {admin}"))?;
-        let (agent, dock) = (work.join("agent.json"), work.join("dock.json"));
         self.run(&format!(
             "vault credentials {VAULT} --for {SERVER} -o {} --server {admin}",
             quoted(&agent)
         ))?;
         self.run(&format!("dock credentials demo-dock -o {} --server {admin}", quoted(&dock)))?;
+        Ok((server, Credentials { agent, dock }))
+    }
 
+    fn register(&mut self, credentials: &Path, staging: &Path) -> Result<(), Failure> {
         self.title("the source server registers and names what to protect");
-        let state = quoted(&work.join("agent"));
-        self.run(&format!("agent register --credentials {} --state {state}", quoted(&agent)))?;
+        let (source, state) = (quoted(&self.stage.source), self.state.clone());
+        self.run(&format!("agent register --credentials {} --state {state}", quoted(credentials)))?;
         self.run(&format!(
-            "group create {GROUP} --path {} --staging {} --import-job {JOB} --storage-account {ACCOUNT} --container {CONTAINER} --state {state}",
-            quoted(&self.stage.source),
-            quoted(&staging)
+            "group create {GROUP} --path {source} --staging {} --import-job {JOB} --storage-account {ACCOUNT} --container {CONTAINER} --state {state}",
+            quoted(staging)
         ))?;
+        Ok(())
+    }
 
+    /// Answers the recovery point, and a copy of what it must equal.
+    fn first_backup(
+        &mut self,
+        staging: &Path,
+        copies: &Path,
+    ) -> Result<(String, PathBuf), Failure> {
         self.title("the first backup, into staging");
-        let first = self.run(&format!("backup now {GROUP} --state {state}"))?;
-        let first_point = first.text("snapshot_id")?;
-        self.figure("backed up", &first, "total_bytes_processed");
-        let stored: u64 = folders::lengths(&staging)?.iter().sum();
+        let said = self.run(&format!("backup now {GROUP} --state {}", self.state))?;
+        self.figure("backed up", &said, "total_bytes_processed");
+        let stored: u64 = folders::lengths(staging)?.iter().sum();
         self.say(&format!("staging holds {}", ByteSize(stored)));
-        let first_copy = work.join("copies").join("first");
-        copies(&work)?;
-        folders::copy(&self.stage.source, &first_copy)?;
+        std::fs::create_dir(copies).map_err(|e| Failure::io("making", copies, e))?;
+        let copy = copies.join("first");
+        folders::copy(&self.stage.source, &copy)?;
+        Ok((said.text("snapshot_id")?, copy))
+    }
 
-        let drives = self.prepare(&staging, &state)?;
-
+    fn ship(&mut self, staging: &Path) -> Result<(), Failure> {
         self.title("the package is handed to a carrier");
-        self.run(&format!("diskprep u: s:{} {SHIPPING} --state {state}", quoted(&staging)))?;
+        let state = self.state.clone();
+        self.run(&format!("diskprep u: s:{} {SHIPPING} --state {state}", quoted(staging)))?;
         let waiting = self.run(&format!("backup now {GROUP} --state {state}"))?;
         self.say(&waiting.text("message")?);
-        let carried = self.carry(&work, drives.len())?;
+        Ok(())
+    }
 
+    fn take_in(&mut self, credentials: &Path, carried: &[PathBuf]) -> Result<(), Failure> {
         self.title("the dock takes the drives in");
-        let dock_state = quoted(&work.join("dock"));
-        self.run(&format!("dock receive --tracking {TRACKING} --credentials {}", quoted(&dock)))?;
-        let mut import =
-            format!("dock import --job {JOB} --credentials {} --state {dock_state}", quoted(&dock));
+        let dock = quoted(credentials);
+        let state = quoted(&self.stage.work.join("dock"));
+        self.run(&format!("dock receive --tracking {TRACKING} --credentials {dock}"))?;
+        let mut import = format!("dock import --job {JOB} --credentials {dock} --state {state}");
         carried.iter().for_each(|drive| import.push_str(&format!(" --drive {}", quoted(drive))));
         let taken = self.run(&import)?;
         self.figure("copied into the storage account", &taken, "bytes_copied");
+        Ok(())
+    }
 
+    fn edit(&mut self) -> Result<(), Failure> {
         self.title("meanwhile, work goes on at the source");
         for change in folders::edit(&self.stage.source)? {
             self.say(&change);
         }
+        Ok(())
+    }
 
+    /// Answers the recovery point with a copy of what it must equal, and the seed.
+    fn increment(&mut self, copies: &Path) -> Result<((String, PathBuf), String), Failure> {
         self.title("the next backup: publication, receipt, and the increment over the network");
-        let second = self.run(&format!("backup now {GROUP} --state {state}"))?;
-        let second_point = second.text("snapshot_id")?;
-        self.say(&format!("receipt verified for {} objects", second.number("receipt_objects")));
+        let said = self.run(&format!("backup now {GROUP} --state {}", self.state))?;
+        self.say(&format!("receipt verified for {} objects", said.number("receipt_objects")));
         self.say(&format!(
             "increment: {} of new data, sent as {}",
-            ByteSize(second.number("data_added")),
-            ByteSize(second.number("data_added_packed"))
+            ByteSize(said.number("data_added")),
+            ByteSize(said.number("data_added_packed"))
         ));
+        let copy = copies.join("second");
+        folders::copy(&self.stage.source, &copy)?;
+        Ok(((said.text("snapshot_id")?, copy), said.text("seed")?))
+    }
 
+    fn list_points(&mut self) -> Result<(), Failure> {
         self.title("both recovery points are in the vault");
-        let points = self.run(&format!("recovery-point list {GROUP} --state {state}"))?;
+        let points = self.run(&format!("recovery-point list {GROUP} --state {}", self.state))?;
         for point in points.all("recovery_point") {
             self.say(&format!("{} {}", at(point, "id"), at(point, "time")));
         }
+        Ok(())
+    }
 
+    fn restore_all(&mut self, points: [(String, PathBuf); 2]) -> Result<Vec<Value>, Failure> {
         self.title("both are restored from the vault and compared");
-        let second_copy = work.join("copies").join("second");
-        folders::copy(&self.stage.source, &second_copy)?;
-        let mut recovery_points = Vec::new();
-        for (point, copy) in [(first_point, first_copy), (second_point, second_copy)] {
-            self.restore(&point, &copy, &state)?;
-            recovery_points
-                .push(json!({"id": point, "source": self.stage.source, "source_copy": copy}));
-        }
+        let source = self.stage.source.clone();
+        points
+            .into_iter()
+            .map(|(point, copy)| {
+                self.restore(&point, &copy)?;
+                Ok(json!({"id": point, "source": source, "source_copy": copy}))
+            })
+            .collect()
+    }
 
+    fn clean(&mut self, seed: &str) -> Result<(), Failure> {
         self.title("staging may be cleaned now: the vault has confirmed everything");
-        let seed = second.text("seed")?;
-        let clean = self.run(&format!("agent clean {seed} --dry-run --state {state}"))?;
-        self.say(&format!(
-            "{} in {} objects could go",
-            ByteSize(clean.number("bytes")),
-            clean.number("objects")
-        ));
-
-        drop(server);
-        let vault = data.join("objects/vaults").join(VAULT).join(SERVER).join("repository");
-        let drives = carried.iter().zip(drives).map(|(path, mut drive)| {
-            if let Some(fields) = drive.as_object_mut() {
-                fields.insert("path".into(), json!(path));
-            }
-            drive
-        });
-        Ok(Summary {
-            journey: Vec::new(),
-            vault,
-            staging,
-            password_file,
-            drives: drives.collect(),
-            recovery_points,
-        })
+        let said = self.run(&format!("agent clean {seed} --dry-run --state {}", self.state))?;
+        let bytes = ByteSize(said.number("bytes"));
+        self.say(&format!("{bytes} in {} objects could go", said.number("objects")));
+        Ok(())
     }
 
     /// Drives, each too small for all of it; the next one is attached when one is full.
-    fn prepare(&mut self, staging: &Path, state: &str) -> Result<Vec<Value>, Failure> {
+    fn prepare(&mut self, staging: &Path) -> Result<Vec<Value>, Failure> {
+        let state = self.state.clone();
         self.title("the drives: each too small for the seed alone");
         let capacity = capacity(&folders::lengths(staging)?)?;
         let mut folders = Vec::new();
@@ -207,15 +261,25 @@ impl Journey<'_> {
         }
     }
 
-    /// What the carrier does: the drives leave here and come out there.
-    fn carry(&self, work: &Path, count: usize) -> Result<Vec<PathBuf>, Failure> {
-        let there = work.join("at the dock".replace(' ', "-"));
-        std::fs::rename(work.join("drives"), &there)
+    /// What the carrier does: the drives leave here and come out there, those that hold something.
+    fn carry(&self) -> Result<Vec<PathBuf>, Failure> {
+        let there = self.stage.work.join("at-the-dock");
+        std::fs::rename(self.stage.work.join("drives"), &there)
             .map_err(|e| Failure::io("carrying", &there, e))?;
-        Ok((1..=count).map(|n| there.join(format!("drive-{n}"))).collect())
+        let entries = std::fs::read_dir(&there).map_err(|e| Failure::io("reading", &there, e))?;
+        let mut carried = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|e| Failure::io("reading", &there, e))?.path();
+            if seed::inspect(&path)?.is_some() {
+                carried.push(path);
+            }
+        }
+        carried.sort();
+        Ok(carried)
     }
 
-    fn restore(&mut self, point: &str, expected: &Path, state: &str) -> Result<(), Failure> {
+    fn restore(&mut self, point: &str, expected: &Path) -> Result<(), Failure> {
+        let state = self.state.clone();
         let target = self.stage.work.join("restored").join(point.get(..8).unwrap_or(point));
         let below = quoted(&self.stage.source);
         let said = self.run(&format!(
@@ -320,11 +384,6 @@ fn at(object: &Value, field: &str) -> String {
         Some(other) => other.to_string(),
         None => String::new(),
     }
-}
-
-fn copies(work: &Path) -> Result<(), Failure> {
-    let path = work.join("copies");
-    std::fs::create_dir(&path).map_err(|e| Failure::io("making", &path, e))
 }
 
 /// A capacity that one drive's worth is too small for all, and large enough for the largest object.
