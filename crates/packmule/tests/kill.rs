@@ -37,6 +37,8 @@ struct Act {
     name: &'static str,
     /// At its beginning it writes nothing for so long: few kills are spent on that.
     quiet: Duration,
+    /// Counts what there is that delicate steps begin with: half of the kills are aimed at those.
+    aim: fn(&World) -> usize,
     /// Whether there is anything to do; prepares the surroundings.
     begin: fn(&mut World) -> bool,
     arguments: fn(&mut World) -> Vec<String>,
@@ -52,6 +54,7 @@ const ACTS: [Act; 3] = [
     Act {
         name: "backup",
         quiet: Duration::from_millis(200),
+        aim: |world| objects_of(&world.repository, "index").len(),
         begin: |world| {
             world.change_source();
             true
@@ -66,6 +69,16 @@ const ACTS: [Act; 3] = [
     Act {
         name: "prepare",
         quiet: Duration::from_millis(200),
+        aim: |world| {
+            let documents =
+                ["label", "extents", "manifest"].map(|name| Path::new("packmule").join(name));
+            let all = world
+                .journey
+                .drives
+                .iter()
+                .flat_map(|drive| documents.each_ref().map(|name| drive.join(name)));
+            all.filter(|document| document.exists()).count()
+        },
         begin: |world| !world.journey.written,
         arguments: World::prepare,
         ends: &[0, 13],
@@ -75,6 +88,7 @@ const ACTS: [Act; 3] = [
     Act {
         name: "import",
         quiet: Duration::ZERO,
+        aim: |world| usize::from(world.journey.vault().join("config").exists()),
         begin: |world| !world.journey.sealed.is_empty(),
         arguments: World::import,
         ends: &[0, 13],
@@ -184,9 +198,9 @@ impl World {
             let may_kill = self.kills < kills && !self.rng.one_in(4);
             let before = self.places();
             let arguments = (act.arguments)(self);
-            let moment = may_kill.then(|| self.moment(number));
+            let kill = may_kill.then(|| self.moment(number));
             let begun = Instant::now();
-            let said = run(&self.place, &arguments, moment);
+            let said = run(self, &arguments, kill, act.aim);
             if said.code != 128 + 9 {
                 self.spans[number] = (self.spans[number] + begun.elapsed()) / 2;
                 assert!(act.ends.contains(&said.code), "{} {arguments:?}: {said:?}", act.name);
@@ -199,13 +213,20 @@ impl World {
         }
     }
 
-    /// When to kill: anywhere, but mostly where something is written.
-    fn moment(&mut self, number: usize) -> Duration {
+    /// When to kill: at the beginning of something delicate, or anywhere, but mostly where
+    /// something is written.
+    fn moment(&mut self, number: usize) -> Kill {
         let (span, quiet) = (self.spans[number], ACTS[number].quiet);
-        let (from, to) =
-            if self.rng.one_in(6) { (Duration::ZERO, quiet) } else { (quiet, span + span / 10) };
-        let width = to.saturating_sub(from).as_micros().max(1000) as u64;
-        from + Duration::from_micros(self.rng.below(width))
+        if self.rng.one_in(2) {
+            let from = (ACTS[number].aim)(self);
+            return Kill::Once(
+                from + self.rng.below(2) as usize,
+                micros(&mut self.rng, Duration::from_millis(3)),
+            );
+        }
+        let early = self.rng.one_in(6);
+        let (from, to) = if early { (Duration::ZERO, quiet) } else { (quiet, span + span / 10) };
+        Kill::After(from + micros(&mut self.rng, to.saturating_sub(from)))
     }
 
     /// Every file there is, by name and length; locks come and go.
@@ -433,10 +454,25 @@ fn new_journey(place: &Place, number: usize, repository: &Path) -> Journey {
     journey
 }
 
-/// Runs the binary; kills it once `moment` is over, should it still run then.
-fn run(place: &Place, arguments: &[String], moment: Option<Duration>) -> Said {
-    let log = place.path("stderr");
-    let mut command = place.packmule(arguments);
+/// When to kill.
+enum Kill {
+    /// So long after the start.
+    After(Duration),
+    /// So long after there are more than so many of what the act is aimed at.
+    Once(usize, Duration),
+}
+
+/// A time up to a limit, to the microsecond.
+fn micros(rng: &mut Rng, limit: Duration) -> Duration {
+    Duration::from_micros(rng.below(limit.as_micros().max(1000) as u64))
+}
+
+/// Runs the binary; kills it when the moment has come, should it still run then.
+fn run(world: &World, arguments: &[String], kill: Option<Kill>, aim: fn(&World) -> usize) -> Said {
+    /// The delicate steps take milliseconds; this is how finely they are watched.
+    const LOOK: Duration = Duration::from_micros(50);
+    let log = world.place.path("stderr");
+    let mut command = world.place.packmule(arguments);
     command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
     let mut child = command.spawn().unwrap();
     let mut out = child.stdout.take().unwrap();
@@ -447,7 +483,20 @@ fn run(place: &Place, arguments: &[String], moment: Option<Duration>) -> Said {
         let _ = ended.send(());
         text
     });
-    if moment.is_some_and(|moment| end.recv_timeout(moment).is_err()) {
+    let has_ended_within = |time| end.recv_timeout(time).is_ok();
+    let strike = match kill {
+        None => false,
+        Some(Kill::After(moment)) => !has_ended_within(moment),
+        Some(Kill::Once(count, moment)) => loop {
+            if aim(world) > count {
+                break !has_ended_within(moment);
+            }
+            if has_ended_within(LOOK) {
+                break false;
+            }
+        },
+    };
+    if strike {
         child.kill().unwrap();
     }
     let status = child.wait().unwrap();
