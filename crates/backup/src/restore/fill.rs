@@ -5,8 +5,9 @@
 
 use super::Run;
 use super::make::{Made, Piece, reachable};
-use crate::error::Error;
+use crate::error::{Error, Fault, full};
 use model::{Digest, ObjectKey};
+use repo::BlobKind;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -24,8 +25,26 @@ const OPEN_FILES: usize = 64;
 /// A hole is left where this many bytes are all zero.
 const HOLE: usize = 64 << 10;
 
-/// Fills the files. Answers those that could not be filled whole, with the reason.
-pub(super) fn all(run: &Run<'_>, made: &mut Made) -> Result<HashMap<PathBuf, String>, Error> {
+/// Why a file could not be filled.
+#[derive(Debug, Clone)]
+pub(super) enum Broken {
+    /// The repository does not give it.
+    Damaged(String),
+    /// The target does not take it.
+    Unwritable(String),
+}
+
+impl Broken {
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            Self::Damaged(why) => Fault::Damaged(why.clone()),
+            Self::Unwritable(why) => Fault::Unwritable(io::Error::other(why.clone())),
+        }
+    }
+}
+
+/// Fills the files, and names each as soon as it is whole. Answers those that are not, with the reason.
+pub(super) fn all(run: &Run<'_>, made: &mut Made) -> Result<HashMap<PathBuf, Broken>, Error> {
     let mut packs: Vec<(Digest, Vec<Piece>)> =
         std::mem::take(&mut made.packs).into_iter().collect();
     // In the order of the first file that needs them, so that files fill one after the other.
@@ -59,7 +78,7 @@ struct Filler<'a> {
     run: &'a Run<'a>,
     made: &'a Made,
     open: Vec<(usize, File)>,
-    broken: &'a Mutex<HashMap<PathBuf, String>>,
+    broken: &'a Mutex<HashMap<PathBuf, Broken>>,
 }
 
 impl Filler<'_> {
@@ -99,19 +118,12 @@ impl Filler<'_> {
         while let Some(piece) = rest.first() {
             let same = rest.iter().take_while(|other| other.at.blob == piece.at.blob).count();
             let (places, after) = rest.split_at(same);
-            let opened = if bytes.is_empty() {
-                self.run.repository.read_blob(&piece.at)
-            } else {
-                let from =
-                    usize::try_from(u64::from(piece.at.blob.offset) - start).unwrap_or(usize::MAX);
-                let to = from.saturating_add(piece.at.blob.length as usize);
-                let stored = bytes.get(from..to).unwrap_or_default().to_vec();
-                self.run.repository.open_stored_blob(&piece.at, stored)
-            };
+            let opened = self.plain(piece, &bytes, start);
             match opened {
                 Ok(plain) => self.write(places, &plain)?,
                 Err(error) if reachable(&error) => {
-                    places.iter().for_each(|place| self.broken(place.file, &error.to_string()));
+                    let why = Broken::Damaged(error.to_string());
+                    places.iter().for_each(|place| self.broken(place.file, &why));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -120,28 +132,54 @@ impl Filler<'_> {
         Ok(())
     }
 
-    fn broken(&self, file: usize, why: &str) {
-        if let Some(path) = self.made.files.get(file) {
+    /// A blob out of `bytes`, which begin at `start` of its pack; where it is not whole there, from
+    /// whichever pack has it.
+    fn plain(&self, piece: &Piece, bytes: &[u8], start: u64) -> Result<Vec<u8>, repo::Error> {
+        let blob = &piece.at.blob;
+        let from = usize::try_from(u64::from(blob.offset) - start).unwrap_or(usize::MAX);
+        let stored = bytes.get(from..from.saturating_add(blob.length as usize));
+        let whole =
+            stored.map(|stored| self.run.repository.open_stored_blob(&piece.at, stored.to_vec()));
+        match whole {
+            Some(Ok(plain)) => Ok(plain),
+            _ => self.run.repository.load_blob(self.run.index, BlobKind::Data, &blob.id),
+        }
+    }
+
+    fn broken(&self, file: usize, why: &Broken) {
+        if let Some(file) = self.made.files.get(file) {
             let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-            broken.entry(path.clone()).or_insert_with(|| why.to_owned());
+            broken.entry(file.path.clone()).or_insert_with(|| why.clone());
         }
     }
 
     fn write(&mut self, places: &[Piece], plain: &[u8]) -> Result<(), Error> {
         for place in places {
-            match self.file(place.file).and_then(|file| write_sparse(file, place.offset, plain)) {
+            let written = self
+                .file(place.file)
+                .and_then(|file| write_sparse(file, place.offset, plain))
+                .and_then(|()| self.written(place.file));
+            match written {
                 Ok(()) => self.run.wrote(plain.len() as u64),
-                Err(cause) if cause.kind() == io::ErrorKind::StorageFull => {
-                    return Err(Error::Io {
-                        action: "writing",
-                        path: self.run.options.target.clone(),
-                        cause,
-                    });
+                Err(cause) if full(&cause) => {
+                    let path = self.run.options.target.clone();
+                    return Err(Error::Io { action: "writing", path, cause });
                 }
-                Err(cause) => self.broken(place.file, &format!("it cannot be written: {cause}")),
+                Err(cause) => self.broken(place.file, &Broken::Unwritable(cause.to_string())),
             }
         }
         Ok(())
+    }
+
+    /// One piece more is there: after the last one the file gets its name.
+    fn written(&self, number: usize) -> io::Result<()> {
+        let file = self.made.files.get(number).ok_or(io::ErrorKind::NotFound)?;
+        if file.open.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return Ok(());
+        }
+        self.run.place.finish(&file.path, number).inspect_err(|_| {
+            file.open.store(1, Ordering::Release);
+        })
     }
 
     fn file(&mut self, number: usize) -> io::Result<&File> {
@@ -149,11 +187,11 @@ impl Filler<'_> {
         let at = match found {
             Some(at) => at,
             None => {
-                let path = self.made.files.get(number).ok_or(io::ErrorKind::NotFound)?;
+                let path = &self.made.files.get(number).ok_or(io::ErrorKind::NotFound)?.path;
                 if self.open.len() >= OPEN_FILES {
                     self.open.remove(0);
                 }
-                self.open.push((number, self.run.place.file(path)?));
+                self.open.push((number, self.run.place.file(path, number)?));
                 self.open.len() - 1
             }
         };

@@ -3,8 +3,9 @@
 //! 1. [`make`]: the trees are walked; directories, links, devices and empty files are made, and it
 //!    is noted which blob goes where.
 //! 2. [`fill`]: packs are read once each, in parallel; every blob is verified, then written to all
-//!    its places.
-//! 3. Files that could not be filled whole are removed and named: a restored file is right, or absent.
+//!    its places. A file has a name of its own making until it is whole, and then takes its place in
+//!    one step: whenever this ends, a restored file is right, or what was there before.
+//! 3. Files that could not be filled whole are removed and named.
 //! 4. [`attributes`]: the trees are walked again; owners, attributes, modes and times are set,
 //!    directories' last.
 //!
@@ -80,6 +81,7 @@ struct Run<'a> {
     options: &'a RestoreOptions<'a>,
     place: Place,
     problems: Mutex<Vec<Problem>>,
+    files: AtomicU64,
     bytes: AtomicU64,
 }
 
@@ -117,25 +119,36 @@ pub fn restore(
         None => tree,
     };
     let place = Place::open(&options.target, options.overwrite)?;
-    let (problems, bytes) = (Mutex::default(), AtomicU64::new(0));
-    let run = Run { repository, index, options, place, problems, bytes };
-    let mut made = make::all(&run, tree)?;
-    (options.events)(RestoreEvent::Total { files: made.files.len() as u64, bytes: made.bytes });
-    let mut broken = fill::all(&run, &mut made)?;
-    for (file, why) in &broken {
-        run.place.remove_file(file);
-        run.problem(file, Fault::Damaged(why.clone()));
-    }
-    make::hard_links(&run, &made, &mut broken);
-    attributes::all(&run, tree, &broken)?;
-    let lost = broken.len() as u64;
+    let (problems, files, bytes) = (Mutex::default(), AtomicU64::new(0), AtomicU64::new(0));
+    let run = Run { repository, index, options, place, problems, files, bytes };
+    let mut made = make::Made::default();
+    let lost = passes(&run, tree, &mut made).inspect_err(|_| made.discard_unfinished(&run))?;
+    let sync = |cause| Error::Io { action: "syncing", path: options.target.clone(), cause };
+    run.place.sync().map_err(sync)?;
     Ok(RestoreOutcome {
-        files: (made.files.len() + made.links.len()) as u64 - lost,
+        files: run.files.into_inner().saturating_sub(lost),
         dirs: made.dirs,
         others: made.others,
         bytes: run.bytes.into_inner(),
         problems: run.problems.into_inner().unwrap_or_else(PoisonError::into_inner),
     })
+}
+
+/// All passes. Answers how many of the files are not there after all.
+fn passes(run: &Run<'_>, tree: Digest, made: &mut make::Made) -> Result<u64, Error> {
+    make::all(run, tree, made)?;
+    let files = made.files.len() as u64;
+    run.files.store(files + made.links.len() as u64, Ordering::Relaxed);
+    (run.options.events)(RestoreEvent::Total { files, bytes: made.bytes });
+    let broken = fill::all(run, made)?;
+    made.discard_unfinished(run);
+    for (file, why) in &broken {
+        run.problem(file, why.fault());
+        made.left_out.insert(file.clone());
+    }
+    let lost = make::hard_links(run, made, &broken)?;
+    attributes::all(run, tree, made)?;
+    Ok(lost + broken.len() as u64)
 }
 
 fn subtree(

@@ -1,7 +1,8 @@
 //! The folder that a restore writes into, and the only way into it.
 //!
 //! Everything below is opened from one handle, in one step that the kernel keeps beneath it and
-//! that follows no link. Knows nothing of repositories.
+//! that follows no link. What is made in place of something else is made beside it and renamed
+//! over it. Knows nothing of repositories.
 
 use crate::Error;
 use rustix::fs::{AtFlags, Dev, FileType, Mode, OFlags, ResolveFlags};
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 pub(super) struct Place {
     root: OwnedFd,
+    /// In the names of what is not finished: no repository can know it beforehand.
+    token: u64,
 }
 
 const PRIVATE: Mode = Mode::RWXU;
@@ -31,7 +34,18 @@ impl Place {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let root = rustix::fs::open(target, flags, Mode::empty())
             .map_err(|errno| io("opening")(errno.into()))?;
-        Ok(Self { root })
+        let token = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), target);
+        Ok(Self { root, token })
+    }
+
+    /// What the file of that number is called until it is whole, in its own directory.
+    fn partial(&self, number: usize) -> String {
+        format!(".packmule-unfinished-{:016x}-{number}", self.token)
+    }
+
+    /// Waits until everything written is on the medium, where a late failure shows.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.root)?)
     }
 
     fn beneath(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
@@ -46,17 +60,38 @@ impl Place {
         self.beneath(path, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty())
     }
 
-    /// An existing file, for writing.
-    pub(super) fn file(&self, path: &Path) -> io::Result<File> {
-        Ok(File::from(self.beneath(path, OFlags::WRONLY | OFlags::NOFOLLOW, Mode::empty())?))
+    /// Makes an unfinished file of that many bytes, all of them a hole.
+    pub(super) fn make_file(&self, folder: &OwnedFd, number: usize, size: u64) -> io::Result<()> {
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = rustix::fs::openat(folder, self.partial(number), flags, mode)?;
+        Ok(if size > 0 { rustix::fs::ftruncate(&file, size) } else { Ok(()) }?)
     }
 
-    /// Takes a file away again. One that is gone is away.
-    pub(super) fn remove_file(&self, path: &Path) {
-        if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
-            && let Ok(folder) = self.directory(parent)
-        {
-            let _ = rustix::fs::unlinkat(&folder, name, AtFlags::empty());
+    /// An unfinished file, for writing. `path` is what it will be called.
+    pub(super) fn file(&self, path: &Path, number: usize) -> io::Result<File> {
+        let partial = path.with_file_name(self.partial(number));
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = self.beneath(&partial, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&file)?;
+        // Whoever may write to the directory could have put something else there.
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
+            return Err(io::Error::other("somebody replaced it while it was written"));
+        }
+        Ok(File::from(file))
+    }
+
+    /// Gives a file that is whole its name.
+    pub(super) fn finish(&self, path: &Path, number: usize) -> io::Result<()> {
+        let (folder, name) = self.parent(path)?;
+        rename_over(&folder, OsStr::new(&self.partial(number)), name)
+    }
+
+    /// Takes an unfinished file away again. What cannot be removed keeps a name that says what it is.
+    pub(super) fn discard(&self, path: &Path, number: usize) {
+        if let Ok((folder, _)) = self.parent(path) {
+            let _ = rustix::fs::unlinkat(&folder, self.partial(number), AtFlags::empty());
         }
     }
 
@@ -64,9 +99,53 @@ impl Place {
     pub(super) fn hard_link(&self, first: &Path, second: &Path) -> io::Result<()> {
         let (from, from_name) = self.parent(first)?;
         let (to, to_name) = self.parent(second)?;
-        replacing(&to, to_name, || {
-            rustix::fs::linkat(&from, from_name, &to, to_name, AtFlags::empty())
+        self.replacing(&to, to_name, |name| {
+            rustix::fs::linkat(&from, from_name, &to, name, AtFlags::empty())
         })
+    }
+
+    /// Makes a symbolic link.
+    pub(super) fn make_symlink(
+        &self,
+        folder: &OwnedFd,
+        name: &OsStr,
+        target: &[u8],
+    ) -> io::Result<()> {
+        let target = OsStr::from_bytes(target);
+        self.replacing(folder, name, |name| rustix::fs::symlinkat(target, folder, name))
+    }
+
+    /// Makes a device node or pipe.
+    pub(super) fn make_special(
+        &self,
+        folder: &OwnedFd,
+        name: &OsStr,
+        kind: FileType,
+        device: Dev,
+    ) -> io::Result<()> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        self.replacing(folder, name, |name| rustix::fs::mknodat(folder, name, kind, mode, device))
+    }
+
+    /// Makes something in place of what may be there.
+    fn replacing(
+        &self,
+        folder: &OwnedFd,
+        name: &OsStr,
+        make: impl Fn(&OsStr) -> rustix::io::Result<()>,
+    ) -> io::Result<()> {
+        match make(name) {
+            Err(Errno::EXIST) => {}
+            other => return Ok(other?),
+        }
+        // One at a time, by one thread: a number that no file has.
+        let partial = self.partial(usize::MAX);
+        make(OsStr::new(&partial))?;
+        let renamed = rename_over(folder, OsStr::new(&partial), name);
+        if renamed.is_err() {
+            let _ = rustix::fs::unlinkat(folder, &partial, AtFlags::empty());
+        }
+        renamed
     }
 
     fn parent<'p>(&self, path: &'p Path) -> io::Result<(OwnedFd, &'p OsStr)> {
@@ -75,21 +154,13 @@ impl Place {
     }
 }
 
-/// Makes something in place of what may be there. A directory that is not empty stays, and is an error.
-fn replacing(
-    folder: &OwnedFd,
-    name: &OsStr,
-    make: impl Fn() -> rustix::io::Result<()>,
-) -> io::Result<()> {
-    match make() {
-        Err(Errno::EXIST) => {}
+/// A directory that is not empty stays, and is an error.
+fn rename_over(folder: &OwnedFd, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    match rustix::fs::renameat(folder, from, folder, to) {
+        Err(Errno::ISDIR) => rustix::fs::unlinkat(folder, to, AtFlags::REMOVEDIR)?,
         other => return Ok(other?),
     }
-    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
-        Err(Errno::ISDIR) => rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?,
-        other => other?,
-    }
-    Ok(make()?)
+    Ok(rustix::fs::renameat(folder, from, folder, to)?)
 }
 
 /// Makes a directory, or keeps the one that is there.
@@ -104,32 +175,6 @@ pub(super) fn make_dir(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     }
     rustix::fs::unlinkat(folder, name, AtFlags::empty())?;
     Ok(rustix::fs::mkdirat(folder, name, PRIVATE)?)
-}
-
-/// Makes a file of that many bytes, all of them a hole.
-pub(super) fn make_file(folder: &OwnedFd, name: &OsStr, size: u64) -> io::Result<()> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    replacing(folder, name, || {
-        let file = rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?;
-        if size > 0 { rustix::fs::ftruncate(&file, size) } else { Ok(()) }
-    })
-}
-
-/// Makes a symbolic link.
-pub(super) fn make_symlink(folder: &OwnedFd, name: &OsStr, target: &[u8]) -> io::Result<()> {
-    replacing(folder, name, || rustix::fs::symlinkat(OsStr::from_bytes(target), folder, name))
-}
-
-/// Makes a device node or pipe.
-pub(super) fn make_special(
-    folder: &OwnedFd,
-    name: &OsStr,
-    kind: FileType,
-    device: Dev,
-) -> io::Result<()> {
-    replacing(folder, name, || {
-        rustix::fs::mknodat(folder, name, kind, Mode::RUSR | Mode::WUSR, device)
-    })
 }
 
 /// A name below a path.
