@@ -18,7 +18,7 @@ use crate::transit;
 use crate::vault::Vault;
 use crate::{job, journal};
 use flow::{SeedEvent, SeedState};
-use model::{GroupName, JobName};
+use model::{ErrorKind, GroupName, JobName};
 use repo::LockMode;
 use seed::{DriveSpec, DriveState, Events, Options, Prepared, PreparedDrive, ReadBack, Shortfall};
 use std::path::Path;
@@ -67,7 +67,7 @@ pub struct PrepareReport {
     pub drives: Vec<PreparedDrive>,
     /// The import job of the set, once all that it carries is sealed.
     pub job: Option<Job>,
-    /// Where drives can be sent.
+    /// Where drives can be sent; empty when the server is away and there is no job yet.
     pub locations: Vec<Location>,
     /// What is still needed; none when every object of the seed is on a sealed drive.
     pub needed: Option<Needed>,
@@ -92,7 +92,11 @@ pub fn prepare(
     let _lock = state.lock_seed(record.id)?;
     let record = startable(&state, state.seed(record.id)?)?;
     let vault = Vault::connect(ctx, &state)?;
-    let (record, _) = transit::sync(ctx, &state, &vault, &record)?;
+    // Drives can be written while the server is away; it is needed for the job only.
+    let record = match transit::sync(ctx, &state, &vault, &record) {
+        Err(error) if error.kind() == ErrorKind::Unavailable => record,
+        synced => synced?.0,
+    };
     let Some(set) = record.next_set() else {
         return nothing_left(&state, &vault, &record);
     };
@@ -109,7 +113,10 @@ pub fn prepare(
     let needed = (!complete).then(|| needed(&prepared));
     let Prepared { seed, fingerprint, drives, .. } = prepared;
     let groups = staged_groups(&record);
-    let locations = vault.client.locations()?;
+    let locations = match vault.client.locations() {
+        Err(error) if error.kind() == ErrorKind::Unavailable && job.is_none() => Vec::new(),
+        other => other?,
+    };
     Ok(PrepareReport { seed, groups, set, fingerprint, drives, job, locations, needed })
 }
 

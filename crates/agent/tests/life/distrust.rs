@@ -172,10 +172,13 @@ fn another_repository_in_the_vault_is_not_the_seeds() {
     let kept = fs::read(&key).unwrap();
     fs::remove_file(&key).unwrap();
     fs::remove_file(&config).unwrap();
-    let store = std::sync::Arc::new(store::Folder::new(site.vault_folder()));
+    let store = std::sync::Arc::new(store::Folder::new(site.path("other")));
     let weak = repo::KdfParams::WEAK;
     let author = repo::Author::default();
     repo::Repository::init(store, PASSWORD, weak, author, jiff::Timestamp::UNIX_EPOCH).unwrap();
+    for (name, bytes) in tree(&site.path("other")) {
+        fs::write(site.vault_folder().join(name), bytes).unwrap();
+    }
     let error = refused(&site);
     assert!(matches!(error, Error::OtherRepository { .. }), "{error}");
     fs::remove_dir_all(&keys).unwrap();
@@ -272,6 +275,22 @@ fn a_server_that_is_away_costs_nothing_but_time() {
     assert!(status.seeds[0].jobs[0].server.is_none());
     site.start(|config| config.listen.set_port(port));
     assert_eq!(waiting(site.backup().unwrap()).next, Next::Wait);
+}
+
+#[test]
+fn drives_are_written_while_the_server_is_away_and_announced_when_it_is_back() {
+    let mut site = Site::with_group();
+    site.backup().unwrap();
+    let port = site.server.as_ref().unwrap().address().port();
+    site.server.take().unwrap().shutdown().unwrap();
+    assert!(site.prepare(&site.drives(1)).unwrap().needed.is_some());
+    let error = site.prepare(&site.drives(2)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let (first, second) = (tree(&site.path("D0")), tree(&site.path("D1")));
+    site.start(|config| config.listen.set_port(port));
+    let report = site.prepare(&[]).unwrap();
+    assert_eq!(report.job.unwrap().drive_list.len(), 2);
+    assert_eq!((tree(&site.path("D0")), tree(&site.path("D1"))), (first, second));
 }
 
 #[test]
