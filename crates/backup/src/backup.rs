@@ -93,8 +93,14 @@ pub fn backup(
     options: &BackupOptions<'_>,
 ) -> Result<BackupOutcome, Error> {
     for path in &options.paths {
-        if std::fs::symlink_metadata(path).is_err() {
-            return Err(Error::NoTarget { path: path.clone() });
+        match std::fs::symlink_metadata(path) {
+            Ok(_) => {}
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NoTarget { path: path.clone() });
+            }
+            Err(cause) => {
+                return Err(Error::Io { action: "looking at", path: path.clone(), cause });
+            }
         }
     }
     let (parent, mut damaged) = find_parent(repository, options)?;

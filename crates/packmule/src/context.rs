@@ -89,8 +89,16 @@ pub(crate) fn open_store(location: &str, cacert: Option<&Path>) -> Result<Arc<dy
 /// A repository on the command line.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct RepoOptions {
-    /// Where the repository is: a folder, or rest:https://user:token@host:port/path/
-    #[arg(short = 'r', long, env = "PACKMULE_REPOSITORY", value_name = "LOCATION")]
+    /// Where the repository is: a folder, or rest:https://user:token@host:port/path/. Give one with a
+    /// token through PACKMULE_REPOSITORY: everybody on this machine can see command lines
+    // Its value may hold a token, which is nothing for a help text.
+    #[arg(
+        short = 'r',
+        long,
+        env = "PACKMULE_REPOSITORY",
+        hide_env_values = true,
+        value_name = "LOCATION"
+    )]
     pub(crate) repo: String,
     /// Certificate authority to trust for rest: locations, a PEM file
     #[arg(long, env = "PACKMULE_CACERT", value_name = "FILE")]

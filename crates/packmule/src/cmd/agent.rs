@@ -468,16 +468,23 @@ impl Restore {
     /// Runs it.
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         let password = self.password.read(&context.printer, false)?;
-        let (repository, points) = with_agent(context, &self.state.state, "opening", |agent| {
-            let points = ::agent::recovery_points(agent, Some(&self.group), password.as_bytes())?;
-            let repository = match points.place {
-                Place::Vault => ::agent::open_vault(agent, password.as_bytes())?,
-                Place::Staging => {
-                    ::agent::open_staging(agent, &points.location, password.as_bytes())?
-                }
-            };
-            Ok((repository, points))
-        })?;
+        let (repository, mut points) =
+            with_agent(context, &self.state.state, "opening", |agent| {
+                let points =
+                    ::agent::recovery_points(agent, Some(&self.group), password.as_bytes())?;
+                let repository = match points.place {
+                    Place::Vault => ::agent::open_vault(agent, password.as_bytes())?,
+                    Place::Staging => {
+                        ::agent::open_staging(agent, &points.location, password.as_bytes())?
+                    }
+                };
+                Ok((repository, points))
+            })?;
+        let unreadable = points.damaged.len();
+        if let Some(cause) = points.damaged.pop().filter(|_| self.point == "latest") {
+            let (location, cause) = (points.location, Box::new(cause));
+            return Err(repo::Error::LatestUnknown { location, unreadable, cause }.into());
+        }
         let refuse = |kind, words: String| Failure::new(kind, words);
         let mut fitting = points.points.iter().filter(|point| {
             self.point == "latest"

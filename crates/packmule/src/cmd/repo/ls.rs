@@ -4,12 +4,14 @@ use crate::context::{Context, RepoOptions};
 use crate::exit::Status;
 use crate::failure::Outcome;
 use clap::Args;
-use model::Digest;
+use model::{Digest, ErrorKind};
 use repo::tree::{Node, NodeKind};
 use repo::{Index, Repository};
 use serde_json::json;
 
 /// List what a snapshot holds
+///
+/// Exit code 4 when a part of it cannot be listed because the repository is damaged.
 ///
 /// Example: packmule repo ls -r /srv/backup latest
 #[derive(Args, Debug)]
@@ -47,7 +49,8 @@ fn list(
     while let Some((path, tree)) = pending.pop() {
         let nodes = match repository.read_tree(index, &tree) {
             Ok(nodes) => nodes,
-            Err(fault) if fault.kind() == model::ErrorKind::Corrupt => {
+            // A pack that is gone is damage, too: the rest can still be listed.
+            Err(fault) if matches!(fault.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
                 context.printer.problem(&path, &fault.to_string());
                 *status = Status::Damaged;
                 continue;

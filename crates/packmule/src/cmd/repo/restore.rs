@@ -112,5 +112,6 @@ pub(crate) fn run_restore(
             "problems": outcome.problems.len(),
         }),
     );
-    Ok(if outcome.problems.is_empty() { Status::Done } else { Status::Partial })
+    let sound = outcome.problems.is_empty() && index.damaged.is_empty();
+    Ok(if sound { Status::Done } else { Status::Partial })
 }
