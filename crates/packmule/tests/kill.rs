@@ -455,6 +455,7 @@ fn new_journey(place: &Place, number: usize, repository: &Path) -> Journey {
 }
 
 /// When to kill.
+#[derive(Clone, Copy)]
 enum Kill {
     /// So long after the start.
     After(Duration),
