@@ -66,7 +66,7 @@ pub(super) fn run(stage: &Stage<'_>) -> Result<Summary, Failure> {
     drop(server);
     Ok(Summary {
         vault: data.join("objects/vaults").join(VAULT).join(SERVER).join("repository"),
-        drives: located(&carried, drives)?,
+        drives: located(&carried, &drives)?,
         journey: journey.steps,
         staging,
         password_file,
@@ -75,7 +75,7 @@ pub(super) fn run(stage: &Stage<'_>) -> Result<Summary, Failure> {
 }
 
 /// Each drive's figures, with where it is now: told apart by the label, as a dock would.
-fn located(carried: &[PathBuf], drives: Vec<Value>) -> Result<Vec<Value>, Failure> {
+fn located(carried: &[PathBuf], drives: &[Value]) -> Result<Vec<Value>, Failure> {
     let mut located = Vec::new();
     for path in carried {
         let Some(label) = seed::inspect(path)? else { continue };
