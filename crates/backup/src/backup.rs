@@ -116,7 +116,7 @@ pub fn backup(
     let former = parent.as_ref().map(|(_, tree)| *tree);
     let run = Run::new(&writer, options);
     for fault in damaged {
-        run.problem(Path::new(&repository.location()), Fault::Repository(fault));
+        run.problem(Path::new(&repository.location()), Fault::Repository(Box::new(fault)));
     }
     let (tree, problems, counters) = read_all(repository, run, former)?;
     writer.finish()?;

@@ -99,7 +99,7 @@ pub enum Fault {
     Attributes(#[source] io::Error),
     /// A file of the repository is damaged, which spoils others of its snapshots.
     #[error("{0}; to see what needs it, run: packmule repo check")]
-    Repository(#[source] repo::Error),
+    Repository(#[source] Box<repo::Error>),
     /// Its earlier content is no longer in the repository; it is read again.
     #[error("parts of its earlier content are missing from the repository; it is stored again")]
     PartsMissing,

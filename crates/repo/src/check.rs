@@ -266,7 +266,7 @@ impl Run<'_> {
                     tree: tree.to_hex(),
                     what: format!("{path} is a directory without a tree"),
                 })),
-                (NodeKind::File, _) => self.check_file(snapshot, tree, path, &node, missing),
+                (NodeKind::File, _) => self.check_file(snapshot, tree, &path, &node, missing),
                 _ => {}
             }
         }
@@ -277,7 +277,7 @@ impl Run<'_> {
         &self,
         snapshot: Digest,
         tree: Digest,
-        path: String,
+        path: &str,
         node: &Node,
         missing: &mut HashSet<Digest>,
     ) {
@@ -289,7 +289,7 @@ impl Run<'_> {
             }
             whole = false;
             if missing.insert(blob) {
-                let (kind, path) = (BlobKind::Data, path.clone());
+                let (kind, path) = (BlobKind::Data, path.to_owned());
                 self.found(Finding::BlobMissing { kind, blob, snapshot, path });
             }
         }
