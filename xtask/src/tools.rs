@@ -11,28 +11,11 @@ struct Tool {
     why: &'static str,
 }
 
-const TOOLS: &[Tool] = &[
-    Tool {
-        program: "restic",
-        package: "restic",
-        why: "the oracle: what we write it must read, what it writes we must read",
-    },
-    Tool {
-        program: "setfattr",
-        package: "attr",
-        why: "extended attributes for backup and restore, set by somebody else",
-    },
-    Tool {
-        program: "setfacl",
-        package: "acl",
-        why: "access control lists for backup and restore, set by somebody else",
-    },
-    Tool {
-        program: "mkfs.ext4",
-        package: "e2fsprogs",
-        why: "small file systems that can be filled to the last block",
-    },
-];
+const TOOLS: &[Tool] = &[Tool {
+    program: "restic",
+    package: "restic",
+    why: "the oracle: what we write it must read, what it writes we must read",
+}];
 
 /// Installs what is missing where that is possible, and says what stays missing and why.
 ///
