@@ -273,6 +273,36 @@ fn a_damaged_blob_leaves_its_files_out_and_names_them() {
 }
 
 #[test]
+fn a_directory_without_a_tree_is_damage_not_an_empty_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (repository, id) = with_tree(&[Node::new(b"d", NodeKind::Dir)], &[]);
+    let outcome = restore(&repository, id, Path::new("/"), folder.path());
+    assert_eq!(outcome.problems.len(), 1, "{:?}", outcome.problems);
+    assert!(!folder.path().join("d").exists());
+}
+
+#[test]
+fn set_id_bits_are_set_for_the_owner_they_belong_to_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let owned = |name: &[u8], (uid, gid): (u32, u32)| {
+        let mut file = Node::new(name, NodeKind::File);
+        // Set-user-id and 0755, in Go's bits.
+        file.mode = 1 << 23 | 0o755;
+        (file.uid, file.gid, file.content) = (uid, gid, Some(vec![]));
+        file
+    };
+    let (repository, id) = with_tree(&[owned(b"mine", me), owned(b"others", (54_321, 5))], &[]);
+    let outcome = restore(&repository, id, Path::new("/"), folder.path());
+    let stat = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap();
+    assert_eq!(stat("mine").mode() & 0o7777, 0o4755);
+    let given = stat("others").uid() == 54_321;
+    assert_eq!(given, common::root(), "only root gives files away");
+    assert_eq!(stat("others").mode() & 0o7777, if given { 0o4755 } else { 0o755 });
+    assert_eq!(outcome.problems.is_empty(), given, "{:?}", outcome.problems);
+}
+
+#[test]
 fn a_size_that_its_parts_do_not_have_is_damage() {
     let folder = tempfile::tempdir().unwrap();
     let mut file = Node::new(b"file", NodeKind::File);

@@ -116,6 +116,9 @@ fn entry(
     let special = |kind, device| run.place.make_special(folder, name, kind, device);
     let done = match node.kind {
         NodeKind::File => return file(run, made, folder, path, node),
+        NodeKind::Dir if node.subtree.is_none() => {
+            return Err(Fault::Damaged("it is a directory without a tree".to_owned()));
+        }
         NodeKind::Dir => {
             made.dirs += 1;
             return place::make_dir(folder, name).map_err(Fault::Unwritable);
