@@ -103,6 +103,7 @@ pub fn backup(
             }
         }
     }
+    repository.store().remove_leftovers().map_err(repo::Error::from)?;
     let (parent, mut damaged) = find_parent(repository, options)?;
     (options.events)(BackupEvent::Parent(parent.as_ref().map(|(id, _)| *id)));
     let mut index = repository.load_index()?;

@@ -148,6 +148,25 @@ fn a_stopped_backup_leaves_no_snapshot_and_its_packs_are_used_again() {
     sound(&repository);
 }
 
+#[test]
+fn what_a_dead_writer_left_unfinished_is_removed_by_the_next_backup() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, repository) = (folder.path().join("source"), folder.path().join("repository"));
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join("file"), b"content").unwrap();
+    let opened = init(Arc::new(store::Folder::new(&repository)));
+    let partial = repository.join("data/00/.packmule-1-0123456789abcdef.partial");
+    std::fs::create_dir_all(partial.parent().unwrap()).unwrap();
+    std::fs::write(&partial, b"half a pack").unwrap();
+    back_up(&opened, &source);
+    assert!(partial.exists(), "its writer may be alive");
+    let two_days = std::time::Duration::from_secs(2 * 86_400);
+    let old = std::time::SystemTime::now().checked_sub(two_days).unwrap();
+    std::fs::File::options().write(true).open(&partial).unwrap().set_modified(old).unwrap();
+    back_up(&opened, &source);
+    assert!(!partial.exists());
+}
+
 /// A repository whose one snapshot has this tree.
 fn with_tree(nodes: &[Node], blobs: &[&[u8]]) -> (Repository, Digest) {
     let repository = init(Arc::new(Memory::new()));
