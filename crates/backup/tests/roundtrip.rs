@@ -133,6 +133,57 @@ fn a_file_that_changes_while_it_is_read_is_named() {
 }
 
 #[test]
+fn files_that_vanish_or_become_something_else_are_named_and_the_rest_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for name in ["goes", "stays", "turns"] {
+        std::fs::write(path(name), name).unwrap();
+    }
+    let repository = init(Arc::new(Memory::new()));
+    let stop = AtomicBool::new(false);
+    let lock = repository.lock(repo::LockMode::Shared).unwrap();
+    // Between the walk, which says that it came to the file, and its reading.
+    let events = |event: backup::BackupEvent<'_>| {
+        let backup::BackupEvent::File { path } = event else { return };
+        match path.file_name().unwrap().to_str().unwrap() {
+            "goes" => std::fs::remove_file(path).unwrap(),
+            "turns" => {
+                std::fs::remove_file(path).unwrap();
+                std::os::unix::fs::symlink("/etc/passwd", path).unwrap();
+            }
+            _ => {}
+        }
+    };
+    let options = backup::BackupOptions {
+        paths: vec![folder.path().to_owned()],
+        hostname: "here".into(),
+        tags: vec![],
+        time: jiff::Timestamp::now(),
+        parent: None,
+        force: false,
+        with_atime: false,
+        program_version: String::new(),
+        threads: 1,
+        pack_size: 1 << 20,
+        stop: &stop,
+        events: &events,
+    };
+    let outcome = backup::backup(&repository, &lock, &options).unwrap();
+    let fault = |name: &str| {
+        let mut found = outcome.problems.iter().filter(|problem| problem.path == path(name));
+        found.next().map(|problem| problem.fault.to_string()).unwrap_or_default()
+    };
+    assert!(fault("goes").contains("vanished"), "{:?}", outcome.problems);
+    assert!(fault("turns").contains("something else"), "{:?}", outcome.problems);
+    assert_eq!(outcome.problems.len(), 2);
+    let target = tempfile::tempdir().unwrap();
+    restore(&repository, outcome.snapshot, folder.path(), target.path());
+    let names: Vec<_> =
+        std::fs::read_dir(target.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["stays"]);
+}
+
+#[test]
 fn a_stopped_backup_leaves_no_snapshot_and_its_packs_are_used_again() {
     let folder = tempfile::tempdir().unwrap();
     for n in 0..20 {
