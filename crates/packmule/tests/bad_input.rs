@@ -605,11 +605,12 @@ fn a_backup_stores_again_what_damage_has_taken_and_says_so() {
         harm(file, Harm::Truncated);
     }
     // What no index names is taken in again from the packs; the source is stored whole.
-    let said = scene.backup(&[]);
-    assert!(matches!(said.code, 0 | 3), "{said:?}");
+    scene.backup(&[]).exits(3).tells(&[name_of(&index[0]), "damaged"]);
+    // Everything comes back, and still the damage that was met is no success.
     scene
         .run(&["repo", "restore", "-r", s(&scene.repository), "latest", "--target", "out"])
-        .exits(0);
+        .exits(3)
+        .tells(&[name_of(&index[0])]);
     support::same(
         &scene.source,
         &scene.place.path("out").join(s(&scene.source).trim_start_matches('/')),
