@@ -84,9 +84,11 @@ fn the_journey_leaves_what_its_summary_names() {
 
     let text = |field: &str| summary[field].as_str().unwrap().to_owned();
     let password_file = text("password_file");
-    for repository in ["vault", "staging"] {
-        let checked =
-            restic(Path::new(&text(repository)), &password_file, &["check", "--read-data"]);
+    // What the drives brought lies in the storage account as a repository of its own.
+    let landed = work.join("server/objects/accounts/seedaccount/seeds");
+    let landed = std::fs::read_dir(landed).unwrap().next().unwrap().unwrap().path();
+    for repository in [&text("vault"), &text("staging"), landed.to_str().unwrap()] {
+        let checked = restic(Path::new(repository), &password_file, &["check", "--read-data"]);
         assert!(
             checked.status.success(),
             "{repository}: {}",
