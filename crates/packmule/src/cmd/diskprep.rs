@@ -18,7 +18,7 @@ use std::path::PathBuf;
 ///
 /// `s:STAGING` writes the drives. When they run out, run the same command with more of them; nothing
 /// is copied twice. When everything is on sealed drives, the import job is created and the shipping
-/// address shown. `u:` gives the shipping details, or shows the job once they are given.
+/// address shown. `u:` gives the shipping details; `packmule agent status` shows what became of the job.
 ///
 /// Example: packmule diskprep s:/mnt/staging --drive /mnt/d1 --drive /mnt/d2
 #[derive(Args, Debug)]

@@ -56,6 +56,9 @@ impl Demo {
         if removed {
             std::fs::remove_dir_all(&work).map_err(|e| Failure::io("removing", &work, e))?;
         }
+        if result.is_err() {
+            context.printer.note(format!("what was made is left for a look: {}", work.display()));
+        }
         let summary = result?;
         if !removed {
             context.printer.line(format!("everything is kept in {}", work.display()));
