@@ -5,6 +5,7 @@
 //! pack hashes to its name, its header agrees with the index, and each blob decrypts, decompresses
 //! and hashes to its name. Repairs nothing.
 
+use crate::blob::Opener;
 use crate::index::{BlobKind, Index, Location, PackSummary};
 use crate::pack::{self, PackedBlob};
 use crate::tree::{Node, NodeKind};
@@ -307,12 +308,15 @@ impl Run<'_> {
         (self.events)(CheckEvent::Reading { packs: packs.len(), bytes });
         let next = AtomicUsize::new(0);
         let stop = Mutex::new(None);
+        let openers: Vec<Opener> =
+            (0..threads).map(|_| self.repository.opener()).collect::<Result<_, _>>()?;
         std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
+            for mut opener in openers {
+                let (packs, next, stop) = (&packs, &next, &stop);
+                scope.spawn(move || {
                     while let Some((pack, length)) = packs.get(next.fetch_add(1, Ordering::Relaxed))
                     {
-                        if let Err(fault) = self.read_pack(*pack, *length) {
+                        if let Err(fault) = self.read_pack(*pack, *length, &mut opener) {
                             *stop.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                                 Some(fault);
                             next.store(packs.len(), Ordering::Relaxed);
@@ -329,7 +333,7 @@ impl Run<'_> {
     }
 
     /// Err only when the store cannot be reached at all.
-    fn read_pack(&self, pack: Digest, length: u64) -> Result<(), Error> {
+    fn read_pack(&self, pack: Digest, length: u64, opener: &mut Opener) -> Result<(), Error> {
         let key = ObjectKey::Pack(pack);
         let damaged = |what: String| self.found(Finding::Damaged(Error::Damaged { key, what }));
         let mut bytes = Vec::new();
@@ -354,7 +358,7 @@ impl Run<'_> {
             damaged("its bytes do not hash to its name".to_owned());
         }
         match self.listed_blobs(&bytes, length) {
-            Ok(blobs) => self.check_blobs(pack, &bytes, &blobs),
+            Ok(blobs) => self.check_blobs(pack, &bytes, &blobs, opener),
             Err(what) => damaged(what),
         }
         Ok(())
@@ -371,16 +375,13 @@ impl Run<'_> {
         pack::open_header(self.repository.key(), sealed.to_vec(), offset)
     }
 
-    fn check_blobs(&self, pack: Digest, bytes: &[u8], blobs: &[PackedBlob]) {
+    fn check_blobs(&self, pack: Digest, bytes: &[u8], blobs: &[PackedBlob], opener: &mut Opener) {
         let mut agrees =
             self.index.summary(&pack).is_none_or(|it| it.blobs as usize == blobs.len());
         for blob in blobs {
             let from = blob.offset as usize;
-            let mut stored =
-                bytes.get(from..from + blob.length as usize).unwrap_or_default().to_vec();
-            let opened =
-                pack::open_blob(self.repository.key(), &mut stored, &blob.id, blob.plain_length);
-            if let Err(what) = opened {
+            let stored = bytes.get(from..from + blob.length as usize).unwrap_or_default();
+            if let Err(what) = opener.open_bytes(stored, &blob.id, blob.plain_length) {
                 self.found(Finding::Damaged(Error::BlobDamaged { blob: blob.id, pack, what }));
             }
             let here = |at: Location| at.pack == pack && at.blob == *blob;

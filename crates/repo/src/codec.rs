@@ -7,7 +7,7 @@ use crate::crypto::Key;
 use std::io::Read;
 
 /// zstd's level 3: restic's and zstd's own default.
-const LEVEL: i32 = 3;
+pub(crate) const LEVEL: i32 = 3;
 const ENCODING_ZSTD: u8 = 2;
 
 /// The most bytes a decrypted, decompressed index, snapshot, lock or config may have. restic writes
@@ -35,21 +35,8 @@ pub(crate) fn open_document(key: &Key, mut sealed: Vec<u8>) -> Result<Vec<u8>, S
     }
 }
 
-/// Compressed at the default level. One compressor a thread: making one costs more than a small blob.
-pub(crate) fn compress(plain: &[u8]) -> Result<Vec<u8>, crate::Error> {
-    use std::cell::RefCell;
-    thread_local! {
-        static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
-    }
-    COMPRESSOR.with_borrow_mut(|slot| {
-        let compressor = match slot {
-            Some(compressor) => compressor,
-            None => {
-                slot.insert(zstd::bulk::Compressor::new(LEVEL).map_err(crate::Error::Compress)?)
-            }
-        };
-        compressor.compress(plain).map_err(crate::Error::Compress)
-    })
+fn compress(plain: &[u8]) -> Result<Vec<u8>, crate::Error> {
+    zstd::bulk::compress(plain, LEVEL).map_err(crate::Error::Compress)
 }
 
 /// Decompresses to at most `limit` bytes, growing only as bytes arrive.

@@ -11,8 +11,10 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Bytes that encryption adds: IV and MAC.
 pub(crate) const OVERHEAD: u32 = 32;
-const IV: usize = 16;
-const MAC: usize = 16;
+/// Bytes of the initialisation vector in front.
+pub(crate) const IV: usize = 16;
+/// Bytes of the authentication code at the end.
+pub(crate) const MAC: usize = 16;
 
 /// A repository's master key, or a key derived from a password.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -53,16 +55,26 @@ impl Key {
     /// # Errors
     /// [`Error::Random`].
     pub(crate) fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        let mut iv = [0; IV];
-        getrandom::fill(&mut iv).map_err(Error::Random)?;
-        out.reserve(plain.len() + IV + MAC);
-        out.extend_from_slice(&iv);
         let start = out.len();
+        out.reserve(plain.len() + IV + MAC);
+        out.extend_from_slice(&[0; IV]);
         out.extend_from_slice(plain);
-        let body = out.get_mut(start..).unwrap_or_default();
-        self.stream(&iv).apply_keystream(body);
-        let mac = self.mac(&iv, body);
-        out.extend_from_slice(&mac);
+        out.extend_from_slice(&[0; MAC]);
+        self.seal_in_place(out.get_mut(start..).unwrap_or_default())
+    }
+
+    /// Encrypts what lies between the first [`IV`] and the last [`MAC`] bytes, and fills these in.
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub(crate) fn seal_in_place(&self, framed: &mut [u8]) -> Result<(), Error> {
+        let mut fresh = [0; IV];
+        getrandom::fill(&mut fresh).map_err(Error::Random)?;
+        let Some((iv, rest)) = framed.split_first_chunk_mut::<IV>() else { return Ok(()) };
+        let Some((body, mac)) = rest.split_last_chunk_mut::<MAC>() else { return Ok(()) };
+        *iv = fresh;
+        self.stream(iv).apply_keystream(body);
+        *mac = self.mac(iv, body);
         Ok(())
     }
 
@@ -71,19 +83,37 @@ impl Key {
     /// # Errors
     /// [`Unauthentic`] when this key has not made these bytes; `sealed` is then unchanged.
     pub(crate) fn open(&self, sealed: &mut Vec<u8>) -> Result<(), Unauthentic> {
-        let (iv, mac) = match (sealed.first_chunk::<IV>(), sealed.last_chunk::<MAC>()) {
-            (Some(iv), Some(mac)) if sealed.len() >= IV + MAC => (*iv, *mac),
-            _ => return Err(Unauthentic),
-        };
-        let end = sealed.len() - MAC;
-        let body = sealed.get_mut(IV..end).ok_or(Unauthentic)?;
-        if !same(&self.mac(&iv, body), &mac) {
-            return Err(Unauthentic);
-        }
-        self.stream(&iv).apply_keystream(body);
+        let (iv, body) = self.authentic(sealed)?;
+        let (iv, end) = (*iv, IV + body.len());
+        self.stream(&iv).apply_keystream(sealed.get_mut(IV..end).unwrap_or_default());
         sealed.truncate(end);
         sealed.drain(..IV);
         Ok(())
+    }
+
+    /// Decrypts into the front of `room`, which grows when it is too short. Answers that front.
+    ///
+    /// # Errors
+    /// [`Unauthentic`] when this key has not made these bytes.
+    pub(crate) fn open_into<'r>(
+        &self,
+        sealed: &[u8],
+        room: &'r mut Vec<u8>,
+    ) -> Result<&'r [u8], Unauthentic> {
+        let (iv, body) = self.authentic(sealed)?;
+        if room.len() < body.len() {
+            room.resize(body.len(), 0);
+        }
+        let plain = room.get_mut(..body.len()).unwrap_or_default();
+        self.stream(iv).try_apply_keystream_b2b(body, plain).map_err(|_| Unauthentic)?;
+        Ok(plain)
+    }
+
+    /// IV and ciphertext, if this key has made them.
+    fn authentic<'s>(&self, sealed: &'s [u8]) -> Result<(&'s [u8; IV], &'s [u8]), Unauthentic> {
+        let (iv, rest) = sealed.split_first_chunk::<IV>().ok_or(Unauthentic)?;
+        let (body, mac) = rest.split_last_chunk::<MAC>().ok_or(Unauthentic)?;
+        if same(&self.mac(iv, body), mac) { Ok((iv, body)) } else { Err(Unauthentic) }
     }
 
     fn stream(&self, iv: &[u8; IV]) -> ctr::Ctr128BE<Aes256> {

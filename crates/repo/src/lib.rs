@@ -7,6 +7,7 @@
 //! index before a snapshot needs it. Order of reading is the reverse: snapshots are listed before
 //! indexes are loaded, so that what a snapshot needs is indexed.
 
+mod blob;
 mod check;
 mod codec;
 mod crypto;
@@ -27,6 +28,7 @@ mod writer;
 #[cfg(test)]
 mod testing;
 
+pub use blob::Opener;
 pub use check::{CheckEvent, CheckOptions, CheckReport, Finding};
 pub use error::Error;
 pub use index::{BlobKind, Index, Location, PackSummary};

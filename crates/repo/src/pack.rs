@@ -7,8 +7,9 @@
 //! ```
 //! Source: restic's doc/design.rst, "Pack Format". Encodes and decodes; stores nothing.
 
+use crate::blob::SealedBlob;
 use crate::crypto::{Key, OVERHEAD};
-use crate::{BlobKind, Error, codec};
+use crate::{BlobKind, Error};
 use model::Digest;
 use sha2::{Digest as _, Sha256};
 
@@ -40,53 +41,6 @@ impl PackedBlob {
     }
 }
 
-/// A blob ready to be appended to a pack.
-#[derive(Debug)]
-pub(crate) struct SealedBlob {
-    pub(crate) id: Digest,
-    pub(crate) kind: BlobKind,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) plain_length: Option<u32>,
-}
-
-impl SealedBlob {
-    /// Compresses where that saves something, encrypts, and opens it again: what a broken memory
-    /// changed on the way is found before it counts.
-    pub(crate) fn seal(key: &Key, kind: BlobKind, id: Digest, plain: &[u8]) -> Result<Self, Error> {
-        let length = u32::try_from(plain.len()).map_err(|_| Error::TooLarge { what: "a blob" })?;
-        let compressed = codec::compress(plain)?;
-        let worth = compressed.len() < plain.len();
-        let mut bytes = Vec::new();
-        key.seal(if worth { &compressed } else { plain }, &mut bytes)?;
-        let sealed = Self { id, kind, bytes, plain_length: worth.then_some(length) };
-        let mut again = sealed.bytes.clone();
-        open_blob(key, &mut again, &sealed.id, sealed.plain_length)
-            .map_err(|_| Error::Memory { what: "blob", id })?;
-        Ok(sealed)
-    }
-}
-
-/// Decrypts, decompresses and hashes one blob: `stored` becomes the plain bytes.
-///
-/// `plain_length` bounds what decompression may yield. The error says how the damage shows.
-pub(crate) fn open_blob(
-    key: &Key,
-    stored: &mut Vec<u8>,
-    id: &Digest,
-    plain_length: Option<u32>,
-) -> Result<(), String> {
-    key.open(stored).map_err(|_| "it does not decrypt with this repository's key".to_owned())?;
-    if let Some(length) = plain_length {
-        let plain = codec::decompress(stored, u64::from(length))?;
-        if u32::try_from(plain.len()) != Ok(length) {
-            return Err(format!("it has {} bytes where {length} are recorded", plain.len()));
-        }
-        *stored = plain;
-    }
-    let hash = Digest(Sha256::digest(&stored).into());
-    if hash == *id { Ok(()) } else { Err(format!("its bytes hash to {hash}")) }
-}
-
 /// A pack being filled. Holds all its bytes.
 #[derive(Debug, Default)]
 pub(crate) struct OpenPack {
@@ -116,17 +70,22 @@ impl OpenPack {
         (self.blobs.len() + 2) * COMPRESSED_ENTRY > HEADER_LIMIT as usize
     }
 
-    pub(crate) fn append(&mut self, blob: &SealedBlob) -> Result<(), Error> {
+    pub(crate) fn append(
+        &mut self,
+        kind: BlobKind,
+        id: Digest,
+        blob: &SealedBlob<'_>,
+    ) -> Result<(), Error> {
         let narrow = |n: usize| u32::try_from(n).map_err(|_| Error::TooLarge { what: "a pack" });
         let entry = PackedBlob {
-            id: blob.id,
-            kind: blob.kind,
+            id,
+            kind,
             offset: narrow(self.bytes.len())?,
             length: narrow(blob.bytes.len())?,
             plain_length: blob.plain_length,
         };
         narrow(self.bytes.len() + blob.bytes.len())?;
-        self.bytes.extend_from_slice(&blob.bytes);
+        self.bytes.extend_from_slice(blob.bytes);
         self.blobs.push(entry);
         Ok(())
     }
@@ -238,6 +197,7 @@ fn decode_entry(tag: u8, rest: &[u8], offset: u32) -> Option<(PackedBlob, &[u8])
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blob::{Opener, Sealer};
     use proptest::prelude::*;
 
     fn blobs() -> impl Strategy<Value = Vec<(BlobKind, Vec<u8>)>> {
@@ -251,9 +211,10 @@ mod tests {
 
     fn pack(key: &Key, blobs: &[(BlobKind, Vec<u8>)]) -> FinishedPack {
         let mut open = OpenPack::default();
+        let mut sealer = Sealer::new(key, 3).unwrap();
         for (kind, plain) in blobs {
             let id = Digest(Sha256::digest(plain).into());
-            open.append(&SealedBlob::seal(key, *kind, id, plain).unwrap()).unwrap();
+            open.append(*kind, id, &sealer.seal(id, plain).unwrap()).unwrap();
         }
         open.finish(key).unwrap()
     }
@@ -272,14 +233,15 @@ mod tests {
             let pack = pack(&key, &blobs);
             let listed = header_of(&key, &pack.bytes).unwrap();
             prop_assert_eq!(&listed, &pack.blobs);
+            let mut opener = Opener::new(&key).unwrap();
             prop_assert_eq!(header_length(&listed) + listed.iter().map(|b| u64::from(b.length)).sum::<u64>(), pack.bytes.len() as u64);
             for (entry, (kind, plain)) in listed.iter().zip(&blobs) {
                 prop_assert_eq!(entry.kind, *kind);
                 prop_assert_eq!(entry.size() as usize, plain.len());
                 let at = entry.offset as usize;
-                let mut stored = pack.bytes[at..at + entry.length as usize].to_vec();
-                open_blob(&key, &mut stored, &entry.id, entry.plain_length).unwrap();
-                prop_assert_eq!(&stored, plain);
+                let stored = &pack.bytes[at..at + entry.length as usize];
+                let opened = opener.open_bytes(stored, &entry.id, entry.plain_length).unwrap();
+                prop_assert_eq!(opened, plain.as_slice());
             }
         }
 
@@ -292,11 +254,12 @@ mod tests {
             bytes[at] ^= 1 << bit;
             let Ok(listed) = header_of(&key, &bytes) else { return Ok(()) };
             prop_assert_eq!(&listed, &good.blobs);
+            let mut opener = Opener::new(&key).unwrap();
             for (entry, (_, plain)) in listed.iter().zip(&blobs) {
                 let at = entry.offset as usize;
-                let mut stored = bytes[at..at + entry.length as usize].to_vec();
-                if open_blob(&key, &mut stored, &entry.id, entry.plain_length).is_ok() {
-                    prop_assert_eq!(&stored, plain);
+                let stored = &bytes[at..at + entry.length as usize];
+                if let Ok(opened) = opener.open_bytes(stored, &entry.id, entry.plain_length) {
+                    prop_assert_eq!(opened, plain.as_slice());
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! invariant: nothing is written in any order but packs, then index, then snapshot; the writer and
 //! `backup` keep it between them. Does not know files, directories or drives.
 
+use crate::blob::Opener;
 use crate::crypto::Key;
 use crate::index::{BlobKind, Index, IndexFile, Location};
 use crate::key_file::{Author, KdfParams, KeyFile};
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use store::Store;
 
 /// The most bytes of a config or key file.
@@ -50,6 +51,8 @@ struct Inner {
     identity: Digest,
     author: Author,
     tree_packs: TreePacks,
+    /// Not in use right now: reading one blob needs one of them for a moment.
+    openers: Mutex<Vec<Opener>>,
 }
 
 /// A snapshot with its name.
@@ -113,7 +116,8 @@ impl Repository {
         }
         let identity = hash(&sealed);
         let tree_packs = TreePacks::default();
-        let inner = Inner { store, key, config, identity, author, tree_packs };
+        let openers = Mutex::default();
+        let inner = Inner { store, key, config, identity, author, tree_packs, openers };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -136,7 +140,8 @@ impl Repository {
             return Err(Error::Version { location, version: config.version });
         }
         let tree_packs = TreePacks::default();
-        let inner = Inner { store, key, config, identity, author, tree_packs };
+        let openers = Mutex::default();
+        let inner = Inner { store, key, config, identity, author, tree_packs, openers };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -350,7 +355,7 @@ impl Repository {
                 at.blob.offset,
                 at.blob.length,
             )?
-            && let Ok(plain) = self.open_stored_blob(at, stored)
+            && let Ok(plain) = self.open_stored_blob(at, &stored)
         {
             return Ok(plain);
         }
@@ -362,7 +367,7 @@ impl Repository {
             u64::from(at.blob.offset),
             &mut stored,
         )?;
-        self.open_stored_blob(at, stored)
+        self.open_stored_blob(at, &stored)
     }
 
     /// A blob's plain bytes, from whichever pack gives them whole.
@@ -394,14 +399,24 @@ impl Repository {
         Err(first.unwrap_or(Error::BlobUnknown { blob: *id }))
     }
 
+    /// What opens blobs whose stored bytes were read already: one for each thread that does.
+    ///
+    /// # Errors
+    /// [`Error::Compress`] when there is no memory for it.
+    pub fn opener(&self) -> Result<Opener, Error> {
+        Opener::new(&self.inner.key)
+    }
+
     /// The plain bytes of a blob whose stored bytes were read already.
     ///
     /// # Errors
     /// [`Error::BlobDamaged`].
-    pub fn open_stored_blob(&self, at: &Location, mut stored: Vec<u8>) -> Result<Vec<u8>, Error> {
-        pack::open_blob(&self.inner.key, &mut stored, &at.blob.id, at.blob.plain_length)
-            .map_err(|what| Error::BlobDamaged { blob: at.blob.id, pack: at.pack, what })?;
-        Ok(stored)
+    pub fn open_stored_blob(&self, at: &Location, stored: &[u8]) -> Result<Vec<u8>, Error> {
+        let idle = self.inner.openers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut opener = idle.map_or_else(|| self.opener(), Ok)?;
+        let plain = opener.open(at, stored).map(<[u8]>::to_vec);
+        self.inner.openers.lock().unwrap_or_else(PoisonError::into_inner).push(opener);
+        plain
     }
 
     /// Refuses to allocate for a blob that an index claims to be larger than its pack.

@@ -9,10 +9,11 @@
 //! Memory: open packs, queue and uploads together hold at most
 //! `(2·OPEN_PACKS + QUEUE + UPLOADERS) × (pack size + one blob)`.
 
+use crate::blob::{SealedBlob, Sealer};
 use crate::index::{BlobKind, Index, IndexFile, IndexedPack, PackSummary};
 use crate::lock::{Held, LockGuard};
-use crate::pack::{FinishedPack, OpenPack, SealedBlob};
-use crate::{Error, Repository};
+use crate::pack::{FinishedPack, OpenPack};
+use crate::{Error, Repository, codec};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use model::{Digest, ObjectKey, ObjectKind};
 use std::collections::{HashMap, HashSet};
@@ -68,6 +69,8 @@ struct Shared {
     /// Blobs on their way: claimed by a caller, not yet indexed.
     claimed: [Mutex<HashSet<Digest>>; 2],
     open: [Mutex<[OpenPack; OPEN_PACKS]>; 2],
+    /// Not in use right now; as many are made as callers save at once.
+    sealers: Mutex<Vec<Sealer>>,
     unwritten: Mutex<Vec<IndexedPack>>,
     failure: Mutex<Failure>,
     stored_bytes: AtomicU64,
@@ -103,6 +106,7 @@ impl Writer {
             index: RwLock::new(index),
             claimed: Default::default(),
             open: Default::default(),
+            sealers: Mutex::default(),
             unwritten: Mutex::default(),
             failure: Mutex::default(),
             stored_bytes: AtomicU64::new(0),
@@ -148,11 +152,13 @@ impl Writer {
     }
 
     fn store(&self, kind: BlobKind, id: Digest, plain: &[u8]) -> Result<Saved, Error> {
-        let sealed = SealedBlob::seal(self.shared.repository.key(), kind, id, plain)?;
+        let mut sealer = self.shared.sealer()?;
+        let sealed = sealer.seal(id, plain)?;
         let stored = sealed.bytes.len() as u64;
-        if let Some(full) = self.shared.append(kind, &sealed)? {
+        if let Some(full) = self.shared.append(kind, id, &sealed)? {
             self.send(full)?;
         }
+        self.shared.sealers.lock().unwrap_or_else(PoisonError::into_inner).push(sealer);
         Ok(Saved::Added { stored })
     }
 
@@ -235,14 +241,25 @@ impl Shared {
         !known && claimed.insert(id)
     }
 
+    /// One that nobody uses, for one blob.
+    fn sealer(&self) -> Result<Sealer, Error> {
+        let idle = self.sealers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| Sealer::new(self.repository.key(), codec::LEVEL), Ok)
+    }
+
     /// Adds to one of the open packs; answers it when it is full.
-    fn append(&self, kind: BlobKind, blob: &SealedBlob) -> Result<Option<OpenPack>, Error> {
+    fn append(
+        &self,
+        kind: BlobKind,
+        id: Digest,
+        blob: &SealedBlob<'_>,
+    ) -> Result<Option<OpenPack>, Error> {
         let mut choice = [0];
         getrandom::fill(&mut choice).map_err(Error::Random)?;
         let mut open = slot(&self.open, kind).lock().unwrap_or_else(PoisonError::into_inner);
         let choice = usize::from(choice.first().copied().unwrap_or(0)) % OPEN_PACKS;
         let Some(pack) = open.get_mut(choice) else { return Err(Error::WriterGone) };
-        pack.append(blob)?;
+        pack.append(kind, id, blob)?;
         let full = pack.length() >= self.options.pack_size || pack.header_full();
         Ok(full.then(|| std::mem::take(pack)))
     }

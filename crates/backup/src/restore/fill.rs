@@ -138,8 +138,7 @@ impl Filler<'_> {
         let blob = &piece.at.blob;
         let from = usize::try_from(u64::from(blob.offset) - start).unwrap_or(usize::MAX);
         let stored = bytes.get(from..from.saturating_add(blob.length as usize));
-        let whole =
-            stored.map(|stored| self.run.repository.open_stored_blob(&piece.at, stored.to_vec()));
+        let whole = stored.map(|stored| self.run.repository.open_stored_blob(&piece.at, stored));
         match whole {
             Some(Ok(plain)) => Ok(plain),
             _ => self.run.repository.load_blob(self.run.index, BlobKind::Data, &blob.id),

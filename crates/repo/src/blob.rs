@@ -1,0 +1,220 @@
+//! One blob's way from plain bytes to stored ones, and back, in buffers that are used again.
+//!
+//! A [`Sealer`] and an [`Opener`] belong to one thread each and keep their buffers between blobs: a
+//! page that is touched for the first time costs more than encrypting it. Stores nothing.
+//!
+//! Memory of each: a few times the longest blob it has seen.
+
+use crate::crypto::{IV, Key, MAC};
+use crate::index::Location;
+use crate::{Error, codec};
+use model::Digest;
+use sha2::{Digest as _, Sha256};
+use zstd::bulk::{Compressor, Decompressor};
+
+/// A length of plain bytes that is believed before they are there: twice the longest chunk. What
+/// claims more is decompressed into room that grows with what arrives.
+const BELIEVED: u32 = 16 << 20;
+
+/// Opens blobs: decrypts, decompresses, and compares with the name.
+pub struct Opener {
+    key: Key,
+    decrypted: Vec<u8>,
+    plain: Vec<u8>,
+    decompressor: Decompressor<'static>,
+}
+
+impl Opener {
+    pub(crate) fn new(key: &Key) -> Result<Self, Error> {
+        let decompressor = Decompressor::new().map_err(Error::Compress)?;
+        Ok(Self { key: key.clone(), decrypted: Vec::new(), plain: Vec::new(), decompressor })
+    }
+
+    /// The plain bytes of a blob whose stored bytes were read from `at`.
+    ///
+    /// # Errors
+    /// [`Error::BlobDamaged`].
+    pub fn open(&mut self, at: &Location, stored: &[u8]) -> Result<&[u8], Error> {
+        self.open_bytes(stored, &at.blob.id, at.blob.plain_length)
+            .map_err(|what| Error::BlobDamaged { blob: at.blob.id, pack: at.pack, what })
+    }
+
+    /// `plain_length` bounds what decompression may yield. The error says how the damage shows.
+    pub(crate) fn open_bytes(
+        &mut self,
+        stored: &[u8],
+        id: &Digest,
+        plain_length: Option<u32>,
+    ) -> Result<&[u8], String> {
+        let decrypted = self
+            .key
+            .open_into(stored, &mut self.decrypted)
+            .map_err(|_| "it does not decrypt with this repository's key".to_owned())?;
+        let plain = match plain_length {
+            None => decrypted,
+            Some(length) => {
+                decompress(&mut self.decompressor, decrypted, length, &mut self.plain)?;
+                if u32::try_from(self.plain.len()) != Ok(length) {
+                    let actual = self.plain.len();
+                    return Err(format!("it has {actual} bytes where {length} are recorded"));
+                }
+                self.plain.as_slice()
+            }
+        };
+        let hash = Digest(Sha256::digest(plain).into());
+        if hash == *id { Ok(plain) } else { Err(format!("its bytes hash to {hash}")) }
+    }
+}
+
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opener(…)")
+    }
+}
+
+/// Decompresses into `plain`, which holds at most `length` bytes afterwards.
+fn decompress(
+    decompressor: &mut Decompressor<'_>,
+    compressed: &[u8],
+    length: u32,
+    plain: &mut Vec<u8>,
+) -> Result<(), String> {
+    if length > BELIEVED {
+        *plain = codec::decompress(compressed, u64::from(length))?;
+        return Ok(());
+    }
+    plain.clear();
+    plain.reserve(length as usize);
+    decompressor
+        .decompress_to_buffer(compressed, plain)
+        .map_err(|e| format!("it does not decompress ({e})"))?;
+    Ok(())
+}
+
+/// A blob as it is stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SealedBlob<'a> {
+    /// IV, ciphertext, MAC.
+    pub(crate) bytes: &'a [u8],
+    /// How many plain bytes a compressed one has; none for one stored as it is.
+    pub(crate) plain_length: Option<u32>,
+}
+
+/// Seals blobs: compresses where that saves something, encrypts, and opens the result again, so that
+/// what a broken memory changed on the way is found before it counts.
+pub(crate) struct Sealer {
+    key: Key,
+    compressor: Compressor<'static>,
+    /// Room for IV, compressed bytes and MAC; only ever longer than needed.
+    sealed: Vec<u8>,
+    opener: Opener,
+}
+
+impl Sealer {
+    pub(crate) fn new(key: &Key, level: i32) -> Result<Self, Error> {
+        let compressor = Compressor::new(level).map_err(Error::Compress)?;
+        Ok(Self { key: key.clone(), compressor, sealed: Vec::new(), opener: Opener::new(key)? })
+    }
+
+    pub(crate) fn seal(&mut self, id: Digest, plain: &[u8]) -> Result<SealedBlob<'_>, Error> {
+        let length = u32::try_from(plain.len()).map_err(|_| Error::TooLarge { what: "a blob" })?;
+        let room = IV + zstd::zstd_safe::compress_bound(plain.len()) + MAC;
+        if self.sealed.len() < room {
+            self.sealed.resize(room, 0);
+        }
+        let body = self.sealed.get_mut(IV..).unwrap_or_default();
+        let compressed =
+            self.compressor.compress_to_buffer(plain, body).map_err(Error::Compress)?;
+        let worth = compressed < plain.len();
+        let stored = if worth { compressed } else { plain.len() };
+        if !worth && let Some(body) = body.get_mut(..stored) {
+            body.copy_from_slice(plain);
+        }
+        let bytes = self.sealed.get_mut(..IV + stored + MAC).unwrap_or_default();
+        self.key.seal_in_place(bytes)?;
+        let plain_length = worth.then_some(length);
+        self.opener
+            .open_bytes(bytes, &id, plain_length)
+            .map_err(|_| Error::Memory { what: "blob", id })?;
+        Ok(SealedBlob { bytes, plain_length })
+    }
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealer(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hash(bytes: &[u8]) -> Digest {
+        Digest(Sha256::digest(bytes).into())
+    }
+
+    fn plain() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..400),
+            (any::<u8>(), 0..5000usize).prop_map(|(byte, n)| vec![byte; n]),
+        ]
+    }
+
+    proptest! {
+        // One sealer and one opener for blobs of all lengths: nothing of one blob is left in another.
+        #[test]
+        fn what_is_sealed_opens_and_nothing_else_does(
+            blobs in prop::collection::vec(plain(), 1..6),
+            at: prop::sample::Index,
+            bit in 0u8..8,
+        ) {
+            let key = Key::random().unwrap();
+            let mut sealer = Sealer::new(&key, 3).unwrap();
+            let mut opener = Opener::new(&key).unwrap();
+            for plain in &blobs {
+                let id = hash(plain);
+                let sealed = sealer.seal(id, plain).unwrap();
+                let length = sealed.plain_length;
+                let mut stored = sealed.bytes.to_vec();
+                prop_assert!(stored.len() <= plain.len() + IV + MAC);
+                prop_assert_eq!(opener.open_bytes(&stored, &id, length).unwrap(), plain.as_slice());
+                let at = at.index(stored.len());
+                stored[at] ^= 1 << bit;
+                prop_assert!(opener.open_bytes(&stored, &id, length).is_err());
+            }
+        }
+
+        #[test]
+        fn forged_lengths_are_refused(plain in plain(), claim: u32) {
+            let key = Key::random().unwrap();
+            let mut sealer = Sealer::new(&key, 3).unwrap();
+            let id = hash(&plain);
+            let sealed = sealer.seal(id, &plain).unwrap();
+            let mut opener = Opener::new(&key).unwrap();
+            let opened = opener.open_bytes(sealed.bytes, &id, Some(claim));
+            prop_assert_eq!(opened.is_ok(), sealed.plain_length == Some(claim));
+        }
+    }
+
+    #[test]
+    fn what_memory_changed_is_not_stored() {
+        let key = Key::random().unwrap();
+        let mut sealer = Sealer::new(&key, 3).unwrap();
+        let refused = sealer.seal(hash(b"what was read"), b"what memory made of it");
+        assert!(matches!(refused, Err(Error::Memory { .. })));
+    }
+
+    #[test]
+    fn a_claim_of_gigabytes_allocates_none() {
+        let key = Key::random().unwrap();
+        let mut sealer = Sealer::new(&key, 3).unwrap();
+        let plain = vec![7; 100_000];
+        let id = hash(&plain);
+        let sealed = sealer.seal(id, &plain).unwrap();
+        let mut opener = Opener::new(&key).unwrap();
+        assert!(opener.open_bytes(sealed.bytes, &id, Some(u32::MAX)).is_err());
+        assert!(opener.plain.capacity() < 1 << 20);
+    }
+}
