@@ -6,10 +6,12 @@
 
 use crate::chunker::Chunker;
 use crate::error::{Fault, Problem};
+use crate::files::Files;
+use crate::piece::Pool;
 use crate::run::{Counters, Run};
-use crate::walk::Walk;
-use crate::{Error, files, targets};
-use crossbeam_channel::bounded;
+use crate::walk::{Pending, Walk};
+use crate::work::{Task, Work};
+use crate::{Error, targets};
 use jiff::Timestamp;
 use model::Digest;
 use repo::{LockGuard, Repository, Snapshot, Summary, Writer, WriterOptions};
@@ -34,7 +36,7 @@ pub struct BackupOptions<'a> {
     pub with_atime: bool,
     /// What the snapshot names as its program.
     pub program_version: String,
-    /// Threads that hash, compress and encrypt.
+    /// Processors to keep busy.
     pub threads: usize,
     /// A pack is closed at this many bytes.
     pub pack_size: usize,
@@ -54,7 +56,7 @@ pub enum BackupEvent<'a> {
         /// How many.
         packs: usize,
     },
-    /// The walk came to a file.
+    /// A file is about to be read.
     File {
         /// Where.
         path: &'a Path,
@@ -78,10 +80,8 @@ pub struct BackupOutcome {
     pub problems: Vec<Problem>,
 }
 
-/// How many files the walk may be ahead of the readers.
-const FILES_AHEAD: usize = 256;
-/// Threads that read. Two hide each other's waits; more only seek.
-const READERS: usize = 2;
+/// Workers beside one for each processor: while one of them waits for a disk, another computes.
+const WAITING: usize = 1;
 
 /// Backs up. The caller holds `lock`, shared at least.
 ///
@@ -148,23 +148,22 @@ fn read_all(
     former: Option<Digest>,
 ) -> Result<(Digest, Vec<Problem>, Counters), Error> {
     let chunker = Chunker::new(repository.config().chunker_polynomial);
-    let options = run.options;
-    let (jobs, job_queue) = bounded(FILES_AHEAD);
-    let savers = options.threads.max(1);
-    let (chunks, chunk_queue) = bounded(savers);
+    let workers = run.options.threads.max(1) + WAITING;
+    let root = Pending::root(targets::tree(&run.options.paths), former);
+    let (work, pool) = (Work::new(root, workers), Pool::default());
     std::thread::scope(|scope| {
-        let (run, chunker) = (&run, &chunker);
-        for _ in 0..READERS {
-            let (job_queue, chunks) = (job_queue.clone(), chunks.clone());
-            scope.spawn(move || files::read_files(run, chunker, &job_queue, &chunks));
+        for _ in 0..workers {
+            let (run, work) = (&run, &work);
+            let files = Files { run, chunker: &chunker, pool: &pool, work };
+            let walk = Walk { run, repository, files };
+            scope.spawn(move || {
+                work.take_part(|task| match task {
+                    Task::Chunk(chunk) => walk.files.chunk(chunk),
+                    Task::File(file) => walk.files.file(file),
+                    Task::Directory(directory) => walk.enter(directory),
+                });
+            });
         }
-        for _ in 0..savers {
-            let chunk_queue = chunk_queue.clone();
-            scope.spawn(move || files::save_chunks(run, &chunk_queue));
-        }
-        // Only the threads hold the queues from here on, so that each ends when its feeders have.
-        drop((job_queue, chunk_queue, chunks));
-        Walk { run, repository, jobs }.all(targets::tree(&options.paths), former);
     });
     run.end()
 }

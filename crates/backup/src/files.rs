@@ -1,19 +1,24 @@
-//! Files: read and cut by the reading threads, hashed and stored by the saving ones.
+//! Files: read, cut, and stored piece by piece, by any worker.
 //!
-//! Readers never wait for a file to be stored, only for room in the queue, which holds a few
-//! chunks: that is the bound on memory, whatever a file's size.
+//! The worker that opens a file reads and cuts it, and stores its pieces itself unless others have
+//! nothing to do. Memory is bounded by the pieces that workers and queue hold, whatever a file's
+//! size. Holes are not read: where a file has one, its pieces are known to be zeros.
 
+use crate::BackupEvent;
 use crate::chunker::{self, Chunker};
 use crate::error::Fault;
-use crate::meta;
+use crate::meta::{self, Item};
+use crate::piece::{Piece, Pool};
 use crate::run::{Directory, Run, add};
-use crossbeam_channel::{Receiver, Sender};
+use crate::work::Work;
 use model::Digest;
 use repo::tree::{Node, NodeKind};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,8 +26,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A file to read.
 pub(crate) struct FileJob {
-    pub(crate) path: PathBuf,
     pub(crate) name: Vec<u8>,
+    /// Whether the parent snapshot has it.
     pub(crate) known: bool,
     pub(crate) directory: Arc<Directory>,
     pub(crate) at: usize,
@@ -32,7 +37,7 @@ pub(crate) struct FileJob {
 pub(crate) struct ChunkJob {
     file: Arc<OpenFile>,
     at: usize,
-    bytes: Vec<u8>,
+    piece: Piece,
 }
 
 /// A file of which pieces are being stored.
@@ -45,50 +50,111 @@ struct OpenFile {
     at: usize,
 }
 
-/// What a reader holds of a file: several times the largest chunk, so that little is moved in it.
-const BUFFER: usize = 4 * chunker::MAX;
+/// Bytes that are read between two looks for a cut: more would be moved into the next piece.
+const STEP: usize = 256 << 10;
 
-/// Reads files until there are no more.
-pub(crate) fn read_files(
-    run: &Run<'_>,
-    chunker: &Chunker,
-    jobs: &Receiver<FileJob>,
-    chunks: &Sender<ChunkJob>,
-) {
-    let mut buffer = Vec::new();
-    for job in jobs {
-        if run.stopped() {
-            continue;
-        }
-        let (directory, at) = (Arc::clone(&job.directory), job.at);
-        if let Err((path, fault)) = read_file(run, chunker, job, &mut buffer, chunks) {
-            run.problem(&path, fault);
-            directory.put(run, at, None);
-        }
-    }
+/// What reads and stores files; each worker has one.
+pub(crate) struct Files<'a, 'run> {
+    pub(crate) run: &'a Run<'run>,
+    pub(crate) chunker: &'a Chunker,
+    pub(crate) pool: &'a Pool,
+    pub(crate) work: &'a Work,
 }
 
-/// Stores pieces until there are no more.
-pub(crate) fn save_chunks(run: &Run<'_>, chunks: &Receiver<ChunkJob>) {
-    for chunk in chunks {
-        if run.stopped() {
-            continue;
-        }
-        match run.save_data(&chunk.bytes) {
-            Ok(id) => {
-                let mut content = chunk.file.content.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(slot) = content.get_mut(chunk.at) {
-                    *slot = id;
+impl Files<'_, '_> {
+    /// Stores one piece.
+    pub(crate) fn chunk(&self, job: ChunkJob) {
+        let ChunkJob { file, at, piece } = job;
+        if !self.run.stopped() {
+            match self.run.save_data(piece.bytes()) {
+                Ok(id) => {
+                    self.run.done(piece.len() as u64);
+                    file.set(at, id);
+                    file.release(self.run);
                 }
-                drop(content);
-                chunk.file.release(run);
+                Err(error) => self.run.fail(error),
             }
-            Err(error) => run.fail(error),
         }
+        self.pool.give_back(piece);
+    }
+
+    /// Reads one file.
+    pub(crate) fn file(&self, job: FileJob) {
+        if self.run.stopped() {
+            return;
+        }
+        let path = job.directory.path.join(OsStr::from_bytes(&job.name));
+        (self.run.options.events)(BackupEvent::File { path: &path });
+        let (directory, at) = (Arc::clone(&job.directory), job.at);
+        if let Err(fault) = self.read(job, &path) {
+            self.run.problem(&path, fault);
+            directory.put(self.run, at, None);
+        }
+    }
+
+    fn read(&self, job: FileJob, path: &PathBuf) -> Result<(), Fault> {
+        let FileJob { name, known, directory, at } = job;
+        let source = open(path)?;
+        let before = source.metadata().map_err(Fault::Unreadable)?;
+        let (owners, with_atime) = (&self.run.owners, self.run.options.with_atime);
+        let (node, fault) = meta::node(&name, Item::Open(&source), &before, owners, with_atime);
+        if node.kind != NodeKind::File {
+            return Err(Fault::Replaced);
+        }
+        if let Some(error) = fault {
+            self.run.problem(path, Fault::Attributes(error));
+        }
+        let file = Arc::new(OpenFile {
+            node: Mutex::new(None),
+            content: Mutex::default(),
+            open: AtomicUsize::new(1),
+            known,
+            directory,
+            at,
+        });
+        let size = match Cutter::new(self, &source, &before, &file).cut() {
+            Ok(size) => size,
+            // Pieces under way belong to no node: the file is left out, and named.
+            Err(error) => {
+                self.run.problem(path, Fault::Unreadable(error));
+                file.release(self.run);
+                return Ok(());
+            }
+        };
+        if self.run.stopped() {
+            // Cut off by us: neither read to its end nor at fault.
+            return Ok(());
+        }
+        if size != before.size() || !source.metadata().is_ok_and(|after| same(&before, &after)) {
+            self.run.problem(path, Fault::Changed);
+        }
+        *file.node.lock().unwrap_or_else(PoisonError::into_inner) = Some(Node { size, ..node });
+        file.release(self.run);
+        Ok(())
     }
 }
 
 impl OpenFile {
+    /// A place for a piece that will be stored; the file waits for it.
+    fn begin_piece(&self) -> usize {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        content.push(Digest([0; 32]));
+        content.len() - 1
+    }
+
+    fn push_many(&self, id: Digest, count: u64) {
+        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        content.extend((0..count).map(|_| id));
+    }
+
+    fn set(&self, at: usize, id: Digest) {
+        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = content.get_mut(at) {
+            *slot = id;
+        }
+    }
+
     /// One piece, or the reader itself, is done with this file.
     fn release(&self, run: &Run<'_>) {
         if self.open.fetch_sub(1, Ordering::AcqRel) != 1 {
@@ -101,7 +167,7 @@ impl OpenFile {
             if self.known { &run.counters.files_changed } else { &run.counters.files_new };
         if let Some(node) = node {
             add(counter, 1);
-            self.directory.put(run, self.at, Some(Node { content: Some(content), ..node }));
+            self.directory.put(run, self.at, Some(&Node { content: Some(content), ..node }));
         } else {
             self.directory.put(run, self.at, None);
         }
@@ -109,7 +175,7 @@ impl OpenFile {
 }
 
 /// Opens without following a link, and without changing the access time where that is allowed.
-fn open(path: &std::path::Path) -> Result<File, Fault> {
+fn open(path: &PathBuf) -> Result<File, Fault> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let opened = match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {
         Err(Errno::PERM) => rustix::fs::open(path, flags, Mode::empty()),
@@ -123,99 +189,127 @@ fn open(path: &std::path::Path) -> Result<File, Fault> {
     }
 }
 
-fn read_file(
-    run: &Run<'_>,
-    chunker: &Chunker,
-    job: FileJob,
-    buffer: &mut Vec<u8>,
-    chunks: &Sender<ChunkJob>,
-) -> Result<(), (PathBuf, Fault)> {
-    let FileJob { path, name, known, directory, at } = job;
-    let mut source = match open(&path) {
-        Ok(source) => source,
-        Err(fault) => return Err((path, fault)),
-    };
-    let before = match source.metadata() {
-        Ok(stat) => stat,
-        Err(error) => return Err((path, Fault::Unreadable(error))),
-    };
-    let (node, fault) = meta::node(&name, &path, &before, &run.owners, run.options.with_atime);
-    if node.kind != NodeKind::File {
-        return Err((path, Fault::Replaced));
-    }
-    if let Some(error) = fault {
-        run.problem(&path, Fault::Attributes(error));
-    }
-    let file = Arc::new(OpenFile {
-        node: Mutex::new(None),
-        content: Mutex::default(),
-        open: AtomicUsize::new(1),
-        known,
-        directory,
-        at,
-    });
-    let size = match cut(run, chunker, &mut source, buffer, &file, chunks) {
-        Ok(size) => size,
-        // Pieces under way belong to no node: the file is left out, and named.
-        Err(error) => {
-            run.problem(&path, Fault::Unreadable(error));
-            file.release(run);
-            return Ok(());
-        }
-    };
-    if run.stopped() {
-        // Cut off by us: neither read to its end nor at fault.
-        return Ok(());
-    }
-    if !source.metadata().is_ok_and(|after| same(&before, &after)) || size != before.size() {
-        run.problem(&path, Fault::Changed);
-    }
-    *file.node.lock().unwrap_or_else(PoisonError::into_inner) = Some(Node { size, ..node });
-    file.release(run);
-    Ok(())
-}
-
 fn same(before: &Metadata, after: &Metadata) -> bool {
     let state = |stat: &Metadata| (stat.size(), stat.mtime(), stat.mtime_nsec());
     state(before) == state(after)
 }
 
-/// Sends the file's chunks off, in order. Answers how many bytes it had.
-fn cut(
-    run: &Run<'_>,
-    chunker: &Chunker,
-    source: &mut File,
-    buffer: &mut Vec<u8>,
-    file: &Arc<OpenFile>,
-    chunks: &Sender<ChunkJob>,
-) -> io::Result<u64> {
-    buffer.clear();
-    let (mut start, mut size, mut ended) = (0, 0, false);
-    while !run.stopped() {
-        if !ended && buffer.len() - start < chunker::MAX {
-            buffer.drain(..start);
-            start = 0;
-            let room = BUFFER - buffer.len();
-            ended = source.take(room as u64).read_to_end(buffer)? < room;
-        }
-        let rest = buffer.get(start..).unwrap_or_default();
-        if rest.is_empty() {
-            break;
-        }
-        let bytes = rest.get(..chunker.cut(rest)).unwrap_or(rest).to_vec();
-        start += bytes.len();
-        size += bytes.len() as u64;
-        send(file, bytes, chunks);
-    }
-    Ok(size)
+/// One file on its way into pieces.
+struct Cutter<'a, 'run> {
+    files: &'a Files<'a, 'run>,
+    source: &'a File,
+    file: &'a Arc<OpenFile>,
+    /// What the file system says its length is.
+    expected: u64,
+    /// Whether there may be holes.
+    sparse: bool,
+    /// How far it is read.
+    offset: u64,
+    ended: bool,
 }
 
-fn send(file: &Arc<OpenFile>, bytes: Vec<u8>, chunks: &Sender<ChunkJob>) {
-    let mut content = file.content.lock().unwrap_or_else(PoisonError::into_inner);
-    let at = content.len();
-    content.push(Digest([0; 32]));
-    drop(content);
-    file.open.fetch_add(1, Ordering::AcqRel);
-    // The savers outlive the readers; were they gone, the run has failed already.
-    let _ = chunks.send(ChunkJob { file: Arc::clone(file), at, bytes });
+impl<'a, 'run> Cutter<'a, 'run> {
+    fn new(
+        files: &'a Files<'a, 'run>,
+        source: &'a File,
+        stat: &Metadata,
+        file: &'a Arc<OpenFile>,
+    ) -> Self {
+        let sparse = stat.blocks().saturating_mul(512) < stat.size();
+        Self { files, source, file, expected: stat.size(), sparse, offset: 0, ended: false }
+    }
+
+    /// Sends the file's pieces off, in order. Answers how many bytes it had.
+    fn cut(mut self) -> io::Result<u64> {
+        let mut piece = self.files.pool.take();
+        let outcome = self.pieces(&mut piece);
+        self.files.pool.give_back(piece);
+        outcome.map(|()| self.offset)
+    }
+
+    fn pieces(&mut self, piece: &mut Piece) -> io::Result<()> {
+        while !self.files.run.stopped() {
+            self.skip_hole(piece)?;
+            self.fill(piece, chunker::MIN)?;
+            if piece.is_empty() {
+                break;
+            }
+            let end = self.find_end(piece)?;
+            let mut rest = self.files.pool.take();
+            piece.split(end, &mut rest);
+            self.send(std::mem::replace(piece, rest));
+        }
+        Ok(())
+    }
+
+    /// The length of the piece that begins with `piece`, which is read on as far as that takes.
+    fn find_end(&mut self, piece: &mut Piece) -> io::Result<usize> {
+        let mut from = chunker::MIN;
+        loop {
+            if let Some(end) = self.files.chunker.find(piece.bytes(), from) {
+                return Ok(end);
+            }
+            from = piece.len();
+            if from == chunker::MAX || self.ended {
+                return Ok(from);
+            }
+            self.fill(piece, from + STEP)?;
+        }
+    }
+
+    /// Reads until the piece has `length` bytes, or the file ends.
+    fn fill(&mut self, piece: &mut Piece, length: usize) -> io::Result<()> {
+        while !self.ended && piece.len() < length.min(chunker::MAX) {
+            let room = piece.spare(length - piece.len());
+            let count = match rustix::io::pread(self.source, room, self.offset) {
+                Err(Errno::INTR) => continue,
+                other => other?,
+            };
+            piece.filled(count);
+            self.offset += count as u64;
+            // A file that says it has no bytes may have some all the same, as those of /proc.
+            self.ended = count == 0 || (self.offset == self.expected && self.expected > 0);
+        }
+        Ok(())
+    }
+
+    /// What lies in a hole is not read. A piece of zeros is cut at its least length, because a window
+    /// of zeros has the hash zero.
+    fn skip_hole(&mut self, piece: &mut Piece) -> io::Result<()> {
+        if !self.sparse || self.ended {
+            return Ok(());
+        }
+        let start = self.offset - piece.len() as u64;
+        let data = match rustix::fs::seek(self.source, SeekFrom::Data(start)) {
+            Ok(data) => data.min(self.expected),
+            Err(Errno::NXIO) => self.expected,
+            // Not known here.
+            Err(_) => return Ok(()),
+        };
+        let whole = data.saturating_sub(start) / chunker::MIN as u64;
+        if whole == 0 {
+            return Ok(());
+        }
+        let id = match self.files.run.save_zeros() {
+            Ok(id) => id,
+            Err(error) => return Ok(self.files.run.fail(error)),
+        };
+        piece.clear();
+        let bytes = whole * chunker::MIN as u64;
+        self.offset = start + bytes;
+        self.ended = self.offset == self.expected;
+        self.file.push_many(id, whole);
+        self.files.run.done(bytes);
+        Ok(())
+    }
+
+    fn send(&self, piece: Piece) {
+        let job = ChunkJob { file: Arc::clone(self.file), at: self.file.begin_piece(), piece };
+        // The last piece of a small file stays here: handing it over costs more than storing it.
+        let alone = self.ended && job.at == 0;
+        let kept = if alone { Err(job) } else { self.files.work.offer_chunk(job) };
+        if let Err(job) = kept {
+            self.files.chunk(job);
+        }
+    }
 }

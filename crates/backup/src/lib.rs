@@ -12,11 +12,13 @@ mod error;
 mod files;
 mod meta;
 mod mode;
+mod piece;
 mod restore;
 mod run;
 mod scan;
 mod targets;
 mod walk;
+mod work;
 
 pub use backup::{BackupEvent, BackupOptions, BackupOutcome, backup};
 pub use chunker::{Chunker, MAX as CHUNK_MAX, MIN as CHUNK_MIN};

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use repo::tree::{Node, NodeKind, Xattr};
 use rustix::io::Errno;
 use std::collections::HashMap;
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -20,6 +20,11 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
+    /// Whether these are the names that the numbers have today.
+    pub(crate) fn are(&self, (uid, user): (u32, &str), (gid, group): (u32, &str)) -> bool {
+        self.user(uid) == user && self.group(gid) == group
+    }
+
     fn user(&self, uid: u32) -> String {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let look = || uzers::get_user_by_uid(uid).map(|u| u.name().to_string_lossy().into_owned());
@@ -33,11 +38,43 @@ impl Owners {
     }
 }
 
+/// What a node is made of: an open file, or a name that no link is followed from.
+#[derive(Clone, Copy)]
+pub(crate) enum Item<'a> {
+    Open(&'a File),
+    Named(&'a Path),
+}
+
+impl Item<'_> {
+    fn list_xattrs(self, names: &mut Vec<u8>) -> Result<usize, Errno> {
+        let room = rustix::buffer::spare_capacity(names);
+        match self {
+            Self::Open(file) => rustix::fs::flistxattr(file, room),
+            Self::Named(path) => rustix::fs::llistxattr(path, room),
+        }
+    }
+
+    fn xattrs_length(self) -> Result<usize, Errno> {
+        match self {
+            Self::Open(file) => rustix::fs::flistxattr_query(file),
+            Self::Named(path) => rustix::fs::llistxattr_query(path),
+        }
+    }
+
+    fn xattr(self, name: &[u8], value: &mut Vec<u8>) -> Result<usize, Errno> {
+        let room = rustix::buffer::spare_capacity(value);
+        match self {
+            Self::Open(file) => rustix::fs::fgetxattr(file, name, room),
+            Self::Named(path) => rustix::fs::lgetxattr(path, name, room),
+        }
+    }
+}
+
 /// Everything that a node says about a file but its content. Fills in what it can: the second value
 /// is why some of it could not be read.
 pub(crate) fn node(
     name: &[u8],
-    path: &Path,
+    item: Item<'_>,
     stat: &Metadata,
     owners: &Owners,
     with_atime: bool,
@@ -62,8 +99,8 @@ pub(crate) fn node(
         }
         NodeKind::Symlink => {
             node.links = stat.nlink();
-            match std::fs::read_link(path) {
-                Ok(target) => node.link_target = target.as_os_str().as_bytes().to_vec(),
+            match read_link(item) {
+                Ok(target) => node.link_target = target,
                 Err(error) => fault = Some(error),
             }
         }
@@ -73,8 +110,15 @@ pub(crate) fn node(
         }
         _ => {}
     }
-    let missed = xattrs(path, &mut node.xattrs).err();
+    let missed = xattrs(item, &mut node.xattrs).err();
     (node, fault.or(missed))
+}
+
+fn read_link(item: Item<'_>) -> io::Result<Vec<u8>> {
+    match item {
+        Item::Named(path) => Ok(std::fs::read_link(path)?.into_os_string().into_vec()),
+        Item::Open(_) => Err(io::ErrorKind::InvalidInput.into()),
+    }
 }
 
 /// A time of the file system. Seconds that no calendar has become the nearest that one has.
@@ -90,18 +134,18 @@ pub(crate) fn moment(seconds: i64, nanoseconds: i64) -> Timestamp {
 const XATTR_LIMIT: usize = 1 << 16;
 
 /// Adds those that can be read to `found`. The error is the first reason why one could not.
-fn xattrs(path: &Path, found: &mut Vec<Xattr>) -> io::Result<()> {
+fn xattrs(item: Item<'_>, found: &mut Vec<Xattr>) -> io::Result<()> {
     let mut names = Vec::new();
-    let listed = match rustix::fs::llistxattr_query(path) {
+    let listed = match item.xattrs_length() {
         Ok(0) | Err(Errno::NOTSUP) => return Ok(()),
         Ok(length) => length.min(XATTR_LIMIT),
         Err(error) => return Err(error.into()),
     };
     names.reserve(listed + 1024);
-    rustix::fs::llistxattr(path, rustix::buffer::spare_capacity(&mut names))?;
+    item.list_xattrs(&mut names)?;
     let mut first = Ok(());
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        match xattr(path, name) {
+        match xattr(item, name) {
             Ok(xattr) => found.extend(xattr),
             Err(error) => first = first.and(Err(error)),
         }
@@ -109,14 +153,14 @@ fn xattrs(path: &Path, found: &mut Vec<Xattr>) -> io::Result<()> {
     first
 }
 
-fn xattr(path: &Path, name: &[u8]) -> io::Result<Option<Xattr>> {
+fn xattr(item: Item<'_>, name: &[u8]) -> io::Result<Option<Xattr>> {
     // The format's names are text; another name would be restored as one that was never there.
     let text = std::str::from_utf8(name).map_err(|_| {
         let shown = String::from_utf8_lossy(name);
         io::Error::other(format!("the extended attribute '{shown}' has a name that is not UTF-8"))
     })?;
     let mut value = Vec::with_capacity(XATTR_LIMIT);
-    match rustix::fs::lgetxattr(path, name, rustix::buffer::spare_capacity(&mut value)) {
+    match item.xattr(name, &mut value) {
         Ok(_) => {}
         // Removed since it was listed, or one that only the kernel may read.
         Err(Errno::NODATA | Errno::NOTSUP) => return Ok(None),
@@ -146,7 +190,7 @@ mod tests {
         std::fs::write(&path, b"12345").unwrap();
         std::fs::hard_link(&path, folder.path().join("other")).unwrap();
         let stat = std::fs::symlink_metadata(&path).unwrap();
-        let (node, fault) = node(b"file", &path, &stat, &Owners::default(), false);
+        let (node, fault) = node(b"file", Item::Named(&path), &stat, &Owners::default(), false);
         assert!(fault.is_none());
         assert_eq!(
             (node.size, node.links, node.inode, node.kind),
@@ -175,7 +219,7 @@ mod tests {
         set(b"user.\xff");
         set(b"user.z");
         let stat = std::fs::symlink_metadata(&path).unwrap();
-        let (node, fault) = node(b"file", &path, &stat, &Owners::default(), false);
+        let (node, fault) = node(b"file", Item::Named(&path), &stat, &Owners::default(), false);
         let mut names: Vec<_> = node.xattrs.iter().map(|xattr| xattr.name.as_str()).collect();
         names.sort_unstable();
         assert_eq!(names, ["user.a", "user.z"]);

@@ -1,10 +1,11 @@
-//! What the threads of one backup share: writer, counters, problems, the stop sign, directories
+//! What the workers of one backup share: writer, counters, problems, the stop sign, directories
 //! under way.
 //!
 //! A directory knows how many of its entries are still being worked on. Whoever finishes the last
 //! one encodes and stores its tree, and reports to the directory above: so no thread ever waits for
 //! another, and trees are stored as soon as they can be.
 
+use crate::chunker;
 use crate::error::{Fault, Problem};
 use crate::meta::Owners;
 use crate::{BackupEvent, BackupOptions, Error};
@@ -46,6 +47,8 @@ pub(crate) struct Run<'a> {
     fatal: Mutex<Option<Error>>,
     stopped: AtomicBool,
     root: Mutex<Option<Digest>>,
+    /// The name of a piece of zeros, once one was stored.
+    zeros: Mutex<Option<Digest>>,
 }
 
 impl<'a> Run<'a> {
@@ -59,6 +62,7 @@ impl<'a> Run<'a> {
             fatal: Mutex::default(),
             stopped: AtomicBool::new(false),
             root: Mutex::default(),
+            zeros: Mutex::default(),
         }
     }
 
@@ -98,26 +102,54 @@ impl<'a> Run<'a> {
 
     /// Hashes and stores one piece of a file.
     pub(crate) fn save_data(&self, plain: &[u8]) -> Result<Digest, Error> {
+        // Images are full of them, and knowing them costs a twentieth of hashing them.
+        if plain.len() == chunker::MIN && plain.iter().all(|byte| *byte == 0) {
+            return self.save_zeros();
+        }
+        self.save_plain(plain)
+    }
+
+    fn save_plain(&self, plain: &[u8]) -> Result<Digest, Error> {
         let id = Digest(Sha256::digest(plain).into());
         if let Saved::Added { stored } = self.writer.save(BlobKind::Data, id, plain)? {
             add(&self.counters.data_blobs, 1);
             add(&self.counters.data_added, plain.len() as u64);
             add(&self.counters.data_added_packed, stored);
         }
-        add(&self.counters.bytes, plain.len() as u64);
-        (self.options.events)(BackupEvent::Bytes(plain.len() as u64));
         Ok(id)
     }
 
-    fn save_tree(&self, nodes: &[Node]) -> Result<Digest, Error> {
-        let text = tree::encode(nodes);
-        let id = Digest(Sha256::digest(&text).into());
-        if let Saved::Added { stored } = self.writer.save(BlobKind::Tree, id, &text)? {
+    /// The name of a piece of zeros of the least length, which is stored.
+    pub(crate) fn save_zeros(&self) -> Result<Digest, Error> {
+        let mut zeros = self.zeros.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = *zeros {
+            return Ok(id);
+        }
+        let id = self.save_plain(&vec![0; chunker::MIN])?;
+        *zeros = Some(id);
+        Ok(id)
+    }
+
+    fn save_tree(&self, text: &[u8]) -> Result<Digest, Error> {
+        let id = Digest(Sha256::digest(text).into());
+        if let Saved::Added { stored } = self.writer.save(BlobKind::Tree, id, text)? {
             add(&self.counters.tree_blobs, 1);
             add(&self.counters.data_added, text.len() as u64);
             add(&self.counters.data_added_packed, stored);
         }
         Ok(id)
+    }
+
+    /// So many files are as they were.
+    pub(crate) fn unmodified(&self, bytes: u64) {
+        add(&self.counters.files_unmodified, 1);
+        self.done(bytes);
+    }
+
+    /// So many more bytes of files are done.
+    pub(crate) fn done(&self, bytes: u64) {
+        add(&self.counters.bytes, bytes);
+        (self.options.events)(BackupEvent::Bytes(bytes));
     }
 }
 
@@ -128,7 +160,8 @@ pub(crate) struct Directory {
     node: Mutex<Option<Node>>,
     /// The tree it had in the parent snapshot.
     former: Option<Digest>,
-    entries: Mutex<Vec<Option<Node>>>,
+    /// The text of each entry that is finished: what is left of a node takes a third of its room.
+    entries: Mutex<Vec<Option<Box<[u8]>>>>,
     open: AtomicUsize,
     above: Option<(Arc<Directory>, usize)>,
 }
@@ -153,12 +186,24 @@ impl Directory {
     }
 
     /// Puts an entry at its place, or leaves the place out when there is none.
-    pub(crate) fn put(self: &Arc<Self>, run: &Run<'_>, at: usize, entry: Option<Node>) {
-        if let Some(slot) = self.entries.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at)
-        {
-            *slot = entry;
+    pub(crate) fn put(self: &Arc<Self>, run: &Run<'_>, at: usize, entry: Option<&Node>) {
+        if let Some(node) = entry {
+            self.set(at, text(node));
         }
         self.release(run);
+    }
+
+    /// As [`put`](Self::put), for an entry that keeps its text.
+    pub(crate) fn put_text(self: &Arc<Self>, run: &Run<'_>, at: usize, text: &str) {
+        self.set(at, text.as_bytes().into());
+        self.release(run);
+    }
+
+    fn set(&self, at: usize, text: Box<[u8]>) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = entries.get_mut(at) {
+            *slot = Some(text);
+        }
     }
 
     /// One entry, or the walker itself, is done with this directory.
@@ -171,11 +216,7 @@ impl Directory {
             }
             let Some(node) = directory.finish(run) else { return };
             let Some((above, at)) = directory.above.clone() else { return };
-            let mut entries = above.entries.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(slot) = entries.get_mut(at) {
-                *slot = Some(node);
-            }
-            drop(entries);
+            above.set(at, text(&node));
             directory = above;
         }
     }
@@ -184,8 +225,7 @@ impl Directory {
     fn finish(&self, run: &Run<'_>) -> Option<Node> {
         let entries =
             std::mem::take(&mut *self.entries.lock().unwrap_or_else(PoisonError::into_inner));
-        let nodes: Vec<Node> = entries.into_iter().flatten().collect();
-        let tree = match run.save_tree(&nodes) {
+        let tree = match run.save_tree(&tree::join(entries.into_iter().flatten())) {
             Ok(tree) => tree,
             Err(error) => {
                 run.fail(error);
@@ -205,4 +245,10 @@ impl Directory {
         }
         node.map(|node| Node { subtree: Some(tree), ..node })
     }
+}
+
+fn text(node: &Node) -> Box<[u8]> {
+    let mut text = Vec::with_capacity(512);
+    tree::encode_node(node, &mut text);
+    text.into_boxed_slice()
 }

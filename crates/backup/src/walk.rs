@@ -1,217 +1,332 @@
-//! The walk over the source: one thread, directories before what is in them, entries in order of name.
+//! Directories: listed, compared with what the parent snapshot says, their files passed on.
 //!
 //! Decides what is unchanged since the parent snapshot, as restic does: same size, times and inode,
-//! and all its blobs still indexed. Reads no file.
+//! and all its blobs still indexed. Such an entry keeps its text: whatever else could have changed of
+//! it would have changed its inode's time. Reads no file.
 
 use crate::error::Fault;
-use crate::files::FileJob;
-use crate::meta;
-use crate::run::{Directory, Run, add};
+use crate::files::{FileJob, Files};
+use crate::meta::{self, Item};
+use crate::run::{Directory, Run};
 use crate::targets::Target;
-use crate::{BackupEvent, Error};
-use crossbeam_channel::Sender;
 use model::Digest;
+use repo::former::{self, Former};
 use repo::tree::{Node, NodeKind};
 use repo::{BlobKind, Repository};
-use std::collections::HashMap;
-use std::ffi::OsString;
-use std::fs::Metadata;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A directory still to be entered.
-struct Pending {
-    path: PathBuf,
-    node: Option<Node>,
-    former: Option<Digest>,
-    above: Option<(Arc<Directory>, usize)>,
+pub(crate) struct Pending {
+    /// Where it is an entry, and which; none for the root.
+    pub(crate) above: Option<(Arc<Directory>, usize)>,
+    pub(crate) name: Vec<u8>,
+    /// Its tree in the parent snapshot.
+    pub(crate) former: Option<Digest>,
     /// Only these entries; all of them when none.
-    only: Option<std::collections::BTreeMap<Vec<u8>, Target>>,
+    pub(crate) only: Option<BTreeMap<Vec<u8>, Target>>,
 }
 
-pub(crate) struct Walk<'a, 'run> {
-    pub(crate) run: &'a Run<'run>,
-    pub(crate) repository: &'a Repository,
-    pub(crate) jobs: Sender<FileJob>,
-}
-
-impl Walk<'_, '_> {
-    /// Walks all targets, beside the trees of the parent snapshot.
-    pub(crate) fn all(&self, targets: Target, former: Option<Digest>) {
-        let root = match targets {
-            Target::Whole(path) => Pending { path, node: None, former, above: None, only: None },
-            Target::Way(only) => {
-                Pending { path: "/".into(), node: None, former, above: None, only: Some(only) }
-            }
+impl Pending {
+    /// Where a backup of these targets begins.
+    pub(crate) fn root(targets: Target, former: Option<Digest>) -> Self {
+        let only = match targets {
+            Target::Whole(_) => None,
+            Target::Way(only) => Some(only),
         };
-        let mut pending = vec![root];
-        while let Some(next) = pending.pop() {
-            if self.run.stopped() {
-                return;
-            }
-            self.enter(next, &mut pending);
+        Self { above: None, name: Vec::new(), former, only }
+    }
+
+    fn path(&self) -> PathBuf {
+        match &self.above {
+            Some((above, _)) => above.path.join(OsStr::from_bytes(&self.name)),
+            None => "/".into(),
         }
     }
 
-    fn enter(&self, next: Pending, pending: &mut Vec<Pending>) {
-        let Pending { path, node, former, above, only } = next;
-        let names = match &only {
-            Some(only) => only.keys().cloned().collect(),
-            None => match names(&path) {
-                Ok(names) => names,
-                Err(error) => {
-                    let vanished = error.kind() == io::ErrorKind::NotFound;
-                    let fault = if vanished { Fault::Vanished } else { Fault::Unreadable(error) };
-                    self.run.problem(&path, fault);
-                    Vec::new()
-                }
-            },
+    /// The entry is left out where it belongs.
+    fn leave_out(&self, run: &Run<'_>) {
+        if let Some((above, at)) = &self.above {
+            above.put(run, *at, None);
+        }
+    }
+}
+
+/// What enters directories; each worker has one.
+pub(crate) struct Walk<'a, 'run> {
+    pub(crate) run: &'a Run<'run>,
+    pub(crate) repository: &'a Repository,
+    pub(crate) files: Files<'a, 'run>,
+}
+
+/// An entry as listed: its name, and its kind where the directory tells.
+type Listed = (Vec<u8>, FileType);
+
+/// A directory that is being entered.
+struct Entering<'a> {
+    directory: &'a Arc<Directory>,
+    /// None where it could not be opened, and so has no entries.
+    handle: Option<&'a File>,
+}
+
+impl Walk<'_, '_> {
+    /// Enters one directory: every entry of it is done or passed on.
+    pub(crate) fn enter(&self, mut pending: Pending) {
+        if self.run.stopped() {
+            return;
+        }
+        let path = pending.path();
+        let handle = open(&path, pending.only.is_some());
+        let node = match self.own_node(&pending, &path, &handle) {
+            Ok(node) => node,
+            Err(fault) => {
+                self.run.problem(&path, fault);
+                return pending.leave_out(self.run);
+            }
         };
-        let mut formerly = self.former_entries(&path, former);
-        let directory = Directory::new(path, node, former, names.len(), above);
-        let mut only = only;
-        for (at, name) in names.into_iter().enumerate() {
+        let listed = match (&pending.only, &handle) {
+            (Some(only), _) => {
+                Ok(only.keys().map(|name| (name.clone(), FileType::Unknown)).collect())
+            }
+            (None, Ok(handle)) => list(handle),
+            (None, Err(error)) => Err(io::Error::from(error.kind())),
+        };
+        let listed = listed.unwrap_or_else(|error| {
+            let vanished = error.kind() == io::ErrorKind::NotFound;
+            let fault = if vanished { Fault::Vanished } else { Fault::Unreadable(error) };
+            self.run.problem(&path, fault);
+            Vec::new()
+        });
+        let text = self.former_text(&path, pending.former);
+        let formerly = self.former_entries(&path, pending.former, text.as_deref());
+        let mut only = pending.only.take();
+        let directory =
+            Directory::new(path, node, pending.former, listed.len(), pending.above.take());
+        let entering = Entering { directory: &directory, handle: handle.as_ref().ok() };
+        let mut formerly = formerly.into_iter().peekable();
+        for (at, (name, kind)) in listed.into_iter().enumerate() {
             if self.run.stopped() {
                 return;
             }
+            while formerly.next_if(|former| former.name < name).is_some() {}
+            let before = formerly.next_if(|former| former.name == name);
             let target = only.as_mut().and_then(|only| only.remove(&name));
-            let before = formerly.remove(&name);
-            self.entry(&directory, at, name, target, before, pending);
+            self.entry(&entering, at, name, kind, target, before);
         }
         directory.release(self.run);
     }
 
-    fn former_entries(&self, path: &Path, former: Option<Digest>) -> HashMap<Vec<u8>, Node> {
-        let Some(tree) = former else { return HashMap::new() };
+    /// The directory's own node; none for the root.
+    fn own_node(
+        &self,
+        pending: &Pending,
+        path: &Path,
+        handle: &io::Result<File>,
+    ) -> Result<Option<Node>, Fault> {
+        if pending.above.is_none() {
+            return Ok(None);
+        }
+        let (item, stat) = match handle {
+            Ok(handle) => (Item::Open(handle), handle.metadata()),
+            Err(_) if pending.only.is_some() => (Item::Named(path), std::fs::metadata(path)),
+            Err(_) => (Item::Named(path), std::fs::symlink_metadata(path)),
+        };
+        let stat = stat.map_err(unreadable)?;
+        if crate::mode::kind(stat.mode()) != NodeKind::Dir {
+            return Err(Fault::Replaced);
+        }
+        Ok(Some(self.node(&pending.name, path, item, &stat)))
+    }
+
+    /// The text of the tree that a directory had.
+    fn former_text(&self, path: &Path, former: Option<Digest>) -> Option<Vec<u8>> {
+        let tree = former?;
         let copies: Vec<_> =
             self.run.writer.with_index(|index| index.copies(BlobKind::Tree, &tree).collect());
-        let nodes = self.repository.read_any(&tree, copies).and_then(|text| {
-            repo::tree::decode(&text)
-                .map_err(|what| repo::Error::Tree { tree: tree.to_hex(), what })
-        });
-        match nodes {
-            Ok(nodes) => nodes.into_iter().map(|node| (node.name.clone(), node)).collect(),
-            Err(error) => {
-                // Nothing new may rely on it: the same tree, made again, is stored again.
-                self.run.writer.distrust(BlobKind::Tree, &tree);
-                self.run.problem(path, Fault::ParentTree(error));
-                HashMap::new()
-            }
-        }
+        self.repository
+            .read_any(&tree, copies)
+            .inspect_err(|_| self.run.writer.distrust(BlobKind::Tree, &tree))
+            .map_err(|error| self.run.problem(path, Fault::ParentTree(error)))
+            .ok()
+    }
+
+    fn former_entries<'t>(
+        &self,
+        path: &Path,
+        former: Option<Digest>,
+        text: Option<&'t [u8]>,
+    ) -> Vec<Former<'t>> {
+        let (Some(tree), Some(text)) = (former, text) else { return Vec::new() };
+        former::entries(text).unwrap_or_else(|what| {
+            // Nothing new may rely on it: the same tree, made again, is stored again.
+            self.run.writer.distrust(BlobKind::Tree, &tree);
+            let fault = repo::Error::Tree { tree: tree.to_hex(), what };
+            self.run.problem(path, Fault::ParentTree(fault));
+            Vec::new()
+        })
     }
 
     fn entry(
         &self,
-        directory: &Arc<Directory>,
+        entering: &Entering<'_>,
         at: usize,
         name: Vec<u8>,
+        kind: FileType,
         target: Option<Target>,
-        before: Option<Node>,
-        pending: &mut Vec<Pending>,
+        before: Option<Former<'_>>,
     ) {
-        let path = directory.path.join(OsString::from_vec(name.clone()));
-        let on_the_way = matches!(target, Some(Target::Way(_)));
-        let stat = match if on_the_way {
-            std::fs::metadata(&path)
-        } else {
-            std::fs::symlink_metadata(&path)
-        } {
-            Ok(stat) => stat,
-            Err(error) => {
-                let vanished = error.kind() == io::ErrorKind::NotFound;
-                self.run.problem(
-                    &path,
-                    if vanished { Fault::Vanished } else { Fault::Unreadable(error) },
-                );
-                return directory.put(self.run, at, None);
-            }
+        let directory = entering.directory;
+        let only = match target {
+            Some(Target::Way(only)) => Some(only),
+            _ => None,
         };
-        let kind = crate::mode::kind(std::os::unix::fs::MetadataExt::mode(&stat));
+        let kind = match kind {
+            _ if only.is_some() => Ok(NodeKind::Dir),
+            FileType::RegularFile => Ok(NodeKind::File),
+            FileType::Directory => Ok(NodeKind::Dir),
+            _ => self.kind_of(directory, &name),
+        };
         match kind {
-            NodeKind::Dir => {
+            Ok(NodeKind::Dir) => {
                 let former =
-                    before.filter(|node| node.kind == NodeKind::Dir).and_then(|n| n.subtree);
-                let node = Some(self.node(&name, &path, &stat));
-                let only = match target {
-                    Some(Target::Way(only)) => Some(only),
-                    _ => None,
-                };
-                pending.push(Pending {
-                    path,
-                    node,
-                    former,
-                    above: Some((Arc::clone(directory), at)),
-                    only,
-                });
+                    before.filter(|node| node.kind == NodeKind::Dir).and_then(|node| node.subtree);
+                let above = Some((Arc::clone(directory), at));
+                self.files.work.add_directory(Pending { above, name, former, only });
             }
-            NodeKind::File => self.file(directory, at, name, path, &stat, before),
-            NodeKind::Socket | NodeKind::Irregular => directory.put(self.run, at, None),
-            NodeKind::Symlink | NodeKind::Device | NodeKind::CharDevice | NodeKind::Fifo => {
-                let node = self.node(&name, &path, &stat);
-                directory.put(self.run, at, Some(node));
+            Ok(NodeKind::File) => self.file(entering, at, name, before),
+            Ok(NodeKind::Socket | NodeKind::Irregular) => directory.put(self.run, at, None),
+            Ok(_) => self.special(directory, at, &name),
+            Err(fault) => {
+                self.run.problem(&directory.path.join(OsStr::from_bytes(&name)), fault);
+                directory.put(self.run, at, None);
             }
         }
     }
 
-    fn node(&self, name: &[u8], path: &Path, stat: &Metadata) -> Node {
+    fn kind_of(&self, directory: &Directory, name: &[u8]) -> Result<NodeKind, Fault> {
+        let path = directory.path.join(OsStr::from_bytes(name));
+        let stat = std::fs::symlink_metadata(path).map_err(unreadable)?;
+        Ok(crate::mode::kind(stat.mode()))
+    }
+
+    /// A link, device or pipe.
+    fn special(&self, directory: &Arc<Directory>, at: usize, name: &[u8]) {
+        let path = directory.path.join(OsStr::from_bytes(name));
+        match std::fs::symlink_metadata(&path) {
+            Ok(stat) => {
+                let node = self.node(name, &path, Item::Named(&path), &stat);
+                directory.put(self.run, at, Some(&node));
+            }
+            Err(error) => {
+                self.run.problem(&path, unreadable(error));
+                directory.put(self.run, at, None);
+            }
+        }
+    }
+
+    fn node(&self, name: &[u8], path: &Path, item: Item<'_>, stat: &std::fs::Metadata) -> Node {
         let (node, fault) =
-            meta::node(name, path, stat, &self.run.owners, self.run.options.with_atime);
+            meta::node(name, item, stat, &self.run.owners, self.run.options.with_atime);
         if let Some(error) = fault {
             self.run.problem(path, Fault::Attributes(error));
         }
         node
     }
 
-    fn file(
+    fn file(&self, entering: &Entering<'_>, at: usize, name: Vec<u8>, before: Option<Former<'_>>) {
+        let directory = entering.directory;
+        let known = before.is_some();
+        if let Some(before) = before.filter(|before| before.kind == NodeKind::File)
+            && let Some(handle) = entering.handle
+            && let Ok(stat) =
+                rustix::fs::statat(handle, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW)
+            && unchanged(&before, &stat)
+        {
+            let all_there = self.run.writer.with_index(|index| {
+                before.content.iter().all(|blob| index.has(BlobKind::Data, blob))
+            });
+            if all_there {
+                return self.unchanged_file(directory, at, &before, &stat);
+            }
+            let path = directory.path.join(OsStr::from_bytes(&name));
+            self.run.problem(&path, Fault::PartsMissing);
+        }
+        let job = FileJob { name, known, directory: Arc::clone(directory), at };
+        if let Err(job) = self.files.work.offer_file(job) {
+            self.files.file(job);
+        }
+    }
+
+    fn unchanged_file(
         &self,
         directory: &Arc<Directory>,
         at: usize,
-        name: Vec<u8>,
-        path: PathBuf,
-        stat: &Metadata,
-        before: Option<Node>,
+        before: &Former<'_>,
+        stat: &Stat,
     ) {
-        (self.run.options.events)(BackupEvent::File { path: &path });
-        let known = before.is_some();
-        if let Some(content) = before.and_then(|before| unchanged(&before, stat)) {
-            let all_there = self
-                .run
-                .writer
-                .with_index(|index| content.iter().all(|blob| index.has(BlobKind::Data, blob)));
-            if all_there {
-                let node = self.node(&name, &path, stat);
-                add(&self.run.counters.files_unmodified, 1);
-                add(&self.run.counters.bytes, node.size);
-                (self.run.options.events)(BackupEvent::Bytes(node.size));
-                return directory.put(self.run, at, Some(Node { content: Some(content), ..node }));
+        self.run.unmodified(before.size);
+        let whole = !self.run.options.with_atime
+            && before.device_id == stat.st_dev
+            && (before.uid, before.gid) == (stat.st_uid, stat.st_gid)
+            && self.run.owners.are((before.uid, &before.user), (before.gid, &before.group));
+        if whole {
+            return directory.put_text(self.run, at, before.text);
+        }
+        // The content is what it was, the rest is looked at anew.
+        let path = directory.path.join(OsStr::from_bytes(&before.name));
+        match std::fs::symlink_metadata(&path) {
+            Ok(stat) => {
+                let node = self.node(&before.name, &path, Item::Named(&path), &stat);
+                let content = Some(before.content.clone());
+                directory.put(self.run, at, Some(&Node { content, ..node }));
             }
-            self.run.problem(&path, Fault::PartsMissing);
-        }
-        let job = FileJob { path, name, known, directory: Arc::clone(directory), at };
-        if self.jobs.send(job).is_err() {
-            self.run.fail(Error::Interrupted);
+            Err(error) => {
+                self.run.problem(&path, unreadable(error));
+                directory.put(self.run, at, None);
+            }
         }
     }
 }
 
-/// The former content, if nothing says that it changed.
-fn unchanged(before: &Node, stat: &Metadata) -> Option<Vec<Digest>> {
-    use std::os::unix::fs::MetadataExt;
-    let same = before.kind == NodeKind::File
-        && before.size == stat.size()
-        && before.mtime == meta::moment(stat.mtime(), stat.mtime_nsec())
-        && before.ctime == meta::moment(stat.ctime(), stat.ctime_nsec())
-        && before.inode == stat.ino();
-    before.content.clone().filter(|_| same)
+fn unreadable(error: io::Error) -> Fault {
+    if error.kind() == io::ErrorKind::NotFound { Fault::Vanished } else { Fault::Unreadable(error) }
 }
 
-fn names(path: &Path) -> io::Result<Vec<Vec<u8>>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        names.push(entry?.file_name().as_bytes().to_vec());
+/// Whether nothing says that the content changed.
+fn unchanged(before: &Former<'_>, stat: &Stat) -> bool {
+    let moment = |seconds: i64, nanoseconds: u64| {
+        meta::moment(seconds, i64::try_from(nanoseconds).unwrap_or(0))
+    };
+    u64::try_from(stat.st_size) == Ok(before.size)
+        && before.inode == stat.st_ino
+        && before.mtime == moment(stat.st_mtime, stat.st_mtime_nsec)
+        && before.ctime == moment(stat.st_ctime, stat.st_ctime_nsec)
+}
+
+/// A directory, by its own name; through links only where it is on the way to a target.
+fn open(path: &Path, follow: bool) -> io::Result<File> {
+    let last = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | last;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+/// A directory's entries in ascending order of name.
+fn list(directory: &File) -> io::Result<Vec<Listed>> {
+    let mut listed = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            listed.push((name.to_vec(), entry.file_type()));
+        }
     }
-    names.sort_unstable();
-    Ok(names)
+    listed.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    Ok(listed)
 }

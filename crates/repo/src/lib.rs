@@ -12,6 +12,7 @@ mod check;
 mod codec;
 mod crypto;
 mod error;
+pub mod former;
 mod index;
 mod key_file;
 mod lock;

@@ -50,7 +50,7 @@ impl NodeKind {
         Self::NAMES.iter().find(|(kind, _)| *kind == self).map_or("irregular", |(_, name)| name)
     }
 
-    fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
     }
 }
@@ -147,18 +147,30 @@ pub fn safe_name(name: &[u8]) -> bool {
 /// The text of a tree with these entries, which must be in ascending order of name.
 #[must_use]
 pub fn encode(nodes: &[Node]) -> Vec<u8> {
+    let entries = nodes.iter().map(|node| {
+        let mut entry = Vec::new();
+        encode_node(node, &mut entry);
+        entry
+    });
+    join(entries)
+}
+
+/// The text of a tree with these entries, each as [`encode_node`] makes it, in ascending order of name.
+#[must_use]
+pub fn join(entries: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<u8> {
     let mut out = b"{\"nodes\":[".to_vec();
-    for (i, node) in nodes.iter().enumerate() {
+    for (i, entry) in entries.into_iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
-        encode_node(node, &mut out);
+        out.extend_from_slice(entry.as_ref());
     }
     out.extend_from_slice(b"]}\n");
     out
 }
 
-fn encode_node(node: &Node, out: &mut Vec<u8>) {
+/// Appends one entry's text.
+pub fn encode_node(node: &Node, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"name\":");
     json_string(quote(&node.name).as_bytes(), out);
     field_text(out, "type", node.kind.name().as_bytes());
