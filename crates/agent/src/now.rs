@@ -208,7 +208,7 @@ fn back_up(
         with_atime: false,
         program_version: ctx.program_version.clone(),
         threads: ctx.threads,
-        pack_size: ctx.pack_size,
+        writer: repo::WriterOptions { pack_size: ctx.pack_size, ..repo::WriterOptions::default() },
         stop: ctx.stop,
         events: &|event| ctx.tell(Event::Backup(event)),
     };

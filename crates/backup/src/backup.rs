@@ -38,8 +38,8 @@ pub struct BackupOptions<'a> {
     pub program_version: String,
     /// Processors to keep busy.
     pub threads: usize,
-    /// A pack is closed at this many bytes.
-    pub pack_size: usize,
+    /// How packs are made.
+    pub writer: WriterOptions,
     /// Set to end early; what is stored by then stays.
     pub stop: &'a AtomicBool,
     /// Told what happens. Called from many threads.
@@ -112,8 +112,7 @@ pub fn backup(
         (options.events)(BackupEvent::Adopted { packs: adopted.packs });
     }
     damaged.extend(index.damaged.into_iter().chain(adopted.damaged));
-    let pack_size = WriterOptions { pack_size: options.pack_size };
-    let writer = Writer::new(lock, index.value, pack_size)?;
+    let writer = Writer::new(lock, index.value, options.writer)?;
     let former = parent.as_ref().map(|(_, tree)| *tree);
     let run = Run::new(&writer, options);
     for fault in damaged {

@@ -34,7 +34,7 @@ fn cut_off(store: Arc<Faulty<Memory>>, stops: bool) -> (Error, Vec<String>) {
         with_atime: false,
         program_version: String::new(),
         threads: 2,
-        pack_size: 1 << 20,
+        writer: repo::WriterOptions { pack_size: 1 << 20, ..repo::WriterOptions::default() },
         stop: &stop,
         events: &events,
     };

@@ -123,7 +123,7 @@ fn a_file_that_changes_while_it_is_read_is_named() {
         with_atime: false,
         program_version: String::new(),
         threads: 1,
-        pack_size: 1 << 20,
+        writer: repo::WriterOptions { pack_size: 1 << 20, ..repo::WriterOptions::default() },
         stop: &stop,
         events: &events,
     };
@@ -164,7 +164,7 @@ fn files_that_vanish_or_become_something_else_are_named_and_the_rest_is_stored()
         with_atime: false,
         program_version: String::new(),
         threads: 1,
-        pack_size: 1 << 20,
+        writer: repo::WriterOptions { pack_size: 1 << 20, ..repo::WriterOptions::default() },
         stop: &stop,
         events: &events,
     };

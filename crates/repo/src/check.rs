@@ -408,8 +408,12 @@ mod tests {
     /// One snapshot of a directory with one file of `blobs` blobs.
     fn with_one_file(repository: &Repository, blobs: usize) -> Digest {
         let lock = repository.lock(LockMode::Shared).unwrap();
-        let writer =
-            Writer::new(&lock, Index::default(), WriterOptions { pack_size: 1024 }).unwrap();
+        let writer = Writer::new(
+            &lock,
+            Index::default(),
+            WriterOptions { pack_size: 1024, ..WriterOptions::default() },
+        )
+        .unwrap();
         let mut file = Node::new(b"file", NodeKind::File);
         let mut content = Vec::new();
         for n in 0..blobs {
@@ -546,7 +550,12 @@ mod tests {
     fn leftover_packs_are_no_damage() {
         let repository = repository();
         let lock = repository.lock(LockMode::Shared).unwrap();
-        let writer = Writer::new(&lock, Index::default(), WriterOptions { pack_size: 64 }).unwrap();
+        let writer = Writer::new(
+            &lock,
+            Index::default(),
+            WriterOptions { pack_size: 64, ..WriterOptions::default() },
+        )
+        .unwrap();
         writer.save(BlobKind::Data, hash(b"x"), b"x").unwrap();
         for n in 0..9u8 {
             writer.save(BlobKind::Data, hash(&[n; 99]), &[n; 99]).unwrap();

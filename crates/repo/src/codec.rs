@@ -7,7 +7,7 @@ use crate::crypto::Key;
 use std::io::Read;
 
 /// zstd's level 3: restic's and zstd's own default.
-pub(crate) const LEVEL: i32 = 3;
+const LEVEL: i32 = 3;
 const ENCODING_ZSTD: u8 = 2;
 
 /// The most bytes a decrypted, decompressed index, snapshot, lock or config may have. restic writes

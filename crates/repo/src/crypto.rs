@@ -68,12 +68,31 @@ impl Key {
     /// # Errors
     /// [`Error::Random`].
     pub(crate) fn seal_in_place(&self, framed: &mut [u8]) -> Result<(), Error> {
+        self.seal_frame(framed, |mut stream, body| stream.apply_keystream(body))
+    }
+
+    /// Encrypts `plain` into the middle of `framed`, which is [`OVERHEAD`] bytes longer.
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub(crate) fn seal_into(&self, plain: &[u8], framed: &mut [u8]) -> Result<(), Error> {
+        self.seal_frame(framed, |mut stream, body| match body.len() == plain.len() {
+            true => stream.apply_keystream_b2b(plain, body),
+            false => body.fill(0),
+        })
+    }
+
+    fn seal_frame(
+        &self,
+        framed: &mut [u8],
+        encrypt: impl FnOnce(ctr::Ctr128BE<Aes256>, &mut [u8]),
+    ) -> Result<(), Error> {
         let mut fresh = [0; IV];
         getrandom::fill(&mut fresh).map_err(Error::Random)?;
         let Some((iv, rest)) = framed.split_first_chunk_mut::<IV>() else { return Ok(()) };
         let Some((body, mac)) = rest.split_last_chunk_mut::<MAC>() else { return Ok(()) };
         *iv = fresh;
-        self.stream(iv).apply_keystream(body);
+        encrypt(self.stream(iv), body);
         *mac = self.mac(iv, body);
         Ok(())
     }

@@ -29,7 +29,7 @@ mod writer;
 #[cfg(test)]
 mod testing;
 
-pub use blob::Opener;
+pub use blob::{Compression, Opener};
 pub use check::{CheckEvent, CheckOptions, CheckReport, Finding};
 pub use error::Error;
 pub use index::{BlobKind, Index, Location, PackSummary};

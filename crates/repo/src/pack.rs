@@ -41,7 +41,7 @@ impl PackedBlob {
     }
 }
 
-/// A pack being filled. Holds all its bytes.
+/// A pack being filled. Holds all its bytes, in a buffer that may have been another pack's.
 #[derive(Debug, Default)]
 pub(crate) struct OpenPack {
     bytes: Vec<u8>,
@@ -57,6 +57,17 @@ pub(crate) struct FinishedPack {
 }
 
 impl OpenPack {
+    /// An empty pack in that buffer, whose bytes are dropped.
+    pub(crate) fn within(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        Self { bytes: buffer, blobs: Vec::new() }
+    }
+
+    /// Its buffer, for another pack.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.bytes
+    }
+
     pub(crate) fn length(&self) -> usize {
         self.bytes.len()
     }
@@ -197,7 +208,7 @@ fn decode_entry(tag: u8, rest: &[u8], offset: u32) -> Option<(PackedBlob, &[u8])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blob::{Opener, Sealer};
+    use crate::blob::{Compression, Opener, Sealer};
     use proptest::prelude::*;
 
     fn blobs() -> impl Strategy<Value = Vec<(BlobKind, Vec<u8>)>> {
@@ -211,7 +222,7 @@ mod tests {
 
     fn pack(key: &Key, blobs: &[(BlobKind, Vec<u8>)]) -> FinishedPack {
         let mut open = OpenPack::default();
-        let mut sealer = Sealer::new(key, 3).unwrap();
+        let mut sealer = Sealer::new(key, Compression::Auto).unwrap();
         for (kind, plain) in blobs {
             let id = Digest(Sha256::digest(plain).into());
             open.append(*kind, id, &sealer.seal(id, plain).unwrap()).unwrap();

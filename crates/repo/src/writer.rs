@@ -9,11 +9,11 @@
 //! Memory: open packs, queue and uploads together hold at most
 //! `(2·OPEN_PACKS + QUEUE + UPLOADERS) × (pack size + one blob)`.
 
-use crate::blob::{SealedBlob, Sealer};
+use crate::blob::{Compression, SealedBlob, Sealer};
 use crate::index::{BlobKind, Index, IndexFile, IndexedPack, PackSummary};
 use crate::lock::{Held, LockGuard};
 use crate::pack::{FinishedPack, OpenPack};
-use crate::{Error, Repository, codec};
+use crate::{Error, Repository};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use model::{Digest, ObjectKey, ObjectKind};
 use std::collections::{HashMap, HashSet};
@@ -24,6 +24,8 @@ use std::thread::JoinHandle;
 const OPEN_PACKS: usize = 2;
 const QUEUE: usize = 1;
 const UPLOADERS: usize = 2;
+/// The longest chunk of a file, sealed, and a header: what a pack has beyond its size, trees aside.
+const LONGEST_BLOB: usize = 9 << 20;
 /// Entries of an index file, so that it stays below restic's 8 MiB.
 const INDEX_BLOBS: usize = 50_000;
 
@@ -32,12 +34,14 @@ const INDEX_BLOBS: usize = 50_000;
 pub struct WriterOptions {
     /// A pack is closed when it has this many bytes. restic allows 4 to 128 MiB.
     pub pack_size: usize,
+    /// How hard blobs are compressed.
+    pub compression: Compression,
 }
 
 impl Default for WriterOptions {
-    /// 16 MiB, as restic has it.
+    /// 16 MiB and [`Compression::Auto`], as restic has it.
     fn default() -> Self {
-        Self { pack_size: 16 << 20 }
+        Self { pack_size: 16 << 20, compression: Compression::Auto }
     }
 }
 
@@ -69,6 +73,8 @@ struct Shared {
     /// Blobs on their way: claimed by a caller, not yet indexed.
     claimed: [Mutex<HashSet<Digest>>; 2],
     open: [Mutex<[OpenPack; OPEN_PACKS]>; 2],
+    /// Of packs that are stored: a buffer's pages are touched for the first time only once.
+    buffers: Mutex<Vec<Vec<u8>>>,
     /// Not in use right now; as many are made as callers save at once.
     sealers: Mutex<Vec<Sealer>>,
     unwritten: Mutex<Vec<IndexedPack>>,
@@ -106,6 +112,7 @@ impl Writer {
             index: RwLock::new(index),
             claimed: Default::default(),
             open: Default::default(),
+            buffers: Mutex::default(),
             sealers: Mutex::default(),
             unwritten: Mutex::default(),
             failure: Mutex::default(),
@@ -241,10 +248,21 @@ impl Shared {
         !known && claimed.insert(id)
     }
 
+    /// A buffer for a pack: one that another pack is done with, if there is one.
+    fn buffer(&self) -> Vec<u8> {
+        let idle = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        // Room for the blob that fills it, so that it need not grow; untouched room takes no memory.
+        idle.unwrap_or_else(|| Vec::with_capacity(self.options.pack_size + LONGEST_BLOB))
+    }
+
+    fn give_back(&self, buffer: Vec<u8>) {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+
     /// One that nobody uses, for one blob.
     fn sealer(&self) -> Result<Sealer, Error> {
         let idle = self.sealers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.map_or_else(|| Sealer::new(self.repository.key(), codec::LEVEL), Ok)
+        idle.map_or_else(|| Sealer::new(self.repository.key(), self.options.compression), Ok)
     }
 
     /// Adds to one of the open packs; answers it when it is full.
@@ -259,6 +277,9 @@ impl Shared {
         let mut open = slot(&self.open, kind).lock().unwrap_or_else(PoisonError::into_inner);
         let choice = usize::from(choice.first().copied().unwrap_or(0)) % OPEN_PACKS;
         let Some(pack) = open.get_mut(choice) else { return Err(Error::WriterGone) };
+        if pack.is_empty() {
+            *pack = OpenPack::within(self.buffer());
+        }
         pack.append(kind, id, blob)?;
         let full = pack.length() >= self.options.pack_size || pack.header_full();
         Ok(full.then(|| std::mem::take(pack)))
@@ -272,6 +293,7 @@ impl Shared {
             match packs.last_mut() {
                 Some(last) if last.length() + pack.length() <= self.options.pack_size => {
                     last.absorb(&pack)?;
+                    self.give_back(pack.into_buffer());
                 }
                 _ => packs.push(pack),
             }
@@ -287,6 +309,7 @@ impl Shared {
             if let Err(failure) = self.store_pack(&pack) {
                 self.fail(failure);
             }
+            self.give_back(pack.bytes);
         }
     }
 
@@ -402,7 +425,7 @@ mod tests {
     use crate::repository::hash;
     use crate::testing::repository;
 
-    const SMALL: WriterOptions = WriterOptions { pack_size: 4096 };
+    const SMALL: WriterOptions = WriterOptions { pack_size: 4096, compression: Compression::Auto };
 
     fn blob(n: usize) -> Vec<u8> {
         hash(&n.to_le_bytes()).0.iter().copied().cycle().take(100 + n % 900).collect()

@@ -1,6 +1,7 @@
 //! A repository in a local folder, laid out as restic does. Makes the repository's own folder only
 //! when asked to: a drive that is not mounted must not become files beneath its mount point.
 
+use crate::direct::LargeFile;
 use crate::durable::{self, Closed, Partial, is_one_of};
 use crate::stream::{BUFFER, Checked, Source, read_full, read_limited, read_some};
 use crate::{Error, Listed, Result, Store};
@@ -18,8 +19,8 @@ use std::time::{Duration, SystemTime};
 /// Objects are their owner's alone: keys are among them.
 const OBJECT_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
-/// From this length on, room is asked for before the bytes are written.
-const RESERVE_FROM: u64 = 1 << 20;
+/// From this length on, room is asked for before the bytes are written, and the cache is passed by.
+const LARGE_FROM: u64 = 1 << 20;
 /// No pack is longer than restic's 128 MiB by much; what a caller claims beyond is not reserved.
 const RESERVE_UP_TO: u64 = 256 << 20;
 /// How often a name may be taken and freed again by others while one object is published.
@@ -244,18 +245,19 @@ impl Folder {
         source: &mut Source<'_>,
     ) -> Result<()> {
         let failed = |cause| self.error("writing", path, cause);
-        if (RESERVE_FROM..=RESERVE_UP_TO).contains(&length) {
+        if length < LARGE_FROM {
+            return fill_small(partial, source, failed);
+        }
+        if length <= RESERVE_UP_TO {
             partial.reserve(length).map_err(failed)?;
         }
-        let mut buffer = vec![0; BUFFER];
+        let mut large = LargeFile::new(partial.file());
         loop {
-            let count = source(&mut buffer)?;
-            if count == 0 {
-                break;
+            match source(large.room())? {
+                0 => return large.finish().map_err(failed),
+                count => large.filled(count).map_err(failed)?,
             }
-            partial.file().write_all(buffer.get(..count).unwrap_or_default()).map_err(failed)?;
         }
-        Ok(())
     }
 
     fn publish(&self, key: &ObjectKey, path: &Path, mut closed: Closed, length: u64) -> Result<()> {
@@ -370,6 +372,23 @@ impl Folder {
             Error::Unavailable { location, cause: Box::new(cause) }
         } else {
             Error::Io { action, path: path.display().to_string(), cause }
+        }
+    }
+}
+
+fn fill_small(
+    partial: &mut Partial,
+    source: &mut Source<'_>,
+    failed: impl Fn(io::Error) -> Error,
+) -> Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match source(&mut buffer)? {
+            0 => return Ok(()),
+            count => partial
+                .file()
+                .write_all(buffer.get(..count).unwrap_or_default())
+                .map_err(&failed)?,
         }
     }
 }

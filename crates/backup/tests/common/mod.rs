@@ -58,7 +58,7 @@ pub fn try_back_up(
             with_atime: false,
             program_version: "packmule test".into(),
             threads: 2,
-            pack_size: 1 << 20,
+            writer: repo::WriterOptions { pack_size: 1 << 20, ..repo::WriterOptions::default() },
             stop,
             events: &|_| {},
         },

@@ -7,7 +7,7 @@ use crate::ui::{Progress, duration};
 use backup::{BackupEvent, BackupOptions, BackupOutcome};
 use clap::Args;
 use model::ByteSize;
-use repo::{LockMode, Repository};
+use repo::{LockMode, Repository, WriterOptions};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +47,31 @@ pub(crate) struct How {
     /// Size at which a pack is closed, 4 MiB to 128 MiB
     #[arg(long, value_name = "SIZE", value_parser = pack_size)]
     pub(crate) pack_size: Option<usize>,
+    /// How hard data is compressed
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    pub(crate) compression: Compression,
+}
+
+/// How hard data is compressed.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, Default)]
+pub(crate) enum Compression {
+    /// About as small as restic's default, at a multiple of its speed
+    #[default]
+    Auto,
+    /// Not at all
+    Off,
+    /// As far as it goes, several times slower
+    Max,
+}
+
+impl From<Compression> for repo::Compression {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::Auto => Self::Auto,
+            Compression::Off => Self::Off,
+            Compression::Max => Self::Max,
+        }
+    }
 }
 
 fn pack_size(text: &str) -> Result<usize, String> {
@@ -88,7 +113,10 @@ fn run_backup(
         with_atime: how.with_atime,
         program_version: concat!("packmule ", env!("CARGO_PKG_VERSION")).into(),
         threads: context.threads,
-        pack_size: how.pack_size.unwrap_or(16 << 20),
+        writer: WriterOptions {
+            pack_size: how.pack_size.unwrap_or(16 << 20),
+            compression: how.compression.into(),
+        },
         stop: &context.stop,
         events: &events,
     };
