@@ -81,7 +81,7 @@ pub struct BackupOutcome {
 }
 
 /// Workers beside one for each processor: while one of them waits for a disk, another computes.
-const WAITING: usize = 1;
+const WAITING: usize = 0;
 
 /// Backs up. The caller holds `lock`, shared at least.
 ///

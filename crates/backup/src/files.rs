@@ -40,6 +40,12 @@ pub(crate) struct ChunkJob {
     piece: Piece,
 }
 
+impl ChunkJob {
+    pub(crate) fn len(&self) -> usize {
+        self.piece.len()
+    }
+}
+
 /// A file of which pieces are being stored.
 struct OpenFile {
     node: Mutex<Option<Node>>,
@@ -260,7 +266,7 @@ impl<'a, 'run> Cutter<'a, 'run> {
     /// Reads until the piece has `length` bytes, or the file ends.
     fn fill(&mut self, piece: &mut Piece, length: usize) -> io::Result<()> {
         while !self.ended && piece.len() < length.min(chunker::MAX) {
-            let room = piece.spare(length - piece.len());
+            let room = piece.spare(length - piece.len(), self.files.pool);
             let count = match rustix::io::pread(self.source, room, self.offset) {
                 Err(Errno::INTR) => continue,
                 other => other?,
@@ -292,7 +298,10 @@ impl<'a, 'run> Cutter<'a, 'run> {
         }
         let id = match self.files.run.save_zeros() {
             Ok(id) => id,
-            Err(error) => return Ok(self.files.run.fail(error)),
+            Err(error) => {
+                self.files.run.fail(error);
+                return Ok(());
+            }
         };
         piece.clear();
         let bytes = whole * chunker::MIN as u64;

@@ -1,10 +1,13 @@
-//! Room for one piece of a file, and the pool that the room comes from and goes back to.
+//! Room for one piece of a file, and the pool that rooms come from and go back to.
 //!
-//! Room is asked of the operating system once, and only its touched pages take memory: a piece of
-//! 8 MiB is rare. Knows nothing of files.
+//! Most pieces are short, a few are eight times as long: so there are rooms of two sizes, and a
+//! piece that outgrows the small one moves. Only touched pages take memory. Knows nothing of files.
 
 use crate::chunker::MAX;
 use std::sync::{Mutex, PoisonError};
+
+/// What four of five pieces fit into.
+const SMALL: usize = 2 << 20;
 
 /// Up to [`MAX`] bytes of a file.
 pub(crate) struct Piece {
@@ -25,15 +28,20 @@ impl Piece {
         self.length == 0
     }
 
-    /// Room for up to that many bytes more: less at the end of the piece's own.
-    pub(crate) fn spare(&mut self, most: usize) -> &mut [u8] {
+    /// Room for up to that many bytes more, for [`filled`](Self::filled); none when it has [`MAX`].
+    pub(crate) fn spare(&mut self, most: usize, pool: &Pool) -> &mut [u8] {
         let end = (self.length + most).min(MAX);
+        if end > self.room.len() {
+            let mut larger = pool.large();
+            self.split(0, &mut larger);
+            pool.give_back(std::mem::replace(self, larger));
+        }
         self.room.get_mut(self.length..end).unwrap_or_default()
     }
 
     /// So many bytes of what [`spare`](Self::spare) gave are filled.
     pub(crate) fn filled(&mut self, bytes: usize) {
-        self.length = (self.length + bytes).min(MAX);
+        self.length = (self.length + bytes).min(self.room.len());
     }
 
     /// Moves what is behind the first `length` bytes into `rest`, which is empty.
@@ -49,23 +57,60 @@ impl Piece {
     pub(crate) fn clear(&mut self) {
         self.length = 0;
     }
+
+    fn of(room: usize) -> Self {
+        Self { room: vec![0; room], length: 0 }
+    }
 }
 
-/// Pieces that are not in use.
+/// Pieces that are not in use, all of them empty.
 #[derive(Default)]
 pub(crate) struct Pool {
-    idle: Mutex<Vec<Piece>>,
+    small: Mutex<Vec<Piece>>,
+    large: Mutex<Vec<Piece>>,
 }
 
 impl Pool {
-    /// An empty piece.
+    /// An empty piece with room for a short one.
     pub(crate) fn take(&self) -> Piece {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| Piece { room: vec![0; MAX], length: 0 })
+        let idle = self.small.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.unwrap_or_else(|| Piece::of(SMALL))
+    }
+
+    fn large(&self) -> Piece {
+        let idle = self.large.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.unwrap_or_else(|| Piece::of(MAX))
     }
 
     pub(crate) fn give_back(&self, mut piece: Piece) {
         piece.clear();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+        let idle = if piece.room.len() > SMALL { &self.large } else { &self.small };
+        idle.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_that_outgrows_its_room_keeps_its_bytes_and_the_room_is_used_again() {
+        let pool = Pool::default();
+        let mut piece = pool.take();
+        let mut expected = Vec::new();
+        for step in 0..40_u8 {
+            let room = piece.spare(256 << 10, &pool);
+            room.fill(step);
+            let count = room.len();
+            expected.extend(std::iter::repeat_n(step, count));
+            piece.filled(count);
+        }
+        assert_eq!(piece.len(), MAX);
+        assert!(piece.bytes() == expected);
+        assert!(piece.spare(1, &pool).is_empty());
+        assert_eq!(pool.small.lock().unwrap().len(), 1);
+        pool.give_back(piece);
+        assert_eq!(pool.large.lock().unwrap().len(), 1);
+        assert!(pool.take().is_empty() && pool.large().is_empty());
     }
 }

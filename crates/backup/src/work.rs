@@ -13,6 +13,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// How many files may be known and not begun.
 const FILES_AHEAD: usize = 256;
 
+/// Bytes of pieces that may wait for each worker: a piece and a half, on average.
+const AHEAD: usize = 2 << 20;
+
 /// Something to do.
 pub(crate) enum Task {
     Chunk(ChunkJob),
@@ -24,8 +27,8 @@ pub(crate) enum Task {
 pub(crate) struct Work {
     state: Mutex<State>,
     changed: Condvar,
-    /// Pieces that may wait: enough that nobody who is faster than the reader runs dry.
-    chunks_ahead: usize,
+    /// Bytes of pieces that may wait: enough that nobody who is faster than the reader runs dry.
+    bytes_ahead: usize,
 }
 
 struct State {
@@ -52,7 +55,7 @@ impl Work {
             busy: 0,
             idle: 0,
         };
-        Self { state: Mutex::new(state), changed: Condvar::new(), chunks_ahead: workers }
+        Self { state: Mutex::new(state), changed: Condvar::new(), bytes_ahead: workers * AHEAD }
     }
 
     /// Does tasks until there are none, and nobody is left who could add one.
@@ -83,7 +86,8 @@ impl Work {
     /// Leaves a piece to others, if they would run out of work without it; else gives it back.
     pub(crate) fn offer_chunk(&self, chunk: ChunkJob) -> Result<(), ChunkJob> {
         let mut state = self.state();
-        let enough = state.chunks.len() >= self.chunks_ahead || !state.files.is_empty();
+        let waiting: usize = state.chunks.iter().map(ChunkJob::len).sum();
+        let enough = waiting >= self.bytes_ahead || !state.files.is_empty();
         if enough && state.idle == 0 {
             return Err(chunk);
         }

@@ -11,10 +11,14 @@ use crate::{Error, codec};
 use model::Digest;
 use sha2::{Digest as _, Sha256};
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
+use zstd::zstd_safe::DCtx;
 
 /// A length of plain bytes that is believed before they are there: twice the longest chunk. What
 /// claims more is decompressed into room that grows with what arrives.
 const BELIEVED: u32 = 16 << 20;
+
+const UNDECRYPTABLE: &str = "it does not decrypt with this repository's key";
 
 /// Opens blobs: decrypts, decompresses, and compares with the name.
 pub struct Opener {
@@ -22,12 +26,20 @@ pub struct Opener {
     decrypted: Vec<u8>,
     plain: Vec<u8>,
     decompressor: Decompressor<'static>,
+    stream: Blocks,
 }
 
 impl Opener {
     pub(crate) fn new(key: &Key) -> Result<Self, Error> {
         let decompressor = Decompressor::new().map_err(Error::Compress)?;
-        Ok(Self { key: key.clone(), decrypted: Vec::new(), plain: Vec::new(), decompressor })
+        let stream = Blocks::new()?;
+        Ok(Self {
+            key: key.clone(),
+            decrypted: Vec::new(),
+            plain: Vec::new(),
+            decompressor,
+            stream,
+        })
     }
 
     /// The plain bytes of a blob whose stored bytes were read from `at`.
@@ -49,7 +61,7 @@ impl Opener {
         let decrypted = self
             .key
             .open_into(stored, &mut self.decrypted)
-            .map_err(|_| "it does not decrypt with this repository's key".to_owned())?;
+            .map_err(|_| UNDECRYPTABLE.to_owned())?;
         let plain = match plain_length {
             None => decrypted,
             Some(length) => {
@@ -63,6 +75,71 @@ impl Opener {
         };
         let hash = Digest(Sha256::digest(plain).into());
         if hash == *id { Ok(plain) } else { Err(format!("its bytes hash to {hash}")) }
+    }
+
+    /// As [`open_bytes`](Self::open_bytes), for whom the verdict is enough: needs less memory.
+    pub(crate) fn verify(
+        &mut self,
+        stored: &[u8],
+        id: &Digest,
+        plain_length: Option<u32>,
+    ) -> Result<(), String> {
+        let mut hasher = Sha256::new();
+        let mut fault = Ok(());
+        let mut bytes = 0;
+        if plain_length.is_some() {
+            self.stream.begin()?;
+        }
+        let take = |block: &[u8]| match plain_length {
+            None => hasher.update(block),
+            Some(_) if fault.is_ok() => {
+                fault = self.stream.feed(block, |plain| {
+                    hasher.update(plain);
+                    bytes += plain.len() as u64;
+                });
+            }
+            Some(_) => {}
+        };
+        self.key.open_in_blocks(stored, take).map_err(|_| UNDECRYPTABLE.to_owned())?;
+        fault?;
+        if let Some(length) = plain_length.filter(|length| u64::from(*length) != bytes) {
+            return Err(format!("it has {bytes} bytes where {length} are recorded"));
+        }
+        let hash = Digest(hasher.finalize().into());
+        if hash == *id { Ok(()) } else { Err(format!("its bytes hash to {hash}")) }
+    }
+}
+
+/// Decompression in blocks, for whom the verdict is enough.
+struct Blocks {
+    decoder: Decoder<'static>,
+    room: Vec<u8>,
+}
+
+impl Blocks {
+    fn new() -> Result<Self, Error> {
+        let decoder = Decoder::new().map_err(Error::Compress)?;
+        Ok(Self { decoder, room: vec![0; DCtx::out_size()] })
+    }
+
+    fn begin(&mut self) -> Result<(), String> {
+        self.decoder.reinit().map_err(|e| e.to_string())
+    }
+
+    /// Takes in the next compressed bytes, and gives the plain bytes they yield to `take`.
+    fn feed(&mut self, compressed: &[u8], mut take: impl FnMut(&[u8])) -> Result<(), String> {
+        let mut input = InBuffer::around(compressed);
+        loop {
+            let mut output = OutBuffer::around(self.room.as_mut_slice());
+            self.decoder
+                .run(&mut input, &mut output)
+                .map_err(|e| format!("it does not decompress ({e})"))?;
+            take(output.as_slice());
+            // What does not fill the room has left nothing inside.
+            if input.pos() == compressed.len() && output.pos() < output.capacity() {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -164,7 +241,7 @@ impl Sealer {
         }
         let plain_length = worth.then_some(length);
         self.opener
-            .open_bytes(bytes, &id, plain_length)
+            .verify(bytes, &id, plain_length)
             .map_err(|_| Error::Memory { what: "blob", id })?;
         Ok(SealedBlob { bytes, plain_length })
     }
@@ -210,8 +287,10 @@ mod tests {
                 let mut stored = sealed.bytes.to_vec();
                 prop_assert!(stored.len() <= plain.len() + IV + MAC);
                 prop_assert_eq!(opener.open_bytes(&stored, &id, length).unwrap(), plain.as_slice());
+                prop_assert_eq!(opener.verify(&stored, &id, length), Ok(()));
                 let at = at.index(stored.len());
                 stored[at] ^= 1 << bit;
+                prop_assert!(opener.verify(&stored, &id, length).is_err());
                 prop_assert!(opener.open_bytes(&stored, &id, length).is_err());
             }
         }

@@ -16,6 +16,9 @@ pub(crate) const IV: usize = 16;
 /// Bytes of the authentication code at the end.
 pub(crate) const MAC: usize = 16;
 
+/// What is decrypted in one go where nobody needs the whole: it stays in the nearest cache.
+const BLOCK: usize = 16 << 10;
+
 /// A repository's master key, or a key derived from a password.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Key {
@@ -126,6 +129,26 @@ impl Key {
         let plain = room.get_mut(..body.len()).unwrap_or_default();
         self.stream(iv).try_apply_keystream_b2b(body, plain).map_err(|_| Unauthentic)?;
         Ok(plain)
+    }
+
+    /// Decrypts block by block into a small buffer, and gives each to `take`.
+    ///
+    /// # Errors
+    /// [`Unauthentic`] when this key has not made these bytes; `take` was not called then.
+    pub(crate) fn open_in_blocks(
+        &self,
+        sealed: &[u8],
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), Unauthentic> {
+        let (iv, body) = self.authentic(sealed)?;
+        let mut stream = self.stream(iv);
+        let mut room = [0; BLOCK];
+        for block in body.chunks(BLOCK) {
+            let plain = room.get_mut(..block.len()).unwrap_or_default();
+            stream.try_apply_keystream_b2b(block, plain).map_err(|_| Unauthentic)?;
+            take(plain);
+        }
+        Ok(())
     }
 
     /// IV and ciphertext, if this key has made them.

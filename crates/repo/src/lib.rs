@@ -8,6 +8,7 @@
 //! indexes are loaded, so that what a snapshot needs is indexed.
 
 mod blob;
+mod buffers;
 mod check;
 mod codec;
 mod crypto;

@@ -57,9 +57,8 @@ pub(crate) struct FinishedPack {
 }
 
 impl OpenPack {
-    /// An empty pack in that buffer, whose bytes are dropped.
-    pub(crate) fn within(mut buffer: Vec<u8>) -> Self {
-        buffer.clear();
+    /// An empty pack in that buffer, which is empty.
+    pub(crate) fn within(buffer: Vec<u8>) -> Self {
         Self { bytes: buffer, blobs: Vec::new() }
     }
 

@@ -1,15 +1,15 @@
 //! Blobs into packs, packs into the store, packs into indexes: in this order, always.
 //!
-//! Callers compress and encrypt in their own threads; full packs go through a short queue to
-//! threads that store them. A blob counts as indexed only when its pack is durable; an index is
+//! Callers compress and encrypt in their own threads; full packs go to threads that
+//! store them. A blob counts as indexed only when its pack is durable; an index is
 //! written only over durable packs, and only while the lock holds: without it, others may have
 //! removed packs that no index names yet. At most `OPEN_PACKS` packs a kind are being filled, and a blob
 //! goes to one of them at random, so that a pack's size does not betray a file's.
 //!
-//! Memory: open packs, queue and uploads together hold at most
-//! `(2·OPEN_PACKS + QUEUE + UPLOADERS) × (pack size + one blob)`.
+//! Memory: for each kind at most `OPEN_PACKS + uploaders + 1` packs; those of trees are rarely full.
 
 use crate::blob::{Compression, SealedBlob, Sealer};
+use crate::buffers::Buffers;
 use crate::index::{BlobKind, Index, IndexFile, IndexedPack, PackSummary};
 use crate::lock::{Held, LockGuard};
 use crate::pack::{FinishedPack, OpenPack};
@@ -22,17 +22,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 const OPEN_PACKS: usize = 2;
-const QUEUE: usize = 1;
-const UPLOADERS: usize = 2;
-/// The longest chunk of a file, sealed, and a header: what a pack has beyond its size, trees aside.
-const LONGEST_BLOB: usize = 9 << 20;
+/// What a pack's buffer has beyond the pack's size: its header, unless its blobs are very many.
+const HEADER_ROOM: usize = 256 << 10;
 /// Entries of an index file, so that it stays below restic's 8 MiB.
 const INDEX_BLOBS: usize = 50_000;
 
 /// How the writer works.
 #[derive(Debug, Clone, Copy)]
 pub struct WriterOptions {
-    /// A pack is closed when it has this many bytes. restic allows 4 to 128 MiB.
+    /// A pack is closed before it has more bytes than this. restic allows 4 to 128 MiB.
     pub pack_size: usize,
     /// How hard blobs are compressed.
     pub compression: Compression,
@@ -73,8 +71,7 @@ struct Shared {
     /// Blobs on their way: claimed by a caller, not yet indexed.
     claimed: [Mutex<HashSet<Digest>>; 2],
     open: [Mutex<[OpenPack; OPEN_PACKS]>; 2],
-    /// Of packs that are stored: a buffer's pages are touched for the first time only once.
-    buffers: Mutex<Vec<Vec<u8>>>,
+    buffers: [Buffers; 2],
     /// Not in use right now; as many are made as callers save at once.
     sealers: Mutex<Vec<Sealer>>,
     unwritten: Mutex<Vec<IndexedPack>>,
@@ -106,21 +103,26 @@ impl Writer {
     pub fn new(lock: &LockGuard, index: Index, options: WriterOptions) -> Result<Self, Error> {
         let repository = lock.repository();
         repository.refuse_old_format()?;
+        let at_once = repository.store().puts_at_once().max(1);
+        // Being filled, being stored, and one on its way from here to there.
+        let count = OPEN_PACKS + at_once + 1;
+        let buffers = || Buffers::new(count, options.pack_size + HEADER_ROOM);
         let shared = Arc::new(Shared {
             repository: repository.clone(),
             options,
             index: RwLock::new(index),
             claimed: Default::default(),
             open: Default::default(),
-            buffers: Mutex::default(),
+            buffers: [buffers(), buffers()],
             sealers: Mutex::default(),
             unwritten: Mutex::default(),
             failure: Mutex::default(),
             stored_bytes: AtomicU64::new(0),
             lock: lock.held(),
         });
-        let (queue, packs) = bounded::<FinishedPack>(QUEUE);
-        let uploaders = (0..UPLOADERS)
+        // Nothing waits in between: a pack that waits is one more in memory.
+        let (queue, packs) = bounded::<FinishedPack>(0);
+        let uploaders = (0..at_once)
             .map(|_| {
                 let (shared, packs) = (Arc::clone(&shared), packs.clone());
                 std::thread::spawn(move || shared.upload(&packs))
@@ -248,24 +250,14 @@ impl Shared {
         !known && claimed.insert(id)
     }
 
-    /// A buffer for a pack: one that another pack is done with, if there is one.
-    fn buffer(&self) -> Vec<u8> {
-        let idle = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        // Room for the blob that fills it, so that it need not grow; untouched room takes no memory.
-        idle.unwrap_or_else(|| Vec::with_capacity(self.options.pack_size + LONGEST_BLOB))
-    }
-
-    fn give_back(&self, buffer: Vec<u8>) {
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
-    }
-
     /// One that nobody uses, for one blob.
     fn sealer(&self) -> Result<Sealer, Error> {
         let idle = self.sealers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.map_or_else(|| Sealer::new(self.repository.key(), self.options.compression), Ok)
     }
 
-    /// Adds to one of the open packs; answers it when it is full.
+    /// Adds to one of the open packs. Answers the pack that had to make room for it: no pack is longer
+    /// than its size, unless one blob alone is.
     fn append(
         &self,
         kind: BlobKind,
@@ -277,12 +269,13 @@ impl Shared {
         let mut open = slot(&self.open, kind).lock().unwrap_or_else(PoisonError::into_inner);
         let choice = usize::from(choice.first().copied().unwrap_or(0)) % OPEN_PACKS;
         let Some(pack) = open.get_mut(choice) else { return Err(Error::WriterGone) };
+        let over = pack.length() + blob.bytes.len() > self.options.pack_size || pack.header_full();
+        let full = (over && !pack.is_empty()).then(|| std::mem::take(pack));
         if pack.is_empty() {
-            *pack = OpenPack::within(self.buffer());
+            *pack = OpenPack::within(slot(&self.buffers, kind).take());
         }
         pack.append(kind, id, blob)?;
-        let full = pack.length() >= self.options.pack_size || pack.header_full();
-        Ok(full.then(|| std::mem::take(pack)))
+        Ok(full)
     }
 
     /// The packs that are not full, made one where they fit into one: a small one would betray its blob's size.
@@ -293,7 +286,7 @@ impl Shared {
             match packs.last_mut() {
                 Some(last) if last.length() + pack.length() <= self.options.pack_size => {
                     last.absorb(&pack)?;
-                    self.give_back(pack.into_buffer());
+                    slot(&self.buffers, kind).give_back(pack.into_buffer());
                 }
                 _ => packs.push(pack),
             }
@@ -302,6 +295,7 @@ impl Shared {
     }
 
     fn upload(&self, packs: &Receiver<FinishedPack>) {
+        let _end = Uploading(self);
         for pack in packs {
             if self.failed() {
                 continue;
@@ -309,7 +303,8 @@ impl Shared {
             if let Err(failure) = self.store_pack(&pack) {
                 self.fail(failure);
             }
-            self.give_back(pack.bytes);
+            let kind = pack.blobs.first().map_or(BlobKind::Data, |blob| blob.kind);
+            slot(&self.buffers, kind).give_back(pack.bytes);
         }
     }
 
@@ -337,6 +332,15 @@ impl Shared {
     fn write_index(&self, packs: Vec<IndexedPack>) -> Result<(), Error> {
         self.lock.check()?;
         self.repository.write_index(packs)
+    }
+}
+
+/// An uploader at work. Whatever ends it, nobody waits for the buffers it would have given back.
+struct Uploading<'a>(&'a Shared);
+
+impl Drop for Uploading<'_> {
+    fn drop(&mut self) {
+        self.0.buffers.iter().for_each(Buffers::close);
     }
 }
 

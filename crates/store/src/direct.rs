@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 /// What addresses, offsets and lengths are multiples of: the largest block of the devices in use.
 const BLOCK: usize = 4096;
 /// Bytes a write has.
-const ROOM: usize = 4 << 20;
+const ROOM: usize = 1 << 20;
 
 /// ext4, XFS, Btrfs and F2FS, by the numbers in Linux's `magic.h`.
 const WELL: [FsWord; 4] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010];

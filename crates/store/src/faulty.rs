@@ -355,6 +355,10 @@ impl<S: Store> Store for Faulty<S> {
         self.around(Operation::Remove, Some(key), |_| self.inner.remove(key))
     }
 
+    fn puts_at_once(&self) -> usize {
+        self.inner.puts_at_once()
+    }
+
     fn remove_leftovers(&self) -> Result<()> {
         self.inner.remove_leftovers()
     }

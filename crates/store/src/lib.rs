@@ -122,6 +122,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`Error::Denied`] where the place is append-only.
     fn remove(&self, key: &ObjectKey) -> Result<()>;
 
+    /// How many large objects are best stored at once: one keeps a disk busy, a network has waits
+    /// that others can fill.
+    fn puts_at_once(&self) -> usize {
+        1
+    }
+
     /// Removes what writers that died more than a day ago left unfinished. Objects are not touched.
     /// Places where nothing unfinished is ever left have nothing to do.
     ///

@@ -182,6 +182,10 @@ impl<S: Store> Store for RateLimit<S> {
         self.inner.remove(key)
     }
 
+    fn puts_at_once(&self) -> usize {
+        self.inner.puts_at_once()
+    }
+
     fn remove_leftovers(&self) -> Result<()> {
         self.inner.remove_leftovers()
     }

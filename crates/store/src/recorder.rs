@@ -163,6 +163,10 @@ impl<S: Store> Store for Recorder<S> {
         self.inner.remove(key)
     }
 
+    fn puts_at_once(&self) -> usize {
+        self.inner.puts_at_once()
+    }
+
     fn remove_leftovers(&self) -> Result<()> {
         self.inner.remove_leftovers()
     }

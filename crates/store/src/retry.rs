@@ -153,6 +153,10 @@ impl<S: Store> Store for Retry<S> {
         self.run(|| self.inner.remove(key))
     }
 
+    fn puts_at_once(&self) -> usize {
+        self.inner.puts_at_once()
+    }
+
     fn remove_leftovers(&self) -> Result<()> {
         self.run(|| self.inner.remove_leftovers())
     }

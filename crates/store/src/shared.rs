@@ -49,6 +49,10 @@ macro_rules! store_behind {
                 self.as_ref().remove(key)
             }
 
+            fn puts_at_once(&self) -> usize {
+                self.as_ref().puts_at_once()
+            }
+
             fn remove_leftovers(&self) -> Result<()> {
                 self.as_ref().remove_leftovers()
             }

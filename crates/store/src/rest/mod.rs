@@ -183,6 +183,11 @@ impl Store for Rest {
             _ => Err(self.http.refused(&format!("removing {key}"), answer)),
         }
     }
+
+    /// restic opens five connections by default; each of ours holds a whole pack meanwhile.
+    fn puts_at_once(&self) -> usize {
+        3
+    }
 }
 
 /// Where the protocol keeps an object: unlike a folder, it has no shards.
