@@ -209,6 +209,7 @@ fn back_up(
         program_version: ctx.program_version.clone(),
         threads: ctx.threads,
         writer: repo::WriterOptions { pack_size: ctx.pack_size, ..repo::WriterOptions::default() },
+        journals: Some(ctx.state.join("journals")),
         stop: ctx.stop,
         events: &|event| ctx.tell(Event::Backup(event)),
     };

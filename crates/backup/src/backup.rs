@@ -7,8 +7,9 @@
 use crate::chunker::Chunker;
 use crate::error::{Fault, Problem};
 use crate::files::Files;
+use crate::journal::Journal;
 use crate::piece::Pool;
-use crate::run::{Counters, Run};
+use crate::run::{Counters, Done, Run};
 use crate::walk::{Pending, Walk};
 use crate::work::{Task, Work};
 use crate::{Error, targets};
@@ -40,6 +41,8 @@ pub struct BackupOptions<'a> {
     pub threads: usize,
     /// How packs are made.
     pub writer: WriterOptions,
+    /// Folder for journals: what a run has read by the time it is interrupted is not read again.
+    pub journals: Option<PathBuf>,
     /// Set to end early; what is stored by then stays.
     pub stop: &'a AtomicBool,
     /// Told what happens. Called from many threads.
@@ -56,7 +59,19 @@ pub enum BackupEvent<'a> {
         /// How many.
         packs: usize,
     },
-    /// A file is about to be read.
+    /// An interrupted run is continued.
+    Resumed {
+        /// Files that it has read.
+        files: usize,
+    },
+    /// There is no journal, or it ends: an interruption would cost more reading. The backup goes on.
+    NoJournal(&'a std::io::Error),
+    /// An interrupted run has read this file: it is not read again.
+    Remembered {
+        /// Where.
+        path: &'a Path,
+    },
+    /// A file is about to be opened.
     File {
         /// Where.
         path: &'a Path,
@@ -114,11 +129,11 @@ pub fn backup(
     damaged.extend(index.damaged.into_iter().chain(adopted.damaged));
     let writer = Writer::new(lock, index.value, options.writer)?;
     let former = parent.as_ref().map(|(_, tree)| *tree);
-    let run = Run::new(&writer, options);
+    let run = Run::new(&writer, options, journal(repository, options));
     for fault in damaged {
         run.problem(Path::new(&repository.location()), Fault::Repository(Box::new(fault)));
     }
-    let (tree, problems, counters) = read_all(repository, run, former)?;
+    let Done { tree, problems, counters, journal } = read_all(repository, run, former)?;
     writer.finish()?;
     lock.check()?;
     let parent = parent.map(|(id, _)| id);
@@ -138,14 +153,27 @@ pub fn backup(
         program_version: options.program_version.clone(),
         summary: Some(summary.clone()),
     })?;
+    if let Some(Err(error)) = journal.map(Journal::remove) {
+        (options.events)(BackupEvent::NoJournal(&error));
+    }
     Ok(BackupOutcome { snapshot, parent, summary, problems })
 }
 
-fn read_all(
-    repository: &Repository,
-    run: Run<'_>,
-    former: Option<Digest>,
-) -> Result<(Digest, Vec<Problem>, Counters), Error> {
+/// What an earlier run has read, and where this one notes what it reads.
+fn journal(repository: &Repository, options: &BackupOptions<'_>) -> Option<Journal> {
+    let folder = options.journals.as_deref()?;
+    let opened = Journal::open(folder, repository.identity(), &options.hostname, &options.paths);
+    let journal = opened
+        .inspect_err(|error| (options.events)(BackupEvent::NoJournal(error)))
+        .ok()
+        .flatten()?;
+    if journal.known() > 0 {
+        (options.events)(BackupEvent::Resumed { files: journal.known() });
+    }
+    Some(journal)
+}
+
+fn read_all(repository: &Repository, run: Run<'_>, former: Option<Digest>) -> Result<Done, Error> {
     let chunker = Chunker::new(repository.config().chunker_polynomial);
     let workers = run.options.threads.max(1) + WAITING;
     let root = Pending::root(targets::tree(&run.options.paths), former);

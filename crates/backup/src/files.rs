@@ -7,6 +7,7 @@
 use crate::BackupEvent;
 use crate::chunker::{self, Chunker};
 use crate::error::Fault;
+use crate::journal::Key;
 use crate::meta::{self, Item};
 use crate::piece::{Piece, Pool};
 use crate::run::{Directory, Run, add};
@@ -21,7 +22,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A file to read.
@@ -51,6 +52,7 @@ struct OpenFile {
     node: Mutex<Option<Node>>,
     content: Mutex<Vec<Digest>>,
     open: AtomicUsize,
+    key: Key,
     known: bool,
     directory: Arc<Directory>,
     at: usize,
@@ -110,10 +112,20 @@ impl Files<'_, '_> {
         if let Some(error) = fault {
             self.run.problem(path, Fault::Attributes(error));
         }
+        let key = Key::of(path, &before);
+        if let Some(content) = self.run.remembered(&key) {
+            (self.run.options.events)(BackupEvent::Remembered { path });
+            self.run.remember(&key, &content);
+            self.run.done(before.size());
+            add(counter(self.run, known), 1);
+            directory.put(self.run, at, Some(&Node { content: Some(content), ..node }));
+            return Ok(());
+        }
         let file = Arc::new(OpenFile {
             node: Mutex::new(None),
             content: Mutex::default(),
             open: AtomicUsize::new(1),
+            key,
             known,
             directory,
             at,
@@ -169,15 +181,19 @@ impl OpenFile {
         let node = self.node.lock().unwrap_or_else(PoisonError::into_inner).take();
         let content =
             std::mem::take(&mut *self.content.lock().unwrap_or_else(PoisonError::into_inner));
-        let counter =
-            if self.known { &run.counters.files_changed } else { &run.counters.files_new };
         if let Some(node) = node {
-            add(counter, 1);
+            run.remember(&self.key, &content);
+            add(counter(run, self.known), 1);
             self.directory.put(run, self.at, Some(&Node { content: Some(content), ..node }));
         } else {
             self.directory.put(run, self.at, None);
         }
     }
+}
+
+/// What counts a file that was read.
+fn counter<'r>(run: &'r Run<'_>, known: bool) -> &'r AtomicU64 {
+    if known { &run.counters.files_changed } else { &run.counters.files_new }
 }
 
 /// Opens without following a link, and without changing the access time where that is allowed.

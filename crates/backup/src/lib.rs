@@ -10,6 +10,7 @@ mod chunker;
 mod compare;
 mod error;
 mod files;
+mod journal;
 mod meta;
 mod mode;
 mod piece;

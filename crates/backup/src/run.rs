@@ -7,6 +7,7 @@
 
 use crate::chunker;
 use crate::error::{Fault, Problem};
+use crate::journal::{Journal, Key};
 use crate::meta::Owners;
 use crate::{BackupEvent, BackupOptions, Error};
 use model::Digest;
@@ -49,10 +50,24 @@ pub(crate) struct Run<'a> {
     root: Mutex<Option<Digest>>,
     /// The name of a piece of zeros, once one was stored.
     zeros: Mutex<Option<Digest>>,
+    journal: Option<Journal>,
+    journal_ended: AtomicBool,
+}
+
+/// What all workers together made.
+pub(crate) struct Done {
+    pub(crate) tree: Digest,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) counters: Counters,
+    pub(crate) journal: Option<Journal>,
 }
 
 impl<'a> Run<'a> {
-    pub(crate) fn new(writer: &'a Writer, options: &'a BackupOptions<'a>) -> Self {
+    pub(crate) fn new(
+        writer: &'a Writer,
+        options: &'a BackupOptions<'a>,
+        journal: Option<Journal>,
+    ) -> Self {
         Self {
             writer,
             options,
@@ -63,6 +78,8 @@ impl<'a> Run<'a> {
             stopped: AtomicBool::new(false),
             root: Mutex::default(),
             zeros: Mutex::default(),
+            journal,
+            journal_ended: AtomicBool::new(false),
         }
     }
 
@@ -90,14 +107,35 @@ impl<'a> Run<'a> {
         self.stopped.load(Ordering::Relaxed)
     }
 
+    /// The content of a file that an interrupted run has read, if all of it is indexed by now.
+    pub(crate) fn remembered(&self, key: &Key) -> Option<Vec<Digest>> {
+        let content = self.journal.as_ref()?.find(key)?;
+        self.has_all(&content).then_some(content)
+    }
+
+    pub(crate) fn has_all(&self, content: &[Digest]) -> bool {
+        self.writer.with_index(|index| content.iter().all(|blob| index.has(BlobKind::Data, blob)))
+    }
+
+    /// Notes that a file was read, for a run that continues this one.
+    pub(crate) fn remember(&self, key: &Key, content: &[Digest]) {
+        let Some(journal) = &self.journal else { return };
+        if let Err(error) = journal.add(key, content)
+            && !self.journal_ended.swap(true, Ordering::Relaxed)
+        {
+            (self.options.events)(BackupEvent::NoJournal(&error));
+        }
+    }
+
     /// The root tree and the problems, or why there is none.
-    pub(crate) fn end(self) -> Result<(Digest, Vec<Problem>, Counters), Error> {
+    pub(crate) fn end(self) -> Result<Done, Error> {
         if let Some(error) = self.fatal.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
         let root = self.root.into_inner().unwrap_or_else(PoisonError::into_inner);
         let problems = self.problems.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((root.ok_or(Error::Nothing)?, problems, self.counters))
+        let tree = root.ok_or(Error::Nothing)?;
+        Ok(Done { tree, problems, counters: self.counters, journal: self.journal })
     }
 
     /// Hashes and stores one piece of a file.

@@ -249,10 +249,7 @@ impl Walk<'_, '_> {
                 rustix::fs::statat(handle, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW)
             && unchanged(&before, &stat)
         {
-            let all_there = self.run.writer.with_index(|index| {
-                before.content.iter().all(|blob| index.has(BlobKind::Data, blob))
-            });
-            if all_there {
+            if self.run.has_all(&before.content) {
                 return self.unchanged_file(directory, at, &before, &stat);
             }
             let path = directory.path.join(OsStr::from_bytes(&name));

@@ -35,6 +35,7 @@ fn cut_off(store: Arc<Faulty<Memory>>, stops: bool) -> (Error, Vec<String>) {
         program_version: String::new(),
         threads: 2,
         writer: repo::WriterOptions { pack_size: 1 << 20, ..repo::WriterOptions::default() },
+        journals: None,
         stop: &stop,
         events: &events,
     };

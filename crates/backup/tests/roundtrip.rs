@@ -124,6 +124,7 @@ fn a_file_that_changes_while_it_is_read_is_named() {
         program_version: String::new(),
         threads: 1,
         writer: repo::WriterOptions { pack_size: 1 << 20, ..repo::WriterOptions::default() },
+        journals: None,
         stop: &stop,
         events: &events,
     };
@@ -165,6 +166,7 @@ fn files_that_vanish_or_become_something_else_are_named_and_the_rest_is_stored()
         program_version: String::new(),
         threads: 1,
         writer: repo::WriterOptions { pack_size: 1 << 20, ..repo::WriterOptions::default() },
+        journals: None,
         stop: &stop,
         events: &events,
     };

@@ -86,6 +86,22 @@ pub(crate) fn open_store(location: &str, cacert: Option<&Path>) -> Result<Arc<dy
     Ok(store::open_location(location, &options)?)
 }
 
+/// Where commands without an agent keep their state: as given, or in the user's state folder.
+pub(crate) fn state_folder(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(state) = given {
+        return Ok(state.to_owned());
+    }
+    let home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = home
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")));
+    home.map(|home| home.join("packmule")).ok_or_else(|| {
+        Failure::new(
+            ErrorKind::Invalid,
+            "there is no home folder to keep state in: give --state DIR",
+        )
+    })
+}
+
 /// A repository on the command line.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct RepoOptions {

@@ -59,6 +59,7 @@ pub fn try_back_up(
             program_version: "packmule test".into(),
             threads: 2,
             writer: repo::WriterOptions { pack_size: 1 << 20, ..repo::WriterOptions::default() },
+            journals: None,
             stop,
             events: &|_| {},
         },

@@ -1,6 +1,6 @@
 //! `packmule repo backup`, and the rendering of any backup.
 
-use crate::context::{Context, RepoOptions};
+use crate::context::{Context, RepoOptions, state_folder};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use crate::ui::{Progress, duration};
@@ -47,6 +47,10 @@ pub(crate) struct How {
     /// Size at which a pack is closed, 4 MiB to 128 MiB
     #[arg(long, value_name = "SIZE", value_parser = pack_size)]
     pub(crate) pack_size: Option<usize>,
+    /// Where it is noted what was read, so that an interrupted backup need not read it again [default:
+    /// the user's state folder]
+    #[arg(long, env = "PACKMULE_STATE", value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
     /// How hard data is compressed
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
     pub(crate) compression: Compression,
@@ -117,6 +121,7 @@ fn run_backup(
             pack_size: how.pack_size.unwrap_or(16 << 20),
             compression: how.compression.into(),
         },
+        journals: journals(how),
         stop: &context.stop,
         events: &events,
     };
@@ -137,6 +142,11 @@ fn run_backup(
     Ok(outcome)
 }
 
+/// Where interrupted backups are remembered; nowhere, for who has no home.
+fn journals(how: &How) -> Option<PathBuf> {
+    state_folder(how.state.as_deref()).ok().map(|state| state.join("journals"))
+}
+
 /// Shows one event of a backup.
 pub(crate) fn show(progress: &Progress<'_>, event: &BackupEvent<'_>) {
     match event {
@@ -147,6 +157,14 @@ pub(crate) fn show(progress: &Progress<'_>, event: &BackupEvent<'_>) {
         BackupEvent::Adopted { packs } => {
             progress.note(&format!("took in {packs} packs that an interrupted backup had stored"));
         }
+        BackupEvent::Resumed { files } => {
+            progress.note(&format!("an interrupted backup has read {files} files: not read again"));
+        }
+        BackupEvent::NoJournal(error) => {
+            progress
+                .note(&format!("an interruption would cost reading again: no journal ({error})"));
+        }
+        BackupEvent::Remembered { .. } => {}
         BackupEvent::File { .. } => progress.item(),
         BackupEvent::Bytes(bytes) => progress.bytes(*bytes),
         BackupEvent::Problem(problem) => {

@@ -1,7 +1,7 @@
 //! `packmule seed prepare`.
 
 use super::drives::{Report, drive_specs, show_prepared};
-use crate::context::{Context, RepoOptions};
+use crate::context::{Context, RepoOptions, state_folder};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use crate::ui::Progress;
@@ -142,20 +142,4 @@ fn free(folder: &std::path::Path) -> Result<u64, Failure> {
     let stat = rustix::fs::statvfs(folder)
         .map_err(|errno| Failure::io("looking at", folder, std::io::Error::from(errno)))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-/// Where standalone drive sets keep their state: as given, or in the user's state folder.
-pub(crate) fn state_folder(given: Option<&std::path::Path>) -> Result<PathBuf, Failure> {
-    if let Some(state) = given {
-        return Ok(state.to_owned());
-    }
-    let home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let home = home
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")));
-    home.map(|home| home.join("packmule")).ok_or_else(|| {
-        Failure::new(
-            ErrorKind::Invalid,
-            "there is no home folder to keep the signing key in: give --state DIR",
-        )
-    })
 }
