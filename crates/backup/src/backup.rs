@@ -66,6 +66,8 @@ pub enum BackupEvent<'a> {
     },
     /// There is no journal, or it ends: an interruption would cost more reading. The backup goes on.
     NoJournal(&'a std::io::Error),
+    /// A file is as the parent has it.
+    Unmodified,
     /// An interrupted run has read this file: it is not read again.
     Remembered {
         /// Where.
@@ -91,6 +93,8 @@ pub struct BackupOutcome {
     pub parent: Option<Digest>,
     /// In numbers.
     pub summary: Summary,
+    /// Bytes of files that the repository had already, or that this run met more than once.
+    pub deduplicated: u64,
     /// Items that are not, or not wholly, in it.
     pub problems: Vec<Problem>,
 }
@@ -156,7 +160,9 @@ pub fn backup(
     if let Some(Err(error)) = journal.map(Journal::remove) {
         (options.events)(BackupEvent::NoJournal(&error));
     }
-    Ok(BackupOutcome { snapshot, parent, summary, problems })
+    let new = counters.bytes_new.into_inner();
+    let deduplicated = summary.total_bytes_processed.saturating_sub(new);
+    Ok(BackupOutcome { snapshot, parent, summary, deduplicated, problems })
 }
 
 /// What an earlier run has read, and where this one notes what it reads.

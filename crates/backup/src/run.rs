@@ -32,6 +32,8 @@ pub(crate) struct Counters {
     pub(crate) data_added: AtomicU64,
     pub(crate) data_added_packed: AtomicU64,
     pub(crate) bytes: AtomicU64,
+    /// Of them, those of pieces that were stored by this run.
+    pub(crate) bytes_new: AtomicU64,
 }
 
 pub(crate) fn add(counter: &AtomicU64, amount: u64) {
@@ -151,6 +153,7 @@ impl<'a> Run<'a> {
         let id = Digest(Sha256::digest(plain).into());
         if let Saved::Added { stored } = self.writer.save(BlobKind::Data, id, plain)? {
             add(&self.counters.data_blobs, 1);
+            add(&self.counters.bytes_new, plain.len() as u64);
             add(&self.counters.data_added, plain.len() as u64);
             add(&self.counters.data_added_packed, stored);
         }
@@ -181,6 +184,7 @@ impl<'a> Run<'a> {
     /// So many files are as they were.
     pub(crate) fn unmodified(&self, bytes: u64) {
         add(&self.counters.files_unmodified, 1);
+        (self.options.events)(BackupEvent::Unmodified);
         self.done(bytes);
     }
 

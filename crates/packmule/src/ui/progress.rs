@@ -3,11 +3,11 @@
 //! Counts bytes and items; rate and time left follow from them. May be told from many threads.
 
 use super::Printer;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use model::ByteSize;
 use serde_json::json;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Between two lines on something that is not a terminal.
@@ -24,8 +24,10 @@ pub(crate) struct Progress<'a> {
     last: Mutex<Instant>,
     bytes: AtomicU64,
     total: AtomicU64,
-    items: AtomicU64,
-    total_items: AtomicU64,
+    items: Arc<AtomicU64>,
+    total_items: Arc<AtomicU64>,
+    /// What the items are, where people want to see their number.
+    noun: &'static str,
 }
 
 impl<'a> Progress<'a> {
@@ -47,9 +49,31 @@ impl<'a> Progress<'a> {
             last: Mutex::new(now),
             bytes: AtomicU64::new(0),
             total: AtomicU64::new(0),
-            items: AtomicU64::new(0),
-            total_items: AtomicU64::new(0),
+            items: Arc::default(),
+            total_items: Arc::default(),
+            noun: "",
         }
+    }
+
+    /// Shows the number of items, which are these: `files`.
+    pub(crate) fn counting(mut self, noun: &'static str) -> Self {
+        self.noun = noun;
+        if let Some(bar) = &self.bar {
+            bar.set_style(self.style(false));
+        }
+        self
+    }
+
+    fn style(&self, known: bool) -> ProgressStyle {
+        let (items, total, noun) =
+            (Arc::clone(&self.items), Arc::clone(&self.total_items), self.noun);
+        style(known).with_key("items", move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = out.write_str(&counted(
+                items.load(Ordering::Relaxed),
+                total.load(Ordering::Relaxed),
+                noun,
+            ));
+        })
     }
 
     /// How much there is in all, once that is known.
@@ -58,7 +82,7 @@ impl<'a> Progress<'a> {
         self.total_items.store(items, Ordering::Relaxed);
         if let Some(bar) = &self.bar {
             bar.set_length(bytes);
-            bar.set_style(style(true));
+            bar.set_style(self.style(true));
         }
     }
 
@@ -135,9 +159,14 @@ impl<'a> Progress<'a> {
             .map(|s| format!(", {} left", duration(Duration::from_secs(s))))
             .unwrap_or_default();
         self.printer.note(format!(
-            "{}: {}{of}, {}/s{left}",
+            "{}: {}{of}{}, {}/s{left}",
             self.what,
             ByteSize(bytes),
+            counted(
+                self.items.load(Ordering::Relaxed),
+                self.total_items.load(Ordering::Relaxed),
+                self.noun
+            ),
             ByteSize(rate)
         ));
     }
@@ -160,13 +189,22 @@ impl Drop for Progress<'_> {
 
 fn style(known: bool) -> ProgressStyle {
     let template = if known {
-        "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left"
+        "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes}{items} {binary_bytes_per_sec} {eta} left"
     } else {
-        "{msg} {spinner} {binary_bytes} {binary_bytes_per_sec}"
+        "{msg} {spinner} {binary_bytes}{items} {binary_bytes_per_sec}"
     };
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ")
+}
+
+/// `, 12 of 300 files`; nothing where they are not to be shown.
+fn counted(items: u64, total: u64, noun: &str) -> String {
+    match (noun, total) {
+        ("", _) => String::new(),
+        (_, 0) => format!(", {items} {noun}"),
+        _ => format!(", {items} of {total} {noun}"),
+    }
 }
 
 /// Bytes a second; nothing before there is something to divide by.
@@ -200,6 +238,13 @@ mod tests {
         assert_eq!(duration(Duration::from_millis(12_345)), "12.3 s");
         assert_eq!(duration(Duration::from_secs(185)), "3 min 05 s");
         assert_eq!(duration(Duration::from_secs(3_725)), "1 h 02 min");
+    }
+
+    #[test]
+    fn items_are_counted_where_they_have_a_name() {
+        assert_eq!(counted(5, 0, "files"), ", 5 files");
+        assert_eq!(counted(5, 9, "files"), ", 5 of 9 files");
+        assert_eq!(counted(5, 9, ""), "");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use repo::{LockMode, Repository, WriterOptions};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 /// Back up paths
 ///
@@ -97,6 +99,9 @@ impl Backup {
     }
 }
 
+/// How long a backup runs before it is counted how much there is to do.
+const COUNTED_AFTER: Duration = Duration::from_secs(2);
+
 /// Backs up, showing progress, problems and summary.
 fn run_backup(
     context: &Context,
@@ -105,7 +110,7 @@ fn run_backup(
     how: &How,
 ) -> Result<BackupOutcome, Failure> {
     let lock = repository.lock(LockMode::Shared)?;
-    let progress = Progress::new(&context.printer, "backing up");
+    let progress = Progress::new(&context.printer, "backing up").counting("files");
     let events = |event: BackupEvent<'_>| show(&progress, &event);
     let options = BackupOptions {
         paths,
@@ -125,16 +130,23 @@ fn run_backup(
         stop: &context.stop,
         events: &events,
     };
-    let counted = AtomicBool::new(false);
+    let over = AtomicBool::new(false);
+    let (ends, end) = std::sync::mpsc::channel::<()>();
     let outcome = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let totals = backup::scan(&options.paths, &counted);
-            if !counted.load(Ordering::Relaxed) {
+        let (options, over, progress) = (&options, &over, &progress);
+        scope.spawn(move || {
+            // Counting costs as much as walking: a short backup has no need of a time left.
+            if end.recv_timeout(COUNTED_AFTER) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            let totals = backup::scan(&options.paths, over);
+            if !over.load(Ordering::Relaxed) {
                 progress.total(totals.bytes, totals.files);
             }
         });
-        let outcome = backup::backup(repository, &lock, &options);
-        counted.store(true, Ordering::Relaxed);
+        let outcome = backup::backup(repository, &lock, options);
+        over.store(true, Ordering::Relaxed);
+        drop(ends);
         outcome
     })?;
     let elapsed = progress.finish();
@@ -165,7 +177,7 @@ pub(crate) fn show(progress: &Progress<'_>, event: &BackupEvent<'_>) {
                 .note(&format!("an interruption would cost reading again: no journal ({error})"));
         }
         BackupEvent::Remembered { .. } => {}
-        BackupEvent::File { .. } => progress.item(),
+        BackupEvent::File { .. } | BackupEvent::Unmodified => progress.item(),
         BackupEvent::Bytes(bytes) => progress.bytes(*bytes),
         BackupEvent::Problem(problem) => {
             progress.problem(&problem.path.display().to_string(), &problem.fault.to_string());
@@ -192,9 +204,10 @@ pub(crate) fn summarize(
         summary.dirs_unmodified
     ));
     printer.line(format!(
-        "processed {} in {}; new data {}, stored as {}",
+        "processed {} in {}; {} of it known already; new data {}, stored as {}",
         ByteSize(summary.total_bytes_processed),
         duration(elapsed),
+        ByteSize(outcome.deduplicated),
         ByteSize(summary.data_added),
         ByteSize(summary.data_added_packed)
     ));
@@ -212,6 +225,7 @@ pub(crate) fn summarize(
         "tree_blobs": summary.tree_blobs,
         "data_added": summary.data_added,
         "data_added_packed": summary.data_added_packed,
+        "data_deduplicated": outcome.deduplicated,
         "total_files_processed": summary.total_files_processed,
         "total_bytes_processed": summary.total_bytes_processed,
         "total_duration": elapsed.as_secs_f64(),
