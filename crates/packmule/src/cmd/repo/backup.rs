@@ -49,8 +49,7 @@ pub(crate) struct How {
     /// Size at which a pack is closed, 4 MiB to 128 MiB
     #[arg(long, value_name = "SIZE", value_parser = pack_size)]
     pub(crate) pack_size: Option<usize>,
-    /// Where it is noted what was read, so that an interrupted backup need not read it again [default:
-    /// the user's state folder]
+    /// Where state is kept: signing key, seeds, journals of interrupted backups
     #[arg(long, env = "PACKMULE_STATE", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
     /// How hard data is compressed

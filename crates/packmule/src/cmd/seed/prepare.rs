@@ -32,7 +32,7 @@ pub(crate) struct Prepare {
     /// Parity drives: how many drives may be lost. This version writes none
     #[arg(long, value_name = "K", default_value_t = 0)]
     parity: u32,
-    /// Where the signing key and the seed's state are kept
+    /// Where state is kept: signing key, seeds, journals of interrupted backups
     #[arg(long, env = "PACKMULE_STATE", value_name = "DIR")]
     state: Option<PathBuf>,
     /// Only say what would go where
