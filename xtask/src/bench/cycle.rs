@@ -1,0 +1,229 @@
+//! One run over one data set: every program makes a repository and goes through all cases, all of
+//! them in turn in each case, so that a machine that gets slower gets slower for all. Changes the
+//! data set in between, and puts it back.
+
+use super::case::Case;
+use super::data::Data;
+use super::ground::{self, Ground};
+use super::mutate::{self, Kind};
+use super::options::Options;
+use super::results::{Fault, Results, Sample, Size};
+use super::tool::{Action, Place, Tool};
+use super::{measure, tree, undo};
+use crate::process::{complain, output};
+use anyhow::ensure;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// How often opening is measured in a run: it is short, and is taken from others.
+const OPENINGS: usize = 3;
+
+/// A run in progress.
+#[derive(Debug)]
+pub(crate) struct Cycle<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) tools: &'a [Tool],
+    pub(crate) data: &'a Data,
+    /// A folder for everything that the run makes.
+    pub(crate) work: &'a Path,
+    pub(crate) results: &'a mut Results,
+}
+
+impl Cycle<'_> {
+    /// Goes through all cases. What a program cannot do is a fault of it, and not an error.
+    ///
+    /// # Errors
+    /// When the benchmark itself cannot go on.
+    pub(crate) fn run(&mut self) -> anyhow::Result<()> {
+        undo::undo(&self.data.folder, &self.saved())?;
+        let done = self.cases();
+        undo::undo(&self.data.folder, &self.saved())?;
+        for tool in self.tools.iter().filter(|_| !self.options.keep) {
+            self.place(tool).remove()?;
+        }
+        done
+    }
+
+    fn cases(&mut self) -> anyhow::Result<()> {
+        for tool in self.tools {
+            self.make(tool)?;
+        }
+        let mut last = self.backup(Case::First)?;
+        self.measure_sizes()?;
+        for _ in 0..OPENINGS {
+            self.each(Case::Open, |_| Ok(Action::Open))?;
+        }
+        if self.wants(Case::Unchanged) {
+            last = self.backup(Case::Unchanged)?;
+        }
+        if self.wants(Case::Increment) {
+            self.change(mutate::usual(self.data.set))?;
+            last = self.backup(Case::Increment)?;
+        }
+        if self.wants(Case::Scattered) {
+            self.change(Kind::Scattered)?;
+            last = self.backup(Case::Scattered)?;
+        }
+        if self.wants(Case::Restore) {
+            self.restore(last)?;
+        }
+        if self.wants(Case::Check) {
+            self.warm_repositories()?;
+            self.each(Case::Check, |_| Ok(Action::Check))?;
+        }
+        Ok(())
+    }
+
+    fn wants(&self, case: Case) -> bool {
+        let possible = case != Case::Scattered || self.data.set == super::data::Set::C;
+        possible && self.options.cases.contains(&case)
+    }
+
+    fn make(&mut self, tool: &Tool) -> anyhow::Result<()> {
+        let place = self.place(tool);
+        place.make()?;
+        for mut command in tool.init(&place) {
+            if let Err(why) = output(&mut command) {
+                self.fault(tool, Case::First, &why);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Backs the set up with every program. Answers the backup's name.
+    fn backup(&mut self, case: Case) -> anyhow::Result<&'static str> {
+        tree::warm(&self.data.folder)?;
+        let source = self.data.folder.clone();
+        self.each(case, |_| Ok(Action::Backup(&source, case.word())))?;
+        Ok(case.word())
+    }
+
+    fn change(&self, kind: Kind) -> anyhow::Result<()> {
+        mutate::change(&self.data.folder, &self.saved(), kind)?;
+        ground::settle()
+    }
+
+    fn restore(&mut self, name: &'static str) -> anyhow::Result<()> {
+        let wanted = tree::amount(&self.data.folder)?;
+        self.warm_repositories()?;
+        for tool in self.tools {
+            let ground = Ground::fresh(self.work, wanted.bytes)?;
+            ground.kind().clone_into(&mut self.results.ground);
+            self.one(tool, Case::Restore, Action::Restore(name, ground.folder()))?;
+            if !self.has_failed(tool) {
+                let restored = tree::amount(ground.folder())?;
+                if restored != wanted {
+                    let why = anyhow::anyhow!("restored {restored:?}, not {wanted:?}");
+                    self.fault(tool, Case::Restore, &why);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn each<'b>(
+        &mut self,
+        case: Case,
+        action: impl Fn(&Tool) -> anyhow::Result<Action<'b>>,
+    ) -> anyhow::Result<()> {
+        for tool in self.tools {
+            self.one(tool, case, action(tool)?)?;
+        }
+        Ok(())
+    }
+
+    /// Measures one command, unless the program has failed before.
+    fn one(&mut self, tool: &Tool, case: Case, action: Action<'_>) -> anyhow::Result<()> {
+        let place = self.place(tool);
+        let Some(command) = tool.act(&place, action) else { return Ok(()) };
+        if self.has_failed(tool) {
+            return Ok(());
+        }
+        match measure::run(&command, &self.work.join("log")) {
+            Ok(usage) => {
+                let started = Instant::now();
+                ground::settle()?;
+                let settle_seconds = started.elapsed().as_secs_f64();
+                complain(&format!(
+                    "{} {:<12} {:<14} {:7.2} s, {:7.2} s of processor, {:5} MiB, {settle_seconds:.2} s until written",
+                    self.data.set.word(),
+                    case.word(),
+                    tool.name,
+                    usage.seconds,
+                    usage.cpu_seconds,
+                    usage.peak_bytes >> 20,
+                ));
+                let (set, name) = (self.data.set, tool.name.to_owned());
+                let sample = Sample { set, case, tool: name, usage, settle_seconds };
+                self.results.samples.push(sample);
+            }
+            Err(why) => self.fault(tool, case, &why),
+        }
+        Ok(())
+    }
+
+    fn measure_sizes(&mut self) -> anyhow::Result<()> {
+        for tool in self.tools.iter().filter(|tool| !self.has_failed(tool)).collect::<Vec<_>>() {
+            let bytes = tree::amount(&self.place(tool).repository())?.bytes;
+            let size = Size { set: self.data.set, tool: tool.name.to_owned(), bytes };
+            self.results.sizes.push(size);
+        }
+        Ok(())
+    }
+
+    /// Who writes past the page cache shall not read slower for it afterwards.
+    fn warm_repositories(&self) -> anyhow::Result<()> {
+        for tool in self.tools {
+            let repository = self.place(tool).repository();
+            if repository.is_dir() {
+                tree::warm(&repository)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fault(&mut self, tool: &Tool, case: Case, why: &anyhow::Error) {
+        complain(&format!(
+            "{} {}: {} failed: {why:#}",
+            self.data.set.word(),
+            case.word(),
+            tool.name
+        ));
+        let why = format!("{why:#}");
+        let fault = Fault { set: self.data.set, case, tool: tool.name.to_owned(), why };
+        self.results.faults.push(fault);
+    }
+
+    fn has_failed(&self, tool: &Tool) -> bool {
+        let ours = |fault: &Fault| fault.set == self.data.set && fault.tool == tool.name;
+        self.results.faults.iter().any(ours)
+    }
+
+    fn place(&self, tool: &Tool) -> Place {
+        Place::new(self.work.join(self.data.set.word()).join(tool.name))
+    }
+
+    /// Where the data set's own state is kept while it is changed: beside it, to survive.
+    fn saved(&self) -> PathBuf {
+        self.data.folder.with_extension("saved")
+    }
+}
+
+/// Removes an earlier run's leftovers, and makes sure that there is room for a new one.
+///
+/// # Errors
+/// When there is not.
+pub(crate) fn make_room(work: &Path, bytes: u64, programs: usize) -> anyhow::Result<()> {
+    if work.exists() {
+        Ground::fresh(work, 0)?;
+        output(Command::new("rm").args(["-rf", "--"]).arg(work))?;
+    }
+    std::fs::create_dir_all(work)?;
+    // A repository each, an increment of half of it, and what one of them restores.
+    let needed = bytes * (programs as u64 * 3 + 2) / 2;
+    let free = ground::free_bytes(work)?;
+    ensure!(needed < free, "this needs {needed} bytes at {}, {free} are free", work.display());
+    Ok(())
+}
