@@ -111,9 +111,10 @@ impl Cycle<'_> {
         for tool in self.tools {
             let ground = Ground::fresh(self.work, wanted.bytes)?;
             ground.kind().clone_into(&mut self.results.ground);
-            self.one(tool, Case::Restore, Action::Restore(name, ground.folder()))?;
+            let target = ground.target();
+            self.one(tool, Case::Restore, Action::Restore(name, &target))?;
             if !self.has_failed(tool) {
-                let restored = tree::amount(ground.folder())?;
+                let restored = tree::amount(&target)?;
                 if restored != wanted {
                     let why = anyhow::anyhow!("restored {restored:?}, not {wanted:?}");
                     self.fault(tool, Case::Restore, &why);

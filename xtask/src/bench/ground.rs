@@ -49,12 +49,14 @@ impl Ground {
             // A file system that is not mounted is no use to anybody.
             let _ = std::fs::remove_file(&image);
         }
+        // A fresh file system has a folder for lost files, and a target must be empty.
+        std::fs::create_dir(folder.join("restored"))?;
         Ok(Self { folder, image: mounted.is_ok().then_some(image) })
     }
 
-    /// Where to restore to.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+    /// Where to restore to: an empty folder.
+    pub(crate) fn target(&self) -> PathBuf {
+        self.folder.join("restored")
     }
 
     /// What it is, for the report.
