@@ -2,6 +2,7 @@
 //! be made again. Never part of the tests: it takes long, and its figures are only worth something
 //! on a machine that does nothing else.
 
+mod bound;
 mod case;
 mod cycle;
 mod data;
@@ -14,6 +15,7 @@ mod mutate;
 mod noise;
 mod options;
 mod peers;
+mod publish;
 mod report;
 mod results;
 mod text;
@@ -45,22 +47,27 @@ pub(crate) fn engine(options: &Options) -> anyhow::Result<ExitCode> {
     let (data, work) = (data.canonicalize()?, absolute(&work)?);
     let field = peers::field(&root, options)?;
     let sets = prepare(&data, options)?;
+    let stages = options.bound.then(|| bound::build(&root)).transpose()?;
     let mut results = empty(options, &field);
     for set in &sets {
         let size = tree::amount(&set.folder)?;
         let (files, bytes, origin) = (size.files, size.bytes, set.origin.clone());
         results.sets.push(SetSize { set: set.set, origin, files, bytes });
-        for run in 1..=options.runs {
+        if let Some(stages) = &stages {
+            cycle::make_room(&work, bytes, 0)?;
+            results.passes.extend(bound::measure(stages, set, &work, &options.cases)?);
+        }
+        for number in 1..=options.runs {
             cycle::make_room(&work, bytes, field.tools.len())?;
-            complain(&format!("set {}: run {run} of {}", set.set.word(), options.runs));
+            complain(&format!("set {}: run {number} of {}", set.set.word(), options.runs));
             let (tools, work) = (field.tools.as_slice(), work.as_path());
-            Cycle { options, tools, data: set, work, results: &mut results }.run()?;
+            Cycle { options, tools, data: set, number, work, results: &mut results }.run()?;
         }
     }
     if !options.keep {
         std::fs::remove_dir_all(&work)?;
     }
-    finish(options, &results)
+    finish(&root, options, &results)
 }
 
 fn absolute(path: &Path) -> anyhow::Result<std::path::PathBuf> {
@@ -87,16 +94,21 @@ fn empty(options: &Options, field: &Field) -> Results {
         sets: Vec::new(),
         samples: Vec::new(),
         sizes: Vec::new(),
+        passes: Vec::new(),
         faults: Vec::new(),
     }
 }
 
-fn finish(options: &Options, results: &Results) -> anyhow::Result<ExitCode> {
+fn finish(root: &Path, options: &Options, results: &Results) -> anyhow::Result<ExitCode> {
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_vec_pretty(results)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    say(&report::render(results, &options.cases));
+    let text = report::render(results, &options.cases);
+    say(&text);
+    if options.write {
+        publish::publish(root, &text)?;
+    }
     let ours = results.tools.first().map(|tool| tool.name.as_str());
     let failed = results.faults.iter().any(|fault| Some(fault.tool.as_str()) == ours);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

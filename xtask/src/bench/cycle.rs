@@ -3,7 +3,7 @@
 //! data set in between, and puts it back.
 
 use super::case::Case;
-use super::data::Data;
+use super::data::{Data, Set};
 use super::ground::{self, Ground};
 use super::mutate::{self, Kind};
 use super::options::Options;
@@ -12,7 +12,7 @@ use super::tool::{Action, Place, Tool};
 use super::{measure, tree, undo};
 use crate::process::{complain, output};
 use anyhow::ensure;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -25,6 +25,8 @@ pub(crate) struct Cycle<'a> {
     pub(crate) options: &'a Options,
     pub(crate) tools: &'a [Tool],
     pub(crate) data: &'a Data,
+    /// The how-manieth run it is.
+    pub(crate) number: usize,
     /// A folder for everything that the run makes.
     pub(crate) work: &'a Path,
     pub(crate) results: &'a mut Results,
@@ -36,9 +38,9 @@ impl Cycle<'_> {
     /// # Errors
     /// When the benchmark itself cannot go on.
     pub(crate) fn run(&mut self) -> anyhow::Result<()> {
-        undo::undo(&self.data.folder, &self.saved())?;
+        undo::undo(&self.data.folder, &self.data.saved())?;
         let done = self.cases();
-        undo::undo(&self.data.folder, &self.saved())?;
+        undo::undo(&self.data.folder, &self.data.saved())?;
         for tool in self.tools.iter().filter(|_| !self.options.keep) {
             self.place(tool).remove()?;
         }
@@ -76,7 +78,7 @@ impl Cycle<'_> {
     }
 
     fn wants(&self, case: Case) -> bool {
-        let possible = case != Case::Scattered || self.data.set == super::data::Set::C;
+        let possible = case != Case::Scattered || self.data.set == Set::C;
         possible && self.options.cases.contains(&case)
     }
 
@@ -101,7 +103,7 @@ impl Cycle<'_> {
     }
 
     fn change(&self, kind: Kind) -> anyhow::Result<()> {
-        mutate::change(&self.data.folder, &self.saved(), kind)?;
+        mutate::change(&self.data.folder, &self.data.saved(), kind)?;
         ground::settle()
     }
 
@@ -157,7 +159,8 @@ impl Cycle<'_> {
                     usage.peak_bytes >> 20,
                 ));
                 let (set, name) = (self.data.set, tool.name.to_owned());
-                let sample = Sample { set, case, tool: name, usage, settle_seconds };
+                let sample =
+                    Sample { set, case, run: self.number, tool: name, usage, settle_seconds };
                 self.results.samples.push(sample);
             }
             Err(why) => self.fault(tool, case, &why),
@@ -204,11 +207,6 @@ impl Cycle<'_> {
 
     fn place(&self, tool: &Tool) -> Place {
         Place::new(self.work.join(self.data.set.word()).join(tool.name))
-    }
-
-    /// Where the data set's own state is kept while it is changed: beside it, to survive.
-    fn saved(&self) -> PathBuf {
-        self.data.folder.with_extension("saved")
     }
 }
 

@@ -116,6 +116,13 @@ pub(crate) struct Data {
     pub(crate) origin: String,
 }
 
+impl Data {
+    /// Where the set's own state is kept while it is changed: beside it, to outlive this program.
+    pub(crate) fn saved(&self) -> PathBuf {
+        self.folder.with_extension("saved")
+    }
+}
+
 /// What the generator was asked for: written beside the set when it is whole.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Made {

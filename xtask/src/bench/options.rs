@@ -26,7 +26,9 @@ pub(crate) struct Options {
     pub(crate) json: Option<PathBuf>,
     /// Peers that are missing may be installed and built.
     pub(crate) with_peers: bool,
-    /// Repositories and results of the last run are left where they are.
+    /// What the machine allows at most is measured, too.
+    pub(crate) bound: bool,
+    /// What the last run made is left where it is.
     pub(crate) keep: bool,
     /// The results go into docs/benchmarks.md.
     pub(crate) write: bool,
@@ -44,6 +46,7 @@ impl Default for Options {
             work: None,
             json: None,
             with_peers: false,
+            bound: true,
             keep: false,
             write: false,
         }
@@ -70,6 +73,7 @@ impl Options {
                 "--work" => options.work = Some(value()?.into()),
                 "--json" => options.json = Some(value()?.into()),
                 "--quick" => (options.scale, options.runs) = (Scale::QUICK, 1),
+                "--no-bound" => options.bound = false,
                 "--with-peers" => options.with_peers = true,
                 "--keep" => options.keep = true,
                 "--write" => options.write = true,
