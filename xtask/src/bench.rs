@@ -42,7 +42,8 @@ pub(crate) fn engine(options: &Options) -> anyhow::Result<ExitCode> {
     let root = workspace::root()?;
     let base = peers::target(&root).join("bench");
     let data = options.data.clone().unwrap_or_else(|| base.join("data"));
-    let work = options.work.clone().unwrap_or_else(|| base.join("work"));
+    // A folder of its own wherever it is: it is emptied before each run.
+    let work = options.work.as_ref().unwrap_or(&base).join("engine-work");
     std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
     let (data, work) = (data.canonicalize()?, absolute(&work)?);
     let field = peers::field(&root, options)?;
@@ -63,6 +64,7 @@ pub(crate) fn engine(options: &Options) -> anyhow::Result<ExitCode> {
             let (tools, work) = (field.tools.as_slice(), work.as_path());
             Cycle { options, tools, data: set, number, work, results: &mut results }.run()?;
         }
+        save(options, &results)?;
     }
     if !options.keep {
         std::fs::remove_dir_all(&work)?;
@@ -99,11 +101,14 @@ fn empty(options: &Options, field: &Field) -> Results {
     }
 }
 
+/// Leaves the raw results where they are wanted, after each set.
+fn save(options: &Options, results: &Results) -> anyhow::Result<()> {
+    let Some(path) = &options.json else { return Ok(()) };
+    std::fs::write(path, serde_json::to_vec_pretty(results)?)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
 fn finish(root: &Path, options: &Options, results: &Results) -> anyhow::Result<ExitCode> {
-    if let Some(path) = &options.json {
-        std::fs::write(path, serde_json::to_vec_pretty(results)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
     let text = report::render(results, &options.cases);
     say(&text);
     if options.write {

@@ -4,8 +4,9 @@
 
 use super::case::Case;
 use super::data::{Data, Set};
+use super::ground::{self, Ground};
 use super::mutate::{self, Kind};
-use super::{ground, tree, undo};
+use super::{tree, undo};
 use crate::process::{cargo, complain, output, status};
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
@@ -133,8 +134,7 @@ pub(crate) fn measure(
 }
 
 fn passes(program: &Path, data: &Data, work: &Path, cases: &[Case]) -> anyhow::Result<Vec<Pass>> {
-    let (scratch, state) = (work.join("scratch"), work.join("known.json"));
-    std::fs::create_dir_all(&scratch)?;
+    let state = work.join("known.json");
     if state.exists() {
         std::fs::remove_file(&state)?;
     }
@@ -149,8 +149,9 @@ fn passes(program: &Path, data: &Data, work: &Path, cases: &[Case]) -> anyhow::R
         tree::warm(&data.folder)?;
         ground::settle()?;
         complain(&format!("{} {:<12} stages", data.set.word(), case.word()));
+        let fresh = Ground::fresh(work, 0)?;
         let mut stages = Command::new(program);
-        let said = output(stages.arg(&data.folder).arg(&scratch).arg(&state))?;
+        let said = output(stages.arg(&data.folder).arg(work).arg(fresh.target()).arg(&state))?;
         let stages = serde_json::from_str(&said).context("cannot understand the example stages")?;
         passes.push(Pass { set: data.set, case, stages });
     }

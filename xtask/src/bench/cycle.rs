@@ -5,11 +5,12 @@
 use super::case::Case;
 use super::data::{Data, Set};
 use super::ground::{self, Ground};
+use super::measure::{self, Usage};
 use super::mutate::{self, Kind};
 use super::options::Options;
 use super::results::{Fault, Results, Sample, Size};
 use super::tool::{Action, Place, Tool};
-use super::{measure, tree, undo};
+use super::{tree, undo};
 use crate::process::{complain, output};
 use anyhow::ensure;
 use std::path::Path;
@@ -32,7 +33,7 @@ pub(crate) struct Cycle<'a> {
     pub(crate) results: &'a mut Results,
 }
 
-impl Cycle<'_> {
+impl<'a> Cycle<'a> {
     /// Goes through all cases. What a program cannot do is a fault of it, and not an error.
     ///
     /// # Errors
@@ -54,7 +55,7 @@ impl Cycle<'_> {
         let mut last = self.backup(Case::First)?;
         self.measure_sizes()?;
         for _ in 0..OPENINGS {
-            self.each(Case::Open, |_| Ok(Action::Open))?;
+            self.each(Case::Open, Action::Open)?;
         }
         if self.wants(Case::Unchanged) {
             last = self.backup(Case::Unchanged)?;
@@ -71,8 +72,7 @@ impl Cycle<'_> {
             self.restore(last)?;
         }
         if self.wants(Case::Check) {
-            self.warm_repositories()?;
-            self.each(Case::Check, |_| Ok(Action::Check))?;
+            self.each(Case::Check, Action::Check)?;
         }
         Ok(())
     }
@@ -96,9 +96,7 @@ impl Cycle<'_> {
 
     /// Backs the set up with every program. Answers the backup's name.
     fn backup(&mut self, case: Case) -> anyhow::Result<&'static str> {
-        tree::warm(&self.data.folder)?;
-        let source = self.data.folder.clone();
-        self.each(case, |_| Ok(Action::Backup(&source, case.word())))?;
+        self.each(case, Action::Backup(&self.data.folder, case.word()))?;
         Ok(case.word())
     }
 
@@ -109,8 +107,7 @@ impl Cycle<'_> {
 
     fn restore(&mut self, name: &'static str) -> anyhow::Result<()> {
         let wanted = tree::amount(&self.data.folder)?;
-        self.warm_repositories()?;
-        for tool in self.tools {
+        for tool in self.in_turn() {
             let ground = Ground::fresh(self.work, wanted.bytes)?;
             ground.kind().clone_into(&mut self.results.ground);
             let target = ground.target();
@@ -126,15 +123,14 @@ impl Cycle<'_> {
         Ok(())
     }
 
-    fn each<'b>(
-        &mut self,
-        case: Case,
-        action: impl Fn(&Tool) -> anyhow::Result<Action<'b>>,
-    ) -> anyhow::Result<()> {
-        for tool in self.tools {
-            self.one(tool, case, action(tool)?)?;
-        }
-        Ok(())
+    fn each(&mut self, case: Case, action: Action<'_>) -> anyhow::Result<()> {
+        self.in_turn().into_iter().try_for_each(|tool| self.one(tool, case, action))
+    }
+
+    /// All programs. Another one is first in each run: nobody always comes after the same one.
+    fn in_turn(&self) -> Vec<&'a Tool> {
+        let count = self.tools.len();
+        self.tools.iter().cycle().skip(self.number - 1).take(count).collect()
     }
 
     /// Measures one command, unless the program has failed before.
@@ -144,27 +140,40 @@ impl Cycle<'_> {
         if self.has_failed(tool) {
             return Ok(());
         }
+        self.warm(&place, action)?;
         match measure::run(&command, &self.work.join("log")) {
-            Ok(usage) => {
-                let started = Instant::now();
-                ground::settle()?;
-                let settle_seconds = started.elapsed().as_secs_f64();
-                complain(&format!(
-                    "{} {:<12} {:<14} {:7.2} s, {:7.2} s of processor, {:5} MiB, {settle_seconds:.2} s until written",
-                    self.data.set.word(),
-                    case.word(),
-                    tool.name,
-                    usage.seconds,
-                    usage.cpu_seconds,
-                    usage.peak_bytes >> 20,
-                ));
-                let (set, name) = (self.data.set, tool.name.to_owned());
-                let sample =
-                    Sample { set, case, run: self.number, tool: name, usage, settle_seconds };
-                self.results.samples.push(sample);
-            }
+            Ok(usage) => self.note(tool, case, usage)?,
             Err(why) => self.fault(tool, case, &why),
         }
+        Ok(())
+    }
+
+    /// What a command reads comes from the page cache: also for who has written past it before.
+    fn warm(&self, place: &Place, action: Action<'_>) -> anyhow::Result<()> {
+        match action {
+            Action::Backup(source, _) => tree::warm(source),
+            Action::Restore(..) | Action::Check => tree::warm(&place.repository()),
+            Action::Open => Ok(()),
+        }
+    }
+
+    /// Waits until everything is on disk, and keeps the sample.
+    fn note(&mut self, tool: &Tool, case: Case, usage: Usage) -> anyhow::Result<()> {
+        let started = Instant::now();
+        ground::settle()?;
+        let settle_seconds = started.elapsed().as_secs_f64();
+        complain(&format!(
+            "{} {:<12} {:<14} {:7.2} s, {:7.2} s of processor, {:5} MiB, {settle_seconds:.2} s until written",
+            self.data.set.word(),
+            case.word(),
+            tool.name,
+            usage.seconds,
+            usage.cpu_seconds,
+            usage.peak_bytes >> 20,
+        ));
+        let (set, name) = (self.data.set, tool.name.to_owned());
+        let sample = Sample { set, case, run: self.number, tool: name, usage, settle_seconds };
+        self.results.samples.push(sample);
         Ok(())
     }
 
@@ -173,17 +182,6 @@ impl Cycle<'_> {
             let bytes = tree::amount(&self.place(tool).repository())?.bytes;
             let size = Size { set: self.data.set, tool: tool.name.to_owned(), bytes };
             self.results.sizes.push(size);
-        }
-        Ok(())
-    }
-
-    /// Who writes past the page cache shall not read slower for it afterwards.
-    fn warm_repositories(&self) -> anyhow::Result<()> {
-        for tool in self.tools {
-            let repository = self.place(tool).repository();
-            if repository.is_dir() {
-                tree::warm(&repository)?;
-            }
         }
         Ok(())
     }

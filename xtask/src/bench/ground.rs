@@ -82,8 +82,8 @@ fn mount(folder: &Path, image: &Path, bytes: u64) -> anyhow::Result<()> {
     ensure!(is_root()?, "mounting takes root");
     // Blocks that are never written take no room: twice as many leave space for the tables.
     std::fs::File::create(image)?.set_len(bytes.saturating_mul(2).max(1 << 30))?;
-    // As many inodes as a usual file system of that size, and at least enough for small files.
-    let options = ["-q", "-F", "-m", "0", "-i", "8192", "-E", "nodiscard,lazy_itable_init=1"];
+    // Inodes enough for the smallest files there are.
+    let options = ["-q", "-F", "-m", "0", "-i", "4096", "-E", "nodiscard,lazy_itable_init=1"];
     output(Command::new("mkfs.ext4").args(options).arg(image))?;
     // Direct: else every block would go through the page cache twice.
     let attach = ["--find", "--show", "--direct-io=on"];

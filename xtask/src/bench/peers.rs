@@ -36,7 +36,21 @@ const PEERS: [Peer; 5] = [
 ];
 
 /// Debian's packages: programs, and what others are built with.
-const PACKAGES: [&str; 4] = ["borgbackup", "restic", "libsodium-dev", "pkg-config"];
+const PACKAGES: [&str; 11] = [
+    "borgbackup",
+    "restic",
+    // bupstash
+    "libsodium-dev",
+    "pkg-config",
+    // a newer borg
+    "python3-dev",
+    "python3-venv",
+    "libacl1-dev",
+    "libssl-dev",
+    "liblz4-dev",
+    "libxxhash-dev",
+    "libzstd-dev",
+];
 
 /// Builds ours in release, and finds the peers that `options` want.
 ///

@@ -25,9 +25,9 @@ pub(crate) struct Rates {
     small_file: f64,
 }
 
-/// Measures in the folder `scratch`, which must be there.
-pub(crate) fn measure(scratch: &Path) -> io::Result<Rates> {
-    let large = scratch.join("large");
+/// Measures large files in `work` and small ones in `fresh`: folders that must be there.
+pub(crate) fn measure(work: &Path, fresh: &Path) -> io::Result<Rates> {
+    let large = work.join("stages-large");
     let direct_write_rate = direct_write(&large);
     if direct_write_rate.is_err() {
         std::fs::write(&large, vec![7; PART * PARTS / 8])?;
@@ -36,7 +36,7 @@ pub(crate) fn measure(scratch: &Path) -> io::Result<Rates> {
     cached_read(&large)?;
     let cached_read_rate = cached_read(&large)?;
     std::fs::remove_file(&large)?;
-    let small_file = small_files(&scratch.join("small"))?;
+    let small_file = small_files(&fresh.join("stages-small"))?;
     Ok(Rates { direct_write_rate: direct_write_rate.unwrap_or(0.0), cached_read_rate, small_file })
 }
 

@@ -1,8 +1,9 @@
 //! What each stage of a backup costs one core of this machine, on the bytes of a real folder: the
 //! bound that `cargo xtask bench engine` holds the engine against. Makes no repository.
 //!
-//! `stages FOLDER SCRATCH STATE`: reads everything in FOLDER but the files that STATE, a file that
-//! an earlier call left, knows as unchanged; what blobs it knows are not new. Prints one JSON object.
+//! `stages FOLDER WORK FRESH STATE`: reads everything in FOLDER but the files that STATE, a file that
+//! an earlier call left, knows as unchanged; what blobs it knows are not new. Writes for a moment in
+//! WORK, where repositories lie, and FRESH, where files are restored. Prints one JSON object.
 
 mod bytes;
 mod clock;
@@ -38,26 +39,26 @@ struct Report {
 
 fn main() -> io::Result<()> {
     let args: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [folder, scratch, state] = args.as_slice() else {
-        return Err(io::Error::other("usage: stages FOLDER SCRATCH STATE"));
+    let [folder, work, fresh, state] = args.as_slice() else {
+        return Err(io::Error::other("usage: stages FOLDER WORK FRESH STATE"));
     };
     let mut known = Known::load(state)?;
     let mut report = Report::default();
     let all = timed(&mut report.look, || look(folder))?;
     report.files = all.len() as u64;
     report.bytes = all.iter().map(|(_, stamp)| stamp.0).sum();
-    let mut work = bytes::Work::new()?;
+    let mut stages = bytes::Work::new()?;
     for (path, stamp) in all {
         if known.is_unchanged(&path, stamp) {
             continue;
         }
         report.read_files += 1;
         report.read_bytes += stamp.0;
-        through(&folder.join(&path), &mut work, &mut known, &mut report)?;
+        through(&folder.join(&path), &mut stages, &mut known, &mut report)?;
         known.remember(path, stamp);
     }
-    report.stages = work.stages;
-    report.disk = disk::measure(scratch)?;
+    report.stages = stages.stages;
+    report.disk = disk::measure(work, fresh)?;
     known.save(state)?;
     let mut out = io::stdout().lock();
     serde_json::to_writer(&mut out, &report)?;
