@@ -119,3 +119,23 @@ fn is_mounted(folder: &Path) -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     mounts.lines().filter_map(|line| line.split(' ').nth(1)).any(|at| Path::new(at) == folder)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_run_left_is_cleared_and_nothing_else() {
+        let work = tempfile::tempdir().unwrap();
+        let (folder, image) = (work.path().join("ground"), work.path().join("ground.img"));
+        std::fs::create_dir_all(folder.join("restored")).unwrap();
+        std::fs::write(&image, "").unwrap();
+        std::fs::write(work.path().join("log"), "").unwrap();
+        clear(&folder, &image).unwrap();
+        assert!(!folder.exists() && !image.exists() && work.path().join("log").exists());
+        clear(&folder, &image).unwrap();
+        assert!(free_bytes(work.path()).unwrap() > 0);
+        assert!(!is_mounted(work.path()));
+        assert!(is_mounted(Path::new("/")));
+    }
+}

@@ -34,7 +34,8 @@ pub(crate) struct Usage {
 /// When it cannot be run, or fails: then with the last lines that it printed.
 pub(crate) fn run(command: &Command, log: &Path) -> anyhow::Result<Usage> {
     let result = log.with_extension("usage.json");
-    let mut wrapper = Command::new(std::env::current_exe()?);
+    // Not by its path: a benchmark runs for hours, and who works on the tree builds a new one there.
+    let mut wrapper = Command::new("/proc/self/exe");
     wrapper.args(["bench", WORD]).arg(&result).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
@@ -98,4 +99,32 @@ fn tail(log: &Path) -> String {
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_measured_whether_it_fails_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let result = folder.path().join("usage.json");
+        let args = [result.to_str().unwrap(), "sh", "-c", "exit 3"].map(str::to_owned);
+        measured(&args).unwrap();
+        let usage: Usage = serde_json::from_slice(&std::fs::read(&result).unwrap()).unwrap();
+        assert_eq!(usage.exit, Some(3));
+        assert!(usage.seconds > 0.0 && usage.peak_bytes > 100_000, "{usage:?}");
+        let args = [result.to_str().unwrap(), "no-such-program-anywhere"].map(str::to_owned);
+        assert!(measured(&args).is_err());
+    }
+
+    #[test]
+    fn of_what_a_command_printed_the_end_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let lines: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        std::fs::write(&log, lines.join("\n")).unwrap();
+        assert!(tail(&log).starts_with("88\n") && tail(&log).ends_with("\n99"));
+        assert_eq!(tail(&folder.path().join("gone")), "");
+    }
 }

@@ -66,7 +66,7 @@ impl Options {
             match arg.as_str() {
                 "--sets" => options.sets = list(value()?)?,
                 "--cases" => options.cases = list(value()?)?,
-                "--peers" => options.peers = Some(peers(value()?)),
+                "--peers" => options.peers = Some(peers(value()?)?),
                 "--runs" => options.runs = runs(value()?)?,
                 "--scale" => options.scale = value()?.parse()?,
                 "--data" => options.data = Some(value()?.into()),
@@ -96,8 +96,15 @@ fn list<T: FromStr<Err = String> + Ord>(text: &str) -> Result<Vec<T>, String> {
     Ok(all)
 }
 
-fn peers(text: &str) -> Vec<String> {
-    text.split(',').filter(|name| *name != "none").map(str::to_owned).collect()
+fn peers(text: &str) -> Result<Vec<String>, String> {
+    let known = super::peers::names();
+    let named = text.split(',').filter(|name| *name != "none");
+    named
+        .map(|name| match known.contains(&name) {
+            true => Ok(name.to_owned()),
+            false => Err(format!("there is no peer {name}; there are {}", known.join(", "))),
+        })
+        .collect()
 }
 
 fn runs(text: &str) -> Result<usize, String> {
@@ -145,6 +152,7 @@ mod tests {
         for (given, said) in [
             ("--sets D", "D"),
             ("--cases prune", "prune"),
+            ("--peers restic,duplicati", "duplicati"),
             ("--runs 0", "without a run"),
             ("--runs many", "many"),
             ("--scale 2", "2"),
