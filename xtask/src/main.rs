@@ -4,6 +4,7 @@
 //! `test`, which may install the Debian packages that [`tools`] lists. Those of [`oracles`] are
 //! unpacked inside the tree.
 
+mod bench;
 mod check;
 mod demo;
 mod oracles;
@@ -29,6 +30,8 @@ usage: cargo xtask <command>
                             --quick installs nothing, leaves out doc tests and tolerates skips
   oracles [--with-rustic]   fetches what `test` would fetch and prints the variables that name it:
                             env $(cargo xtask oracles) cargo test -p packmule
+  bench engine [OPTION]…    our engine against every peer, on three data sets: takes hours;
+                            --quick takes minutes; docs/benchmarks.md has all the options
   demo [ARG]…               builds packmule in release and runs `packmule demo ARG…`
 ";
 
@@ -64,12 +67,25 @@ fn dispatch(command: &str, rest: &[String]) -> anyhow::Result<ExitCode> {
             [flag] if flag == "--with-rustic" => oracles::run(true),
             _ => usage_error("oracles takes --with-rustic and nothing else"),
         },
+        "bench" => bench(rest),
         "demo" => demo::run(rest),
         "help" | "--help" | "-h" => {
             say(USAGE);
             Ok(ExitCode::SUCCESS)
         }
         _ => usage_error(&format!("no such command, or too many arguments: {command}")),
+    }
+}
+
+fn bench(rest: &[String]) -> anyhow::Result<ExitCode> {
+    match rest.split_first() {
+        Some((what, args)) if what == "engine" => match bench::Options::parse(args) {
+            Ok(options) => bench::engine(&options),
+            Err(why) => usage_error(&why),
+        },
+        // What it calls itself by.
+        Some((what, args)) if what == bench::MEASURED => bench::measured(args),
+        _ => usage_error("bench takes the word engine and options"),
     }
 }
 

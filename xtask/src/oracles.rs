@@ -31,21 +31,43 @@ pub(crate) struct Effort {
 ///
 /// Never fails: a test without its oracle says so itself, as a skip.
 pub(crate) fn prepare(root: &Path, effort: Effort) -> Vec<Named> {
-    let folder = root.join("target/oracles");
-    let kinds: [(&str, &str, &str, Had); 3] = [
-        ("PACKMULE_RESTIC", "restic", "usr/bin/restic", had(effort.fetch, fetch_restic)),
-        ("PACKMULE_SHARE", "share", "", had(effort.fetch && !has_share(), fetch_share)),
-        ("PACKMULE_RUSTIC", "rustic", "bin/rustic", had(effort.build_rustic, build_rustic)),
-    ];
-    let unset = kinds.into_iter().filter(|(variable, ..)| std::env::var_os(variable).is_none());
-    let named = unset.filter_map(|(variable, name, program, get)| {
-        let place = folder.join(name);
-        complete(&place, get)
-            .inspect_err(|why| complain(&format!("no oracle {variable}: {why:#}")))
-            .ok()?
-            .then(|| (variable, place.join(program)))
-    });
-    named.collect()
+    let unset = kinds(effort).into_iter().filter(|kind| std::env::var_os(kind.variable).is_none());
+    unset.filter_map(|kind| Some((kind.variable, kind.have(root)?))).collect()
+}
+
+/// The program or folder that `variable` names, already or after that effort for it alone.
+pub(crate) fn one(root: &Path, variable: &str, effort: Effort) -> Option<PathBuf> {
+    let set = std::env::var_os(variable).map(PathBuf::from);
+    set.or_else(|| kinds(effort).into_iter().find(|kind| kind.variable == variable)?.have(root))
+}
+
+/// An oracle, where it lies, and how to get it.
+struct Kind {
+    variable: &'static str,
+    folder: &'static str,
+    /// Within the folder.
+    program: &'static str,
+    get: Had,
+}
+
+fn kinds(effort: Effort) -> [Kind; 3] {
+    let kind = |variable, folder, program, get| Kind { variable, folder, program, get };
+    let share = had(effort.fetch && !has_share(), fetch_share);
+    [
+        kind("PACKMULE_RESTIC", "restic", "usr/bin/restic", had(effort.fetch, fetch_restic)),
+        kind("PACKMULE_SHARE", "share", "", share),
+        kind("PACKMULE_RUSTIC", "rustic", "bin/rustic", had(effort.build_rustic, build_rustic)),
+    ]
+}
+
+impl Kind {
+    /// Has it if that can be; says why not.
+    fn have(&self, root: &Path) -> Option<PathBuf> {
+        let place = root.join("target/oracles").join(self.folder);
+        let there = complete(&place, self.get)
+            .inspect_err(|why| complain(&format!("no oracle {}: {why:#}", self.variable)));
+        there.ok()?.then(|| place.join(self.program))
+    }
 }
 
 /// `cargo xtask oracles`: has those that can be had, and prints them as a shell's assignments.

@@ -36,7 +36,11 @@ pub(crate) fn install_missing() {
     }
 }
 
-fn install(packages: &[&str]) -> anyhow::Result<()> {
+/// Installs Debian's packages of those names.
+///
+/// # Errors
+/// When this is no Debian, we may not, or it fails.
+pub(crate) fn install(packages: &[&str]) -> anyhow::Result<()> {
     anyhow::ensure!(is_installed("apt-get"), "there is no apt-get here");
     anyhow::ensure!(is_root()?, "that takes root");
     if apt_get("install", packages)? {
