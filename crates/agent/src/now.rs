@@ -197,7 +197,7 @@ fn back_up(
 ) -> Result<BackupOutcome, Error> {
     ctx.check_stop()?;
     ctx.tell(Event::Phase(Phase::Backup(place)));
-    let lock = repository.lock(LockMode::Shared)?;
+    let lock = repository.begin_lock(LockMode::Shared)?;
     let options = BackupOptions {
         paths: group.paths.clone(),
         hostname: ctx.author.hostname.clone(),

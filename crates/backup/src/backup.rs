@@ -102,7 +102,7 @@ pub struct BackupOutcome {
 /// Workers beside one for each processor: while one of them waits for a disk, another computes.
 const WAITING: usize = 0;
 
-/// Backs up. The caller holds `lock`, shared at least.
+/// Backs up. The caller holds `lock`, shared at least; it may still have to settle.
 ///
 /// # Errors
 /// Whatever stops it; a single unreadable item does not, and is in [`BackupOutcome::problems`].
@@ -122,10 +122,13 @@ pub fn backup(
             }
         }
     }
-    repository.store().remove_leftovers().map_err(repo::Error::from)?;
-    let (parent, mut damaged) = find_parent(repository, options)?;
+    let read =
+        find_parent(repository, options).and_then(|parent| Ok((parent, repository.load_index()?)));
+    // Before what was read, or could not be, is believed.
+    lock.settled()?;
+    let ((parent, mut damaged), mut index) = read?;
     (options.events)(BackupEvent::Parent(parent.as_ref().map(|(id, _)| *id)));
-    let mut index = repository.load_index()?;
+    repository.store().remove_leftovers().map_err(repo::Error::from)?;
     let adopted = repository.adopt_packs(&mut index.value)?;
     if adopted.packs > 0 {
         (options.events)(BackupEvent::Adopted { packs: adopted.packs });

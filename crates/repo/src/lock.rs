@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use model::{Digest, ObjectKey, ObjectKind};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// restic's own periods.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
@@ -105,6 +105,8 @@ fn process_exists(pid: i64) -> bool {
 #[derive(Debug)]
 pub struct LockGuard {
     held: Arc<Held>,
+    /// Since when it is there, until it is known that nobody came at the same time.
+    settling: Mutex<Option<Instant>>,
     stop: Option<Sender<()>>,
     refresher: Option<std::thread::JoinHandle<()>>,
 }
@@ -170,7 +172,23 @@ impl LockGuard {
     /// # Errors
     /// [`Error::LockLost`].
     pub fn check(&self) -> Result<(), Error> {
+        self.settled()?;
         self.held.check()
+    }
+
+    /// Waits until whoever came at the same time would show, and looks.
+    ///
+    /// # Errors
+    /// [`Error::Locked`]: nothing was written, and what was read since may be wrong.
+    pub fn settled(&self) -> Result<(), Error> {
+        let mut settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(written) = *settling {
+            std::thread::sleep(SETTLE.saturating_sub(written.elapsed()));
+            let own = self.held.current().id;
+            self.held.repository.refuse_if_locked(self.held.mode, Some(own))?;
+            *settling = None;
+        }
+        Ok(())
     }
 
     #[cfg(test)]
@@ -206,14 +224,21 @@ impl Repository {
     /// # Errors
     /// [`Error::Locked`] with who holds it.
     pub fn lock(&self, mode: LockMode) -> Result<LockGuard, Error> {
+        let guard = self.begin_lock(mode)?;
+        guard.settled()?;
+        Ok(guard)
+    }
+
+    /// As [`lock`](Self::lock), without waiting for the moment in which somebody who came at the same
+    /// time would show: until [`LockGuard::settled`] says yes, read, and believe nothing of it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] with who holds it.
+    pub fn begin_lock(&self, mode: LockMode) -> Result<LockGuard, Error> {
         self.refuse_if_locked(mode, None)?;
         let now = Timestamp::now();
         let id = self.write_lock(mode, now)?;
-        std::thread::sleep(SETTLE);
-        if let Err(refusal) = self.refuse_if_locked(mode, Some(id)) {
-            let _ = self.store().remove(&ObjectKey::Lock(id));
-            return Err(refusal);
-        }
+        let written = Instant::now();
         let current = Mutex::new(Current { id, renewed: now, lost: false });
         let held = Arc::new(Held { repository: self.clone(), mode, current });
         let (stop, stopped) = bounded(0);
@@ -221,7 +246,8 @@ impl Repository {
             let held = Arc::clone(&held);
             move || refresh(&held, &stopped)
         });
-        Ok(LockGuard { held, stop: Some(stop), refresher: Some(refresher) })
+        let settling = Mutex::new(Some(written));
+        Ok(LockGuard { held, settling, stop: Some(stop), refresher: Some(refresher) })
     }
 
     fn write_lock(&self, mode: LockMode, now: Timestamp) -> Result<Digest, Error> {
@@ -293,6 +319,19 @@ mod tests {
 
     /// No process has it.
     const NOBODY: i64 = i32::MAX as i64 - 1;
+
+    #[test]
+    fn who_began_and_meets_another_gives_way_before_anything_counts() {
+        let repository = repository();
+        let begun = repository.begin_lock(LockMode::Shared).unwrap();
+        write(&repository, &lock(true, "elsewhere", 1, 0));
+        assert!(matches!(begun.settled(), Err(Error::Locked { .. })));
+        assert!(matches!(begun.check(), Err(Error::Locked { .. })));
+        let writer = crate::Writer::new(&begun, crate::Index::default(), Default::default());
+        assert!(matches!(writer, Err(Error::Locked { .. })));
+        drop(begun);
+        assert_eq!(locks(&repository), 1, "the other's");
+    }
 
     #[test]
     fn shared_locks_bear_each_other_and_are_removed() {

@@ -99,10 +99,11 @@ impl Writer {
     /// A writer into the locked repository that knows what `index` knows.
     ///
     /// # Errors
-    /// [`Error::ReadOnlyFormat`].
+    /// [`Error::ReadOnlyFormat`]; [`Error::Locked`].
     pub fn new(lock: &LockGuard, index: Index, options: WriterOptions) -> Result<Self, Error> {
         let repository = lock.repository();
         repository.refuse_old_format()?;
+        lock.settled()?;
         let at_once = repository.store().puts_at_once().max(1);
         // Being filled, being stored, and one on its way from here to there.
         let count = OPEN_PACKS + at_once + 1;

@@ -108,7 +108,7 @@ fn run_backup(
     paths: Vec<PathBuf>,
     how: &How,
 ) -> Result<BackupOutcome, Failure> {
-    let lock = repository.lock(LockMode::Shared)?;
+    let lock = repository.begin_lock(LockMode::Shared)?;
     let progress = Progress::new(&context.printer, "backing up").counting("files");
     let events = |event: BackupEvent<'_>| show(&progress, &event);
     let options = BackupOptions {
