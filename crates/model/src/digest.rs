@@ -21,13 +21,18 @@ impl Digest {
     /// All 64 digits.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        let mut text = String::with_capacity(64);
-        for byte in self.0 {
-            for nibble in [byte >> 4, byte & 15] {
-                text.push(char::from(HEX.get(usize::from(nibble)).copied().unwrap_or(b'0')));
-            }
+        String::from_utf8_lossy(&self.hex()).into_owned()
+    }
+
+    /// All 64 digits, as ASCII.
+    #[must_use]
+    pub fn hex(&self) -> [u8; 64] {
+        let mut digits = [0; 64];
+        let digit = |value: u8| HEX.get(usize::from(value)).copied().unwrap_or(b'0');
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
         }
-        text
+        digits
     }
 
     /// The first 8 digits, as restic abbreviates ids. For people; never parsed back.
@@ -43,31 +48,40 @@ impl Digest {
     }
 }
 
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+/// No digit has this value.
+const NO_DIGIT: u8 = 0xff;
+
+/// The value of each byte as a digit: ids are parsed by the million.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[HEX[value] as usize] = value as u8;
+        value += 1;
     }
+    values
+};
+
+/// 32 bytes from their digits.
+fn parse(text: &[u8]) -> Option<[u8; 32]> {
+    let digits: &[u8; 64] = text.try_into().ok()?;
+    let mut bytes = [0; 32];
+    let mut seen = 0;
+    let value = |digit: u8| VALUES.get(usize::from(digit)).copied().unwrap_or(NO_DIGIT);
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+        let [high, low] = pair.map(value);
+        seen |= high | low;
+        *byte = high << 4 | low & 15;
+    }
+    // A digit's value has four bits.
+    (seen < 16).then_some(bytes)
 }
 
 impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let refuse = || DigestError(text.chars().take(80).collect());
-        if text.len() != 64 {
-            return Err(refuse());
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let [high, low] = pair else { return Err(refuse()) };
-            match (nibble(*high), nibble(*low)) {
-                (Some(high), Some(low)) => *byte = high << 4 | low,
-                _ => return Err(refuse()),
-            }
-        }
-        Ok(Self(bytes))
+        parse(text.as_bytes()).map(Self).ok_or_else(|| DigestError(text.chars().take(80).collect()))
     }
 }
 
@@ -85,14 +99,28 @@ impl fmt::Debug for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.to_hex())
+        serializer.serialize_str(&String::from_utf8_lossy(&self.hex()))
     }
 }
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Takes an id out of a text without copying that.
+struct Text;
+
+impl serde::de::Visitor<'_> for Text {
+    type Value = Digest;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("64 lower-case hexadecimal digits")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Digest, E> {
+        text.parse().map_err(E::custom)
     }
 }
 

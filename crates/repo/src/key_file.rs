@@ -29,6 +29,8 @@ impl KdfParams {
     fn derive(self, password: &[u8], salt: &[u8]) -> Result<Key, Error> {
         let memory =
             (128 * u64::from(self.r)).checked_shl(u32::from(self.log_n)).unwrap_or(u64::MAX);
+        // As many lanes as there are cores are derived at once, each in memory of its own.
+        let memory = memory.saturating_mul(self.p.into());
         if self.log_n > 30 || self.p > 64 || self.r > 1024 || memory > Self::MAX_MEMORY {
             return Err(Error::KeyParameters(format!(
                 "scrypt with N=2^{}, r={}, p={}",
@@ -201,6 +203,20 @@ mod tests {
         let (master, file) = sealed();
         assert_eq!(file.open(b"geheim").unwrap().unwrap().parts(), master.parts());
         assert!(file.open(b"Geheim").unwrap().is_none());
+    }
+
+    // RFC 7914, section 12, the third vector.
+    #[test]
+    fn scrypt_is_the_standards() {
+        let params = KdfParams { log_n: 10, r: 8, p: 16 };
+        let key = params.derive(b"password", b"NaCl").unwrap();
+        let (encrypt, k, r) = key.parts();
+        let hex: String =
+            [&encrypt[..], k, r].concat().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b3731622eaf30d92e22a3886ff109279d9830dac727afb94a83ee6d8360cbdfa2cc0640"
+        );
     }
 
     #[test]

@@ -3,8 +3,13 @@
 //! A tree is named by the hash of its text, so the text must be exactly what restic's would be.
 //! Holds no knowledge of trees.
 
+use std::borrow::Cow;
+
 /// Appends `bytes` as Go's `strconv.Quote` would, without the quotes around it: any bytes become valid text.
-pub(crate) fn quote(bytes: &[u8]) -> String {
+pub(crate) fn quote(bytes: &[u8]) -> Cow<'_, str> {
+    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+        return String::from_utf8_lossy(bytes);
+    }
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         chunk.valid().chars().for_each(|c| quote_char(c, &mut out));
@@ -12,7 +17,7 @@ pub(crate) fn quote(bytes: &[u8]) -> String {
             out.push_str(&format!("\\x{byte:02x}"));
         }
     }
-    out
+    Cow::Owned(out)
 }
 
 fn quote_char(c: char, out: &mut String) {
@@ -48,8 +53,8 @@ fn printable(c: char) -> bool {
 pub(crate) fn unquote(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(['\\', '"', '\n']) {
-        let (plain, special) = rest.split_at(at);
+    while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
+        let (plain, special) = rest.split_at_checked(at)?;
         out.extend_from_slice(plain.as_bytes());
         rest = unescape(special.strip_prefix('\\')?, &mut out)?;
     }
@@ -105,6 +110,11 @@ fn unicode<'a>(text: &'a str, digits: usize, out: &mut Vec<u8>) -> Option<&'a st
 /// escaped, bytes that are not UTF-8 replaced.
 pub(crate) fn json_string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
+    if bytes.iter().all(|byte| plain(*byte)) {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     for chunk in bytes.utf8_chunks() {
         chunk.valid().chars().for_each(|c| json_char(c, out));
         for _ in chunk.invalid() {
@@ -112,6 +122,11 @@ pub(crate) fn json_string(bytes: &[u8], out: &mut Vec<u8>) {
         }
     }
     out.push(b'"');
+}
+
+/// What stands for itself, of ASCII.
+fn plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
 }
 
 fn json_char(c: char, out: &mut Vec<u8>) {
@@ -171,7 +186,7 @@ mod tests {
         #[test]
         fn any_bytes_survive_quoting(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let quoted = quote(&bytes);
-            prop_assert_eq!(unquote(&quoted), Some(bytes));
+            prop_assert_eq!(unquote(&quoted), Some(bytes.clone()));
             let mut json = Vec::new();
             json_string(quoted.as_bytes(), &mut json);
             prop_assert_eq!(serde_json::from_slice::<String>(&json).unwrap(), quoted);

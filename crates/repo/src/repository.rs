@@ -5,7 +5,7 @@
 
 use crate::blob::Opener;
 use crate::crypto::Key;
-use crate::index::{BlobKind, Index, IndexFile, Location};
+use crate::index::{BlobKind, Filling, Index, IndexFile, IndexedPack, Location};
 use crate::key_file::{Author, KdfParams, KeyFile};
 use crate::pack::{self, PackedBlob};
 use crate::polynomial::Polynomial;
@@ -13,6 +13,7 @@ use crate::snapshot::Snapshot;
 use crate::tree::{self, Node};
 use crate::tree_packs::TreePacks;
 use crate::{Error, codec};
+use crossbeam_channel::bounded;
 use jiff::Timestamp;
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -24,6 +25,10 @@ use store::Store;
 const SMALL: u64 = 1 << 20;
 /// The most bytes of an index or snapshot as stored.
 const DOCUMENT: u64 = 256 << 20;
+/// How many small documents are asked for at once: over a network, each is waited for.
+const REQUESTS: usize = 8;
+/// How many index files are in memory at once, at most: some 12 MiB each.
+const INDEX_FILES: usize = 4;
 
 /// The `config` file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -265,14 +270,9 @@ impl Repository {
     /// Only when the listing fails; a damaged snapshot is in [`Loaded::damaged`].
     pub fn snapshots(&self) -> Result<Loaded<Vec<NamedSnapshot>>, Error> {
         let mut value = Vec::new();
-        let mut damaged = Vec::new();
-        for id in self.names(ObjectKind::Snapshot)? {
-            match self.load_snapshot(id) {
-                Ok(snapshot) => value.push(snapshot),
-                Err(fault) if spoils_one_file(&fault) => damaged.push(fault),
-                Err(other) => return Err(other),
-            }
-        }
+        let names = self.names(ObjectKind::Snapshot)?;
+        let load = |id| self.load_snapshot(id);
+        let damaged = load_all(&names, REQUESTS, load, |snapshot| value.push(snapshot))?;
         value.sort_by_key(|named| (named.snapshot.time, named.id));
         Ok(Loaded { value, damaged })
     }
@@ -304,27 +304,25 @@ impl Repository {
         }
     }
 
+    /// Stores indexes over packs that are durable already, each with its blobs.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnlyFormat`]; those of the store.
+    pub fn save_index(&self, packs: &[(Digest, Vec<PackedBlob>)]) -> Result<(), Error> {
+        self.write_index(packs.iter().map(|(id, blobs)| IndexedPack::new(*id, blobs)).collect())
+    }
+
     /// All indexes, merged.
     ///
     /// # Errors
     /// Only when the listing fails; a damaged index is in [`Loaded::damaged`].
     pub fn load_index(&self) -> Result<Loaded<Index>, Error> {
-        let mut index = Index::default();
-        let mut damaged = Vec::new();
-        for id in self.names(ObjectKind::Index)? {
-            match self.load_document::<IndexFile>(ObjectKey::Index(id), DOCUMENT) {
-                Ok(file) => {
-                    for pack in &file.packs {
-                        let blobs: Vec<PackedBlob> =
-                            pack.blobs.iter().map(PackedBlob::from).collect();
-                        index.add(pack.id, &blobs);
-                    }
-                }
-                Err(fault) if spoils_one_file(&fault) => damaged.push(fault),
-                Err(other) => return Err(other),
-            }
-        }
-        Ok(Loaded { value: index, damaged })
+        let mut index = Filling::default();
+        let names = self.names(ObjectKind::Index)?;
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let load = |id| self.load_document::<IndexFile>(ObjectKey::Index(id), DOCUMENT);
+        let damaged = load_all(&names, threads.min(INDEX_FILES), load, |file| index.take(&file))?;
+        Ok(Loaded { value: index.finish(), damaged })
     }
 
     /// The blobs of a pack from its own header.
@@ -440,6 +438,37 @@ impl Repository {
         let text = self.load_blob(index, BlobKind::Tree, id)?;
         tree::decode(&text).map_err(|what| Error::Tree { tree: id.to_hex(), what })
     }
+}
+
+/// Loads documents in threads, and gives them to `take` in the order of their names, so that the
+/// outcome does not hang on who was faster. Answers why those that were left out were; with each
+/// thread, one document is on its way and one waits.
+fn load_all<T: Send>(
+    names: &[Digest],
+    threads: usize,
+    load: impl Fn(Digest) -> Result<T, Error> + Sync,
+    mut take: impl FnMut(T),
+) -> Result<Vec<Error>, Error> {
+    let threads = threads.min(names.len());
+    let load = &load;
+    std::thread::scope(|scope| {
+        let start = |first| {
+            let (sender, loaded) = bounded(0);
+            let mut mine = names.iter().skip(first).step_by(threads);
+            scope.spawn(move || mine.all(|id| sender.send(load(*id)).is_ok()));
+            loaded
+        };
+        let loaded: Vec<_> = (0..threads).map(start).collect();
+        let mut damaged = Vec::new();
+        for next in loaded.iter().cycle().take(names.len()) {
+            match next.recv().map_err(|_| Error::WriterGone)? {
+                Ok(document) => take(document),
+                Err(fault) if spoils_one_file(&fault) => damaged.push(fault),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(damaged)
+    })
 }
 
 /// Whether an error says something about that one file, rather than about the way to all of them.

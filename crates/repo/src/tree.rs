@@ -6,10 +6,12 @@
 use crate::quote::{json_string, quote, unquote};
 use crate::time;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use model::Digest;
-use serde::Deserialize;
-use std::fmt::Write as _;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
+use std::fmt;
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -147,12 +149,16 @@ pub fn safe_name(name: &[u8]) -> bool {
 /// The text of a tree with these entries, which must be in ascending order of name.
 #[must_use]
 pub fn encode(nodes: &[Node]) -> Vec<u8> {
-    let entries = nodes.iter().map(|node| {
-        let mut entry = Vec::new();
-        encode_node(node, &mut entry);
-        entry
-    });
-    join(entries)
+    let zone = time::local();
+    let mut out = b"{\"nodes\":[".to_vec();
+    for (i, node) in nodes.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        encode_node_in(node, &zone, &mut out);
+    }
+    out.extend_from_slice(b"]}\n");
+    out
 }
 
 /// The text of a tree with these entries, each as [`encode_node`] makes it, in ascending order of name.
@@ -171,15 +177,21 @@ pub fn join(entries: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<u8> {
 
 /// Appends one entry's text.
 pub fn encode_node(node: &Node, out: &mut Vec<u8>) {
+    encode_node_in(node, &time::local(), out);
+}
+
+fn encode_node_in(node: &Node, zone: &TimeZone, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"name\":");
     json_string(quote(&node.name).as_bytes(), out);
     field_text(out, "type", node.kind.name().as_bytes());
     field_number(out, "mode", u64::from(node.mode));
     for (name, moment) in [("mtime", node.mtime), ("atime", node.atime), ("ctime", node.ctime)] {
-        field_text(out, name, time::format(moment).as_bytes());
+        field_text(out, name, time::format_in(moment, zone).as_bytes());
     }
-    field_raw(out, "uid", &node.uid.to_string());
-    field_raw(out, "gid", &node.gid.to_string());
+    field_raw(out, "uid", "");
+    decimal(node.uid.into(), out);
+    field_raw(out, "gid", "");
+    decimal(node.gid.into(), out);
     field_some_text(out, "user", node.user.as_bytes());
     field_some_text(out, "group", node.group.as_bytes());
     field_number(out, "inode", node.inode);
@@ -194,7 +206,7 @@ pub fn encode_node(node: &Node, out: &mut Vec<u8>) {
     field_number(out, "device", node.device);
     encode_content(node.content.as_deref(), out);
     if let Some(subtree) = node.subtree {
-        field_text(out, "subtree", subtree.to_hex().as_bytes());
+        field_text(out, "subtree", &subtree.hex());
     }
     out.push(b'}');
 }
@@ -229,7 +241,7 @@ fn encode_content(content: Option<&[Digest]>, out: &mut Vec<u8>) {
         if i > 0 {
             out.push(b',');
         }
-        json_string(id.to_hex().as_bytes(), out);
+        json_string(&id.hex(), out);
     }
     out.push(b']');
 }
@@ -254,30 +266,72 @@ fn field_some_text(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 fn field_number(out: &mut Vec<u8>, name: &str, value: u64) {
     if value != 0 {
-        let mut text = String::new();
-        let _ = write!(text, "{value}");
-        field_raw(out, name, &text);
+        field_raw(out, name, "");
+        decimal(value, out);
     }
+}
+
+fn decimal(value: u64, out: &mut Vec<u8>) {
+    // 20 digits are the most there are.
+    let mut digits = [0; 20];
+    let (mut rest, mut count) = (value, 0);
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        (rest, count) = (rest / 10, count + 1);
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(digits.len() - count..).unwrap_or_default());
 }
 
 #[derive(Deserialize)]
 struct RawTree {
-    nodes: Vec<RawNode>,
+    nodes: Nodes,
+}
+
+/// A tree's entries, or what is wrong with one of them though its text is well-formed.
+struct Nodes(Result<Vec<Node>, String>);
+
+impl<'de> Deserialize<'de> for Nodes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Nodes(Ok(Vec::new())))
+    }
+}
+
+impl<'de> Visitor<'de> for Nodes {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of entries")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut entries: A) -> Result<Self, A::Error> {
+        while let Some(raw) = entries.next_element::<RawNode<'de>>()? {
+            if let Ok(nodes) = &mut self.0
+                && let Err(what) = decode_into(nodes, raw)
+            {
+                self.0 = Err(what);
+            }
+        }
+        Ok(self)
+    }
 }
 
 #[derive(Deserialize)]
-struct RawNode {
-    name: String,
-    #[serde(rename = "type")]
-    kind: String,
+struct RawNode<'t> {
+    #[serde(borrow)]
+    name: Cow<'t, str>,
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'t, str>,
     #[serde(default)]
     mode: u32,
     #[serde(default)]
-    mtime: Option<String>,
+    mtime: Option<RawMoment>,
     #[serde(default)]
-    atime: Option<String>,
+    atime: Option<RawMoment>,
     #[serde(default)]
-    ctime: Option<String>,
+    ctime: Option<RawMoment>,
     #[serde(default)]
     uid: u32,
     #[serde(default)]
@@ -308,6 +362,27 @@ struct RawNode {
     subtree: Option<Digest>,
 }
 
+/// A time, or the text that is none.
+struct RawMoment(Result<Timestamp, String>);
+
+impl<'de> Deserialize<'de> for RawMoment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(RawMoment(Err(String::new())))
+    }
+}
+
+impl Visitor<'_> for RawMoment {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self, E> {
+        Ok(Self(time::parse(text).ok_or_else(|| text.to_owned())))
+    }
+}
+
 #[derive(Deserialize)]
 struct RawXattr {
     name: String,
@@ -322,31 +397,34 @@ struct RawXattr {
 pub fn decode(text: &[u8]) -> Result<Vec<Node>, String> {
     let raw: RawTree =
         serde_json::from_slice(text).map_err(|e| format!("it is not a tree ({e})"))?;
-    let mut nodes: Vec<Node> = Vec::with_capacity(raw.nodes.len());
-    for raw in raw.nodes {
-        let node = decode_node(raw)?;
-        if nodes.last().is_some_and(|last| last.name >= node.name) {
-            return Err(format!("entry {:?} is out of order or there twice", quote(&node.name)));
-        }
-        nodes.push(node);
-    }
-    Ok(nodes)
+    raw.nodes.0
 }
 
-fn decode_node(raw: RawNode) -> Result<Node, String> {
-    let shown: String = raw.name.chars().take(80).collect();
+fn decode_into(nodes: &mut Vec<Node>, raw: RawNode<'_>) -> Result<(), String> {
+    let node = decode_node(raw)?;
+    if nodes.last().is_some_and(|last| last.name >= node.name) {
+        return Err(format!("entry {:?} is out of order or there twice", quote(&node.name)));
+    }
+    nodes.push(node);
+    Ok(())
+}
+
+fn decode_node(raw: RawNode<'_>) -> Result<Node, String> {
+    let shown = || raw.name.chars().take(80).collect::<String>();
     let name = unquote(&raw.name).filter(|name| safe_name(name));
-    let name = name.ok_or_else(|| format!("entry '{shown}' has a name that no file can have"))?;
+    let name =
+        name.ok_or_else(|| format!("entry '{}' has a name that no file can have", shown()))?;
     let kind = NodeKind::from_name(&raw.kind)
-        .ok_or_else(|| format!("entry '{shown}' is of the unknown type '{}'", raw.kind))?;
-    let moment = |text: Option<String>| match text {
+        .ok_or_else(|| format!("entry '{}' is of the unknown type '{}'", shown(), raw.kind))?;
+    let moment = |moment: Option<RawMoment>| match moment {
         None => Ok(Timestamp::UNIX_EPOCH),
-        Some(text) => {
-            time::parse(&text).ok_or_else(|| format!("entry '{shown}' has the time '{text}'"))
+        Some(RawMoment(read)) => {
+            read.map_err(|text| format!("entry '{}' has the time '{text}'", shown()))
         }
     };
     let base64 = |text: &str| {
-        STANDARD.decode(text).map_err(|_| format!("entry '{shown}' has bytes that are not base64"))
+        let refused = |_| format!("entry '{}' has bytes that are not base64", shown());
+        STANDARD.decode(text).map_err(refused)
     };
     let link_target = match &raw.linktarget_raw {
         Some(bytes) => base64(bytes)?,

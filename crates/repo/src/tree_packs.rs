@@ -18,6 +18,8 @@ const MEMORY: usize = 64 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct TreePacks {
     kept: Mutex<VecDeque<(Digest, Arc<Vec<u8>>)>>,
+    /// Held while a pack is fetched: several threads walk side by side, and ask for the same one.
+    fetching: Mutex<()>,
 }
 
 impl TreePacks {
@@ -40,6 +42,10 @@ impl TreePacks {
     }
 
     fn pack(&self, store: &dyn Store, pack: Digest) -> store::Result<Option<Arc<Vec<u8>>>> {
+        if let Some(kept) = self.kept(pack) {
+            return Ok(Some(kept));
+        }
+        let _fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = self.kept(pack) {
             return Ok(Some(kept));
         }
@@ -82,6 +88,24 @@ mod tests {
         assert_eq!(packs.read(&store, pack, 1, 3).unwrap(), Some(vec![2, 3, 4]));
         assert_eq!(packs.read(&store, pack, 4, 1).unwrap(), Some(vec![5]));
         assert_eq!(packs.read(&store, pack, 4, 2).unwrap(), None, "beyond its end");
+        assert_eq!(store.counts().calls(Operation::Get), 1);
+    }
+
+    #[test]
+    fn threads_that_want_the_same_pack_fetch_it_once() {
+        let store = Recorder::new(Memory::new());
+        let pack = Digest([1; 32]);
+        store.put(&ObjectKey::Pack(pack), &vec![1; 1 << 20]).unwrap();
+        let packs = TreePacks::default();
+        let begin = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    begin.wait();
+                    packs.read(&store, pack, 0, 4).unwrap()
+                });
+            }
+        });
         assert_eq!(store.counts().calls(Operation::Get), 1);
     }
 

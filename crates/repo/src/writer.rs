@@ -346,7 +346,7 @@ impl Drop for Uploading<'_> {
 }
 
 impl Repository {
-    fn write_index(&self, mut packs: Vec<IndexedPack>) -> Result<(), Error> {
+    pub(crate) fn write_index(&self, mut packs: Vec<IndexedPack>) -> Result<(), Error> {
         while !packs.is_empty() {
             let mut blobs = 0;
             let full = packs.iter().position(|pack| {
