@@ -124,12 +124,14 @@ pub fn backup(
     }
     let read =
         find_parent(repository, options).and_then(|parent| Ok((parent, repository.load_index()?)));
-    // Before what was read, or could not be, is believed.
-    lock.settled()?;
+    if read.is_err() {
+        // Somebody who removes things may be the reason.
+        lock.settled()?;
+    }
     let ((parent, mut damaged), mut index) = read?;
     (options.events)(BackupEvent::Parent(parent.as_ref().map(|(id, _)| *id)));
     repository.store().remove_leftovers().map_err(repo::Error::from)?;
-    let adopted = repository.adopt_packs(&mut index.value)?;
+    let adopted = repository.adopt_packs(lock, &mut index.value)?;
     if adopted.packs > 0 {
         (options.events)(BackupEvent::Adopted { packs: adopted.packs });
     }

@@ -105,8 +105,6 @@ fn process_exists(pid: i64) -> bool {
 #[derive(Debug)]
 pub struct LockGuard {
     held: Arc<Held>,
-    /// Since when it is there, until it is known that nobody came at the same time.
-    settling: Mutex<Option<Instant>>,
     stop: Option<Sender<()>>,
     refresher: Option<std::thread::JoinHandle<()>>,
 }
@@ -116,6 +114,8 @@ pub(crate) struct Held {
     repository: Repository,
     mode: LockMode,
     current: Mutex<Current>,
+    /// Since when it is there, until it is known that nobody came at the same time.
+    settling: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -139,7 +139,19 @@ impl Held {
         current.lost
     }
 
+    pub(crate) fn settled(&self) -> Result<(), Error> {
+        let mut settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(written) = *settling {
+            std::thread::sleep(SETTLE.saturating_sub(written.elapsed()));
+            let own = self.current().id;
+            self.repository.refuse_if_locked(self.mode, Some(own))?;
+            *settling = None;
+        }
+        Ok(())
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
+        self.settled()?;
         if self.lost(Timestamp::now()) {
             return Err(Error::LockLost { location: self.repository.location() });
         }
@@ -172,7 +184,6 @@ impl LockGuard {
     /// # Errors
     /// [`Error::LockLost`].
     pub fn check(&self) -> Result<(), Error> {
-        self.settled()?;
         self.held.check()
     }
 
@@ -181,14 +192,7 @@ impl LockGuard {
     /// # Errors
     /// [`Error::Locked`]: nothing was written, and what was read since may be wrong.
     pub fn settled(&self) -> Result<(), Error> {
-        let mut settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(written) = *settling {
-            std::thread::sleep(SETTLE.saturating_sub(written.elapsed()));
-            let own = self.held.current().id;
-            self.held.repository.refuse_if_locked(self.held.mode, Some(own))?;
-            *settling = None;
-        }
-        Ok(())
+        self.held.settled()
     }
 
     #[cfg(test)]
@@ -240,14 +244,14 @@ impl Repository {
         let id = self.write_lock(mode, now)?;
         let written = Instant::now();
         let current = Mutex::new(Current { id, renewed: now, lost: false });
-        let held = Arc::new(Held { repository: self.clone(), mode, current });
+        let settling = Mutex::new(Some(written));
+        let held = Arc::new(Held { repository: self.clone(), mode, current, settling });
         let (stop, stopped) = bounded(0);
         let refresher = std::thread::spawn({
             let held = Arc::clone(&held);
             move || refresh(&held, &stopped)
         });
-        let settling = Mutex::new(Some(written));
-        Ok(LockGuard { held, settling, stop: Some(stop), refresher: Some(refresher) })
+        Ok(LockGuard { held, stop: Some(stop), refresher: Some(refresher) })
     }
 
     fn write_lock(&self, mode: LockMode, now: Timestamp) -> Result<Digest, Error> {
@@ -327,8 +331,12 @@ mod tests {
         write(&repository, &lock(true, "elsewhere", 1, 0));
         assert!(matches!(begun.settled(), Err(Error::Locked { .. })));
         assert!(matches!(begun.check(), Err(Error::Locked { .. })));
-        let writer = crate::Writer::new(&begun, crate::Index::default(), Default::default());
-        assert!(matches!(writer, Err(Error::Locked { .. })));
+        let options = crate::WriterOptions::default();
+        let writer = crate::Writer::new(&begun, crate::Index::default(), options).unwrap();
+        let id = crate::repository::hash(b"a blob");
+        writer.save(crate::BlobKind::Data, id, b"a blob").unwrap();
+        assert!(matches!(writer.finish(), Err(Error::Locked { .. })));
+        assert_eq!(repository.names(ObjectKind::Pack).unwrap(), []);
         drop(begun);
         assert_eq!(locks(&repository), 1, "the other's");
     }

@@ -99,11 +99,10 @@ impl Writer {
     /// A writer into the locked repository that knows what `index` knows.
     ///
     /// # Errors
-    /// [`Error::ReadOnlyFormat`]; [`Error::Locked`].
+    /// [`Error::ReadOnlyFormat`].
     pub fn new(lock: &LockGuard, index: Index, options: WriterOptions) -> Result<Self, Error> {
         let repository = lock.repository();
         repository.refuse_old_format()?;
-        lock.settled()?;
         let at_once = repository.store().puts_at_once().max(1);
         // Being filled, being stored, and one on its way from here to there.
         let count = OPEN_PACKS + at_once + 1;
@@ -310,6 +309,7 @@ impl Shared {
     }
 
     fn store_pack(&self, pack: &FinishedPack) -> Result<(), Error> {
+        self.lock.settled()?;
         self.repository.store().put(&ObjectKey::Pack(pack.id), &pack.bytes)?;
         self.stored_bytes.fetch_add(pack.bytes.len() as u64, Ordering::Relaxed);
         self.index.write().unwrap_or_else(PoisonError::into_inner).add(pack.id, &pack.blobs);
@@ -369,7 +369,7 @@ impl Repository {
     ///
     /// # Errors
     /// Those of the store.
-    pub fn adopt_packs(&self, index: &mut Index) -> Result<Adopted, Error> {
+    pub fn adopt_packs(&self, lock: &LockGuard, index: &mut Index) -> Result<Adopted, Error> {
         self.refuse_old_format()?;
         let mut lengths = HashMap::new();
         let mut found = Vec::new();
@@ -394,7 +394,10 @@ impl Repository {
             index.add(*id, blobs);
         }
         let indexed = found.iter().map(|(id, blobs)| IndexedPack::new(*id, blobs)).collect();
-        self.write_index(indexed)?;
+        if !found.is_empty() {
+            lock.check()?;
+            self.write_index(indexed)?;
+        }
         let damaged = lost.into_iter().map(|(_, error)| error).collect();
         Ok(Adopted { packs: found.len(), damaged })
     }
@@ -489,7 +492,7 @@ mod tests {
         assert!(!packs.is_empty());
         let mut index = repository.load_index().unwrap().value;
         assert_eq!(index.packs().count(), 0, "nothing was indexed");
-        assert_eq!(repository.adopt_packs(&mut index).unwrap().packs, packs.len());
+        assert_eq!(repository.adopt_packs(&lock, &mut index).unwrap().packs, packs.len());
         assert!(index.count(BlobKind::Data) > 50);
         let again = repository.load_index().unwrap().value;
         assert_eq!(again.count(BlobKind::Data), index.count(BlobKind::Data));
@@ -551,7 +554,8 @@ mod tests {
         repository.store().remove(&keys[1]).unwrap();
         drop(index);
         let mut index = repository.load_index().unwrap().value;
-        let adopted = repository.adopt_packs(&mut index).unwrap();
+        let lock = repository.lock(LockMode::Shared).unwrap();
+        let adopted = repository.adopt_packs(&lock, &mut index).unwrap();
         assert_eq!((adopted.packs, adopted.damaged.len()), (0, 2), "{adopted:?}");
         assert!(index.count(BlobKind::Data) < 300);
         save_all(&repository, index, 0..300);
