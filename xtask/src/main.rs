@@ -7,6 +7,7 @@
 mod bench;
 mod check;
 mod demo;
+mod fuzz;
 mod oracles;
 mod process;
 mod skips;
@@ -32,6 +33,8 @@ usage: cargo xtask <command>
                             env $(cargo xtask oracles) cargo test -p packmule
   bench engine [OPTION]…    our engine against every peer, on three data sets: takes hours;
                             --quick takes minutes; docs/benchmarks.md has all the options
+  fuzz [SECONDS] [NAME]…    runs the fuzz targets, all or those named, for 60 seconds each; needs
+                            cargo-fuzz
   demo [ARG]…               builds packmule in release and runs `packmule demo ARG…`
 ";
 
@@ -68,6 +71,10 @@ fn dispatch(command: &str, rest: &[String]) -> anyhow::Result<ExitCode> {
             _ => usage_error("oracles takes --with-rustic and nothing else"),
         },
         "bench" => bench(rest),
+        "fuzz" => match fuzz::Options::parse(rest) {
+            Ok(options) => fuzz::run(&options),
+            Err(why) => usage_error(&why),
+        },
         "demo" => demo::run(rest),
         "help" | "--help" | "-h" => {
             say(USAGE);

@@ -10,6 +10,9 @@ mod chunker;
 mod compare;
 mod error;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod journal;
 mod meta;
 mod mode;

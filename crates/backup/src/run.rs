@@ -49,6 +49,8 @@ pub(crate) struct Run<'a> {
     problems: Mutex<Vec<Problem>>,
     fatal: Mutex<Option<Error>>,
     stopped: AtomicBool,
+    /// A former tree proved damaged. What was below it was not looked at, and may be, too.
+    suspicious: AtomicBool,
     root: Mutex<Option<Digest>>,
     /// The name of a piece of zeros, once one was stored.
     zeros: Mutex<Option<Digest>>,
@@ -78,6 +80,7 @@ impl<'a> Run<'a> {
             problems: Mutex::default(),
             fatal: Mutex::default(),
             stopped: AtomicBool::new(false),
+            suspicious: AtomicBool::new(false),
             root: Mutex::default(),
             zeros: Mutex::default(),
             journal,
@@ -171,8 +174,18 @@ impl<'a> Run<'a> {
         Ok(id)
     }
 
-    fn save_tree(&self, text: &[u8]) -> Result<Digest, Error> {
+    /// From now on, no tree that the repository claims to have is relied on unread.
+    pub(crate) fn suspect_trees(&self) {
+        self.suspicious.store(true, Ordering::Relaxed);
+    }
+
+    fn save_tree(&self, path: &Path, text: &[u8]) -> Result<Digest, Error> {
         let id = Digest(Sha256::digest(text).into());
+        if self.suspicious.load(Ordering::Relaxed)
+            && let Err(error) = self.writer.verify(BlobKind::Tree, &id)
+        {
+            self.problem(path, Fault::ParentTree(error));
+        }
         if let Saved::Added { stored } = self.writer.save(BlobKind::Tree, id, text)? {
             add(&self.counters.tree_blobs, 1);
             add(&self.counters.data_added, text.len() as u64);
@@ -267,7 +280,7 @@ impl Directory {
     fn finish(&self, run: &Run<'_>) -> Option<Node> {
         let entries =
             std::mem::take(&mut *self.entries.lock().unwrap_or_else(PoisonError::into_inner));
-        let tree = match run.save_tree(&tree::join(entries.into_iter().flatten())) {
+        let tree = match run.save_tree(&self.path, &tree::join(entries.into_iter().flatten())) {
             Ok(tree) => tree,
             Err(error) => {
                 run.fail(error);

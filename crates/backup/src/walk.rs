@@ -150,11 +150,8 @@ impl Walk<'_, '_> {
         let tree = former?;
         let copies: Vec<_> =
             self.run.writer.with_index(|index| index.copies(BlobKind::Tree, &tree).collect());
-        self.repository
-            .read_any(&tree, copies)
-            .inspect_err(|_| self.run.writer.distrust(BlobKind::Tree, &tree))
-            .map_err(|error| self.run.problem(path, Fault::ParentTree(error)))
-            .ok()
+        let text = self.repository.read_any(&tree, copies);
+        text.map_err(|error| self.former_is_damaged(path, &tree, error)).ok()
     }
 
     fn former_entries<'t>(
@@ -165,12 +162,17 @@ impl Walk<'_, '_> {
     ) -> Vec<Former<'t>> {
         let (Some(tree), Some(text)) = (former, text) else { return Vec::new() };
         former::entries(text).unwrap_or_else(|what| {
-            // Nothing new may rely on it: the same tree, made again, is stored again.
-            self.run.writer.distrust(BlobKind::Tree, &tree);
             let fault = repo::Error::Tree { tree: tree.to_hex(), what };
-            self.run.problem(path, Fault::ParentTree(fault));
+            self.former_is_damaged(path, &tree, fault);
             Vec::new()
         })
+    }
+
+    /// Nothing new may rely on it: the same tree, made again, is stored again.
+    fn former_is_damaged(&self, path: &Path, tree: &Digest, fault: repo::Error) {
+        self.run.writer.distrust(BlobKind::Tree, tree);
+        self.run.suspect_trees();
+        self.run.problem(path, Fault::ParentTree(fault));
     }
 
     fn entry(

@@ -69,6 +69,25 @@ fn a_damaged_former_tree_is_stored_again_and_the_new_point_is_whole() {
 }
 
 #[test]
+fn trees_below_a_damaged_one_are_not_relied_on_unread() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = source(folder.path());
+    let repository = init(Arc::new(Memory::new()));
+    let point = back_up(&repository, &source).snapshot;
+    let index = repository.load_index().unwrap().value;
+    let trees = index.find(BlobKind::Tree, &tree_at(&repository, point, &source)).unwrap().pack;
+    let key = ObjectKey::Pack(trees);
+    let length = repository.store().get(&key, u64::MAX).unwrap().len();
+    repository.store().remove(&key).unwrap();
+    repository.store().put(&key, &vec![0; length]).unwrap();
+    let again = back_up(&reopened(&repository), &source);
+    let target = folder.path().join("target");
+    let restored = restore(&reopened(&repository), again.snapshot, &source, &target);
+    assert!(restored.problems.is_empty(), "{:?}", restored.problems);
+    same(&source, &target);
+}
+
+#[test]
 fn a_pack_that_is_gone_is_named_and_what_the_source_has_is_stored_again() {
     let folder = tempfile::tempdir().unwrap();
     let source = source(folder.path());

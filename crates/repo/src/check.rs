@@ -1,6 +1,6 @@
 //! Is everything there, and is it what it must be? Every finding names what it is about.
 //!
-//! Without reading packs: every snapshot, index and tree opens; every blob that a snapshot needs is
+//! Without reading packs: every key is as it was stored; every snapshot, index and tree opens; every blob that a snapshot needs is
 //! indexed; every indexed pack is there, and as long as its blobs and header say. Reading them: each
 //! pack hashes to its name, its header agrees with the index, and each blob decrypts, decompresses
 //! and hashes to its name. Repairs nothing.
@@ -165,7 +165,8 @@ impl Repository {
         let report =
             Mutex::new(CheckReport { snapshots: snapshots.value.len(), ..CheckReport::default() });
         let run = Run { repository: self, index: index.value, report, events };
-        for fault in snapshots.damaged.into_iter().chain(index.damaged) {
+        let keys = self.damaged_keys()?;
+        for fault in snapshots.damaged.into_iter().chain(index.damaged).chain(keys) {
             run.found(Finding::Damaged(fault));
         }
         let lengths = run.pack_lengths()?;

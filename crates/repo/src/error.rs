@@ -27,6 +27,14 @@ pub enum Error {
         /// How many keys were tried.
         keys: usize,
     },
+    /// There is no key file at all, so that no password can be right.
+    #[error(
+        "{location} has lost its keys: the folder keys/ holds none; put back a copy of one, without it no password opens the repository"
+    )]
+    KeysLost {
+        /// Where.
+        location: String,
+    },
     /// Somebody else is at it.
     #[error(
         "{location} is in use: locked {mode} by {holder} since {since}; wait for it, or, if that process is gone, remove the lock with: restic unlock"
@@ -180,6 +188,7 @@ impl Error {
             | Self::BlobUnknown { .. }
             | Self::Tree { .. }
             | Self::LatestUnknown { .. }
+            | Self::KeysLost { .. }
             | Self::Memory { .. } => ErrorKind::Corrupt,
             Self::Version { .. }
             | Self::ReadOnlyFormat { .. }

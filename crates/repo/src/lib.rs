@@ -14,6 +14,9 @@ mod codec;
 mod crypto;
 mod error;
 pub mod former;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod index;
 mod key_file;
 mod lock;

@@ -40,7 +40,7 @@ pub enum LockMode {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct LockFile {
+pub(crate) struct LockFile {
     time: String,
     exclusive: bool,
     hostname: String,
@@ -70,7 +70,7 @@ impl LockFile {
     }
 
     /// A time that cannot be read says nothing, and the lock is respected.
-    fn stale(&self, author: &Author, now: Timestamp) -> bool {
+    pub(crate) fn stale(&self, author: &Author, now: Timestamp) -> bool {
         let written = time::parse(&self.time);
         let age = written.map_or(SignedDuration::ZERO, |written| now.duration_since(written));
         age > STALE || self.gone(author, age)

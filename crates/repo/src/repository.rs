@@ -129,11 +129,16 @@ impl Repository {
     /// Opens what is there.
     ///
     /// # Errors
-    /// [`Error::NoRepository`], [`Error::WrongPassword`], [`Error::Version`].
+    /// [`Error::NoRepository`], [`Error::ConfigLost`], [`Error::KeysLost`],
+    /// [`Error::WrongPassword`], [`Error::Version`].
     pub fn open(store: Arc<dyn Store>, password: &[u8], author: Author) -> Result<Self, Error> {
         let location = store.location();
         let sealed = match store.get(&ObjectKey::Config, SMALL) {
-            Err(store::Error::NotFound { .. }) => return Err(Error::NoRepository { location }),
+            Err(store::Error::NotFound { .. }) => {
+                // Data without a config is a repository that lost it: a new one is no help.
+                refuse_orphans(store.as_ref())?;
+                return Err(Error::NoRepository { location });
+            }
             other => other?,
         };
         let (key, plain) = find_key(store.as_ref(), password, &sealed)?;
@@ -341,6 +346,20 @@ impl Repository {
         pack::open_header(&self.inner.key, sealed, offset).map_err(damaged)
     }
 
+    /// The key files that are not what was stored, the one that opened this repository among them.
+    pub(crate) fn damaged_keys(&self) -> Result<Vec<Error>, Error> {
+        let store = self.inner.store.as_ref();
+        let mut damaged = Vec::new();
+        for entry in store.list(ObjectKind::Key)? {
+            match altered(store, entry.key) {
+                Ok(fault) => damaged.extend(fault),
+                Err(fault) if spoils_one_file(&fault) => damaged.push(fault),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(damaged)
+    }
+
     /// One blob's plain bytes, decrypted, decompressed and compared with its name.
     ///
     /// # Errors
@@ -501,15 +520,30 @@ fn find_key(store: &dyn Store, password: &[u8], config: &[u8]) -> Result<(Key, V
         match open_key(store, entry.key, password) {
             Ok(Some(key)) => match codec::open_document(&key, config.to_vec()) {
                 Ok(plain) => return Ok((key, plain)),
-                Err(what) => fault = Some(Error::Damaged { key: ObjectKey::Config, what }),
+                // Which of the two is not this repository's, the key's name may tell.
+                Err(what) => {
+                    let config = Error::Damaged { key: ObjectKey::Config, what };
+                    fault = Some(altered(store, entry.key)?.unwrap_or(config));
+                }
             },
             Ok(None) => {}
             Err(Error::Store(cause)) => return Err(cause.into()),
             Err(damaged) => fault = fault.or(Some(damaged)),
         }
     }
-    let wrong = Error::WrongPassword { location: store.location(), keys: listed.len() };
-    Err(fault.unwrap_or(wrong))
+    let (location, keys) = (store.location(), listed.len());
+    Err(fault.unwrap_or(match keys {
+        0 => Error::KeysLost { location },
+        _ => Error::WrongPassword { location, keys },
+    }))
+}
+
+/// What is wrong with a key file that has not the bytes it was stored with.
+fn altered(store: &dyn Store, key: ObjectKey) -> Result<Option<Error>, Error> {
+    let bytes = store.get(&key, SMALL)?;
+    let intact = key.id() == Some(hash(&bytes));
+    let what = || "its bytes do not hash to its name".to_owned();
+    Ok((!intact).then(|| Error::Damaged { key, what: what() }))
 }
 
 /// The master key in a key file; none when the password is not that key's.
@@ -661,6 +695,26 @@ mod tests {
         let again =
             Repository::init(store, PASSWORD, KdfParams::WEAK, author(), Timestamp::UNIX_EPOCH);
         assert!(matches!(again, Err(Error::ConfigLost { folder: "data", .. })));
+    }
+
+    #[test]
+    fn a_lost_config_and_lost_keys_are_named_rather_than_a_new_repository_or_a_wrong_password() {
+        let made = repository();
+        let store = Arc::clone(made.store());
+        let open = || Repository::open(Arc::clone(&store), PASSWORD, author());
+        let [key] = store.list(ObjectKind::Key).unwrap()[..] else { panic!("one key") };
+        let bytes = store.get(&key.key, SMALL).unwrap();
+        store.remove(&key.key).unwrap();
+        assert!(matches!(open(), Err(Error::KeysLost { .. })));
+        let other = repository();
+        let foreign = other.store().list(ObjectKind::Key).unwrap()[0].key;
+        store.put(&key.key, &other.store().get(&foreign, SMALL).unwrap()).unwrap();
+        assert!(matches!(open(), Err(Error::Damaged { key: named, .. }) if named == key.key));
+        store.remove(&key.key).unwrap();
+        store.put(&key.key, &bytes).unwrap();
+        made.save_snapshot(&Snapshot::of_tree(Digest([1; 32]))).unwrap();
+        store.remove(&ObjectKey::Config).unwrap();
+        assert!(matches!(open(), Err(Error::ConfigLost { .. })));
     }
 
     #[test]

@@ -136,6 +136,19 @@ impl Writer {
         self.shared.index.write().unwrap_or_else(PoisonError::into_inner).distrust(kind, id);
     }
 
+    /// Reads a blob, where it is known, and forgets where it is when it cannot be had there.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn verify(&self, kind: BlobKind, id: &Digest) -> Result<(), Error> {
+        let copies: Vec<_> = self.with_index(|index| index.copies(kind, id).collect());
+        if copies.is_empty() {
+            return Ok(());
+        }
+        let read = self.shared.repository.read_any(id, copies).map(drop);
+        read.inspect_err(|_| self.distrust(kind, id))
+    }
+
     /// The index, with everything that is durable by now.
     pub fn with_index<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
         look(&self.shared.index.read().unwrap_or_else(PoisonError::into_inner))

@@ -24,6 +24,9 @@ pub mod durable;
 mod error;
 mod faulty;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod location;
 mod memory;
 mod operation;

@@ -63,6 +63,12 @@ fn read_entries(body: impl Read) -> std::result::Result<Vec<Entry>, serde_json::
     Ok(entries)
 }
 
+/// Whether these bytes are a list.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn is_list(bytes: &[u8]) -> bool {
+    read_entries(bytes).is_ok()
+}
+
 struct EntriesVisitor;
 
 impl<'de> Visitor<'de> for EntriesVisitor {

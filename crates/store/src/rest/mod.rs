@@ -10,6 +10,8 @@ mod list;
 mod options;
 mod upload;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use list::is_list;
 pub use options::{Credentials, RestOptions};
 
 use crate::stream::{read_full, read_limited, read_some};

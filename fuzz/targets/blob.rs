@@ -1,0 +1,6 @@
+//! Blobs of forged lengths, bare and sealed. Holds no rule itself: those are in `repo::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    repo::fuzz::blob(data);
+});

@@ -1,0 +1,6 @@
+//! Compressed bytes, and the bound on what they yield. Holds no rule itself: those are in `repo::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    repo::fuzz::compressed(data);
+});

@@ -1,0 +1,6 @@
+//! Indexes and what they claim, bare and sealed. Holds no rule itself: those are in `repo::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    repo::fuzz::index(data);
+});
