@@ -19,6 +19,7 @@ pub mod former;
 pub mod fuzz;
 mod index;
 mod key_file;
+mod keys;
 mod lock;
 mod pack;
 mod polynomial;

@@ -6,7 +6,8 @@
 use crate::blob::Opener;
 use crate::crypto::Key;
 use crate::index::{BlobKind, Filling, Index, IndexFile, IndexedPack, Location};
-use crate::key_file::{Author, KdfParams, KeyFile};
+use crate::key_file::{Author, KdfParams};
+use crate::keys::{altered, find_key, master_key};
 use crate::pack::{self, PackedBlob};
 use crate::polynomial::Polynomial;
 use crate::snapshot::Snapshot;
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use store::Store;
 
 /// The most bytes of a config or key file.
-const SMALL: u64 = 1 << 20;
+pub(crate) const SMALL: u64 = 1 << 20;
 /// The most bytes of an index or snapshot as stored.
 const DOCUMENT: u64 = 256 << 20;
 /// How many small documents are asked for at once: over a network, each is waited for.
@@ -503,87 +504,6 @@ fn spoils_one_file(fault: &Error) -> bool {
     )
 }
 
-/// More keys than anybody has; restic stops at 20 by default.
-const KEYS: usize = 64;
-
-/// The master key that a password opens and that the config was made with, and the config's text.
-///
-/// A key that opens with the password may still be another repository's: what an interrupted
-/// making left behind.
-fn find_key(store: &dyn Store, password: &[u8], config: &[u8]) -> Result<(Key, Vec<u8>), Error> {
-    let mut listed = store.list(ObjectKind::Key)?;
-    listed.sort_unstable();
-    listed.truncate(KEYS);
-    let mut fault = None;
-    for entry in &listed {
-        // Another key may still open; if none does, a damaged one is the likelier reason.
-        match open_key(store, entry.key, password) {
-            Ok(Some(key)) => match codec::open_document(&key, config.to_vec()) {
-                Ok(plain) => return Ok((key, plain)),
-                // Which of the two is not this repository's, the key's name may tell.
-                Err(what) => {
-                    let config = Error::Damaged { key: ObjectKey::Config, what };
-                    fault = Some(altered(store, entry.key)?.unwrap_or(config));
-                }
-            },
-            Ok(None) => {}
-            Err(Error::Store(cause)) => return Err(cause.into()),
-            Err(damaged) => fault = fault.or(Some(damaged)),
-        }
-    }
-    let (location, keys) = (store.location(), listed.len());
-    Err(fault.unwrap_or(match keys {
-        0 => Error::KeysLost { location },
-        _ => Error::WrongPassword { location, keys },
-    }))
-}
-
-/// What is wrong with a key file that has not the bytes it was stored with.
-fn altered(store: &dyn Store, key: ObjectKey) -> Result<Option<Error>, Error> {
-    let bytes = store.get(&key, SMALL)?;
-    let intact = key.id() == Some(hash(&bytes));
-    let what = || "its bytes do not hash to its name".to_owned();
-    Ok((!intact).then(|| Error::Damaged { key, what: what() }))
-}
-
-/// The master key in a key file; none when the password is not that key's.
-fn open_key(store: &dyn Store, name: ObjectKey, password: &[u8]) -> Result<Option<Key>, Error> {
-    let bytes = store.get(&name, SMALL)?;
-    let damaged = |what| Err(Error::Damaged { key: name, what });
-    let opened = match serde_json::from_slice::<KeyFile>(&bytes) {
-        Ok(file) => file.open(password),
-        Err(e) => damaged(format!("it is no key ({e})")),
-    };
-    match opened {
-        Ok(Some(key)) => Ok(Some(key)),
-        // What does not open because it was altered says nothing about the password.
-        _ if name.id() != Some(hash(&bytes)) => {
-            damaged("its bytes do not hash to its name".to_owned())
-        }
-        other => other,
-    }
-}
-
-/// The key of an interrupted making, else a new one with the name it was stored under.
-fn master_key(
-    store: &dyn Store,
-    password: &[u8],
-    params: KdfParams,
-    author: &Author,
-    now: Timestamp,
-) -> Result<(Key, Option<ObjectKey>), Error> {
-    for entry in store.list(ObjectKind::Key)?.iter().take(KEYS) {
-        if let Ok(Some(key)) = open_key(store, entry.key, password) {
-            return Ok((key, None));
-        }
-    }
-    let key = Key::random()?;
-    let file = to_json(&KeyFile::seal(&key, password, params, author, now)?)?;
-    let name = ObjectKey::Key(hash(&file));
-    store.put(&name, &file)?;
-    Ok((key, Some(name)))
-}
-
 /// A new key beside existing data would look like theirs and open none of it.
 fn refuse_orphans(store: &dyn Store) -> Result<(), Error> {
     for kind in [ObjectKind::Pack, ObjectKind::Index, ObjectKind::Snapshot] {
@@ -599,7 +519,7 @@ pub(crate) fn hash(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
 }
 
-fn to_json(document: &impl Serialize) -> Result<Vec<u8>, Error> {
+pub(crate) fn to_json(document: &impl Serialize) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(document).map_err(|_| Error::TooLarge { what: "a document" })
 }
 
