@@ -136,9 +136,12 @@ impl Repository {
         let location = store.location();
         let sealed = match store.get(&ObjectKey::Config, SMALL) {
             Err(store::Error::NotFound { .. }) => {
-                // Data without a config is a repository that lost it: a new one is no help.
-                refuse_orphans(store.as_ref())?;
-                return Err(Error::NoRepository { location });
+                // Data without a config is a repository that lost it: a new one is no help. A place
+                // that cannot even be listed, because it is not there, holds none.
+                return Err(match refuse_orphans(store.as_ref()) {
+                    Err(lost @ Error::ConfigLost { .. }) => lost,
+                    _ => Error::NoRepository { location },
+                });
             }
             other => other?,
         };
@@ -635,6 +638,13 @@ mod tests {
         made.save_snapshot(&Snapshot::of_tree(Digest([1; 32]))).unwrap();
         store.remove(&ObjectKey::Config).unwrap();
         assert!(matches!(open(), Err(Error::ConfigLost { .. })));
+    }
+
+    #[test]
+    fn a_place_that_is_not_there_holds_no_repository() {
+        let nowhere = Arc::new(store::Folder::new("/nowhere/at/all"));
+        let opened = Repository::open(nowhere, PASSWORD, author());
+        assert!(matches!(opened, Err(Error::NoRepository { .. })));
     }
 
     #[test]
