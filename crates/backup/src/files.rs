@@ -10,10 +10,11 @@ use crate::error::Fault;
 use crate::journal::Key;
 use crate::meta::{self, Item};
 use crate::piece::{Piece, Pool};
-use crate::run::{Directory, Run, add};
+use crate::run::{self, Directory, Run, add};
 use crate::work::Work;
 use model::Digest;
 use repo::tree::{Node, NodeKind};
+use repo::{BlobRun, Content};
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -50,13 +51,17 @@ impl ChunkJob {
 /// A file of which pieces are being stored.
 struct OpenFile {
     node: Mutex<Option<Node>>,
-    content: Mutex<Vec<Digest>>,
+    /// Known pieces, and places for those that are not stored yet.
+    content: Mutex<Vec<BlobRun>>,
     open: AtomicUsize,
     key: Key,
     known: bool,
     directory: Arc<Directory>,
     at: usize,
 }
+
+/// Stands for a piece that is not stored yet.
+const UNKNOWN: Digest = Digest([0; 32]);
 
 /// Bytes that are read between two looks for a cut: more would be moved into the next piece.
 const STEP: usize = 256 << 10;
@@ -118,7 +123,7 @@ impl Files<'_, '_> {
             self.run.remember(&key, &content);
             self.run.done(before.size());
             add(counter(self.run, known), 1);
-            directory.put(self.run, at, Some(&Node { content: Some(content), ..node }));
+            directory.put_file(self.run, at, &node, content);
             return Ok(());
         }
         let file = Arc::new(OpenFile {
@@ -157,19 +162,23 @@ impl OpenFile {
     fn begin_piece(&self) -> usize {
         self.open.fetch_add(1, Ordering::AcqRel);
         let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
-        content.push(Digest([0; 32]));
+        content.push(BlobRun { id: UNKNOWN, count: 1 });
         content.len() - 1
     }
 
+    /// Pieces that are known: no place is kept for each.
     fn push_many(&self, id: Digest, count: u64) {
         let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
-        content.extend((0..count).map(|_| id));
+        match content.last_mut() {
+            Some(last) if last.id == id => last.count += count,
+            _ => content.push(BlobRun { id, count }),
+        }
     }
 
     fn set(&self, at: usize, id: Digest) {
         let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = content.get_mut(at) {
-            *slot = id;
+        if let Some(place) = content.get_mut(at) {
+            place.id = id;
         }
     }
 
@@ -182,9 +191,10 @@ impl OpenFile {
         let content =
             std::mem::take(&mut *self.content.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(node) = node {
+            let content = Content::of(content);
             run.remember(&self.key, &content);
             add(counter(run, self.known), 1);
-            self.directory.put(run, self.at, Some(&Node { content: Some(content), ..node }));
+            self.directory.put_file(run, self.at, &node, content);
         } else {
             self.directory.put(run, self.at, None);
         }
@@ -259,7 +269,7 @@ impl<'a, 'run> Cutter<'a, 'run> {
             let end = self.find_end(piece)?;
             let mut rest = self.files.pool.take();
             piece.split(end, &mut rest);
-            self.send(std::mem::replace(piece, rest));
+            self.pass_on(std::mem::replace(piece, rest));
         }
         Ok(())
     }
@@ -312,20 +322,37 @@ impl<'a, 'run> Cutter<'a, 'run> {
         if whole == 0 {
             return Ok(());
         }
-        let id = match self.files.run.save_zeros() {
-            Ok(id) => id,
+        if self.zeros(whole) {
+            piece.clear();
+            self.offset = start + whole * chunker::MIN as u64;
+            self.ended = self.offset == self.expected;
+        }
+        Ok(())
+    }
+
+    /// So many pieces of zeros come next. False when that failed.
+    fn zeros(&self, count: u64) -> bool {
+        match self.files.run.save_zeros() {
+            Ok(id) => {
+                self.file.push_many(id, count);
+                self.files.run.done(count * chunker::MIN as u64);
+                true
+            }
             Err(error) => {
                 self.files.run.fail(error);
-                return Ok(());
+                false
             }
-        };
-        piece.clear();
-        let bytes = whole * chunker::MIN as u64;
-        self.offset = start + bytes;
-        self.ended = self.offset == self.expected;
-        self.file.push_many(id, whole);
-        self.files.run.done(bytes);
-        Ok(())
+        }
+    }
+
+    /// Zeros are told as such; what else there is becomes work.
+    fn pass_on(&self, piece: Piece) {
+        if run::is_zeros(piece.bytes()) {
+            self.zeros(1);
+            self.files.pool.give_back(piece);
+        } else {
+            self.send(piece);
+        }
     }
 
     fn send(&self, piece: Piece) {

@@ -6,15 +6,18 @@
 //! damaged record ends what is read. Never holds anything that a key would be needed for.
 //!
 //! ```text
-//! header   "packmule journal 1\n"
-//! record   blobs (u32 LE) ‖ check (8) ‖ key (32) ‖ SHA-256 of each blob (32 × blobs)
+//! header   "packmule journal 2\n"
+//! record   runs (u32 LE) ‖ check (8) ‖ key (32) ‖ runs of equal blobs (40 × runs)
+//! run      how many (u64 LE) ‖ SHA-256 of the blob (32)
 //! key      SHA-256 of size, times, inode, device and path
-//! check    the first bytes of the SHA-256 of blobs ‖ key ‖ blob names
+//! check    the first bytes of the SHA-256 of runs ‖ key ‖ each run
 //! ```
 //!
-//! Memory: 16 bytes for each file that was read before the interruption.
+//! Memory: 16 bytes for each file that was read before the interruption, and the runs of the file
+//! that is looked up.
 
 use model::Digest;
+use repo::{BlobRun, Content};
 use rustix::fs::FlockOperation;
 use sha2::{Digest as _, Sha256};
 use std::fs::{File, Metadata, OpenOptions};
@@ -24,11 +27,13 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-const HEADER: &[u8] = b"packmule journal 1\n";
-/// Of a record before its blobs.
+const HEADER: &[u8] = b"packmule journal 2\n";
+/// Of a record before its runs.
 const FRONT: usize = 4 + 8 + 32;
-/// The most blobs of a record that is read: a file of about 100 TiB.
-const MOST_BLOBS: u32 = 1 << 26;
+/// Of a run.
+const RUN: usize = 8 + 32;
+/// The most blobs of a record that counts: as many as a tree has room for.
+const MOST_BLOBS: u64 = 1 << 26;
 
 /// A file's path and everything that changes when it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,42 +100,41 @@ impl Journal {
     }
 
     /// The blobs of a file that was read before and is as it was.
-    pub(crate) fn find(&self, key: &Key) -> Option<Vec<Digest>> {
+    pub(crate) fn find(&self, key: &Key) -> Option<Content> {
         let beginning = key.beginning();
         let first = self.known.partition_point(|(known, _)| *known < beginning);
         let same = self.known.iter().skip(first).take_while(|(known, _)| *known == beginning);
         same.filter_map(|(_, offset)| self.record(*offset, key)).last()
     }
 
-    fn record(&self, offset: u64, key: &Key) -> Option<Vec<Digest>> {
+    fn record(&self, offset: u64, key: &Key) -> Option<Content> {
         let mut front = [0; FRONT];
         self.records.read_exact_at(&mut front, offset).ok()?;
-        let (blobs, rest) = front.split_first_chunk::<4>()?;
+        let (runs, rest) = front.split_first_chunk::<4>()?;
         let (_, found) = rest.split_first_chunk::<8>()?;
         if found != key.0 {
             return None;
         }
-        let mut bytes = vec![0; u32::from_le_bytes(*blobs) as usize * 32];
+        // As many as are there: opening has read them all.
+        let mut bytes = vec![0; u32::from_le_bytes(*runs) as usize * RUN];
         self.records.read_exact_at(&mut bytes, offset + FRONT as u64).ok()?;
-        Some(bytes.as_chunks::<32>().0.iter().map(|id| Digest(*id)).collect())
+        let content = Content::of(bytes.as_chunks::<RUN>().0.iter().filter_map(decode_run));
+        (content.blobs() <= MOST_BLOBS).then_some(content)
     }
 
     /// Notes that a file was read, whether or not its blobs are stored by now.
-    pub(crate) fn add(&self, key: &Key, content: &[Digest]) -> io::Result<()> {
-        let Some(blobs) = u32::try_from(content.len()).ok().filter(|blobs| *blobs <= MOST_BLOBS)
-        else {
+    pub(crate) fn add(&self, key: &Key, content: &Content) -> io::Result<()> {
+        let Ok(runs) = u32::try_from(content.runs().len()) else { return Ok(()) };
+        if content.blobs() > MOST_BLOBS {
             return Ok(());
-        };
-        let mut record = Vec::with_capacity(FRONT + content.len() * 32);
-        record.extend_from_slice(&blobs.to_le_bytes());
-        record.extend_from_slice(&[0; 8]);
-        record.extend_from_slice(&key.0);
-        content.iter().for_each(|id| record.extend_from_slice(id.as_bytes()));
-        let check = check(&record);
-        if let Some(place) = record.get_mut(4..12) {
-            place.copy_from_slice(&check);
         }
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner).write_all(&record)
+        let mut hasher = check(&runs.to_le_bytes(), &key.0);
+        content.runs().iter().for_each(|run| hasher.update(encode_run(run)));
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.write_all(&runs.to_le_bytes())?;
+        writer.write_all(&end_check(hasher))?;
+        writer.write_all(&key.0)?;
+        content.runs().iter().try_for_each(|run| writer.write_all(&encode_run(run)))
     }
 
     /// The backup is complete: nothing of this is needed any more.
@@ -151,12 +155,28 @@ fn name(repository: Digest, hostname: &str, paths: &[PathBuf]) -> String {
     format!("{}.journal", Digest(hasher.finalize().into()).to_hex())
 }
 
-/// `record` is whole, but for its check.
-fn check(record: &[u8]) -> [u8; 8] {
-    let (front, rest) = record.split_at_checked(12).unwrap_or((record, &[]));
+fn encode_run(run: &BlobRun) -> [u8; RUN] {
+    let mut bytes = [0; RUN];
+    let (count, id) = bytes.split_at_mut(8);
+    count.copy_from_slice(&run.count.to_le_bytes());
+    id.copy_from_slice(run.id.as_bytes());
+    bytes
+}
+
+fn decode_run(bytes: &[u8; RUN]) -> Option<BlobRun> {
+    let (count, id) = bytes.split_first_chunk::<8>()?;
+    Some(BlobRun { count: u64::from_le_bytes(*count), id: Digest(id.try_into().ok()?) })
+}
+
+/// The beginning of a record's check; its runs are still to come.
+fn check(runs: &[u8], key: &[u8]) -> Sha256 {
     let mut hasher = Sha256::new();
-    hasher.update(front.get(..4).unwrap_or_default());
-    hasher.update(rest);
+    hasher.update(runs);
+    hasher.update(key);
+    hasher
+}
+
+fn end_check(hasher: Sha256) -> [u8; 8] {
     let hash: [u8; 32] = hasher.finalize().into();
     hash.first_chunk().copied().unwrap_or_default()
 }
@@ -171,10 +191,9 @@ fn read(file: &File) -> io::Result<(Vec<(u64, u64)>, u64)> {
         return Ok((Vec::new(), 0));
     }
     let (mut known, mut end) = (Vec::new(), HEADER.len() as u64);
-    let mut record = Vec::new();
-    while let Some(key) = next(&mut reader, length - end, &mut record)? {
+    while let Some((key, record)) = next(&mut reader, length - end)? {
         known.push((key.beginning(), end));
-        end += record.len() as u64;
+        end += record;
     }
     // Stable: of two records of one file the later one is found last.
     known.sort_by_key(|(beginning, _)| *beginning);
@@ -182,23 +201,27 @@ fn read(file: &File) -> io::Result<(Vec<(u64, u64)>, u64)> {
     Ok((known, end))
 }
 
-/// Reads one record into `record`; none where no whole one follows in the `left` bytes.
-fn next(reader: &mut impl Read, left: u64, record: &mut Vec<u8>) -> io::Result<Option<Key>> {
+/// Reads one record, and answers its length; none where no whole one follows in the `left` bytes.
+fn next(reader: &mut impl Read, left: u64) -> io::Result<Option<(Key, u64)>> {
     if left < FRONT as u64 {
         return Ok(None);
     }
-    record.resize(FRONT, 0);
-    reader.read_exact(record)?;
-    let blobs = record.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-    let length = FRONT as u64 + u64::from(blobs) * 32;
-    if blobs > MOST_BLOBS || length > left {
+    let (mut runs, mut noted, mut key) = ([0; 4], [0; 8], [0; 32]);
+    reader.read_exact(&mut runs)?;
+    reader.read_exact(&mut noted)?;
+    reader.read_exact(&mut key)?;
+    let count = u32::from_le_bytes(runs);
+    let length = FRONT as u64 + u64::from(count) * RUN as u64;
+    if length > left {
         return Ok(None);
     }
-    // Bounded by the bytes that are there.
-    record.resize(FRONT + blobs as usize * 32, 0);
-    reader.read_exact(record.get_mut(FRONT..).unwrap_or_default())?;
-    let key = record.get(12..).and_then(|rest| rest.first_chunk()).map(|key| Key(*key));
-    Ok(key.filter(|_| record.get(4..12) == Some(&check(record))))
+    let mut hasher = check(&runs, &key);
+    let mut run = [0; RUN];
+    for _ in 0..count {
+        reader.read_exact(&mut run)?;
+        hasher.update(run);
+    }
+    Ok((end_check(hasher) == noted).then_some((Key(key), length)))
 }
 
 #[cfg(test)]
@@ -210,8 +233,9 @@ mod tests {
         Key([n; 32])
     }
 
-    fn ids(n: u8) -> Vec<Digest> {
-        (0..n % 5).map(|at| Digest([n ^ at; 32])).collect()
+    fn ids(n: u8) -> Content {
+        let run = |at| BlobRun { id: Digest([n ^ at; 32]), count: 1_u64 << (at + n % 20) };
+        Content::of((0..n % 5).map(run))
     }
 
     fn open(folder: &Path) -> Journal {
@@ -278,7 +302,7 @@ mod tests {
             let journal = open(folder.path());
             let mut ends = HEADER.len();
             for n in 0..20 {
-                ends += FRONT + ids(n).len() * 32;
+                ends += FRONT + ids(n).runs().len() * RUN;
                 let found = journal.find(&key(n));
                 prop_assert!(found.is_none() || found == Some(ids(n)));
                 prop_assert!(found.is_some() || ends > at);

@@ -12,7 +12,7 @@ use crate::meta::Owners;
 use crate::{BackupEvent, BackupOptions, Error};
 use model::Digest;
 use repo::tree::{self, Node};
-use repo::{BlobKind, Saved, Writer};
+use repo::{BlobKind, Content, Entry, Saved, Writer};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -34,6 +34,15 @@ pub(crate) struct Counters {
     pub(crate) bytes: AtomicU64,
     /// Of them, those of pieces that were stored by this run.
     pub(crate) bytes_new: AtomicU64,
+}
+
+/// A tree's text of more bytes than this is not in memory as a whole.
+const WHOLE: u64 = 8 << 20;
+
+/// Whether a piece is what holes are cut into. Images are full of them, and knowing them costs a
+/// twentieth of hashing them.
+pub(crate) fn is_zeros(plain: &[u8]) -> bool {
+    plain.len() == chunker::MIN && plain.iter().all(|byte| *byte == 0)
 }
 
 pub(crate) fn add(counter: &AtomicU64, amount: u64) {
@@ -113,17 +122,18 @@ impl<'a> Run<'a> {
     }
 
     /// The content of a file that an interrupted run has read, if all of it is indexed by now.
-    pub(crate) fn remembered(&self, key: &Key) -> Option<Vec<Digest>> {
+    pub(crate) fn remembered(&self, key: &Key) -> Option<Content> {
         let content = self.journal.as_ref()?.find(key)?;
         self.has_all(&content).then_some(content)
     }
 
-    pub(crate) fn has_all(&self, content: &[Digest]) -> bool {
-        self.writer.with_index(|index| content.iter().all(|blob| index.has(BlobKind::Data, blob)))
+    pub(crate) fn has_all(&self, content: &Content) -> bool {
+        let runs = content.runs();
+        self.writer.with_index(|index| runs.iter().all(|run| index.has(BlobKind::Data, &run.id)))
     }
 
     /// Notes that a file was read, for a run that continues this one.
-    pub(crate) fn remember(&self, key: &Key, content: &[Digest]) {
+    pub(crate) fn remember(&self, key: &Key, content: &Content) {
         let Some(journal) = &self.journal else { return };
         if let Err(error) = journal.add(key, content)
             && !self.journal_ended.swap(true, Ordering::Relaxed)
@@ -145,14 +155,6 @@ impl<'a> Run<'a> {
 
     /// Hashes and stores one piece of a file.
     pub(crate) fn save_data(&self, plain: &[u8]) -> Result<Digest, Error> {
-        // Images are full of them, and knowing them costs a twentieth of hashing them.
-        if plain.len() == chunker::MIN && plain.iter().all(|byte| *byte == 0) {
-            return self.save_zeros();
-        }
-        self.save_plain(plain)
-    }
-
-    fn save_plain(&self, plain: &[u8]) -> Result<Digest, Error> {
         let id = Digest(Sha256::digest(plain).into());
         if let Saved::Added { stored } = self.writer.save(BlobKind::Data, id, plain)? {
             add(&self.counters.data_blobs, 1);
@@ -169,7 +171,7 @@ impl<'a> Run<'a> {
         if let Some(id) = *zeros {
             return Ok(id);
         }
-        let id = self.save_plain(&vec![0; chunker::MIN])?;
+        let id = self.save_data(&vec![0; chunker::MIN])?;
         *zeros = Some(id);
         Ok(id)
     }
@@ -179,19 +181,37 @@ impl<'a> Run<'a> {
         self.suspicious.store(true, Ordering::Relaxed);
     }
 
-    fn save_tree(&self, path: &Path, text: &[u8]) -> Result<Digest, Error> {
-        let id = Digest(Sha256::digest(text).into());
-        if self.suspicious.load(Ordering::Relaxed)
-            && let Err(error) = self.writer.verify(BlobKind::Tree, &id)
-        {
-            self.problem(path, Fault::ParentTree(error));
-        }
-        if let Saved::Added { stored } = self.writer.save(BlobKind::Tree, id, text)? {
+    /// A short tree is made as a whole, a long one twice: to be hashed, and to be stored if it is new.
+    fn save_tree(&self, path: &Path, entries: &[Entry]) -> Result<Digest, Error> {
+        let length = repo::tree_length(entries);
+        let (id, saved) = if length <= WHOLE {
+            let mut text = Vec::with_capacity(length as usize);
+            repo::write_tree(entries, &mut |part| text.extend_from_slice(part));
+            let id = Digest(Sha256::digest(&text).into());
+            self.verify_if_suspect(path, &id);
+            (id, self.writer.save(BlobKind::Tree, id, &text)?)
+        } else {
+            let mut hasher = Sha256::new();
+            repo::write_tree(entries, &mut |part| hasher.update(part));
+            let id = Digest(hasher.finalize().into());
+            self.verify_if_suspect(path, &id);
+            let write = |give: &mut dyn FnMut(&[u8])| repo::write_tree(entries, give);
+            (id, self.writer.save_stream(BlobKind::Tree, id, length, &write)?)
+        };
+        if let Saved::Added { stored } = saved {
             add(&self.counters.tree_blobs, 1);
-            add(&self.counters.data_added, text.len() as u64);
+            add(&self.counters.data_added, length);
             add(&self.counters.data_added_packed, stored);
         }
         Ok(id)
+    }
+
+    fn verify_if_suspect(&self, path: &Path, id: &Digest) {
+        if self.suspicious.load(Ordering::Relaxed)
+            && let Err(error) = self.writer.verify(BlobKind::Tree, id)
+        {
+            self.problem(path, Fault::ParentTree(error));
+        }
     }
 
     /// So many files are as they were.
@@ -216,7 +236,7 @@ pub(crate) struct Directory {
     /// The tree it had in the parent snapshot.
     former: Option<Digest>,
     /// The text of each entry that is finished: what is left of a node takes a third of its room.
-    entries: Mutex<Vec<Option<Box<[u8]>>>>,
+    entries: Mutex<Vec<Option<Entry>>>,
     open: AtomicUsize,
     above: Option<(Arc<Directory>, usize)>,
 }
@@ -248,16 +268,27 @@ impl Directory {
         self.release(run);
     }
 
+    /// As [`put`](Self::put), for a file of these pieces.
+    pub(crate) fn put_file(
+        self: &Arc<Self>,
+        run: &Run<'_>,
+        at: usize,
+        node: &Node,
+        content: Content,
+    ) {
+        self.put_entry(run, at, tree::encode_file(node, content));
+    }
+
     /// As [`put`](Self::put), for an entry that keeps its text.
-    pub(crate) fn put_text(self: &Arc<Self>, run: &Run<'_>, at: usize, text: &str) {
-        self.set(at, text.as_bytes().into());
+    pub(crate) fn put_entry(self: &Arc<Self>, run: &Run<'_>, at: usize, entry: Entry) {
+        self.set(at, entry);
         self.release(run);
     }
 
-    fn set(&self, at: usize, text: Box<[u8]>) {
+    fn set(&self, at: usize, entry: Entry) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = entries.get_mut(at) {
-            *slot = Some(text);
+            *slot = Some(entry);
         }
     }
 
@@ -280,7 +311,8 @@ impl Directory {
     fn finish(&self, run: &Run<'_>) -> Option<Node> {
         let entries =
             std::mem::take(&mut *self.entries.lock().unwrap_or_else(PoisonError::into_inner));
-        let tree = match run.save_tree(&self.path, &tree::join(entries.into_iter().flatten())) {
+        let entries: Vec<Entry> = entries.into_iter().flatten().collect();
+        let tree = match run.save_tree(&self.path, &entries) {
             Ok(tree) => tree,
             Err(error) => {
                 run.fail(error);
@@ -302,8 +334,8 @@ impl Directory {
     }
 }
 
-fn text(node: &Node) -> Box<[u8]> {
+fn text(node: &Node) -> Entry {
     let mut text = Vec::with_capacity(512);
     tree::encode_node(node, &mut text);
-    text.into_boxed_slice()
+    Entry::text(text)
 }

@@ -10,9 +10,9 @@ use crate::meta::{self, Item};
 use crate::run::{Directory, Run};
 use crate::targets::Target;
 use model::Digest;
-use repo::former::{self, Former};
+use repo::former::Former;
 use repo::tree::{Node, NodeKind};
-use repo::{BlobKind, Repository};
+use repo::{BlobKind, Condensed, Repository};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -104,8 +104,8 @@ impl Walk<'_, '_> {
             self.run.problem(&path, fault);
             Vec::new()
         });
-        let text = self.former_text(&path, pending.former);
-        let formerly = self.former_entries(&path, pending.former, text.as_deref());
+        let mut text = self.former_text(&path, pending.former);
+        let formerly = self.former_entries(&path, pending.former, text.as_mut());
         let mut only = pending.only.take();
         let directory =
             Directory::new(path, node, pending.former, listed.len(), pending.above.take());
@@ -145,23 +145,24 @@ impl Walk<'_, '_> {
         Ok(Some(self.node(&pending.name, path, item, &stat)))
     }
 
-    /// The text of the tree that a directory had.
-    fn former_text(&self, path: &Path, former: Option<Digest>) -> Option<Vec<u8>> {
+    /// The text of the tree that a directory had; none, as if it were new, for a long one that no
+    /// restic has written.
+    fn former_text(&self, path: &Path, former: Option<Digest>) -> Option<Condensed> {
         let tree = former?;
         let copies: Vec<_> =
             self.run.writer.with_index(|index| index.copies(BlobKind::Tree, &tree).collect());
-        let text = self.repository.read_any(&tree, copies);
-        text.map_err(|error| self.former_is_damaged(path, &tree, error)).ok()
+        let text = self.repository.read_condensed(&tree, copies);
+        text.map_err(|error| self.former_is_damaged(path, &tree, error)).ok().flatten()
     }
 
     fn former_entries<'t>(
         &self,
         path: &Path,
         former: Option<Digest>,
-        text: Option<&'t [u8]>,
+        text: Option<&'t mut Condensed>,
     ) -> Vec<Former<'t>> {
         let (Some(tree), Some(text)) = (former, text) else { return Vec::new() };
-        former::entries(text).unwrap_or_else(|what| {
+        text.entries().unwrap_or_else(|what| {
             let fault = repo::Error::Tree { tree: tree.to_hex(), what };
             self.former_is_damaged(path, &tree, fault);
             Vec::new()
@@ -276,15 +277,14 @@ impl Walk<'_, '_> {
             && (before.uid, before.gid) == (stat.st_uid, stat.st_gid)
             && self.run.owners.are((before.uid, &before.user), (before.gid, &before.group));
         if whole {
-            return directory.put_text(self.run, at, before.text);
+            return directory.put_entry(self.run, at, before.entry());
         }
         // The content is what it was, the rest is looked at anew.
         let path = directory.path.join(OsStr::from_bytes(&before.name));
         match std::fs::symlink_metadata(&path) {
             Ok(stat) => {
                 let node = self.node(&before.name, &path, Item::Named(&path), &stat);
-                let content = Some(before.content.clone());
-                directory.put(self.run, at, Some(&Node { content, ..node }));
+                directory.put_file(self.run, at, &node, before.content.clone());
             }
             Err(error) => {
                 self.run.problem(&path, unreadable(error));

@@ -10,6 +10,7 @@ use crate::index::Location;
 use crate::{Error, codec};
 use model::Digest;
 use sha2::{Digest as _, Sha256};
+use std::io::Write;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::DCtx;
@@ -84,6 +85,17 @@ impl Opener {
         id: &Digest,
         plain_length: Option<u32>,
     ) -> Result<(), String> {
+        self.open_stream(stored, id, plain_length, |_| {})
+    }
+
+    /// Gives the plain bytes to `read` as they come. They count only if no error follows.
+    pub(crate) fn open_stream(
+        &mut self,
+        stored: &[u8],
+        id: &Digest,
+        plain_length: Option<u32>,
+        mut read: impl FnMut(&[u8]),
+    ) -> Result<(), String> {
         let mut hasher = Sha256::new();
         let mut fault = Ok(());
         let mut bytes = 0;
@@ -91,11 +103,18 @@ impl Opener {
             self.stream.begin()?;
         }
         let take = |block: &[u8]| match plain_length {
-            None => hasher.update(block),
-            Some(_) if fault.is_ok() => {
+            None => {
+                hasher.update(block);
+                read(block);
+            }
+            Some(length) if fault.is_ok() => {
                 fault = self.stream.feed(block, |plain| {
                     hasher.update(plain);
                     bytes += plain.len() as u64;
+                    // Nobody is given more than was announced.
+                    if bytes <= u64::from(length) {
+                        read(plain);
+                    }
                 });
             }
             Some(_) => {}
@@ -193,6 +212,9 @@ impl Compression {
     }
 }
 
+/// zstd's level where nobody wants compression and there must be some.
+const FASTEST: i32 = 1;
+
 /// A blob as it is stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SealedBlob<'a> {
@@ -208,6 +230,8 @@ pub(crate) struct Sealer {
     key: Key,
     /// None where blobs are stored as they are.
     compressor: Option<Compressor<'static>>,
+    /// Of what is compressed in any case.
+    level: i32,
     /// Room for IV, compressed bytes and MAC; only ever longer than needed.
     sealed: Vec<u8>,
     opener: Opener,
@@ -217,7 +241,35 @@ impl Sealer {
     pub(crate) fn new(key: &Key, compression: Compression) -> Result<Self, Error> {
         let compressor =
             compression.level().map(Compressor::new).transpose().map_err(Error::Compress)?;
-        Ok(Self { key: key.clone(), compressor, sealed: Vec::new(), opener: Opener::new(key)? })
+        let level = compression.level().unwrap_or(FASTEST);
+        let opener = Opener::new(key)?;
+        Ok(Self { key: key.clone(), compressor, level, sealed: Vec::new(), opener })
+    }
+
+    /// As [`seal`](Self::seal), for a blob of `length` bytes that is not in memory: `write` gives it
+    /// part by part. It is compressed even where others are not, and belongs to the caller.
+    pub(crate) fn seal_stream(
+        &mut self,
+        id: Digest,
+        length: u64,
+        write: &dyn Fn(&mut dyn FnMut(&[u8])),
+    ) -> Result<(Vec<u8>, u32), Error> {
+        let plain_length = u32::try_from(length).map_err(|_| Error::TooLarge { what: "a blob" })?;
+        let mut encoder = zstd::Encoder::new(vec![0; IV], self.level).map_err(Error::Compress)?;
+        encoder.set_pledged_src_size(Some(length)).map_err(Error::Compress)?;
+        let mut fault = Ok(());
+        write(&mut |part| {
+            if fault.is_ok() {
+                fault = encoder.write_all(part);
+            }
+        });
+        let mut sealed = fault.and_then(|()| encoder.finish()).map_err(Error::Compress)?;
+        sealed.extend_from_slice(&[0; MAC]);
+        self.key.seal_in_place(&mut sealed)?;
+        self.opener
+            .verify(&sealed, &id, Some(plain_length))
+            .map_err(|_| Error::Memory { what: "blob", id })?;
+        Ok((sealed, plain_length))
     }
 
     pub(crate) fn seal(&mut self, id: Digest, plain: &[u8]) -> Result<SealedBlob<'_>, Error> {
@@ -304,6 +356,33 @@ mod tests {
             let mut opener = Opener::new(&key).unwrap();
             let opened = opener.open_bytes(sealed.bytes, &id, Some(claim));
             prop_assert_eq!(opened.is_ok(), sealed.plain_length == Some(claim));
+        }
+    }
+
+    // Whoever reads it cannot tell which way it was sealed.
+    #[test]
+    fn a_stream_is_sealed_as_one_frame_of_a_known_length() {
+        let key = Key::random().unwrap();
+        let plain: Vec<u8> = (0..300_000_u32).flat_map(|n| (n / 100).to_le_bytes()).collect();
+        let id = hash(&plain);
+        for compression in [Compression::Auto, Compression::Off] {
+            let mut sealer = Sealer::new(&key, compression).unwrap();
+            let write =
+                |give: &mut dyn FnMut(&[u8])| plain.chunks(1000).for_each(|part| give(part));
+            let (sealed, length) = sealer.seal_stream(id, plain.len() as u64, &write).unwrap();
+            assert!(sealed.len() < plain.len() / 2);
+            let mut opener = Opener::new(&key).unwrap();
+            assert!(opener.open_bytes(&sealed, &id, Some(length)).unwrap() == plain);
+            let mut frame = sealed.clone();
+            key.open(&mut frame).unwrap();
+            let announced = zstd::zstd_safe::get_frame_content_size(&frame).unwrap();
+            assert_eq!(announced, Some(plain.len() as u64));
+            let wrong = sealer.seal_stream(id, plain.len() as u64 + 1, &write);
+            assert!(matches!(wrong, Err(Error::Compress(_))));
+            let other = sealer.seal_stream(hash(b"other"), plain.len() as u64, &write);
+            assert!(matches!(other, Err(Error::Memory { .. })));
+            let endless = sealer.seal_stream(id, 1 << 32, &write);
+            assert!(matches!(endless, Err(Error::TooLarge { .. })));
         }
     }
 

@@ -4,6 +4,9 @@
 //! byte for byte: so an unchanged directory has the same tree, whichever program wrote it, and costs
 //! neither decoding nor encoding. Judges nothing: whether a file is unchanged is `backup`'s to say.
 
+use crate::condense::Condensed;
+use crate::content::Content;
+use crate::entry::Entry;
 use crate::quote::unquote;
 use crate::time;
 use crate::tree::{NodeKind, safe_name};
@@ -18,8 +21,6 @@ use std::borrow::Cow;
 pub struct Former<'t> {
     /// The name.
     pub name: Vec<u8>,
-    /// The whole entry as it stands in the tree.
-    pub text: &'t str,
     /// What it is.
     pub kind: NodeKind,
     /// Length of a file in bytes.
@@ -41,9 +42,24 @@ pub struct Former<'t> {
     /// Group by name.
     pub group: Cow<'t, str>,
     /// A file's blobs.
-    pub content: Vec<Digest>,
+    pub content: Content,
     /// A directory's tree.
     pub subtree: Option<Digest>,
+    /// The entry as it stands in the tree, but for a list of blobs that was taken out of it.
+    text: &'t str,
+    /// Where a list was taken out.
+    gap: Option<usize>,
+}
+
+impl Former<'_> {
+    /// The whole entry as it stands in the tree.
+    #[must_use]
+    pub fn entry(&self) -> Entry {
+        match self.gap.and_then(|at| self.text.split_at_checked(at)) {
+            Some((front, back)) => Entry::of(front.into(), self.content.clone(), back.as_bytes()),
+            None => Entry::text(self.text.into()),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -77,27 +93,44 @@ struct RawFormer<'t> {
     #[serde(default)]
     size: u64,
     #[serde(default)]
-    content: Option<Vec<Digest>>,
+    content: Option<Content>,
     #[serde(default)]
     subtree: Option<Digest>,
 }
 
-/// The entries of a tree's text, in ascending order of name.
-///
-/// # Errors
-/// Says what is wrong, for what no backup program writes.
-pub fn entries(text: &[u8]) -> Result<Vec<Former<'_>>, String> {
-    let tree: RawTree<'_> =
-        serde_json::from_slice(text).map_err(|e| format!("it is not a tree ({e})"))?;
-    let mut entries: Vec<Former<'_>> = Vec::with_capacity(tree.nodes.len());
-    for node in tree.nodes {
-        let entry = entry(node.get())?;
-        if entries.last().is_some_and(|last| last.name >= entry.name) {
-            return Err("its entries are out of order, or one is there twice".to_owned());
-        }
-        entries.push(entry);
+impl Condensed {
+    /// A text with all its lists.
+    #[must_use]
+    pub fn whole(text: Vec<u8>) -> Self {
+        Self { text, lists: Vec::new() }
     }
-    Ok(entries)
+
+    /// The entries of the tree, in ascending order of name; once only, as its lists go into them.
+    ///
+    /// # Errors
+    /// Says what is wrong, for what no backup program writes.
+    pub fn entries(&mut self) -> Result<Vec<Former<'_>>, String> {
+        let text = self.text.as_slice();
+        let tree: RawTree<'_> =
+            serde_json::from_slice(text).map_err(|e| format!("it is not a tree ({e})"))?;
+        let mut entries: Vec<Former<'_>> = Vec::with_capacity(tree.nodes.len());
+        let mut lists = std::mem::take(&mut self.lists).into_iter().peekable();
+        for node in tree.nodes {
+            let mut entry = entry(node.get())?;
+            if entries.last().is_some_and(|last| last.name >= entry.name) {
+                return Err("its entries are out of order, or one is there twice".to_owned());
+            }
+            // Both are addresses in one text.
+            let start = entry.text.as_ptr().addr() - text.as_ptr().addr();
+            let end = start + entry.text.len();
+            while lists.next_if(|(at, _)| *at < start).is_some() {}
+            if let Some((at, list)) = lists.next_if(|(at, _)| *at < end) {
+                (entry.gap, entry.content) = (Some(at - start), list);
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
 }
 
 fn entry(text: &str) -> Result<Former<'_>, String> {
@@ -111,6 +144,7 @@ fn entry(text: &str) -> Result<Former<'_>, String> {
     Ok(Former {
         name: name.ok_or("an entry has a name that no file can have")?,
         text,
+        gap: None,
         kind: NodeKind::from_name(&raw.kind).ok_or("an entry is of an unknown type")?,
         size: raw.size,
         mtime: moment(raw.mtime)?,
@@ -129,6 +163,8 @@ fn entry(text: &str) -> Result<Former<'_>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::condense::Condenser;
+    use crate::entry::write_tree;
     use crate::tree::{self, Node};
     use proptest::prelude::*;
 
@@ -148,39 +184,78 @@ mod tests {
             })
     }
 
+    fn condense(text: &[u8], step: usize) -> Condensed {
+        let mut condenser = Condenser::new();
+        text.chunks(step).for_each(|bytes| condenser.feed(bytes));
+        condenser.finish().unwrap()
+    }
+
     proptest! {
         #[test]
         fn entries_are_those_of_the_decoder_and_their_texts_make_the_same_tree(
             mut nodes in prop::collection::vec(node(), 0..8),
+            step in prop_oneof![Just(None), (1usize..200).prop_map(Some)],
         ) {
             nodes.sort_by(|a, b| a.name.cmp(&b.name));
             nodes.dedup_by(|a, b| a.name == b.name);
             let text = tree::encode(&nodes);
-            let entries = entries(&text).unwrap();
+            let mut condensed =
+                step.map_or_else(|| Condensed::whole(text.clone()), |step| condense(&text, step));
+            prop_assert!(step.is_none() || !condensed.text.windows(8).any(|part| part == b"07070707"));
+            let entries = condensed.entries().unwrap();
             prop_assert_eq!(entries.len(), nodes.len());
             for (entry, node) in entries.iter().zip(&nodes) {
                 prop_assert_eq!(&entry.name, &node.name);
                 prop_assert_eq!((entry.kind, entry.size, entry.mtime), (node.kind, node.size, node.mtime));
                 prop_assert_eq!((entry.ctime, entry.inode, entry.device_id), (node.ctime, node.inode, node.device_id));
                 prop_assert_eq!((entry.uid, entry.gid, &*entry.user), (node.uid, node.gid, node.user.as_str()));
-                prop_assert_eq!(entry.content.as_slice(), node.content.as_deref().unwrap_or_default());
+                let content = node.content.iter().flatten().copied().collect();
+                prop_assert_eq!(&entry.content, &content);
                 prop_assert_eq!(entry.subtree, node.subtree);
             }
-            let again = tree::join(entries.iter().map(|entry| entry.text.as_bytes()));
+            let entries: Vec<Entry> = entries.iter().map(Former::entry).collect();
+            let mut again = Vec::new();
+            write_tree(&entries, &mut |part| again.extend_from_slice(part));
             prop_assert_eq!(again, text);
         }
 
         #[test]
         fn no_text_panics(text in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = entries(&text);
+            let mut condenser = Condenser::new();
+            condenser.feed(&text);
+            if let Some(mut condensed) = condenser.finish() {
+                let _ = condensed.entries();
+            }
+            let _ = Condensed::whole(text).entries();
         }
     }
 
     #[test]
     fn entries_out_of_order_are_refused() {
         let nodes = [Node::new(b"b", NodeKind::File), Node::new(b"a", NodeKind::File)];
-        assert!(entries(&tree::encode(&nodes)).is_err());
+        assert!(Condensed::whole(tree::encode(&nodes)).entries().is_err());
         let twice = [Node::new(b"a", NodeKind::File), Node::new(b"a", NodeKind::File)];
-        assert!(entries(&tree::encode(&twice)).is_err());
+        assert!(Condensed::whole(tree::encode(&twice)).entries().is_err());
+    }
+
+    #[test]
+    fn what_only_looks_like_a_list_of_blobs_is_left_as_it_is() {
+        let id = "ab".repeat(32);
+        let list = format!(r#"["{id}"]"#);
+        for kept in [
+            format!(r#"{{"nodes":[{{"name":"\"content\":{list}"}}]}}"#),
+            format!(r#"{{"content":{list}}}"#),
+            format!(r#"{{"nodes":[{{"a":[{{"content":{list}}}]}}]}}"#),
+            format!(r#"{{"nodes":[{{"contents":{list}}}]}}"#),
+            format!(r#"{{"nodes":[{{"content": {list}}}]}}"#),
+            r#"{"nodes":[{"content":null},{"content":[]}]}"#.to_owned(),
+        ] {
+            assert_eq!(condense(kept.as_bytes(), 7), Condensed::whole(kept.into_bytes()));
+        }
+        for refused in [format!(r#"["{id}", "{id}"]"#), r#"["ab"]"#.into(), format!(r#"["{id}""#)] {
+            let mut condenser = Condenser::new();
+            condenser.feed(format!(r#"{{"nodes":[{{"content":{refused}}}]}}"#).as_bytes());
+            assert_eq!(condenser.finish(), None);
+        }
     }
 }

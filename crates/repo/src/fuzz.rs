@@ -4,13 +4,16 @@
 //! were understood. Not part of what users get: only with the feature `fuzzing`, and in tests,
 //! where every function is run over its seeds so that none rots.
 
+use crate::condense::{Condensed, Condenser};
 use crate::crypto::Key;
+use crate::entry::{Entry, write_tree};
+use crate::former::Former;
 use crate::index::BlobKind;
 use crate::lock::LockFile;
 use crate::repository::hash;
 use crate::tree::{self, Node};
-use crate::{Author, Error, KdfParams, Opener, Repository, Snapshot};
-use crate::{codec, former, pack, quote, time};
+use crate::{Author, Content, Error, KdfParams, Opener, Repository, Snapshot};
+use crate::{codec, pack, quote, time};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use model::{Digest, ObjectKey, ObjectKind};
@@ -211,7 +214,16 @@ pub fn tree(data: &[u8]) -> bool {
 /// The entries of a tree as they stand in it: those that the decoder finds, in texts that make an
 /// equal tree.
 pub fn former(data: &[u8]) -> bool {
-    let (entries, nodes) = (former::entries(data), tree::decode(data));
+    let mut condenser = Condenser::new();
+    condenser.feed(data);
+    if let Some(condensed) = condenser.finish() {
+        former_of(data, condensed);
+    }
+    former_of(data, Condensed::whole(data.to_vec()))
+}
+
+fn former_of(data: &[u8], mut text: Condensed) -> bool {
+    let (entries, nodes) = (text.entries(), tree::decode(data));
     let (Ok(entries), Ok(nodes)) = (&entries, &nodes) else {
         assert!(nodes.is_err(), "an entry of a whole tree is not found");
         return false;
@@ -224,9 +236,12 @@ pub fn former(data: &[u8]) -> bool {
         assert_eq!((entry.uid, entry.gid), (node.uid, node.gid));
         assert_eq!((&*entry.user, &*entry.group), (node.user.as_str(), node.group.as_str()));
         assert_eq!(entry.subtree, node.subtree);
-        assert!(node.content.as_ref().is_none_or(|content| *content == entry.content));
+        let content = node.content.as_ref().map(|content| content.iter().copied().collect());
+        assert!(content.is_none_or(|content: Content| content == entry.content));
     }
-    let joined = tree::join(entries.iter().map(|entry| entry.text.as_bytes()));
+    let texts: Vec<Entry> = entries.iter().map(Former::entry).collect();
+    let mut joined = Vec::new();
+    write_tree(&texts, &mut |part| joined.extend_from_slice(part));
     assert!(tree::decode(&joined).is_ok_and(|again| again == *nodes));
     true
 }

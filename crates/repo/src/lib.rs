@@ -11,7 +11,10 @@ mod blob;
 mod buffers;
 mod check;
 mod codec;
+mod condense;
+mod content;
 mod crypto;
+mod entry;
 mod error;
 pub mod former;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -36,6 +39,9 @@ mod testing;
 
 pub use blob::{Compression, Opener};
 pub use check::{CheckEvent, CheckOptions, CheckReport, Finding};
+pub use condense::Condensed;
+pub use content::{BlobRun, Content};
+pub use entry::{Entry, tree_length, write_tree};
 pub use error::Error;
 pub use index::{BlobKind, Index, Location, PackSummary};
 pub use key_file::{Author, KdfParams};

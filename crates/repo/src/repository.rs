@@ -4,6 +4,7 @@
 //! `backup` keep it between them. Does not know files, directories or drives.
 
 use crate::blob::Opener;
+use crate::condense::{Condensed, Condenser};
 use crate::crypto::Key;
 use crate::index::{BlobKind, Filling, Index, IndexFile, IndexedPack, Location};
 use crate::key_file::{Author, KdfParams};
@@ -22,6 +23,8 @@ use sha2::{Digest as _, Sha256};
 use std::sync::{Arc, Mutex, PoisonError};
 use store::Store;
 
+/// A tree's text of more bytes than this is not in memory as a whole where it need not be.
+const CONDENSED: u32 = 8 << 20;
 /// The most bytes of a config or key file.
 pub(crate) const SMALL: u64 = 1 << 20;
 /// The most bytes of an index or snapshot as stored.
@@ -380,6 +383,11 @@ impl Repository {
         {
             return Ok(plain);
         }
+        let stored = self.read_stored(at)?;
+        self.open_stored_blob(at, &stored)
+    }
+
+    fn read_stored(&self, at: &Location) -> Result<Vec<u8>, Error> {
         // Bounded by what a pack can be: a blob never reaches beyond its pack, and reading fails then.
         let length = self.bounded_length(at)?;
         let mut stored = vec![0; length];
@@ -388,7 +396,33 @@ impl Repository {
             u64::from(at.blob.offset),
             &mut stored,
         )?;
-        self.open_stored_blob(at, &stored)
+        Ok(stored)
+    }
+
+    /// A tree's text, from whichever of these places gives it whole. Where it is long its lists of
+    /// blobs are taken out of it as it arrives; none where they are not as restic writes them.
+    ///
+    /// # Errors
+    /// Why the first place could not give it.
+    pub fn read_condensed(
+        &self,
+        id: &Digest,
+        copies: impl IntoIterator<Item = Location>,
+    ) -> Result<Option<Condensed>, Error> {
+        first_whole(id, copies, |at| match at.blob.plain_length {
+            Some(length) if length > CONDENSED => self.condense(at, length),
+            _ => self.read_blob(at).map(|text| Some(Condensed::whole(text))),
+        })
+    }
+
+    fn condense(&self, at: &Location, length: u32) -> Result<Option<Condensed>, Error> {
+        let stored = self.read_stored(at)?;
+        let (mut opener, mut condenser) = (self.opener()?, Condenser::new());
+        let id = at.blob.id;
+        opener
+            .open_stream(&stored, &id, Some(length), |plain| condenser.feed(plain))
+            .map_err(|what| Error::BlobDamaged { blob: id, pack: at.pack, what })?;
+        Ok(condenser.finish())
     }
 
     /// A blob's plain bytes, from whichever pack gives them whole.
@@ -408,16 +442,7 @@ impl Repository {
         id: &Digest,
         copies: impl IntoIterator<Item = Location>,
     ) -> Result<Vec<u8>, Error> {
-        let mut first = None;
-        for at in copies {
-            match self.read_blob(&at) {
-                Err(fault) if matches!(fault.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
-                    first = first.or(Some(fault));
-                }
-                other => return other,
-            }
-        }
-        Err(first.unwrap_or(Error::BlobUnknown { blob: *id }))
+        first_whole(id, copies, |at| self.read_blob(at))
     }
 
     /// What opens blobs whose stored bytes were read already: one for each thread that does.
@@ -461,6 +486,24 @@ impl Repository {
         let text = self.load_blob(index, BlobKind::Tree, id)?;
         tree::decode(&text).map_err(|what| Error::Tree { tree: id.to_hex(), what })
     }
+}
+
+/// What `read` gets from the first place that has it whole.
+fn first_whole<T>(
+    id: &Digest,
+    copies: impl IntoIterator<Item = Location>,
+    read: impl Fn(&Location) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut first = None;
+    for at in copies {
+        match read(&at) {
+            Err(fault) if matches!(fault.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                first = first.or(Some(fault));
+            }
+            other => return other,
+        }
+    }
+    Err(first.unwrap_or(Error::BlobUnknown { blob: *id }))
 }
 
 /// Loads documents in threads, and gives them to `take` in the order of their names, so that the

@@ -3,6 +3,8 @@
 //! Source: restic's doc/design.rst, "Trees and Data", and the field order of its node type.
 //! Knows nothing of file systems: who fills a [`Node`], and who makes a file of one, is `backup`.
 
+use crate::content::Content;
+use crate::entry::Entry;
 use crate::quote::{json_string, quote, unquote};
 use crate::time;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -161,18 +163,15 @@ pub fn encode(nodes: &[Node]) -> Vec<u8> {
     out
 }
 
-/// The text of a tree with these entries, each as [`encode_node`] makes it, in ascending order of name.
+/// A file's entry, with these blobs instead of the node's own.
 #[must_use]
-pub fn join(entries: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<u8> {
-    let mut out = b"{\"nodes\":[".to_vec();
-    for (i, entry) in entries.into_iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(entry.as_ref());
-    }
-    out.extend_from_slice(b"]}\n");
-    out
+pub fn encode_file(node: &Node, content: Content) -> Entry {
+    let mut text = Vec::with_capacity(512);
+    encode_front(node, &time::local(), &mut text);
+    text.extend_from_slice(b",\"content\":[");
+    let mut back = vec![b']'];
+    encode_back(node, &mut back);
+    Entry::of(text, content, &back)
 }
 
 /// Appends one entry's text.
@@ -181,6 +180,13 @@ pub fn encode_node(node: &Node, out: &mut Vec<u8>) {
 }
 
 fn encode_node_in(node: &Node, zone: &TimeZone, out: &mut Vec<u8>) {
+    encode_front(node, zone, out);
+    encode_content(node.content.as_deref(), out);
+    encode_back(node, out);
+}
+
+/// What comes before a node's content.
+fn encode_front(node: &Node, zone: &TimeZone, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"name\":");
     json_string(quote(&node.name).as_bytes(), out);
     field_text(out, "type", node.kind.name().as_bytes());
@@ -204,7 +210,9 @@ fn encode_node_in(node: &Node, zone: &TimeZone, out: &mut Vec<u8>) {
     }
     encode_xattrs(&node.xattrs, out);
     field_number(out, "device", node.device);
-    encode_content(node.content.as_deref(), out);
+}
+
+fn encode_back(node: &Node, out: &mut Vec<u8>) {
     if let Some(subtree) = node.subtree {
         field_text(out, "subtree", &subtree.hex());
     }

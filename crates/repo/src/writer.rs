@@ -145,7 +145,7 @@ impl Writer {
         if copies.is_empty() {
             return Ok(());
         }
-        let read = self.shared.repository.read_any(id, copies).map(drop);
+        let read = self.shared.repository.read_condensed(id, copies).map(drop);
         read.inspect_err(|_| self.distrust(kind, id))
     }
 
@@ -165,23 +165,54 @@ impl Writer {
     /// # Errors
     /// The first failure of any blob or pack; after it everything fails, and nothing more counts.
     pub fn save(&self, kind: BlobKind, id: Digest, plain: &[u8]) -> Result<Saved, Error> {
+        self.save_by(kind, id, |sealer| {
+            let sealed = sealer.seal(id, plain)?;
+            self.append(kind, id, &sealed)
+        })
+    }
+
+    /// As [`save`](Self::save), for a blob of `length` bytes that is better not in memory: `write`
+    /// gives its parts in order, and is only asked to if the blob is not known.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_stream(
+        &self,
+        kind: BlobKind,
+        id: Digest,
+        length: u64,
+        write: &dyn Fn(&mut dyn FnMut(&[u8])),
+    ) -> Result<Saved, Error> {
+        self.save_by(kind, id, |sealer| {
+            let (bytes, length) = sealer.seal_stream(id, length, write)?;
+            self.append(kind, id, &SealedBlob { bytes: &bytes, plain_length: Some(length) })
+        })
+    }
+
+    fn save_by(
+        &self,
+        kind: BlobKind,
+        id: Digest,
+        store: impl FnOnce(&mut Sealer) -> Result<Saved, Error>,
+    ) -> Result<Saved, Error> {
         self.shared.fail_if_failed()?;
         if !self.shared.claim(kind, id) {
             return Ok(Saved::Known);
         }
+        let stored = self.shared.sealer().and_then(|mut sealer| {
+            let saved = store(&mut sealer)?;
+            self.shared.sealers.lock().unwrap_or_else(PoisonError::into_inner).push(sealer);
+            Ok(saved)
+        });
         // Whoever was told "known" meanwhile relies on this one: its failure is everybody's.
-        self.store(kind, id, plain).inspect_err(|error| self.shared.fail_told(error))
+        stored.inspect_err(|error| self.shared.fail_told(error))
     }
 
-    fn store(&self, kind: BlobKind, id: Digest, plain: &[u8]) -> Result<Saved, Error> {
-        let mut sealer = self.shared.sealer()?;
-        let sealed = sealer.seal(id, plain)?;
-        let stored = sealed.bytes.len() as u64;
-        if let Some(full) = self.shared.append(kind, id, &sealed)? {
+    fn append(&self, kind: BlobKind, id: Digest, blob: &SealedBlob<'_>) -> Result<Saved, Error> {
+        if let Some(full) = self.shared.append(kind, id, blob)? {
             self.send(full)?;
         }
-        self.shared.sealers.lock().unwrap_or_else(PoisonError::into_inner).push(sealer);
-        Ok(Saved::Added { stored })
+        Ok(Saved::Added { stored: blob.bytes.len() as u64 })
     }
 
     fn send(&self, pack: OpenPack) -> Result<(), Error> {
@@ -479,6 +510,26 @@ mod tests {
             let at = index.find(BlobKind::Data, &hash(&blob(n))).unwrap();
             assert_eq!(repository.read_blob(&at).unwrap(), blob(n));
         }
+    }
+
+    #[test]
+    fn a_stream_is_stored_once_and_not_asked_for_when_known() {
+        let repository = repository();
+        let lock = repository.lock(LockMode::Shared).unwrap();
+        let writer = Writer::new(&lock, Index::default(), SMALL).unwrap();
+        let (plain, asked) = (blob(3).repeat(50), AtomicU64::new(0));
+        let write = |give: &mut dyn FnMut(&[u8])| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            plain.chunks(100).for_each(give);
+        };
+        let length = plain.len() as u64;
+        let save = || writer.save_stream(BlobKind::Tree, hash(&plain), length, &write).unwrap();
+        assert!(matches!(save(), Saved::Added { stored } if stored < length));
+        assert_eq!(save(), Saved::Known);
+        assert_eq!(writer.save(BlobKind::Tree, hash(&plain), &plain).unwrap(), Saved::Known);
+        assert_eq!(asked.into_inner(), 1);
+        let index = writer.finish().unwrap();
+        assert!(repository.load_blob(&index, BlobKind::Tree, &hash(&plain)).unwrap() == plain);
     }
 
     #[test]
