@@ -11,6 +11,7 @@ mod goal;
 mod ground;
 mod machine;
 mod measure;
+mod memory;
 mod mutate;
 mod noise;
 mod options;
@@ -24,6 +25,7 @@ mod tree;
 mod undo;
 
 pub(crate) use measure::{WORD as MEASURED, measured};
+pub(crate) use memory::{memory, mounts};
 pub(crate) use options::Options;
 
 use crate::process::{complain, say};

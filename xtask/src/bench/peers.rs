@@ -86,7 +86,11 @@ impl Field {
     }
 }
 
-fn ours(root: &Path) -> anyhow::Result<Tool> {
+/// Builds ours in release.
+///
+/// # Errors
+/// When it does not build.
+pub(crate) fn ours(root: &Path) -> anyhow::Result<Tool> {
     complain("building packmule in release");
     let built = status(cargo(root).args(["build", "--release", "--package", "packmule"]))?;
     ensure!(built.success(), "packmule does not build");
