@@ -270,8 +270,7 @@ fn a_full_target_ends_the_restore_and_holds_whole_files_only() {
     };
     let blobs: Vec<Vec<u8>> = (0..40).map(|n| noise(n, 300_000)).collect();
     let all: Vec<&[u8]> = blobs.iter().map(Vec::as_slice).collect();
-    let mut nodes: Vec<Node> =
-        (0..20).map(|n| file(&format!("{n:02}"), &all[n..=n])).collect();
+    let mut nodes: Vec<Node> = (0..20).map(|n| file(&format!("{n:02}"), &all[n..=n])).collect();
     nodes.push(file("large", &all[20..]));
     let (repository, id) = with_tree(&nodes, &all);
     let mut problems = Vec::new();

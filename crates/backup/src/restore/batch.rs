@@ -5,10 +5,10 @@
 //! file that exceeds it, [`PIECES`] pieces in a batch; two batches are alive at once, and the last
 //! files of a third.
 
+use super::Broken;
 use super::attributes::Attributes;
 use super::dirs::Dir;
 use super::unfinished::Unfinished;
-use super::Broken;
 use model::Digest;
 use repo::{BlobKind, Location, PackedBlob};
 use std::collections::HashMap;

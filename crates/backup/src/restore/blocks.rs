@@ -127,7 +127,9 @@ pub(super) struct Evicted {
 impl Blocks {
     pub(super) fn room(&self) -> Room {
         let mut state = lock(&self.state);
-        if state.taken >= BUFFERS && let Some(oldest) = state.begun.pop_front() {
+        if state.taken >= BUFFERS
+            && let Some(oldest) = state.begun.pop_front()
+        {
             return Room::After(oldest);
         }
         state.taken += 1;

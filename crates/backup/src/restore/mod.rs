@@ -54,7 +54,7 @@ pub struct RestoreOptions<'a> {
     pub overwrite: bool,
     /// Owners by their names on this machine, rather than by number.
     pub owner_by_name: bool,
-    /// Threads that are to be busy; as many more wait for media.
+    /// Threads that are to be busy; half as many more work, as each waits for media at times.
     pub threads: usize,
     /// Set to end early.
     pub stop: &'a AtomicBool,
@@ -229,9 +229,9 @@ fn fill(run: &Run<'_>, output: &Output<'_>, tree: Digest) -> Result<walk::Made, 
     // None is kept ready beside the one that is worked on and the one that is planned.
     let (send, receive) = crossbeam_channel::bounded(0);
     let tasks = work::Tasks::new(receive);
-    let threads = run.options.threads.max(1) * work::OVERLAP;
-    let workers =
-        (0..threads).map(|_| work::Worker::new(run, output)).collect::<Result<Vec<_>, _>>()?;
+    let workers = (0..work::threads(run.options.threads))
+        .map(|_| work::Worker::new(run, output))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut walk = walk::Walk::new(run, output, send);
     let made = std::thread::scope(|scope| {
         for worker in workers {

@@ -76,13 +76,7 @@ impl<'a> Output<'a> {
     }
 
     /// A file of which all is at hand.
-    fn whole(
-        &self,
-        hand: &mut Hand,
-        number: u64,
-        file: &FileToDo,
-        plain: &[u8],
-    ) -> io::Result<()> {
+    fn whole(&self, hand: &mut Hand, number: u64, file: &FileToDo, plain: &[u8]) -> io::Result<()> {
         let place = &self.run.place;
         let folder = hand.handles.of(self.run, &file.dir)?;
         let (made, named) = place.begin(folder, number, file.attributes.first_mode())?;
@@ -147,13 +141,7 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    fn range(
-        &self,
-        hand: &mut Hand,
-        into: &Into<'_>,
-        offset: u64,
-        bytes: &[u8],
-    ) -> io::Result<()> {
+    fn range(&self, hand: &mut Hand, into: &Into<'_>, offset: u64, bytes: &[u8]) -> io::Result<()> {
         if !into.to.is_direct() {
             return into.to.write(offset, bytes);
         }
@@ -223,13 +211,7 @@ impl<'a> Output<'a> {
     }
 
     /// One piece less to do: after the last one the file is finished.
-    fn piece_done(
-        &self,
-        hand: &mut Hand,
-        batch: &Arc<Batch>,
-        number: u32,
-        done: io::Result<()>,
-    ) {
+    fn piece_done(&self, hand: &mut Hand, batch: &Arc<Batch>, number: u32, done: io::Result<()>) {
         let Some(file) = batch.files.get(number as usize) else { return };
         if let Err(cause) = done {
             self.unwritable(file, cause);

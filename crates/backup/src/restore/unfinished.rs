@@ -99,7 +99,8 @@ fn islands(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
     std::iter::from_fn(move || {
         let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
         let mut chunks = rest.chunks(HOLE);
-        let zeros: usize = chunks.by_ref().take_while(|chunk| is_zero(chunk)).map(<[u8]>::len).sum();
+        let zeros: usize =
+            chunks.by_ref().take_while(|chunk| is_zero(chunk)).map(<[u8]>::len).sum();
         let start = at + zeros;
         let rest = bytes.get(start..).filter(|rest| !rest.is_empty())?;
         let length: usize =

@@ -103,11 +103,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A directory's entries; none when they or the directory cannot be had, which is then noted.
-    fn open(
-        &self,
-        dir: &Arc<Dir>,
-        tree: &Digest,
-    ) -> Result<Option<(Vec<Node>, OwnedFd)>, Error> {
+    fn open(&self, dir: &Arc<Dir>, tree: &Digest) -> Result<Option<(Vec<Node>, OwnedFd)>, Error> {
         let run = self.run;
         let nodes = match run.repository.read_tree(run.index, tree) {
             Ok(nodes) => nodes,
@@ -127,12 +123,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn through(
-        &mut self,
-        dir: &Arc<Dir>,
-        folder: &OwnedFd,
-        nodes: Vec<Node>,
-    ) -> Result<(), Error> {
+    fn through(&mut self, dir: &Arc<Dir>, folder: &OwnedFd, nodes: Vec<Node>) -> Result<(), Error> {
         for mut node in nodes {
             match self.entry(dir, folder, &mut node) {
                 Err(Fault::Unwritable(cause)) if full(&cause) => {

@@ -2,7 +2,7 @@
 //! places.
 //!
 //! Memory of each: what is read in one go ([`STRETCH`](super::batch::STRETCH), or one longer blob),
-//! twice the longest blob, and a block.
+//! the longest blob, and a block.
 
 use super::batch::{Batch, Piece};
 use super::output::{Hand, Output};
@@ -13,8 +13,11 @@ use model::ObjectKey;
 use repo::{BlobKind, Opener};
 use std::sync::{Arc, Mutex};
 
-/// Threads for each one that was asked for: while one waits for a medium, another decrypts.
-pub(super) const OVERLAP: usize = 2;
+/// How many threads work: half as many more than are to be busy, as each waits for media at times.
+pub(super) fn threads(busy: usize) -> usize {
+    let busy = busy.max(1);
+    busy + busy.div_ceil(2)
+}
 
 /// A length that is believed before the bytes are there: twice the longest chunk.
 const BELIEVED: u64 = 16 << 20;
@@ -51,14 +54,15 @@ pub(super) struct Worker<'a> {
     output: &'a Output<'a>,
     hand: Hand,
     opener: Opener,
-    /// Stored bytes; never shorter than it once had to be.
+    /// Stored bytes, of which each blob is decrypted in its place; never shorter than it once was.
     stored: Vec<u8>,
 }
 
 impl<'a> Worker<'a> {
     pub(super) fn new(run: &'a Run<'a>, output: &'a Output<'a>) -> Result<Self, Error> {
         let opener = run.repository.opener()?;
-        Ok(Self { run, output, hand: Hand::new(), opener, stored: Vec::new() })
+        let stored = vec![0; usize::try_from(super::batch::STRETCH).unwrap_or_default()];
+        Ok(Self { run, output, hand: Hand::new(), opener, stored })
     }
 
     /// Works until nothing is left. After a failure it takes what comes, and does nothing with it.
@@ -120,11 +124,11 @@ impl<'a> Worker<'a> {
         (start, length): (u64, usize),
     ) -> Result<(), Error> {
         let Some(at) = batch.location(piece) else { return Ok(()) };
-        let read = self.stored.get(..length).unwrap_or_default();
+        let read = self.stored.get_mut(..length).unwrap_or_default();
         let from = usize::try_from(piece.stored().start - start).unwrap_or(usize::MAX);
-        let stored = read.get(from..from.saturating_add(at.blob.length as usize));
+        let stored = read.get_mut(from..from.saturating_add(at.blob.length as usize));
         let loaded;
-        let plain = match stored.map(|stored| self.opener.open(&at, stored)) {
+        let plain = match stored.map(|stored| self.opener.open_in_place(&at, stored)) {
             Some(Ok(plain)) => Ok(plain),
             _ => {
                 let (index, id) = (self.run.index, piece.id());
