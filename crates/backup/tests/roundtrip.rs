@@ -3,10 +3,10 @@
 
 mod common;
 
-use common::{back_up, everything, init, noise, restore, same};
+use common::{back_up, everything, init, noise, restore, same, with_tree};
 use model::{Digest, ObjectKey, ObjectKind};
 use repo::tree::{Node, NodeKind, Xattr};
-use repo::{BlobKind, CheckOptions, Index, LockMode, Repository, Snapshot, Writer, WriterOptions};
+use repo::{CheckOptions, Repository};
 use sha2::{Digest as _, Sha256};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -218,37 +218,6 @@ fn what_a_dead_writer_left_unfinished_is_removed_by_the_next_backup() {
     std::fs::File::options().write(true).open(&partial).unwrap().set_modified(old).unwrap();
     back_up(&opened, &source);
     assert!(!partial.exists());
-}
-
-/// A repository whose one snapshot has this tree.
-fn with_tree(nodes: &[Node], blobs: &[&[u8]]) -> (Repository, Digest) {
-    let repository = init(Arc::new(Memory::new()));
-    let lock = repository.lock(LockMode::Shared).unwrap();
-    let writer = Writer::new(&lock, Index::default(), WriterOptions::default()).unwrap();
-    let hash = |bytes: &[u8]| Digest(Sha256::digest(bytes).into());
-    for blob in blobs {
-        writer.save(BlobKind::Data, hash(blob), blob).unwrap();
-    }
-    let text = repo::tree::encode(nodes);
-    writer.save(BlobKind::Tree, hash(&text), &text).unwrap();
-    writer.finish().unwrap();
-    let snapshot = Snapshot {
-        time: jiff::Timestamp::now(),
-        parent: None,
-        tree: hash(&text),
-        paths: vec!["/".into()],
-        hostname: String::new(),
-        username: String::new(),
-        uid: 0,
-        gid: 0,
-        excludes: vec![],
-        tags: vec![],
-        original: None,
-        program_version: String::new(),
-        summary: None,
-    };
-    let id = repository.save_snapshot(&snapshot).unwrap();
-    (repository, id)
 }
 
 #[test]

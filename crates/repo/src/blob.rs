@@ -52,6 +52,29 @@ impl Opener {
             .map_err(|what| Error::BlobDamaged { blob: at.blob.id, pack: at.pack, what })
     }
 
+    /// As [`open`](Self::open), for whom the stored bytes are of no more use: they are decrypted
+    /// where they lie, which saves the room.
+    ///
+    /// # Errors
+    /// [`Error::BlobDamaged`].
+    pub fn open_in_place<'b>(
+        &'b mut self,
+        at: &Location,
+        stored: &'b mut [u8],
+    ) -> Result<&'b [u8], Error> {
+        let opened = match self.key.open_in_place(stored) {
+            Ok(decrypted) => check(
+                &mut self.decompressor,
+                &mut self.plain,
+                decrypted,
+                &at.blob.id,
+                at.blob.plain_length,
+            ),
+            Err(_) => Err(UNDECRYPTABLE.to_owned()),
+        };
+        opened.map_err(|what| Error::BlobDamaged { blob: at.blob.id, pack: at.pack, what })
+    }
+
     /// `plain_length` bounds what decompression may yield. The error says how the damage shows.
     pub(crate) fn open_bytes(
         &mut self,
@@ -63,19 +86,7 @@ impl Opener {
             .key
             .open_into(stored, &mut self.decrypted)
             .map_err(|_| UNDECRYPTABLE.to_owned())?;
-        let plain = match plain_length {
-            None => decrypted,
-            Some(length) => {
-                decompress(&mut self.decompressor, decrypted, length, &mut self.plain)?;
-                if u32::try_from(self.plain.len()) != Ok(length) {
-                    let actual = self.plain.len();
-                    return Err(format!("it has {actual} bytes where {length} are recorded"));
-                }
-                self.plain.as_slice()
-            }
-        };
-        let hash = Digest(Sha256::digest(plain).into());
-        if hash == *id { Ok(plain) } else { Err(format!("its bytes hash to {hash}")) }
+        check(&mut self.decompressor, &mut self.plain, decrypted, id, plain_length)
     }
 
     /// As [`open_bytes`](Self::open_bytes), for whom the verdict is enough: needs less memory.
@@ -127,6 +138,29 @@ impl Opener {
         let hash = Digest(hasher.finalize().into());
         if hash == *id { Ok(()) } else { Err(format!("its bytes hash to {hash}")) }
     }
+}
+
+/// Decompresses into `room`, if there is a plain length, and compares the result with the name.
+fn check<'b>(
+    decompressor: &mut Decompressor<'_>,
+    room: &'b mut Vec<u8>,
+    decrypted: &'b [u8],
+    id: &Digest,
+    plain_length: Option<u32>,
+) -> Result<&'b [u8], String> {
+    let plain = match plain_length {
+        None => decrypted,
+        Some(length) => {
+            decompress(decompressor, decrypted, length, room)?;
+            if u32::try_from(room.len()) != Ok(length) {
+                let actual = room.len();
+                return Err(format!("it has {actual} bytes where {length} are recorded"));
+            }
+            room.as_slice()
+        }
+    };
+    let hash = Digest(Sha256::digest(plain).into());
+    if hash == *id { Ok(plain) } else { Err(format!("its bytes hash to {hash}")) }
 }
 
 /// Decompression in blocks, for whom the verdict is enough.
@@ -321,6 +355,19 @@ mod tests {
         ]
     }
 
+    fn opened_in_place(
+        opener: &mut Opener,
+        stored: &[u8],
+        id: Digest,
+        plain_length: Option<u32>,
+    ) -> Result<Vec<u8>, Error> {
+        let length = u32::try_from(stored.len()).unwrap();
+        let kind = crate::BlobKind::Data;
+        let blob = crate::PackedBlob { id, kind, offset: 0, length, plain_length };
+        let at = Location { pack: Digest([0; 32]), blob };
+        opener.open_in_place(&at, &mut stored.to_vec()).map(<[u8]>::to_vec)
+    }
+
     proptest! {
         // One sealer and one opener for blobs of all lengths: nothing of one blob is left in another.
         #[test]
@@ -339,11 +386,13 @@ mod tests {
                 let mut stored = sealed.bytes.to_vec();
                 prop_assert!(stored.len() <= plain.len() + IV + MAC);
                 prop_assert_eq!(opener.open_bytes(&stored, &id, length).unwrap(), plain.as_slice());
+                prop_assert_eq!(opened_in_place(&mut opener, &stored, id, length).unwrap(), plain.clone());
                 prop_assert_eq!(opener.verify(&stored, &id, length), Ok(()));
                 let at = at.index(stored.len());
                 stored[at] ^= 1 << bit;
                 prop_assert!(opener.verify(&stored, &id, length).is_err());
                 prop_assert!(opener.open_bytes(&stored, &id, length).is_err());
+                prop_assert!(opened_in_place(&mut opener, &stored, id, length).is_err());
             }
         }
 

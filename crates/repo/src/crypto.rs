@@ -113,6 +113,18 @@ impl Key {
         Ok(())
     }
 
+    /// Decrypts where it lies. Answers the plain text.
+    ///
+    /// # Errors
+    /// [`Unauthentic`] when this key has not made these bytes; they are then unchanged.
+    pub(crate) fn open_in_place<'s>(&self, sealed: &'s mut [u8]) -> Result<&'s [u8], Unauthentic> {
+        let (iv, body) = self.authentic(sealed)?;
+        let (iv, length) = (*iv, body.len());
+        let body = sealed.get_mut(IV..IV + length).unwrap_or_default();
+        self.stream(&iv).apply_keystream(body);
+        Ok(body)
+    }
+
     /// Decrypts into the front of `room`, which grows when it is too short. Answers that front.
     ///
     /// # Errors

@@ -453,11 +453,7 @@ impl Repository {
         Opener::new(&self.inner.key)
     }
 
-    /// The plain bytes of a blob whose stored bytes were read already.
-    ///
-    /// # Errors
-    /// [`Error::BlobDamaged`].
-    pub fn open_stored_blob(&self, at: &Location, stored: &[u8]) -> Result<Vec<u8>, Error> {
+    fn open_stored_blob(&self, at: &Location, stored: &[u8]) -> Result<Vec<u8>, Error> {
         let idle = self.inner.openers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut opener = idle.map_or_else(|| self.opener(), Ok)?;
         let plain = opener.open(at, stored).map(<[u8]>::to_vec);

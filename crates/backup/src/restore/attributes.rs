@@ -1,150 +1,215 @@
-//! Last pass: owners, extended attributes, modes and times, in this order, because each of the
-//! first changes what the later ones set. Directories come after everything in them. Writes no content.
+//! Owners, extended attributes, modes and times, in this order, because each of the first changes
+//! what the later ones set. All of it on a handle, never on a name that somebody may have replaced.
+//! Writes no content.
 
-use super::Run;
-use super::make::{Made, read};
-use super::place::below;
-use crate::error::{Error, Fault};
+use super::place::fd_path;
 use crate::mode;
 use jiff::Timestamp;
-use model::Digest;
 use repo::tree::{Node, NodeKind, Xattr};
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
+use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-
-pub(super) fn all(run: &Run<'_>, root: Digest, made: &Made) -> Result<(), Error> {
-    let setter = Setter {
-        run,
-        // Without being root, owners cannot be given away; that is no news to the user.
-        owners: rustix::process::geteuid().is_root(),
-    };
-    let mut pending = vec![(PathBuf::new(), root)];
-    let mut directories = Vec::new();
-    while let Some((path, tree)) = pending.pop() {
-        run.stopped()?;
-        if made.unread.contains(&path) {
-            continue;
-        }
-        let Some(nodes) = read(run, &path, &tree)? else { continue };
-        let folder = match run.place.directory(&path) {
-            Ok(folder) => folder,
-            Err(error) => {
-                run.problem(&path, Fault::AttributesUnset(error));
-                continue;
-            }
-        };
-        for node in nodes {
-            let name = below(&path, &node.name);
-            if made.left_out.contains(&name) {
-                continue;
-            }
-            if let (NodeKind::Dir, Some(subtree)) = (node.kind, node.subtree) {
-                pending.push((name.clone(), subtree));
-                directories.push((name, node));
-            } else {
-                setter.set(&folder, &name, &node);
-            }
-        }
-    }
-    for (path, node) in directories.into_iter().rev() {
-        match run.place.directory(path.parent().unwrap_or(Path::new(""))) {
-            Ok(folder) => setter.set(&folder, &path, &node),
-            Err(error) => run.problem(&path, Fault::AttributesUnset(error)),
-        }
-    }
-    Ok(())
-}
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// Set-user-id and set-group-id.
 const SET_ID: u32 = 0o6000;
 
-struct Setter<'a> {
-    run: &'a Run<'a>,
-    owners: bool,
+/// What is set on an item once its content is there.
+#[derive(Debug)]
+pub(super) struct Attributes {
+    /// Permissions, set-id and sticky bits; Unix's.
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    modified: Timestamp,
+    accessed: Timestamp,
+    xattrs: Box<[Xattr]>,
 }
 
-impl Setter<'_> {
-    fn set(&self, folder: &OwnedFd, path: &Path, node: &Node) {
-        if let Err(errno) = self.try_set(folder, node) {
-            self.run.problem(path, Fault::AttributesUnset(io::Error::from(errno)));
-        }
+/// Whose things are.
+pub(super) struct Owners {
+    by_name: bool,
+    users: HashMap<String, Option<u32>>,
+    groups: HashMap<String, Option<u32>>,
+}
+
+impl Owners {
+    pub(super) fn new(by_name: bool) -> Self {
+        Self { by_name, users: HashMap::new(), groups: HashMap::new() }
     }
 
-    /// Everything is set on one handle: what somebody puts at the name meanwhile is not touched.
-    fn try_set(&self, folder: &OwnedFd, node: &Node) -> Result<(), Errno> {
-        let name = OsStr::from_bytes(&node.name);
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let item = rustix::fs::openat(folder, name, flags, Mode::empty())?;
-        if mode::kind(rustix::fs::fstat(&item)?.st_mode) != node.kind {
-            return Err(Errno::NOENT);
-        }
-        let mut first = Ok(());
-        let mut note = |done: Result<(), Errno>| first = first.and(done);
-        let (uid, gid) = self.owner(node);
-        if self.owners {
-            let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            note(rustix::fs::chownat(&item, "", uid, gid, AtFlags::EMPTY_PATH));
-        }
-        if node.kind == NodeKind::Symlink {
-            // A handle on a link has no other way to its attributes than the link's name.
-            let name = fd_path(folder).join(name);
-            node.xattrs.iter().for_each(|xattr| note(set_xattr(&name, xattr, true)));
-            note(rustix::fs::utimensat(
-                folder,
-                OsStr::from_bytes(&node.name),
-                &times(node),
-                AtFlags::SYMLINK_NOFOLLOW,
-            ));
-            return first;
-        }
-        let through = fd_path(&item);
-        node.xattrs.iter().for_each(|xattr| note(set_xattr(&through, xattr, false)));
-        let mut bits = mode::permissions(node.mode);
-        let owner = rustix::fs::fstat(&item)?;
-        if node.kind == NodeKind::File
-            && bits & SET_ID != 0
-            && (owner.st_uid, owner.st_gid) != (uid, gid)
-        {
-            // It would run as whoever restores, not as whom it belonged to.
-            bits &= !SET_ID;
-            note(Err(Errno::PERM));
-        }
-        note(rustix::fs::chmod(&through, Mode::from_raw_mode(bits)));
-        note(rustix::fs::utimensat(CWD, &through, &times(node), AtFlags::empty()));
-        first
-    }
-
-    fn owner(&self, node: &Node) -> (u32, u32) {
-        if !self.run.options.owner_by_name {
+    fn of(&mut self, node: &Node) -> (u32, u32) {
+        if !self.by_name {
             return (node.uid, node.gid);
         }
-        let user = uzers::get_user_by_name(&node.user).map(|user| user.uid());
-        let group = uzers::get_group_by_name(&node.group).map(|group| group.gid());
+        let user = known(&mut self.users, &node.user, |name| {
+            uzers::get_user_by_name(name).map(|user| user.uid())
+        });
+        let group = known(&mut self.groups, &node.group, |name| {
+            uzers::get_group_by_name(name).map(|group| group.gid())
+        });
         (user.unwrap_or(node.uid), group.unwrap_or(node.gid))
     }
 }
 
-/// A path to exactly what the handle is on.
-fn fd_path(fd: &OwnedFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+/// Asked for once: it may be a question to another machine.
+fn known(
+    answers: &mut HashMap<String, Option<u32>>,
+    name: &str,
+    ask: impl FnOnce(&str) -> Option<u32>,
+) -> Option<u32> {
+    if let Some(answer) = answers.get(name) {
+        return *answer;
+    }
+    let answer = ask(name);
+    answers.insert(name.to_owned(), answer);
+    answer
 }
 
-fn set_xattr(path: &Path, xattr: &Xattr, of_link: bool) -> Result<(), Errno> {
-    let (name, value) = (xattr.name.as_str(), xattr.value.as_slice());
-    if of_link {
-        rustix::fs::lsetxattr(path, name, value, XattrFlags::empty())
-    } else {
-        rustix::fs::setxattr(path, name, value, XattrFlags::empty())
+impl Attributes {
+    /// Takes the extended attributes out of the node.
+    pub(super) fn of(node: &mut Node, owners: &mut Owners) -> Self {
+        let (uid, gid) = owners.of(node);
+        Self {
+            mode: mode::permissions(node.mode),
+            uid,
+            gid,
+            modified: node.mtime,
+            accessed: node.atime,
+            xattrs: std::mem::take(&mut node.xattrs).into_boxed_slice(),
+        }
+    }
+
+    /// What a file without a name can be made with, so that less is left to be set.
+    pub(super) fn first_mode(&self) -> Mode {
+        // Setting extended attributes takes the right to write, which the final mode may not give.
+        let bits = if self.xattrs.is_empty() { self.mode & 0o777 } else { 0o600 };
+        Mode::from_raw_mode(bits)
+    }
+
+    /// Sets them on a regular file that was opened for writing. Goes on after a failure, and
+    /// answers the first.
+    pub(super) fn set_on_file(&self, file: &File, give_away: bool) -> Result<(), Errno> {
+        let stat = rustix::fs::fstat(file)?;
+        let mut first = Ok(());
+        let mut note = |done: Result<(), Errno>| first = first.and(done);
+        let mut ours = (stat.st_uid, stat.st_gid) == (self.uid, self.gid);
+        if give_away && !ours {
+            let given = rustix::fs::fchown(file, self.user(), self.group());
+            ours = given.is_ok();
+            note(given);
+        }
+        for xattr in &self.xattrs {
+            let (name, value) = (xattr.name.as_str(), xattr.value.as_slice());
+            note(rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()));
+        }
+        let (bits, allowed) = self.mode_for(NodeKind::File, ours);
+        note(allowed);
+        // An access list has a say in the mode, too.
+        if stat.st_mode & 0o7777 != bits || !self.xattrs.is_empty() {
+            note(rustix::fs::fchmod(file, Mode::from_raw_mode(bits)));
+        }
+        note(rustix::fs::futimens(file, &self.times()));
+        first
+    }
+
+    /// Sets them on what has that name, if it is of that kind.
+    pub(super) fn set_on_name(
+        &self,
+        folder: &OwnedFd,
+        name: &OsStr,
+        kind: NodeKind,
+        give_away: bool,
+    ) -> Result<(), Errno> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let item = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&item)?;
+        if mode::kind(stat.st_mode) != kind {
+            return Err(Errno::NOENT);
+        }
+        if kind != NodeKind::Symlink {
+            return self.set_on_handle(&item, &stat, kind, give_away);
+        }
+        let mut first = self.give(&item, &stat, give_away).map(|_| ());
+        let mut note = |done: Result<(), Errno>| first = first.and(done);
+        // A handle on a link has no other way to its attributes than the link's name.
+        let path = fd_path(folder).join(name);
+        for xattr in &self.xattrs {
+            let (name, value) = (xattr.name.as_str(), xattr.value.as_slice());
+            note(rustix::fs::lsetxattr(&path, name, value, XattrFlags::empty()));
+        }
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        note(rustix::fs::utimensat(folder, name, &self.times(), flags));
+        first
+    }
+
+    /// Sets them on a directory.
+    pub(super) fn set_on_directory(&self, item: &OwnedFd, give_away: bool) -> Result<(), Errno> {
+        let stat = rustix::fs::fstat(item)?;
+        self.set_on_handle(item, &stat, NodeKind::Dir, give_away)
+    }
+
+    /// `item` need not be open for anything, but is not a link.
+    fn set_on_handle(
+        &self,
+        item: &OwnedFd,
+        stat: &Stat,
+        kind: NodeKind,
+        give_away: bool,
+    ) -> Result<(), Errno> {
+        let given = self.give(item, stat, give_away);
+        let mut first = given.map(|_| ());
+        let mut note = |done: Result<(), Errno>| first = first.and(done);
+        let through = fd_path(item);
+        for xattr in &self.xattrs {
+            note(set_xattr(&through, xattr));
+        }
+        let (bits, allowed) = self.mode_for(kind, given.unwrap_or(false));
+        note(allowed);
+        note(rustix::fs::chmod(&through, Mode::from_raw_mode(bits)));
+        note(rustix::fs::utimensat(CWD, &through, &self.times(), AtFlags::empty()));
+        first
+    }
+
+    /// Answers whether it belongs to whom it should then.
+    fn give(&self, item: impl AsFd, stat: &Stat, give_away: bool) -> Result<bool, Errno> {
+        let ours = (stat.st_uid, stat.st_gid) == (self.uid, self.gid);
+        if !give_away || ours {
+            return Ok(ours);
+        }
+        rustix::fs::chownat(item, "", self.user(), self.group(), AtFlags::EMPTY_PATH)?;
+        Ok(true)
+    }
+
+    /// The mode, without what would let it run as whoever restores, not as whom it belonged to.
+    fn mode_for(&self, kind: NodeKind, ours: bool) -> (u32, Result<(), Errno>) {
+        if kind == NodeKind::File && self.mode & SET_ID != 0 && !ours {
+            return (self.mode & !SET_ID, Err(Errno::PERM));
+        }
+        (self.mode, Ok(()))
+    }
+
+    fn user(&self) -> Option<Uid> {
+        Some(Uid::from_raw(self.uid))
+    }
+
+    fn group(&self) -> Option<Gid> {
+        Some(Gid::from_raw(self.gid))
+    }
+
+    fn times(&self) -> Timestamps {
+        Timestamps {
+            last_access: timespec(self.accessed),
+            last_modification: timespec(self.modified),
+        }
     }
 }
 
-fn times(node: &Node) -> Timestamps {
-    Timestamps { last_access: timespec(node.atime), last_modification: timespec(node.mtime) }
+fn set_xattr(path: &Path, xattr: &Xattr) -> Result<(), Errno> {
+    rustix::fs::setxattr(path, xattr.name.as_str(), &xattr.value, XattrFlags::empty())
 }
 
 fn timespec(moment: Timestamp) -> Timespec {

@@ -1,30 +1,48 @@
-//! A snapshot back into a folder, in four passes.
+//! A snapshot back into a folder: planned by pack, each file written from its beginning.
 //!
-//! 1. [`make`]: the trees are walked; directories, links, devices and empty files are made, and it
-//!    is noted which blob goes where.
-//! 2. [`fill`]: packs are read once each, in parallel; every blob is verified, then written to all
-//!    its places. A file has a name of its own making until it is whole, and then takes its place in
-//!    one step: whenever this ends, a restored file is right, or what was there before.
-//! 3. Files that could not be filled whole are removed and named.
-//! 4. [`attributes`]: the trees are walked again; owners, attributes, modes and times are set,
-//!    directories' last.
+//! ```text
+//!  walk ── batch of files ──▶ tasks ──▶ worker: read a stretch of a pack, open its blobs ──▶ output
+//!  (this thread)                        (several)                                (into files)
+//! ```
+//!
+//! 1. [`walk`] goes through the trees once: makes directories, links, devices and empty files, and
+//!    notes, for some thousand files at a time ([`batch`]), which blob goes where.
+//! 2. [`work`] reads packs, each wanted part once in a batch, in parallel and in the order of the
+//!    files; every blob is verified, then written to all its places.
+//! 3. [`output`] writes small files in one go, large ones in blocks ([`blocks`]) past the page cache.
+//!    A file has no name, or one of its making, until it is whole and has its attributes, and then
+//!    takes its place in one step: whenever this ends, a restored file is right, or what was there
+//!    before. What cannot be filled whole is left out and named.
+//! 4. A directory's attributes are set after everything in it ([`dirs`]); further names of a file
+//!    are given last.
+//!
+//! Memory: two batches, and the blocks and buffers of the threads: all of it constants in [`batch`],
+//! [`blocks`] and [`work`]. Beyond that the index, the directories that are not finished, and what is
+//! kept for each inode with several names.
 //!
 //! invariant: nothing outside the target is touched. Every path is opened from the target's own
 //! handle with `openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)`, and every name is one component.
 
 mod attributes;
-mod fill;
-mod make;
+mod batch;
+mod blocks;
+mod dirs;
+mod output;
 mod place;
+mod unfinished;
+mod walk;
+mod work;
 
 use crate::error::{Error, Fault, Problem};
 use model::Digest;
+use output::Output;
 use place::Place;
 use repo::tree::NodeKind;
 use repo::{Index, Repository};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What to restore, and how.
 pub struct RestoreOptions<'a> {
@@ -36,7 +54,7 @@ pub struct RestoreOptions<'a> {
     pub overwrite: bool,
     /// Owners by their names on this machine, rather than by number.
     pub owner_by_name: bool,
-    /// Threads that read packs.
+    /// Threads that are to be busy; half as many more work, as each waits for media at times.
     pub threads: usize,
     /// Set to end early.
     pub stop: &'a AtomicBool,
@@ -47,7 +65,7 @@ pub struct RestoreOptions<'a> {
 /// What is happening.
 #[derive(Debug)]
 pub enum RestoreEvent<'a> {
-    /// So much is to be restored.
+    /// So much is to be restored, as far as is known: more than was said before, if said again.
     Total {
         /// Files, hard links not counted.
         files: u64,
@@ -56,6 +74,8 @@ pub enum RestoreEvent<'a> {
     },
     /// So many more bytes are written, or are holes.
     Bytes(u64),
+    /// One file more is there, or will not be.
+    File,
     /// Something is wrong with one item.
     Problem(&'a Problem),
 }
@@ -80,27 +100,96 @@ struct Run<'a> {
     index: &'a Index,
     options: &'a RestoreOptions<'a>,
     place: Place,
+    /// Without being root, owners cannot be given away; that is no news to the user.
+    give_away: bool,
+    /// Whether the target takes writes past the page cache, as far as is known.
+    direct: AtomicBool,
     problems: Mutex<Vec<Problem>>,
     files: AtomicU64,
     bytes: AtomicU64,
+    /// Something stopped it: what, is in `failure`.
+    failed: AtomicBool,
+    failure: Mutex<Option<Error>>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(
+        repository: &'a Repository,
+        index: &'a Index,
+        options: &'a RestoreOptions<'a>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            repository,
+            index,
+            options,
+            place: Place::open(&options.target, options.overwrite)?,
+            give_away: rustix::process::geteuid().is_root(),
+            direct: AtomicBool::new(true),
+            problems: Mutex::default(),
+            files: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+            failure: Mutex::default(),
+        })
+    }
+
     /// A problem with an item, by its path below the target.
     fn problem(&self, path: &Path, fault: Fault) {
         let problem = Problem { path: self.options.target.join(path), fault };
         (self.options.events)(RestoreEvent::Problem(&problem));
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
+        lock(&self.problems).push(problem);
     }
 
+    /// An error when everything is to end, because the user said so or something failed.
     fn stopped(&self) -> Result<(), Error> {
-        if self.options.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+        let ends = self.failed.load(Ordering::Relaxed) || self.options.stop.load(Ordering::Relaxed);
+        if ends { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// Lets everything end. The first reason counts.
+    fn fail(&self, error: Error) {
+        lock(&self.failure).get_or_insert(error);
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    fn fail_writing(&self, path: &Path, cause: io::Error) {
+        let path = self.options.target.join(path);
+        self.fail(Error::Io { action: "writing", path, cause });
     }
 
     fn wrote(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         (self.options.events)(RestoreEvent::Bytes(bytes));
     }
+}
+
+/// A thread that died of a defect leaves what it had locked as it was: others end soon, too.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why a file will not be there.
+#[derive(Debug, Clone)]
+enum Broken {
+    /// The repository does not give it.
+    Damaged(String),
+    /// The target does not take it.
+    Unwritable(String),
+}
+
+impl Broken {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Damaged(why) => Fault::Damaged(why.clone()),
+            Self::Unwritable(why) => Fault::Unwritable(io::Error::other(why.clone())),
+        }
+    }
+}
+
+/// Whether the store answered, so that the fault is in what it holds.
+fn reachable(error: &repo::Error) -> bool {
+    use model::ErrorKind::{Corrupt, NotFound};
+    matches!(error.kind(), Corrupt | NotFound)
 }
 
 /// Restores the tree of a snapshot.
@@ -118,15 +207,16 @@ pub fn restore(
         Some(below) => subtree(repository, index, tree, below)?,
         None => tree,
     };
-    let place = Place::open(&options.target, options.overwrite)?;
-    let (problems, files, bytes) = (Mutex::default(), AtomicU64::new(0), AtomicU64::new(0));
-    let run = Run { repository, index, options, place, problems, files, bytes };
-    let mut made = make::Made::default();
-    let lost = passes(&run, tree, &mut made).inspect_err(|_| made.discard_unfinished(&run))?;
+    let run = Run::new(repository, index, options)?;
+    let output = Output::new(&run);
+    let made = fill(&run, &output, tree);
+    output.discard_all();
+    drop(output);
+    let made = made?;
     let sync = |cause| Error::Io { action: "syncing", path: options.target.clone(), cause };
     run.place.sync().map_err(sync)?;
     Ok(RestoreOutcome {
-        files: run.files.into_inner().saturating_sub(lost),
+        files: run.files.into_inner(),
         dirs: made.dirs,
         others: made.others,
         bytes: run.bytes.into_inner(),
@@ -134,21 +224,32 @@ pub fn restore(
     })
 }
 
-/// All passes. Answers how many of the files are not there after all.
-fn passes(run: &Run<'_>, tree: Digest, made: &mut make::Made) -> Result<u64, Error> {
-    make::all(run, tree, made)?;
-    let files = made.files.len() as u64;
-    run.files.store(files + made.links.len() as u64, Ordering::Relaxed);
-    (run.options.events)(RestoreEvent::Total { files, bytes: made.bytes });
-    let broken = fill::all(run, made)?;
-    made.discard_unfinished(run);
-    for (file, why) in &broken {
-        run.problem(file, why.fault());
-        made.left_out.insert(file.clone());
+/// Walks in this thread while others work.
+fn fill(run: &Run<'_>, output: &Output<'_>, tree: Digest) -> Result<walk::Made, Error> {
+    // None is kept ready beside the one that is worked on and the one that is planned.
+    let (send, receive) = crossbeam_channel::bounded(0);
+    let tasks = work::Tasks::new(receive);
+    let workers = (0..work::threads(run.options.threads))
+        .map(|_| work::Worker::new(run, output))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut walk = walk::Walk::new(run, output, send);
+    let made = std::thread::scope(|scope| {
+        for worker in workers {
+            scope.spawn(|| worker.work(&tasks));
+        }
+        let walked = walk.all(tree);
+        if let Err(error) = walked {
+            run.fail(error);
+        }
+        // Drops its end of the channel: the workers end when all is done.
+        walk.into_made()
+    });
+    if let Some(error) = lock(&run.failure).take() {
+        return Err(error);
     }
-    let lost = make::hard_links(run, made, &broken)?;
-    attributes::all(run, tree, made)?;
-    Ok(lost + broken.len() as u64)
+    let mut made = made;
+    made.link(run)?;
+    Ok(made)
 }
 
 fn subtree(

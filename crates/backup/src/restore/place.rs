@@ -5,12 +5,12 @@
 //! over it. Knows nothing of repositories.
 
 use crate::Error;
-use rustix::fs::{AtFlags, Dev, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Dev, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +18,12 @@ pub(super) struct Place {
     root: OwnedFd,
     /// In the names of what is not finished: no repository can know it beforehand.
     token: u64,
+    /// Files can be made without a name and get one later: then a killed restore leaves nothing of
+    /// those that it had not finished.
+    nameless: bool,
 }
 
+/// For folders until all that is in them is there.
 const PRIVATE: Mode = Mode::RWXU;
 
 impl Place {
@@ -35,11 +39,21 @@ impl Place {
         let root = rustix::fs::open(target, flags, Mode::empty())
             .map_err(|errno| io("opening")(errno.into()))?;
         let token = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), target);
-        Ok(Self { root, token })
+        let mut place = Self { root, token, nameless: true };
+        place.nameless = place.try_nameless().is_ok();
+        Ok(place)
+    }
+
+    /// Not every file system has files without names, nor gives every one a name later.
+    fn try_nameless(&self) -> rustix::io::Result<()> {
+        let name = self.partial(u64::MAX);
+        let file = rustix::fs::openat(&self.root, ".", NAMELESS, Mode::RUSR)?;
+        link(&file, &self.root, OsStr::new(&name))?;
+        rustix::fs::unlinkat(&self.root, &name, AtFlags::empty())
     }
 
     /// What the file of that number is called until it is whole, in its own directory.
-    fn partial(&self, number: usize) -> String {
+    fn partial(&self, number: u64) -> String {
         format!(".packmule-unfinished-{:016x}-{number}", self.token)
     }
 
@@ -48,32 +62,51 @@ impl Place {
         Ok(rustix::fs::syncfs(&self.root)?)
     }
 
-    fn beneath(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    fn beneath(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        Ok(rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, mode, resolve)?)
+        let flags = flags | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve)?)
     }
 
     /// A handle on a directory below the target.
     pub(super) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
-        self.beneath(path, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty())
+        self.beneath(path, OFlags::DIRECTORY | OFlags::RDONLY)
     }
 
-    /// Makes an unfinished file of that many bytes, all of them a hole.
-    pub(super) fn make_file(&self, folder: &OwnedFd, number: usize, size: u64) -> io::Result<()> {
+    /// A handle on a directory below the target that needs no right to read it.
+    pub(super) fn directory_itself(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.beneath(path, OFlags::DIRECTORY | OFlags::PATH)
+    }
+
+    /// Makes an unfinished file for a name in that folder. Answers whether it has one for the time
+    /// being; it must be removed then if it does not become whole. `mode` is what it shall have
+    /// in the end, as far as that can be given to it now.
+    pub(super) fn begin(
+        &self,
+        folder: &OwnedFd,
+        number: u64,
+        mode: Mode,
+    ) -> io::Result<(File, bool)> {
+        if self.nameless {
+            return Ok((rustix::fs::openat(folder, ".", NAMELESS, mode)?.into(), false));
+        }
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        let file = rustix::fs::openat(folder, self.partial(number), flags, mode)?;
-        Ok(if size > 0 { rustix::fs::ftruncate(&file, size) } else { Ok(()) }?)
+        Ok((rustix::fs::openat(folder, self.partial(number), flags, mode)?.into(), true))
     }
 
-    /// An unfinished file, for writing. `path` is what it will be called.
-    pub(super) fn file(&self, path: &Path, number: usize) -> io::Result<File> {
-        let partial = path.with_file_name(self.partial(number));
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = self.beneath(&partial, flags, Mode::empty())?;
+    /// Gives an unfinished file that has none a name for the time being, so that it can be closed.
+    pub(super) fn park(&self, folder: &OwnedFd, number: u64, file: &File) -> io::Result<()> {
+        Ok(link(file, folder, OsStr::new(&self.partial(number)))?)
+    }
+
+    /// An unfinished file that has a name, for writing.
+    pub(super) fn reopen(&self, folder: &OwnedFd, number: u64) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(folder, self.partial(number), flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&file)?;
         // Whoever may write to the directory could have put something else there.
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
@@ -82,17 +115,29 @@ impl Place {
         Ok(File::from(file))
     }
 
-    /// Gives a file that is whole its name.
-    pub(super) fn finish(&self, path: &Path, number: usize) -> io::Result<()> {
-        let (folder, name) = self.parent(path)?;
-        rename_over(&folder, OsStr::new(&self.partial(number)), name)
+    /// Gives a file that is whole its name, in place of whatever has it.
+    pub(super) fn finish(
+        &self,
+        folder: &OwnedFd,
+        number: u64,
+        unnamed: Option<&File>,
+        name: &OsStr,
+    ) -> io::Result<()> {
+        let partial = self.partial(number);
+        if let Some(file) = unnamed {
+            match link(file, folder, name) {
+                Err(Errno::EXIST) => link(file, folder, OsStr::new(&partial))?,
+                other => return Ok(other?),
+            }
+        }
+        rename_over(folder, OsStr::new(&partial), name).inspect_err(|_| {
+            self.discard(folder, number);
+        })
     }
 
     /// Takes an unfinished file away again. What cannot be removed keeps a name that says what it is.
-    pub(super) fn discard(&self, path: &Path, number: usize) {
-        if let Ok((folder, _)) = self.parent(path) {
-            let _ = rustix::fs::unlinkat(&folder, self.partial(number), AtFlags::empty());
-        }
+    pub(super) fn discard(&self, folder: &OwnedFd, number: u64) {
+        let _ = rustix::fs::unlinkat(folder, self.partial(number), AtFlags::empty());
     }
 
     /// A second name for `first`.
@@ -139,7 +184,7 @@ impl Place {
             other => return Ok(other?),
         }
         // One at a time, by one thread: a number that no file has.
-        let partial = self.partial(usize::MAX);
+        let partial = self.partial(u64::MAX);
         make(OsStr::new(&partial))?;
         let renamed = rename_over(folder, OsStr::new(&partial), name);
         if renamed.is_err() {
@@ -152,6 +197,25 @@ impl Place {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         Ok((self.directory(path.parent().unwrap_or(Path::new("")))?, name))
     }
+}
+
+const NAMELESS: OFlags = OFlags::TMPFILE.union(OFlags::WRONLY).union(OFlags::CLOEXEC);
+
+/// Gives an open file that has no name one.
+fn link(file: impl AsFd, folder: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
+    match rustix::fs::linkat(&file, "", folder, name, AtFlags::EMPTY_PATH) {
+        // Older kernels ask for a privilege that the way through the file's own link does without.
+        Err(Errno::NOENT | Errno::PERM) => {
+            let path = fd_path(&file);
+            rustix::fs::linkat(CWD, &path, folder, name, AtFlags::SYMLINK_FOLLOW)
+        }
+        other => other,
+    }
+}
+
+/// A path to exactly what the handle is on.
+pub(super) fn fd_path(fd: impl AsFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
 }
 
 /// A directory that is not empty stays, and is an error.
@@ -175,9 +239,4 @@ pub(super) fn make_dir(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     }
     rustix::fs::unlinkat(folder, name, AtFlags::empty())?;
     Ok(rustix::fs::mkdirat(folder, name, PRIVATE)?)
-}
-
-/// A name below a path.
-pub(super) fn below(path: &Path, name: &[u8]) -> PathBuf {
-    path.join(OsStr::from_bytes(name))
 }

@@ -9,7 +9,12 @@
 )]
 
 use backup::{BackupOptions, BackupOutcome, RestoreOptions, RestoreOutcome};
-use repo::{Author, KdfParams, LockMode, Repository};
+use model::Digest;
+use repo::tree::Node;
+use repo::{
+    Author, BlobKind, Index, KdfParams, LockMode, Repository, Snapshot, Writer, WriterOptions,
+};
+use sha2::{Digest as _, Sha256};
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
@@ -89,6 +94,37 @@ pub fn restore(
         },
     )
     .unwrap()
+}
+
+/// A repository whose one snapshot has this tree.
+pub fn with_tree(nodes: &[Node], blobs: &[&[u8]]) -> (Repository, Digest) {
+    let repository = init(Arc::new(store::Memory::new()));
+    let lock = repository.lock(LockMode::Shared).unwrap();
+    let writer = Writer::new(&lock, Index::default(), WriterOptions::default()).unwrap();
+    let hash = |bytes: &[u8]| Digest(Sha256::digest(bytes).into());
+    for blob in blobs {
+        writer.save(BlobKind::Data, hash(blob), blob).unwrap();
+    }
+    let text = repo::tree::encode(nodes);
+    writer.save(BlobKind::Tree, hash(&text), &text).unwrap();
+    writer.finish().unwrap();
+    let snapshot = Snapshot {
+        time: jiff::Timestamp::now(),
+        parent: None,
+        tree: hash(&text),
+        paths: vec!["/".into()],
+        hostname: String::new(),
+        username: String::new(),
+        uid: 0,
+        gid: 0,
+        excludes: vec![],
+        tags: vec![],
+        original: None,
+        program_version: String::new(),
+        summary: None,
+    };
+    let id = repository.save_snapshot(&snapshot).unwrap();
+    (repository, id)
 }
 
 /// The attributes of the root folder itself are not part of what lies below it.

@@ -74,6 +74,7 @@ pub(crate) fn run_restore(
     let events = |event: RestoreEvent<'_>| match event {
         RestoreEvent::Total { files, bytes } => progress.total(bytes, files),
         RestoreEvent::Bytes(bytes) => progress.bytes(bytes),
+        RestoreEvent::File => progress.item(),
         RestoreEvent::Problem(problem) => {
             progress.problem(&problem.path.display().to_string(), &problem.fault.to_string());
         }

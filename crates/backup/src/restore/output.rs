@@ -1,0 +1,320 @@
+//! Plain bytes into files: small files in one go, others piece by piece; a file gets its attributes
+//! and its name once it is whole. Knows nothing of packs.
+
+use super::batch::{Batch, FileToDo, Piece};
+use super::blocks::{BLOCK, Blocks, Buffer, Evicted, Part, Room, parts};
+use super::dirs::Handles;
+use super::unfinished::{HOLE, OpenFiles, Writable, is_zero};
+use super::{Broken, Run};
+use crate::error::{Fault, full};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What all threads share.
+pub(super) struct Output<'a> {
+    run: &'a Run<'a>,
+    open: OpenFiles,
+    blocks: Blocks,
+}
+
+/// What each thread has of its own.
+pub(super) struct Hand {
+    handles: Handles,
+    buffer: Buffer,
+}
+
+impl Hand {
+    pub(super) fn new() -> Self {
+        Self { handles: Handles::default(), buffer: Buffer::new() }
+    }
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn new(run: &'a Run<'a>) -> Self {
+        Self { run, open: OpenFiles::default(), blocks: Blocks::default() }
+    }
+
+    /// Writes a blob to one of its places; the file may be whole then.
+    pub(super) fn put(&self, hand: &mut Hand, batch: &Arc<Batch>, piece: &Piece, plain: &[u8]) {
+        let Some(file) = batch.file(piece) else { return };
+        let bytes = (plain.len() as u64).saturating_mul(piece.times.into());
+        if plain.len() as u64 == file.size && piece.times == 1 {
+            let done = self.whole(hand, batch.number(piece.file), file, plain);
+            self.run.wrote(bytes);
+            return self.settle(file, done);
+        }
+        let done = if file.broken.get().is_some() {
+            Ok(())
+        } else {
+            self.pieces(hand, batch, piece, file, plain)
+        };
+        self.run.wrote(bytes);
+        self.piece_done(hand, batch, piece.file, done);
+    }
+
+    /// A file of no bytes.
+    pub(super) fn put_empty(&self, hand: &mut Hand, number: u64, file: &FileToDo) {
+        let done = self.whole(hand, number, file, &[]);
+        self.settle(file, done);
+    }
+
+    /// A file that will not be there.
+    pub(super) fn give_up(&self, hand: &mut Hand, batch: &Arc<Batch>, file: u32, why: Broken) {
+        if let Some(file) = batch.files.get(file as usize) {
+            let _ = file.broken.set(Box::new(why));
+        }
+        self.piece_done(hand, batch, file, Ok(()));
+    }
+
+    /// Removes what is not whole and has a name for the time being.
+    pub(super) fn discard_all(&self) {
+        self.open.discard_all(self.run);
+    }
+
+    /// A file of which all is at hand.
+    fn whole(&self, hand: &mut Hand, number: u64, file: &FileToDo, plain: &[u8]) -> io::Result<()> {
+        let place = &self.run.place;
+        let folder = hand.handles.of(self.run, &file.dir)?;
+        let (made, named) = place.begin(folder, number, file.attributes.first_mode())?;
+        let to = Writable::new(self.run, made, file.size);
+        let done = write_whole(&to, &mut hand.buffer, plain)
+            .and_then(|()| self.publish(folder, number, file, &to, named));
+        if done.is_err() && named {
+            place.discard(folder, number);
+        }
+        done
+    }
+
+    /// One piece of a larger file, as often as it is there.
+    fn pieces(
+        &self,
+        hand: &mut Hand,
+        batch: &Arc<Batch>,
+        piece: &Piece,
+        file: &FileToDo,
+        plain: &[u8],
+    ) -> io::Result<()> {
+        let to = self.open.get(self.run, &mut hand.handles, batch, piece.file)?;
+        let into = Into { batch, number: piece.file, file, to: &to };
+        if plain.is_empty() {
+            return Ok(());
+        }
+        let mut offset = piece.offset;
+        if piece.times > 1 && is_zero(plain) {
+            let length = (plain.len() as u64).saturating_mul(piece.times.into());
+            return self.zeros(hand, &into, offset, length, plain);
+        }
+        for _ in 0..piece.times {
+            self.run.stopped().map_err(io::Error::other)?;
+            self.range(hand, &into, offset, plain)?;
+            offset += plain.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Many zeros: only blocks that other pieces share are touched.
+    fn zeros(
+        &self,
+        hand: &mut Hand,
+        into: &Into<'_>,
+        offset: u64,
+        length: u64,
+        some: &[u8],
+    ) -> io::Result<()> {
+        if !into.to.is_direct() {
+            return Ok(());
+        }
+        let (block, end) = (BLOCK as u64, offset.saturating_add(length));
+        let first = offset.next_multiple_of(block).min(end);
+        let last = if end == into.file.size { end } else { (end - end % block).max(first) };
+        for (mut at, end) in [(offset, first), (last, end)] {
+            while at < end {
+                let count = usize::try_from(end - at).unwrap_or(usize::MAX).min(some.len());
+                self.range(hand, into, at, some.get(..count).unwrap_or_default())?;
+                at += count as u64;
+            }
+        }
+        Ok(())
+    }
+
+    fn range(&self, hand: &mut Hand, into: &Into<'_>, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if !into.to.is_direct() {
+            return into.to.write(offset, bytes);
+        }
+        parts(into.file.size, offset, bytes).try_for_each(|part| {
+            if part.is_whole() {
+                return into.to.write_block(part.block_offset(), hand.buffer.aligned(part.bytes));
+            }
+            self.part(hand, into, &part)
+        })
+    }
+
+    /// Part of a block, which other pieces make whole.
+    fn part(&self, hand: &mut Hand, into: &Into<'_>, part: &Part<'_>) -> io::Result<()> {
+        let Some(unfinished) = into.file.unfinished.get() else { return Ok(()) };
+        let of = (into.batch, into.number, &**unfinished);
+        let mut spare = None;
+        loop {
+            let put = self.blocks.put(of, into.to, part, &mut spare);
+            if !matches!(put, Ok(false)) {
+                if let Some(spare) = spare {
+                    self.blocks.give_back(spare);
+                }
+                return put.map(|_| ());
+            }
+            spare = Some(self.buffer(hand));
+        }
+    }
+
+    /// A buffer for a block, if need be that of another.
+    fn buffer(&self, hand: &mut Hand) -> Buffer {
+        loop {
+            let ((batch, number), block) = match self.blocks.room() {
+                Room::Buffer(buffer) => return buffer,
+                Room::After(block) => block,
+            };
+            let Some(file) = batch.files.get(number as usize) else { continue };
+            let Some(unfinished) = file.unfinished.get() else { continue };
+            // One piece more is not written: so the file is not finished meanwhile.
+            let hold = || {
+                file.left.fetch_add(1, Ordering::AcqRel);
+            };
+            if let Some(evicted) = Blocks::take_from(unfinished, block, hold) {
+                return self.write_evicted(hand, &batch, number, block, evicted);
+            }
+        }
+    }
+
+    fn write_evicted(
+        &self,
+        hand: &mut Hand,
+        batch: &Arc<Batch>,
+        number: u32,
+        block: u64,
+        mut evicted: Evicted,
+    ) -> Buffer {
+        let offset = block * BLOCK as u64;
+        let bytes = evicted.buffer.bytes();
+        let opened = self.open.get(self.run, &mut hand.handles, batch, number);
+        let done = opened.and_then(|to| {
+            evicted.there.iter().try_for_each(|there| {
+                let bytes = bytes.get(there.clone()).unwrap_or_default();
+                to.write(offset + there.start as u64, bytes)
+            })
+        });
+        self.piece_done(hand, batch, number, done);
+        evicted.buffer
+    }
+
+    /// One piece less to do: after the last one the file is finished.
+    fn piece_done(&self, hand: &mut Hand, batch: &Arc<Batch>, number: u32, done: io::Result<()>) {
+        let Some(file) = batch.files.get(number as usize) else { return };
+        if let Err(cause) = done {
+            self.unwritable(file, cause);
+        }
+        if file.left.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let done = self.finish(hand, batch, number, file);
+        self.settle(file, done);
+    }
+
+    fn unwritable(&self, file: &FileToDo, cause: io::Error) {
+        let _ = file.broken.set(Box::new(Broken::Unwritable(cause.to_string())));
+        if full(&cause) {
+            self.run.fail_writing(&file.path(), cause);
+        }
+    }
+
+    fn finish(
+        &self,
+        hand: &mut Hand,
+        batch: &Arc<Batch>,
+        number: u32,
+        file: &FileToDo,
+    ) -> io::Result<()> {
+        let name = batch.number(number);
+        let to = match file.broken.get() {
+            None => Some(self.open.get(self.run, &mut hand.handles, batch, number)),
+            Some(_) => None,
+        };
+        if let Some(unfinished) = file.unfinished.get() {
+            self.blocks.abandon(batch, number, unfinished);
+        }
+        let named = self.open.close(batch, number, file);
+        let folder = hand.handles.of(self.run, &file.dir)?;
+        let done = match to {
+            Some(to) => to.and_then(|to| self.publish(folder, name, file, &to, named)),
+            None => Ok(()),
+        };
+        if named && (done.is_err() || file.broken.get().is_some()) {
+            self.run.place.discard(folder, name);
+        }
+        done
+    }
+
+    /// Gives a file that is whole its attributes, and then its name.
+    fn publish(
+        &self,
+        folder: &OwnedFd,
+        number: u64,
+        file: &FileToDo,
+        to: &Writable,
+        named: bool,
+    ) -> io::Result<()> {
+        let set = file.attributes.set_on_file(&to.file, self.run.give_away);
+        let unnamed = (!named).then_some(&to.file);
+        self.run.place.finish(folder, number, unnamed, OsStr::from_bytes(&file.name))?;
+        if let Err(errno) = set {
+            self.run.problem(&file.path(), Fault::AttributesUnset(errno.into()));
+        }
+        Ok(())
+    }
+
+    /// It is there, or will not be.
+    fn settle(&self, file: &FileToDo, done: io::Result<()>) {
+        if let Err(cause) = done {
+            self.unwritable(file, cause);
+        }
+        let broken = file.broken.get();
+        match broken {
+            None => {
+                self.run.files.fetch_add(1, Ordering::Relaxed);
+            }
+            // What is not finished because everything ends is no news.
+            Some(_) if self.run.stopped().is_err() => {}
+            Some(why) => self.run.problem(&file.path(), why.fault()),
+        }
+        if let Some(outcome) = &file.outcome {
+            let _ = outcome.set(broken.map(|why| Broken::clone(why)));
+        }
+        (self.run.options.events)(super::RestoreEvent::File);
+        file.dir.release(self.run);
+    }
+}
+
+/// All bytes of a file that has none yet.
+fn write_whole(to: &Writable, buffer: &mut Buffer, plain: &[u8]) -> io::Result<()> {
+    let size = plain.len() as u64;
+    let last = plain.chunks(HOLE).next_back().unwrap_or_default();
+    if size > 0 && (to.is_direct() || is_zero(last)) {
+        rustix::fs::ftruncate(&to.file, size)?;
+    }
+    if !to.is_direct() {
+        return to.write(0, plain);
+    }
+    parts(size, 0, plain)
+        .try_for_each(|part| to.write_block(part.block_offset(), buffer.aligned(part.bytes)))
+}
+
+/// A file and where its bytes go.
+struct Into<'a> {
+    batch: &'a Arc<Batch>,
+    number: u32,
+    file: &'a FileToDo,
+    to: &'a Writable,
+}
