@@ -87,7 +87,7 @@ fn build(length: usize, background: u8, patches: &[u8]) -> Vec<u8> {
         state ^= state << 17;
         state.to_le_bytes().first().copied().unwrap_or(0)
     };
-    let even = background % 2 == 0;
+    let even = background.is_multiple_of(2);
     let mut built: Vec<u8> = (0..length).map(|_| if even { background } else { noise() }).collect();
     for patch in patches.chunks_exact(5) {
         let [a, b, c, byte, length] = *patch else { continue };

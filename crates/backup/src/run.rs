@@ -185,7 +185,7 @@ impl<'a> Run<'a> {
     fn save_tree(&self, path: &Path, entries: &[Entry]) -> Result<Digest, Error> {
         let length = repo::tree_length(entries);
         let (id, saved) = if length <= WHOLE {
-            let mut text = Vec::with_capacity(length as usize);
+            let mut text = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
             repo::write_tree(entries, &mut |part| text.extend_from_slice(part));
             let id = Digest(Sha256::digest(&text).into());
             self.verify_if_suspect(path, &id);

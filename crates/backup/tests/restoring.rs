@@ -109,7 +109,8 @@ fn pieces_in_any_order_make_the_file() {
     let folder = tempfile::tempdir().unwrap();
     // Odd lengths, so that no piece begins or ends with a block; more than may wait for the rest of
     // their blocks; and a piece that is in two places.
-    let blobs: Vec<Vec<u8>> = (0..130).map(|n| noise(n, 500_001 + n as usize)).collect();
+    let blobs: Vec<Vec<u8>> =
+        (0..130u16).map(|n| noise(n.into(), 500_001 + usize::from(n))).collect();
     let stored: Vec<&[u8]> =
         shuffled(blobs.len()).into_iter().map(|n| blobs[n].as_slice()).collect();
     let mut content: Vec<&[u8]> = blobs.iter().map(Vec::as_slice).collect();

@@ -52,6 +52,11 @@ impl Digest {
 const NO_DIGIT: u8 = 0xff;
 
 /// The value of each byte as a digit: ids are parsed by the million.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated while compiling, where either would be an error"
+)]
 const VALUES: [u8; 256] = {
     let mut values = [NO_DIGIT; 256];
     let mut value = 0;

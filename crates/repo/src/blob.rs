@@ -249,6 +249,9 @@ impl Compression {
 /// zstd's level where nobody wants compression and there must be some.
 const FASTEST: i32 = 1;
 
+/// Gives a blob that is not in memory part by part, in order, as often as it is asked to.
+pub type Parts<'a> = &'a dyn Fn(&mut dyn FnMut(&[u8]));
+
 /// A blob as it is stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SealedBlob<'a> {
@@ -286,7 +289,7 @@ impl Sealer {
         &mut self,
         id: Digest,
         length: u64,
-        write: &dyn Fn(&mut dyn FnMut(&[u8])),
+        write: Parts<'_>,
     ) -> Result<(Vec<u8>, u32), Error> {
         let plain_length = u32::try_from(length).map_err(|_| Error::TooLarge { what: "a blob" })?;
         let mut encoder = zstd::Encoder::new(vec![0; IV], self.level).map_err(Error::Compress)?;
@@ -416,8 +419,7 @@ mod tests {
         let id = hash(&plain);
         for compression in [Compression::Auto, Compression::Off] {
             let mut sealer = Sealer::new(&key, compression).unwrap();
-            let write =
-                |give: &mut dyn FnMut(&[u8])| plain.chunks(1000).for_each(|part| give(part));
+            let write = |give: &mut dyn FnMut(&[u8])| plain.chunks(1000).for_each(give);
             let (sealed, length) = sealer.seal_stream(id, plain.len() as u64, &write).unwrap();
             assert!(sealed.len() < plain.len() / 2);
             let mut opener = Opener::new(&key).unwrap();

@@ -12,7 +12,8 @@ use std::fmt;
 const BLOCK: usize = 64 << 10;
 
 /// Bytes of one blob's text: digits, quotes, and the comma before it.
-const ONE: u64 = 67;
+const ONE: u64 = ONE_BYTES as u64;
+const ONE_BYTES: usize = 67;
 
 /// The same blob so many times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,10 +67,11 @@ impl Content {
 
     /// The text of the list, without its brackets, in blocks.
     pub fn write(&self, give: &mut dyn FnMut(&[u8])) {
-        let mut block = Vec::with_capacity(self.text_length().min(2 * BLOCK as u64) as usize);
+        let room = usize::try_from(self.text_length()).unwrap_or(usize::MAX);
+        let mut block = Vec::with_capacity(room.min(2 * BLOCK));
         let mut first = true;
         for run in &self.runs {
-            let mut one = [b'"'; ONE as usize];
+            let mut one = [b'"'; ONE_BYTES];
             let [comma, _, digits @ .., _] = &mut one;
             (*comma, *digits) = (b',', run.id.hex());
             for _ in 0..run.count {

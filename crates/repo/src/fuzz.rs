@@ -20,8 +20,11 @@ use model::{Digest, ObjectKey, ObjectKind};
 use std::sync::{Arc, LazyLock};
 use store::{Memory, Store};
 
-/// Every target with its name, which is that of its seeds' folder, too.
-pub const TARGETS: [(&str, fn(&[u8]) -> bool); 13] = [
+/// A target with its name, which is that of its seeds' folder, too.
+pub type Target = (&'static str, fn(&[u8]) -> bool);
+
+/// Every target.
+pub const TARGETS: [Target; 13] = [
     ("config", config),
     ("key_file", key_file),
     ("master_key", master_key),

@@ -37,7 +37,7 @@ mod writer;
 #[cfg(test)]
 mod testing;
 
-pub use blob::{Compression, Opener};
+pub use blob::{Compression, Opener, Parts};
 pub use check::{CheckEvent, CheckOptions, CheckReport, Finding};
 pub use condense::Condensed;
 pub use content::{BlobRun, Content};

@@ -8,7 +8,7 @@
 //!
 //! Memory: for each kind at most `OPEN_PACKS + uploaders + 1` packs; those of trees are rarely full.
 
-use crate::blob::{Compression, SealedBlob, Sealer};
+use crate::blob::{Compression, Parts, SealedBlob, Sealer};
 use crate::buffers::Buffers;
 use crate::index::{BlobKind, Index, IndexFile, IndexedPack, PackSummary};
 use crate::lock::{Held, LockGuard};
@@ -181,7 +181,7 @@ impl Writer {
         kind: BlobKind,
         id: Digest,
         length: u64,
-        write: &dyn Fn(&mut dyn FnMut(&[u8])),
+        write: Parts<'_>,
     ) -> Result<Saved, Error> {
         self.save_by(kind, id, |sealer| {
             let (bytes, length) = sealer.seal_stream(id, length, write)?;

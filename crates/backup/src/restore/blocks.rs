@@ -7,6 +7,7 @@
 use super::unfinished::{ALIGN, Numbered, Unfinished, Writable};
 use super::{batch::Batch, lock};
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -169,13 +170,15 @@ impl Blocks {
     ) -> io::Result<bool> {
         let (batch, file, unfinished) = of;
         let mut blocks = lock(&unfinished.blocks);
-        if !blocks.contains_key(&part.block) {
-            let Some(buffer) = spare.take() else { return Ok(false) };
-            let block = Block { missing: part.length, buffer: Some(buffer), there: Vec::new() };
-            blocks.insert(part.block, block);
-            lock(&self.state).begun.push_back(((Arc::clone(batch), file), part.block));
-        }
-        let Some(block) = blocks.get_mut(&part.block) else { return Ok(false) };
+        let block = match blocks.entry(part.block) {
+            Entry::Occupied(begun) => begun.into_mut(),
+            Entry::Vacant(place) => {
+                let Some(buffer) = spare.take() else { return Ok(false) };
+                lock(&self.state).begun.push_back(((Arc::clone(batch), file), part.block));
+                let (missing, buffer) = (part.length, Some(buffer));
+                place.insert(Block { missing, buffer, there: Vec::new() })
+            }
+        };
         block.missing = block.missing.saturating_sub(part.bytes.len());
         let whole = block.missing == 0;
         let end = part.start + part.bytes.len();

@@ -49,8 +49,11 @@ pub(super) struct Made {
     /// The first name of every inode with several, as far as it was planned.
     inodes: HashMap<(u64, u64), Arc<First>>,
     /// Further names: about 100 bytes and the name each.
-    links: Vec<(Arc<First>, Arc<Dir>, Box<[u8]>)>,
+    links: Vec<FurtherName>,
 }
+
+/// Whose, in which directory, and which.
+type FurtherName = (Arc<First>, Arc<Dir>, Box<[u8]>);
 
 /// The first name of an inode.
 struct First {

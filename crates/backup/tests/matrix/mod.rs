@@ -72,7 +72,10 @@ impl Scene {
             Point { id: first, like: former, needs: needs(first) },
             Point { id: second, like: source.clone(), needs: needs(second) },
         ];
-        let headers = index.packs().map(|(pack, summary)| (pack, summary.end as usize)).collect();
+        let headers = index
+            .packs()
+            .map(|(pack, summary)| (pack, usize::try_from(summary.end).unwrap()))
+            .collect();
         let indexed = indexed(&repository, &objects);
         let trees = index.packs().map(|(pack, _)| pack).filter(|pack| {
             let length = objects[&ObjectKey::Pack(*pack)].len() as u64;

@@ -65,11 +65,10 @@ impl Walk<'_> {
         let mut below = Vec::new();
         for node in self.read(snapshot, tree, path)? {
             match (node.kind, node.subtree) {
-                (NodeKind::Dir, Some(subtree)) => {
-                    if self.is_new(subtree) {
-                        below.push((subtree, path_of(path, &node)));
-                    }
+                (NodeKind::Dir, Some(subtree)) if self.is_new(subtree) => {
+                    below.push((subtree, path_of(path, &node)));
                 }
+                (NodeKind::Dir, Some(_)) => {}
                 (NodeKind::Dir, None) => self.run.found(Finding::Damaged(Error::Tree {
                     tree: tree.to_hex(),
                     what: format!("{} is a directory without a tree", path_of(path, &node)),

@@ -95,7 +95,7 @@ impl Table {
         mut batch: Vec<(Digest, Place)>,
         mut known: impl FnMut(Digest, Place, Place),
     ) {
-        batch.sort_by(|(a, _), (b, _)| a.cmp(b));
+        batch.sort_by_key(|(id, _)| *id);
         let mut last: Option<(Digest, Place)> = None;
         batch.retain(|&(id, place)| {
             let here = last.filter(|(last, _)| *last == id).map(|(_, place)| place);
@@ -165,7 +165,7 @@ impl Table {
 
     fn settle(&mut self) {
         let mut batch: Vec<(Digest, Place)> = self.recent.drain().collect();
-        batch.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        batch.sort_unstable_by_key(|(id, _)| *id);
         self.add_run(&batch);
     }
 
