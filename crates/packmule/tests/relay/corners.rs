@@ -139,6 +139,11 @@ fn others() -> Vec<Entry> {
         entry("largest character", device(false, 4095, (1 << 20) - 1), odd),
         entry("long link", Thing::Link(vec![b'x'; 4000]), PLAIN),
         entry("raw link", Thing::Link(b"\xff\xfe nowhere".to_vec()), PLAIN),
+        entry(
+            "link with attributes",
+            Thing::Link(b"empty".to_vec()),
+            Attributes { extras: vec![user("trusted.l", b"link's")], ..PLAIN },
+        ),
         entry("link to everything", Thing::Link(b"/".to_vec()), PLAIN),
         entry("empty folder", Thing::Folder, Attributes { mode: 0o755, ..PLAIN }),
     ];

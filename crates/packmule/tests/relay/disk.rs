@@ -199,9 +199,13 @@ fn set(path: &Path, attributes: &Attributes) {
     if let Some((user, group)) = attributes.owner.filter(|_| is_root()) {
         std::os::unix::fs::lchown(path, Some(user), Some(group)).unwrap();
     }
-    for extra in &attributes.extras {
-        // Which kinds of files have which is the file system's business, and the user's rights.
-        let _ = rustix::fs::lsetxattr(path, extra.name, &extra.value, XattrFlags::empty());
+    // restic before 0.16 sets a link's attributes on what the link leads to: not outside, please.
+    let stays = |target: PathBuf| target.file_name() == Some(target.as_os_str());
+    if !kind.is_symlink() || fs::read_link(path).is_ok_and(stays) {
+        for extra in &attributes.extras {
+            // Which kinds of files have which is the file system's business, and the user's rights.
+            let _ = rustix::fs::lsetxattr(path, extra.name, &extra.value, XattrFlags::empty());
+        }
     }
     if !kind.is_symlink() {
         let mine = if kind.is_dir() { 0o700 } else { 0o600 };

@@ -3,13 +3,16 @@
 
 use crate::actors::Kind;
 use crate::model::LAST_IN_64_BITS;
+use crate::support;
 use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A thing as it was backed up.
 pub(crate) struct Kept<'a> {
+    /// The folder with everything.
+    pub(crate) root: &'a Path,
     pub(crate) path: &'a Path,
     /// The folder that was named for the backup, not something below it.
     pub(crate) named: bool,
@@ -34,6 +37,21 @@ fn restic_before_16(kind: Kind) -> bool {
     matches!(kind, Kind::Restic(minor) if minor < 16)
 }
 
+/// Whether a link that has extended attributes leads to it, by whatever name.
+fn is_led_to(kept: &Kept<'_>) -> bool {
+    let has_some = |link: &Path| {
+        let mut names = [0; 1 << 12];
+        rustix::fs::llistxattr(link, names.as_mut_slice()).unwrap() > 0
+    };
+    let leads_here = |path: &PathBuf| {
+        let end = std::fs::metadata(path);
+        end.is_ok_and(|end| (end.dev(), end.ino()) == (kept.stat.dev(), kept.stat.ino()))
+    };
+    let mut links = support::walk(kept.root);
+    links.retain(|path| path.is_symlink() && has_some(path));
+    links.iter().any(leads_here)
+}
+
 /// All that is excused.
 pub(crate) const LIMITS: &[Limit] = &[
     Limit {
@@ -54,6 +72,14 @@ pub(crate) const LIMITS: &[Limit] = &[
         what: "extended attributes",
         which: |kept| kept.stat.is_symlink(),
         why: "links have no extended attributes for it",
+    },
+    Limit {
+        of: restic_before_16,
+        writing: false,
+        restoring: true,
+        what: "extended attributes",
+        which: is_led_to,
+        why: "it sets the extended attributes of a link on what the link leads to",
     },
     Limit {
         of: |kind| matches!(kind, Kind::Restic(_)),

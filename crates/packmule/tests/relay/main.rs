@@ -83,7 +83,7 @@ fn gives_back(scene: &Scene<'_>, written: &Written, reader: &Actor) -> BTreeSet<
         let path = written.kept.join(&difference.path);
         let Ok(stat) = std::fs::symlink_metadata(&path) else { return true };
         let named = difference.path == Path::new(".");
-        let kept = Kept { path: &path, named, stat };
+        let kept = Kept { root: &written.kept, path: &path, named, stat };
         let limit = limits::excuse(written.writer.kind, reader.kind, &kept, &difference.what);
         excuses.extend(limit.map(|limit| limit.why));
         limit.is_none()
@@ -177,15 +177,19 @@ fn each_restores_every_corner_that_another_wrote() {
     let kept = place.path("kept");
     disk::copy(&scene.source, &kept);
     scene.init(&troupe[0]);
+    let mut needed = BTreeSet::new();
     for writer in &troupe {
         let snapshot = scene.back_up(writer, true);
         let (reader, kept) = (writer.clone(), kept.clone());
         let written = Written { snapshot, writer: writer.clone(), reader, kept };
         for reader in &troupe {
-            for why in gives_back(&scene, &written, reader) {
-                // So that somebody sees which limits are still some.
-                let _ = writeln!(std::io::stderr(), "{writer} wrote, {reader} restored: {why}");
-            }
+            needed.extend(gives_back(&scene, &written, reader));
+        }
+    }
+    // So that somebody sees which of the limits are none any more.
+    for limit in limits::LIMITS.iter().filter(|limit| !needed.contains(limit.why)) {
+        if troupe.iter().any(|actor| (limit.of)(actor.kind)) {
+            let _ = writeln!(std::io::stderr(), "{test}: nobody needed: {}", limit.why);
         }
     }
     troupe.iter().for_each(|actor| scene.check(actor));
