@@ -11,7 +11,7 @@ mod common;
 mod matrix;
 
 use backup::{Problem, RestoreOptions, RestoreOutcome};
-use matrix::{Action, Cell, Point, SCENE, Scene, back_up, file_of, place};
+use matrix::{Action, Cell, Point, Scene, back_up, file_of, place, scene};
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use repo::tree::NodeKind;
 use repo::{CheckOptions, Repository};
@@ -55,65 +55,65 @@ fn a_damaged_lock_is_passed_over_or_named() {
 
 /// A repository in this folder gives both points back, finds no fault, and needs nothing stored again.
 #[track_caller]
-fn is_sound(root: &Path, damaged: bool) {
+fn is_sound(scene: &Scene, root: &Path, damaged: bool) {
     let open = || {
         let store = Arc::new(Folder::new(root));
         Repository::open(store, common::PASSWORD.as_bytes(), common::author()).unwrap()
     };
     let report = open().check(CheckOptions { read_data: true, threads: 1 }, &|_| {}).unwrap();
     assert_eq!(report.damaged(), damaged, "{:?}", report.findings);
-    for point in &SCENE.points {
+    for point in &scene.points {
         let target = place();
-        let outcome = restore(&open(), point.id, &SCENE.source(), target.path()).unwrap();
+        let outcome = restore(&open(), point.id, &scene.source(), target.path()).unwrap();
         assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);
         common::same(&point.like, target.path());
     }
-    let outcome = back_up(&open(), &SCENE.source()).unwrap();
+    let outcome = back_up(&open(), &scene.source()).unwrap();
     // The folders above the source are everybody's, and change.
-    let below = |problem: &&Problem| problem.path.starts_with(SCENE.source());
+    let below = |problem: &&Problem| problem.path.starts_with(scene.source());
     assert_eq!(outcome.problems.iter().filter(below).count(), 0, "{:?}", outcome.problems);
     assert_eq!(outcome.summary.data_blobs, 0);
 }
 
 #[test]
 fn a_pack_that_two_indexes_name_is_no_damage() {
-    let folder = place();
-    let mut objects = SCENE.objects.clone();
+    let (scene, folder) = (scene(), place());
+    let mut objects = scene.objects.clone();
     objects.retain(|key, _| key.kind() != ObjectKind::Index);
     matrix::write(&objects, folder.path());
     let store = Arc::new(Folder::new(folder.path()));
-    back_up(&common::open(store), &SCENE.source()).unwrap();
-    matrix::write(&SCENE.objects, folder.path());
+    back_up(&common::open(store), &scene.source()).unwrap();
+    matrix::write(&scene.objects, folder.path());
     let indexes = std::fs::read_dir(folder.path().join("index")).unwrap().count();
-    assert!(indexes > SCENE.places(ObjectKind::Index).len());
-    is_sound(folder.path(), false);
+    assert!(indexes > scene.places(ObjectKind::Index).len());
+    is_sound(&scene, folder.path(), false);
 }
 
 #[test]
 fn blobs_that_are_in_two_packs_are_no_damage_and_may_lose_either() {
-    let folder = place();
-    let mut objects = SCENE.objects.clone();
+    let (scene, folder) = (scene(), place());
+    let mut objects = scene.objects.clone();
     objects.retain(|key, _| matches!(key.kind(), ObjectKind::Config | ObjectKind::Key));
     matrix::write(&objects, folder.path());
     let store: Arc<dyn store::Store> = Arc::new(Folder::new(folder.path()));
-    for point in SCENE.points.iter().rev() {
+    for point in scene.points.iter().rev() {
         back_up(&common::open(Arc::clone(&store)), &point.like).unwrap();
     }
     let twice: Vec<Listed> = store.list(ObjectKind::Pack).unwrap();
-    matrix::write(&SCENE.objects, folder.path());
-    is_sound(folder.path(), false);
+    matrix::write(&scene.objects, folder.path());
+    is_sound(&scene, folder.path(), false);
     for Listed { key, length } in twice {
         let (file, zeros) =
             (file_of(folder.path(), &key), vec![0; usize::try_from(length).unwrap()]);
         std::fs::write(file, zeros).unwrap();
     }
-    is_sound(folder.path(), true);
+    is_sound(&scene, folder.path(), true);
 }
 
 #[test]
 fn files_of_strangers_are_passed_over_and_left_alone() {
-    let folder = place();
-    matrix::write(&SCENE.objects, folder.path());
+    let (scene, folder) = (scene(), place());
+    matrix::write(&scene.objects, folder.path());
     let names = ["README", "data/ab/notes.txt", "index/.DS_Store", "snapshots/0123"];
     let names = names.into_iter().chain(["keys/id.pub", "locks/x", "lost+found/y", "index/d/z"]);
     let strangers: Vec<PathBuf> = names.map(|name| folder.path().join(name)).collect();
@@ -121,7 +121,7 @@ fn files_of_strangers_are_passed_over_and_left_alone() {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, b"not yours").unwrap();
     }
-    is_sound(folder.path(), false);
+    is_sound(&scene, folder.path(), false);
     let gone: Vec<_> = strangers.iter().filter(|file| !file.exists()).collect();
     assert!(gone.is_empty(), "{gone:?}");
 }
@@ -132,26 +132,30 @@ const SIDE_BY_SIDE: usize = 8;
 const HANGS: Duration = Duration::from_secs(60);
 
 fn hold_all(kind: ObjectKind) {
-    let cells = SCENE.cells(kind);
+    let scene = scene();
+    let cells = scene.cells(kind);
     assert!(cells.len() >= 6);
     let (count, cells) = (cells.len(), Arc::new(cells));
     let next = Arc::new(AtomicUsize::new(0));
     let (report, reports) = mpsc::channel();
-    for _ in 0..SIDE_BY_SIDE {
+    let hold = |_| {
         let (cells, next, report) = (Arc::clone(&cells), Arc::clone(&next), report.clone());
+        let scene = Arc::clone(&scene);
         std::thread::spawn(move || {
             while let Some(cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let held = std::panic::catch_unwind(AssertUnwindSafe(|| Trial::hold(cell)));
+                let held = std::panic::catch_unwind(AssertUnwindSafe(|| Trial::hold(&scene, cell)));
                 let faults = held.unwrap_or_else(|_| vec!["it panics".to_owned()]);
                 let _ = report.send((cell.to_string(), faults));
             }
-        });
-    }
+        })
+    };
+    let workers: Vec<_> = (0..SIDE_BY_SIDE).map(hold).collect();
     let mut broken = Vec::new();
     for _ in 0..count {
         let (cell, faults) = reports.recv_timeout(HANGS).expect("no operation hangs");
         broken.extend(faults.into_iter().map(|fault| format!("{cell}: {fault}")));
     }
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
     broken.sort();
     assert!(broken.is_empty(), "{} of {count} cells:\n{}", broken.len(), broken.join("\n"));
 }
@@ -171,8 +175,7 @@ type LeftOut = Option<BTreeSet<PathBuf>>;
 
 impl Trial<'_> {
     /// Runs everything on a repository that suffered. Answers what does not hold.
-    fn hold(cell: &Cell) -> Vec<String> {
-        let scene = &*SCENE;
+    fn hold(scene: &Scene, cell: &Cell) -> Vec<String> {
         let folder = place();
         let before = scene.copy(cell, &folder.path().join("repository"));
         let (damaged, lost) = (scene.damaged(cell), scene.lost(cell));

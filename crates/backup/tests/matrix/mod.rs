@@ -9,7 +9,7 @@ use repo::{BlobKind, Index, LockMode, Repository};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use store::{Folder, Store};
 use tempfile::TempDir;
 
@@ -44,7 +44,17 @@ pub(crate) struct Point {
     pub(crate) needs: BTreeMap<PathBuf, BTreeSet<Digest>>,
 }
 
-pub(crate) static SCENE: LazyLock<Scene> = LazyLock::new(Scene::new);
+/// The scene that tests share which run at the same time. The last one takes its folder away: what a
+/// static holds is never dropped, and would be left behind.
+pub(crate) fn scene() -> Arc<Scene> {
+    static SHARED: Mutex<Weak<Scene>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let made = Arc::new(Scene::new());
+        *shared = Arc::downgrade(&made);
+        made
+    })
+}
 
 impl Scene {
     /// What was backed up last, and still is there unchanged.
