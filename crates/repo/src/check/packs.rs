@@ -17,8 +17,9 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// What is read at once: stays in a core's cache until its blobs were opened.
-const WINDOW: usize = 1 << 20;
+/// What is read at once, of blobs that are shorter: stays in a core's cache until they were opened.
+/// Longer ones are read as they are, so that none of their bytes has to move to be in one piece.
+const WINDOW: usize = 256 << 10;
 
 /// What one thread uses again for each pack.
 struct Reader {
@@ -187,7 +188,7 @@ impl<'a> Stream<'a> {
             if self.window.len() < room {
                 self.window.resize(room, 0);
             }
-            while self.filled < count && self.fill()? > 0 {}
+            while self.filled < count && self.fill(room)? > 0 {}
         }
         let from = self.taken;
         self.taken = self.filled.min(from + count);
@@ -205,15 +206,15 @@ impl<'a> Stream<'a> {
         }
         loop {
             (self.taken, self.filled) = (0, 0);
-            if self.fill()? == 0 {
+            if self.fill(WINDOW)? == 0 {
                 return Ok(());
             }
         }
     }
 
-    /// Reads once behind what the window holds.
-    fn fill(&mut self) -> io::Result<usize> {
-        let room = self.window.get_mut(self.filled..).unwrap_or_default();
+    /// Reads once behind what the window holds, until it holds `end` bytes at most.
+    fn fill(&mut self, end: usize) -> io::Result<usize> {
+        let room = self.window.get_mut(self.filled..end).unwrap_or_default();
         let count = loop {
             match self.from.read(room) {
                 Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
