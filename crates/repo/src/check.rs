@@ -174,6 +174,8 @@ impl Repository {
         events(CheckEvent::Snapshots { count: snapshots.value.len() });
         let threads = options.threads.max(1);
         run.walk(snapshots.value.iter().map(|named| (named.id, named.snapshot.tree)), threads)?;
+        // Their packs are read again, but one window at a time.
+        self.forget_tree_packs();
         if options.read_data {
             run.read_packs(&lengths, threads)?;
         }

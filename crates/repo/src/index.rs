@@ -217,6 +217,15 @@ impl Default for Batch {
 }
 
 impl Filling {
+    /// For index files that have so many bytes together.
+    pub(crate) fn of(stored: u64) -> Self {
+        let mut filling = Self::default();
+        // A blob's id alone takes 32 bytes in a file however well that is compressed.
+        let most = usize::try_from(stored / 32).unwrap_or(usize::MAX);
+        of_mut(&mut filling.index.blobs, BlobKind::Data).expect(most);
+        filling
+    }
+
     /// Takes in a file's packs. Files are to come in the order in which their places shall count.
     pub(crate) fn take(&mut self, file: &IndexFile) {
         for pack in &file.packs {
@@ -228,13 +237,16 @@ impl Filling {
                 let place = Place { pack: number, ..Place::from(&blob) };
                 of_mut(&mut self.pending, blob.kind).push((blob.id, place));
             }
+            self.settle_if_full(BlobKind::Data);
+            self.settle_if_full(BlobKind::Tree);
         }
-        for kind in [BlobKind::Data, BlobKind::Tree] {
-            let table = of(&self.index.blobs, kind);
-            let full = self.batch.0.max(table.len() / table.sizes().ratio);
-            if of(&self.pending, kind).len() >= full {
-                self.settle(kind);
-            }
+    }
+
+    fn settle_if_full(&mut self, kind: BlobKind) {
+        let table = of(&self.index.blobs, kind);
+        let full = self.batch.0.max(table.len() / table.sizes().ratio);
+        if of(&self.pending, kind).len() >= full {
+            self.settle(kind);
         }
     }
 
@@ -242,14 +254,17 @@ impl Filling {
     pub(crate) fn finish(mut self) -> Index {
         self.settle(BlobKind::Data);
         self.settle(BlobKind::Tree);
+        of_mut(&mut self.index.blobs, BlobKind::Data).trim();
         self.index
     }
 
     fn settle(&mut self, kind: BlobKind) {
-        let pending = std::mem::take(of_mut(&mut self.pending, kind));
+        let mut pending = std::mem::take(of_mut(&mut self.pending, kind));
         let mut copies = Vec::new();
         let known = |id, first, place| copies.push((id, first, place));
-        of_mut(&mut self.index.blobs, kind).extend(pending, known);
+        of_mut(&mut self.index.blobs, kind).extend(&mut pending, known);
+        pending.clear();
+        *of_mut(&mut self.pending, kind) = pending;
         for (id, first, place) in copies {
             let new = self.index.add_copy(kind, id, first, place);
             let blob = self.index.location(kind, &id, place).map(|at| at.blob);

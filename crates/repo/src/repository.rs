@@ -223,13 +223,23 @@ impl Repository {
         key: ObjectKey,
         limit: u64,
     ) -> Result<T, Error> {
+        self.load_document_through(key, limit, &mut Vec::new())
+    }
+
+    /// As [`load_document`](Self::load_document), its text in room that is used again.
+    fn load_document_through<T: DeserializeOwned>(
+        &self,
+        key: ObjectKey,
+        limit: u64,
+        text: &mut Vec<u8>,
+    ) -> Result<T, Error> {
         let damaged = |what| Error::Damaged { key, what };
         let sealed = self.inner.store.get(&key, limit)?;
         if key.id().is_some_and(|id| hash(&sealed) != id) {
             return Err(damaged("its bytes do not hash to its name".to_owned()));
         }
-        let plain = codec::open_document(&self.inner.key, sealed).map_err(damaged)?;
-        serde_json::from_slice(&plain).map_err(|e| damaged(format!("it is not readable ({e})")))
+        codec::open_document_into(&self.inner.key, sealed, text).map_err(damaged)?;
+        serde_json::from_slice(text).map_err(|e| damaged(format!("it is not readable ({e})")))
     }
 
     pub(crate) fn save_document(
@@ -283,7 +293,7 @@ impl Repository {
     pub fn snapshots(&self) -> Result<Loaded<Vec<NamedSnapshot>>, Error> {
         let mut value = Vec::new();
         let names = self.names(ObjectKind::Snapshot)?;
-        let load = |id| self.load_snapshot(id);
+        let load = || |id| self.load_snapshot(id);
         let damaged = load_all(&names, REQUESTS, load, |snapshot| value.push(snapshot))?;
         value.sort_by_key(|named| (named.snapshot.time, named.id));
         Ok(Loaded { value, damaged })
@@ -329,10 +339,19 @@ impl Repository {
     /// # Errors
     /// Only when the listing fails; a damaged index is in [`Loaded::damaged`].
     pub fn load_index(&self) -> Result<Loaded<Index>, Error> {
-        let mut index = Filling::default();
-        let names = self.names(ObjectKind::Index)?;
+        let listed = self.inner.store.list(ObjectKind::Index)?;
+        let stored = listed.iter().fold(0u64, |sum, listed| sum.saturating_add(listed.length));
+        let mut index = Filling::of(stored);
+        let mut names: Vec<Digest> = listed.iter().filter_map(|listed| listed.key.id()).collect();
+        names.sort_unstable();
+        let load = || {
+            let mut text = Vec::new();
+            move |id| {
+                let key = ObjectKey::Index(id);
+                self.load_document_through::<IndexFile>(key, DOCUMENT, &mut text)
+            }
+        };
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let load = |id| self.load_document::<IndexFile>(ObjectKey::Index(id), DOCUMENT);
         let damaged = load_all(&names, threads.min(INDEX_FILES), load, |file| index.take(&file))?;
         Ok(Loaded { value: index.finish(), damaged })
     }
@@ -505,17 +524,17 @@ fn first_whole<T>(
 /// Loads documents in threads, and gives them to `take` in the order of their names, so that the
 /// outcome does not hang on who was faster. Answers why those that were left out were; with each
 /// thread, one document is on its way and one waits.
-fn load_all<T: Send>(
+fn load_all<T: Send, L: FnMut(Digest) -> Result<T, Error> + Send>(
     names: &[Digest],
     threads: usize,
-    load: impl Fn(Digest) -> Result<T, Error> + Sync,
+    loader: impl Fn() -> L,
     mut take: impl FnMut(T),
 ) -> Result<Vec<Error>, Error> {
     let threads = threads.min(names.len());
-    let load = &load;
     std::thread::scope(|scope| {
         let start = |first| {
             let (sender, loaded) = bounded(0);
+            let mut load = loader();
             let mut mine = names.iter().skip(first).step_by(threads);
             scope.spawn(move || mine.all(|id| sender.send(load(*id)).is_ok()));
             loaded

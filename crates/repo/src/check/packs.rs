@@ -17,8 +17,9 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// What is read at once: stays in a core's cache until its blobs were opened.
-const WINDOW: usize = 1 << 20;
+/// What is read at once, of blobs that are shorter: stays in a core's cache until they were opened.
+/// Longer ones are read as they are, so that none of their bytes has to move to be in one piece.
+const WINDOW: usize = 256 << 10;
 
 /// What one thread uses again for each pack.
 struct Reader {
@@ -187,7 +188,7 @@ impl<'a> Stream<'a> {
             if self.window.len() < room {
                 self.window.resize(room, 0);
             }
-            while self.filled < count && self.fill()? > 0 {}
+            while self.filled < count && self.fill(room)? > 0 {}
         }
         let from = self.taken;
         self.taken = self.filled.min(from + count);
@@ -205,15 +206,15 @@ impl<'a> Stream<'a> {
         }
         loop {
             (self.taken, self.filled) = (0, 0);
-            if self.fill()? == 0 {
+            if self.fill(WINDOW)? == 0 {
                 return Ok(());
             }
         }
     }
 
-    /// Reads once behind what the window holds.
-    fn fill(&mut self) -> io::Result<usize> {
-        let room = self.window.get_mut(self.filled..).unwrap_or_default();
+    /// Reads once behind what the window holds, until it holds `end` bytes at most.
+    fn fill(&mut self, end: usize) -> io::Result<usize> {
+        let room = self.window.get_mut(self.filled..end).unwrap_or_default();
         let count = loop {
             match self.from.read(room) {
                 Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
@@ -225,5 +226,55 @@ impl<'a> Stream<'a> {
         self.filled += count;
         self.seen += count as u64;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::hash;
+    use proptest::prelude::*;
+
+    /// Yields bytes in portions of its own liking.
+    struct Portions {
+        bytes: Vec<u8>,
+        at: usize,
+        most: usize,
+    }
+
+    impl Read for Portions {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = buffer.len().min(self.most).min(self.bytes.len() - self.at);
+            buffer[..count].copy_from_slice(&self.bytes[self.at..self.at + count]);
+            self.at += count;
+            Ok(count)
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        // One window for several packs, as a thread has it.
+        #[test]
+        fn a_window_gives_out_every_byte_once_in_order_and_hashes_it(
+            packs in prop::collection::vec((0..900_000usize, 1..400_000usize, any::<u64>()), 1..3),
+            counts in prop::collection::vec(prop_oneof![0..5000usize, 0..600_000usize], 0..20),
+        ) {
+            let mut window = Vec::new();
+            for (length, most, seed) in packs {
+                let bytes: Vec<u8> = (0..length as u64).map(|n| (n.wrapping_mul(seed) >> 13) as u8).collect();
+                let from = Box::new(Portions { bytes: bytes.clone(), at: 0, most });
+                let from: Box<dyn Read + Send> = from;
+                let mut stream = Stream::new(from.take(u64::MAX), &mut window);
+                let mut at = 0;
+                for count in &counts {
+                    let expected = bytes.get(at..at + count).unwrap_or_default();
+                    prop_assert!(stream.next(*count).unwrap() == expected);
+                    at += count;
+                }
+                stream.drain().unwrap();
+                prop_assert_eq!(stream.seen, length as u64);
+                prop_assert_eq!(Digest(stream.hasher.finalize().into()), hash(&bytes));
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@
 
 use super::run::{Entry, Place, Run, Said};
 use model::Digest;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 
@@ -88,14 +89,14 @@ impl Table {
         true
     }
 
-    /// Takes in many at once, in order: each blob where it is said to be first. `known` is told of
+    /// Takes in all of `batch`, in its order: each blob where it is said to be first. `known` is told of
     /// blobs that are known elsewhere already, where, and where else.
     pub(super) fn extend(
         &mut self,
-        mut batch: Vec<(Digest, Place)>,
+        batch: &mut Vec<(Digest, Place)>,
         mut known: impl FnMut(Digest, Place, Place),
     ) {
-        batch.sort_by_key(|(id, _)| *id);
+        batch.sort_by(|(a, _), (b, _)| order(a, b));
         let mut last: Option<(Digest, Place)> = None;
         batch.retain(|&(id, place)| {
             let here = last.filter(|(last, _)| *last == id).map(|(_, place)| place);
@@ -108,10 +109,25 @@ impl Table {
             !self.revive(&id, place)
         });
         if self.recent.len() + batch.len() < self.sizes.recent {
-            self.recent.extend(batch);
+            self.recent.extend(batch.iter().copied());
         } else {
-            self.add_run(&batch);
+            self.add_run(batch);
         }
+    }
+
+    /// Says that so many blobs may come, so that the memory of the longest run need not be moved.
+    pub(super) fn expect(&mut self, most: usize) {
+        if self.runs.is_empty() && most >= self.sizes.recent {
+            let mut run = Run::new();
+            run.expect(most);
+            self.runs.push(run);
+        }
+    }
+
+    /// Gives back what was expected and did not come.
+    pub(super) fn trim(&mut self) {
+        self.runs.retain(|run| run.len() > 0);
+        self.runs.iter_mut().for_each(Run::trim);
     }
 
     /// Forgets a blob.
@@ -165,7 +181,7 @@ impl Table {
 
     fn settle(&mut self) {
         let mut batch: Vec<(Digest, Place)> = self.recent.drain().collect();
-        batch.sort_unstable_by_key(|(id, _)| *id);
+        batch.sort_unstable_by(|(a, _), (b, _)| order(a, b));
         self.add_run(&batch);
     }
 
@@ -194,6 +210,12 @@ impl Table {
             self.runs.pop();
         }
     }
+}
+
+/// By the first eight bytes, which nearly always tell.
+fn order(a: &Digest, b: &Digest) -> Ordering {
+    let front = |id: &Digest| id.0.first_chunk().map_or(0, |front| u64::from_be_bytes(*front));
+    front(a).cmp(&front(b)).then_with(|| a.cmp(b))
 }
 
 /// What a record says of a place; one that it has no room for is kept in `wide`.
