@@ -168,9 +168,7 @@ fn write(path: &Path, at: u64, piece: &Piece) {
     let length = file.metadata().unwrap().len();
     let at = at.min(length);
     match piece {
-        Piece::Noise { seed, length } => {
-            file.write_all_at(&Rng::new(*seed).bytes(*length), at).unwrap();
-        }
+        Piece::Noise { seed, length } => file.write_all_at(&noise(*seed, *length), at).unwrap(),
         Piece::Run { byte, length } => file.write_all_at(&vec![*byte; *length], at).unwrap(),
         Piece::Text { length } => {
             let text = b"all work and no play\n".iter().copied().cycle().take(*length);
@@ -178,6 +176,10 @@ fn write(path: &Path, at: u64, piece: &Piece) {
         }
         Piece::Hole { length: hole } => file.set_len(length.max(at + *hole as u64)).unwrap(),
     }
+}
+
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    Rng::new(seed).bytes(length)
 }
 
 fn special(path: &Path, kind: rustix::fs::FileType, device: u64) {

@@ -119,3 +119,25 @@ pub(crate) fn excuse(
         applies && what.starts_with(limit.what) && (limit.which)(kept)
     })
 }
+
+/// Whether a line is a warning that nothing is wrong behind.
+pub(crate) fn is_harmless(kind: Kind, line: &str) -> bool {
+    // What is a folder now was none in the snapshot before: rustic says so, and goes on.
+    kind == Kind::Rustic && line.starts_with("[WARN] ignoring parent node ")
+}
+
+/// Whether some of the files may have other cuts by rustic than by everybody else.
+///
+/// At the shortest length of a chunk, rustic fills its window of 64 bytes with 63 (`rustic_cdc`
+/// 0.3.1, `reset_and_prefill_window`): the byte before the place counts nowhere. The hash of zeros is
+/// zero, so it cuts where that byte is the first after zeros, and others do not. Elsewhere this
+/// takes a chance of one in 16,000 for each chunk.
+pub(crate) fn has_other_cuts(kind: Kind, folder: &Path) -> bool {
+    let ends_zeros = |path: &PathBuf| {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        let zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+        bytes.windows(64).any(|window| window[63] != 0 && window[62] == 0 && zero(&window[..63]))
+    };
+    let is_file = |path: &&PathBuf| path.symlink_metadata().is_ok_and(|kind| kind.is_file());
+    kind == Kind::Rustic && support::walk(folder).iter().filter(is_file).any(ends_zeros)
+}

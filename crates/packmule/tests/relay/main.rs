@@ -76,8 +76,11 @@ fn other<'a>(troupe: &'a [Actor], index: Pick, last: &Actor) -> &'a Actor {
 #[track_caller]
 fn gives_back(scene: &Scene<'_>, written: &Written, reader: &Actor) -> BTreeSet<&'static str> {
     let target = scene.place.path("restored");
-    scene.restore(reader, &written.snapshot, &target, &[]);
-    let mut differences = backup::compare(&written.kept, &target).unwrap().differences;
+    scene.restore(reader, &written.snapshot, &target);
+    let writer = &written.writer;
+    let compared = backup::compare(&written.kept, &target)
+        .unwrap_or_else(|error| panic!("{writer} wrote, {reader} restored: {error}"));
+    let mut differences = compared.differences;
     let mut excuses = BTreeSet::new();
     differences.retain(|difference| {
         let path = written.kept.join(&difference.path);
@@ -88,7 +91,6 @@ fn gives_back(scene: &Scene<'_>, written: &Written, reader: &Actor) -> BTreeSet<
         excuses.extend(limit.map(|limit| limit.why));
         limit.is_none()
     });
-    let writer = &written.writer;
     assert!(differences.is_empty(), "{writer} wrote, {reader} restored: {differences:#?}");
     std::fs::remove_dir_all(target).unwrap();
     excuses
@@ -100,7 +102,9 @@ fn play(troupe: &[Actor], init: Pick, tree: &[Entry], turns: &[Turn]) {
     let scene = Scene { place: &place, repository, source };
     let disk = Disk { root: scene.source.clone() };
     disk.build(tree);
-    let mut last = init.of(troupe);
+    // Mostly ours, whose key costs nothing to derive here: others' cost half a second each time.
+    let makers: Vec<&Actor> = troupe.iter().chain(vec![&troupe[0]; 2 * troupe.len()]).collect();
+    let mut last: &Actor = init.of::<&Actor>(&makers);
     scene.init(last);
     let judge = &troupe[1];
     let mut written = Vec::new();
@@ -115,7 +119,11 @@ fn play(troupe: &[Actor], init: Pick, tree: &[Entry], turns: &[Turn]) {
         let second = scene.back_up(last, turn.force);
         let again = scene.data_blobs(judge);
         let new: Vec<_> = again.difference(&blobs).collect();
-        assert!(new.is_empty(), "{last} stores anew what {writer} stored: {new:?}");
+        let excused = |kind| limits::has_other_cuts(kind, &scene.source);
+        assert!(
+            new.is_empty() || excused(writer.kind) || excused(last.kind),
+            "{last} stores anew what {writer} stored: {new:?}"
+        );
         let (snapshot, writer) = if turn.of_repeater { (second, last) } else { (first, writer) };
         let reader = other(troupe, turn.reader, writer).clone();
         written.push(Written { snapshot, writer: writer.clone(), reader, kept });
@@ -144,7 +152,7 @@ fn config() -> ProptestConfig {
     let config = ProptestConfig::default();
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => config,
-        None => ProptestConfig { cases: 4, max_shrink_time: 60_000, ..config },
+        None => ProptestConfig { cases: 3, max_shrink_time: 60_000, ..config },
     }
 }
 
@@ -193,4 +201,28 @@ fn each_restores_every_corner_that_another_wrote() {
         }
     }
     troupe.iter().for_each(|actor| scene.check(actor));
+}
+
+/// The last zero of many is the last but one byte of the shortest chunk.
+#[test]
+fn all_but_rustic_cut_alike_after_zeros() {
+    let test = "relay::all_but_rustic_cut_alike_after_zeros";
+    let Some(troupe) = troupe(test) else { return };
+    let place = Place::new();
+    let (repository, source) = (place.path("repository"), place.folder("source"));
+    let scene = Scene { place: &place, repository, source };
+    let content = [vec![0; (512 << 10) - 1], disk::noise(1, 100_000)].concat();
+    std::fs::write(scene.source.join("file"), content).unwrap();
+    scene.init(&troupe[0]);
+    scene.back_up(&troupe[0], true);
+    let blobs = scene.data_blobs(&troupe[1]);
+    for actor in &troupe[1..] {
+        scene.back_up(actor, true);
+        let excused = limits::has_other_cuts(actor.kind, &scene.source);
+        let is_same = scene.data_blobs(&troupe[1]) == blobs;
+        assert!(is_same || excused, "{actor}");
+        if is_same && excused {
+            let _ = writeln!(std::io::stderr(), "{test}: {actor} needs no excuse any more");
+        }
+    }
 }
