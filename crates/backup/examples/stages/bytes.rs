@@ -10,8 +10,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::io;
 
-/// zstd's level 3: restic's, rustic's and zstd's own default.
-const LEVEL: i32 = 3;
+/// zstd's level that a backup uses by itself.
+const LEVEL: i32 = 2;
 
 /// A polynomial that restic's own tests use.
 const POLYNOMIAL: u64 = 0x003D_A335_8B4D_C173;

@@ -14,7 +14,7 @@ use repo::{BlobKind, Location, PackedBlob};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// A batch is full with this many files. The first ones are smaller, so that work begins early.
@@ -53,6 +53,13 @@ pub(super) type Outcome = Arc<OnceLock<Option<Broken>>>;
 impl FileToDo {
     pub(super) fn path(&self) -> PathBuf {
         self.dir.path_of(&self.name)
+    }
+
+    /// Whether a piece of so many bytes is all of it: there may be empty ones beside it.
+    pub(super) fn is_one(&self, bytes: u64) -> bool {
+        bytes == self.size
+            && self.left.load(Ordering::Acquire) == 1
+            && self.unfinished.get().is_none()
     }
 }
 

@@ -1,21 +1,23 @@
-//! Blocks of large files, put together from pieces that come in any order, and written when they
-//! are whole. Knows nothing of repositories.
+//! Blocks of large files, put together from pieces that come in any order. Those that are whole
+//! wait for threads that do nothing but write: nobody who decrypts waits for a medium. Writes nothing.
 //!
-//! Memory: [`BUFFERS`] blocks in all, and one for each thread. When that is not enough, the block
-//! that was begun first is written as far as it is there, and the rest of it as it comes.
+//! Memory: [`BUFFERS`] blocks in all. Who needs one more waits for one that is being written; if none
+//! is, the block that was begun first is written as far as it is there, and the rest of it as it
+//! comes.
 
-use super::unfinished::{ALIGN, Numbered, Unfinished, Writable};
+use super::unfinished::{ALIGN, Numbered, Unfinished};
 use super::{batch::Batch, lock};
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
-use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Written in one go.
 pub(super) const BLOCK: usize = 2 << 20;
-/// Blocks that may be incomplete at once.
+/// Blocks that may be incomplete, or on their way, at once.
 const BUFFERS: usize = 24;
+/// Threads that write blocks.
+pub(super) const WRITERS: usize = 4;
 
 /// Room for one block, aligned for direct writes.
 pub(super) struct Buffer {
@@ -30,15 +32,15 @@ impl Buffer {
         Self { bytes, start }
     }
 
-    pub(super) fn bytes(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(self.start..self.start + BLOCK).unwrap_or_default()
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(self.start..self.start + BLOCK).unwrap_or_default()
     }
 
-    /// A copy of `bytes`, which are at most [`BLOCK`], where direct writes can have it.
-    pub(super) fn aligned(&mut self, bytes: &[u8]) -> &[u8] {
-        let room = self.bytes().get_mut(..bytes.len()).unwrap_or_default();
-        room.copy_from_slice(bytes);
-        room
+    fn put(&mut self, start: usize, bytes: &[u8]) {
+        let start = self.start + start;
+        if let Some(room) = self.bytes.get_mut(start..start + bytes.len()) {
+            room.copy_from_slice(bytes);
+        }
     }
 }
 
@@ -72,7 +74,7 @@ impl Part<'_> {
         self.block * BLOCK as u64
     }
 
-    fn offset(&self) -> u64 {
+    pub(super) fn offset(&self) -> u64 {
         self.block_offset() + self.start as u64
     }
 }
@@ -96,10 +98,23 @@ pub(super) fn parts(size: u64, offset: u64, bytes: &[u8]) -> impl Iterator<Item 
 /// Which block of which file.
 type BlockOf = (Numbered, u64);
 
+/// What became of a part.
+pub(super) enum Put {
+    /// It begins a block, which needs a buffer.
+    NeedsRoom,
+    /// It is kept until the block is whole.
+    Kept,
+    /// It made the block whole.
+    Whole(Buffer),
+    /// The block has no buffer any more: the part is to be written as it is.
+    Loose,
+}
+
 /// The buffers, and the blocks that have one.
 #[derive(Default)]
 pub(super) struct Blocks {
     state: Mutex<State>,
+    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -107,6 +122,8 @@ struct State {
     free: Vec<Buffer>,
     /// In use, whether or not in a block.
     taken: usize,
+    /// Of these, on their way.
+    written: usize,
     /// The block begun first in front.
     begun: VecDeque<BlockOf>,
 }
@@ -126,23 +143,42 @@ pub(super) struct Evicted {
 }
 
 impl Blocks {
+    /// Waits while there is hope for one. Whoever asks has none in hand.
     pub(super) fn room(&self) -> Room {
         let mut state = lock(&self.state);
-        if state.taken >= BUFFERS
-            && let Some(oldest) = state.begun.pop_front()
-        {
-            return Room::After(oldest);
+        loop {
+            if state.taken < BUFFERS {
+                state.taken += 1;
+                return Room::Buffer(state.free.pop().unwrap_or_else(Buffer::new));
+            }
+            if state.written == 0
+                && let Some(oldest) = state.begun.pop_front()
+            {
+                return Room::After(oldest);
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.taken += 1;
-        Room::Buffer(state.free.pop().unwrap_or_else(Buffer::new))
+    }
+
+    /// A buffer that was got from here is handed to those who write.
+    pub(super) fn on_its_way(&self) {
+        lock(&self.state).written += 1;
+    }
+
+    /// And is written.
+    pub(super) fn arrived(&self, buffer: Buffer) {
+        let mut state = lock(&self.state);
+        state.written = state.written.saturating_sub(1);
+        drop(state);
+        self.give_back(buffer);
     }
 
     pub(super) fn give_back(&self, buffer: Buffer) {
         let mut state = lock(&self.state);
         state.taken = state.taken.saturating_sub(1);
-        if state.free.len() < BUFFERS {
-            state.free.push(buffer);
-        }
+        state.free.push(buffer);
+        drop(state);
+        self.changed.notify_all();
     }
 
     /// Takes the buffer of an incomplete block away, if it has one. `meanwhile` is called while the
@@ -159,48 +195,44 @@ impl Blocks {
         Some(Evicted { buffer, there: std::mem::take(&mut block.there) })
     }
 
-    /// Puts a part into its block, and writes the block if it is whole then. A block that is begun
-    /// takes the `spare` buffer; without one the answer is that one is needed.
+    /// Puts a part into its block. A block that is begun takes the `spare` buffer.
     pub(super) fn put(
         &self,
         of: (&Arc<Batch>, u32, &Unfinished),
-        to: &Writable,
         part: &Part<'_>,
         spare: &mut Option<Buffer>,
-    ) -> io::Result<bool> {
+    ) -> Put {
         let (batch, file, unfinished) = of;
         let mut blocks = lock(&unfinished.blocks);
         let block = match blocks.entry(part.block) {
             Entry::Occupied(begun) => begun.into_mut(),
             Entry::Vacant(place) => {
-                let Some(buffer) = spare.take() else { return Ok(false) };
+                let Some(mut buffer) = spare.take() else { return Put::NeedsRoom };
+                if part.is_whole() {
+                    drop(blocks);
+                    buffer.put(part.start, part.bytes);
+                    return Put::Whole(buffer);
+                }
                 lock(&self.state).begun.push_back(((Arc::clone(batch), file), part.block));
+                self.changed.notify_all();
                 let (missing, buffer) = (part.length, Some(buffer));
                 place.insert(Block { missing, buffer, there: Vec::new() })
             }
         };
         block.missing = block.missing.saturating_sub(part.bytes.len());
         let whole = block.missing == 0;
-        let end = part.start + part.bytes.len();
         if let Some(buffer) = &mut block.buffer {
-            if let Some(room) = buffer.bytes().get_mut(part.start..end) {
-                room.copy_from_slice(part.bytes);
-            }
-            block.there.push(part.start..end);
+            buffer.put(part.start, part.bytes);
+            block.there.push(part.start..part.start + part.bytes.len());
             if !whole {
-                return Ok(true);
+                return Put::Kept;
             }
         }
         let buffer = if whole { blocks.remove(&part.block).and_then(|b| b.buffer) } else { None };
         drop(blocks);
-        let Some(mut buffer) = buffer else {
-            return to.write(part.offset(), part.bytes).map(|()| true);
-        };
+        let Some(buffer) = buffer else { return Put::Loose };
         self.forget(batch, file, part.block);
-        let bytes = buffer.bytes().get(..part.length).unwrap_or_default();
-        let written = to.write_block(part.block_offset(), bytes);
-        self.give_back(buffer);
-        written.map(|()| true)
+        Put::Whole(buffer)
     }
 
     fn forget(&self, batch: &Arc<Batch>, file: u32, block: u64) {

@@ -29,13 +29,14 @@ mod blocks;
 mod dirs;
 mod output;
 mod place;
+mod queue;
 mod unfinished;
 mod walk;
 mod work;
 
 use crate::error::{Error, Fault, Problem};
 use model::Digest;
-use output::Output;
+use output::{Hand, Output};
 use place::Place;
 use repo::tree::NodeKind;
 use repo::{Index, Repository};
@@ -43,6 +44,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::ScopedJoinHandle;
 
 /// What to restore, and how.
 pub struct RestoreOptions<'a> {
@@ -95,6 +97,9 @@ pub struct RestoreOutcome {
     pub problems: Vec<Problem>,
 }
 
+/// From this size on a file is written past the page cache.
+const DIRECT_FROM: u64 = 256 << 10;
+
 struct Run<'a> {
     repository: &'a Repository,
     index: &'a Index,
@@ -133,6 +138,11 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// Whether a file of that size is written past the page cache.
+    fn goes_direct(&self, size: u64) -> bool {
+        size >= DIRECT_FROM && self.direct.load(Ordering::Relaxed)
+    }
+
     /// A problem with an item, by its path below the target.
     fn problem(&self, path: &Path, fault: Fault) {
         let problem = Problem { path: self.options.target.join(path), fault };
@@ -155,6 +165,12 @@ impl<'a> Run<'a> {
     fn fail_writing(&self, path: &Path, cause: io::Error) {
         let path = self.options.target.join(path);
         self.fail(Error::Io { action: "writing", path, cause });
+    }
+
+    /// Waits until all that is written is on the medium.
+    fn sync(&self) -> Result<(), Error> {
+        let path = self.options.target.clone();
+        self.place.sync().map_err(|cause| Error::Io { action: "syncing", path, cause })
     }
 
     fn wrote(&self, bytes: u64) {
@@ -213,8 +229,7 @@ pub fn restore(
     output.discard_all();
     drop(output);
     let made = made?;
-    let sync = |cause| Error::Io { action: "syncing", path: options.target.clone(), cause };
-    run.place.sync().map_err(sync)?;
+    run.sync()?;
     Ok(RestoreOutcome {
         files: run.files.into_inner(),
         dirs: made.dirs,
@@ -228,21 +243,38 @@ pub fn restore(
 fn fill(run: &Run<'_>, output: &Output<'_>, tree: Digest) -> Result<walk::Made, Error> {
     // None is kept ready beside the one that is worked on and the one that is planned.
     let (send, receive) = crossbeam_channel::bounded(0);
+    let (wake, woken) = crossbeam_channel::bounded(1);
     let tasks = work::Tasks::new(receive);
     let workers = (0..work::threads(run.options.threads))
-        .map(|_| work::Worker::new(run, output))
+        .map(|_| work::Worker::new(run, output, Hand::new(&wake)))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut walk = walk::Walk::new(run, output, send);
+    let mut walk = walk::Walk::new(run, output, send, Hand::new(&wake));
+    drop(wake);
     let made = std::thread::scope(|scope| {
-        for worker in workers {
-            scope.spawn(|| worker.work(&tasks));
+        let working: Vec<_> =
+            workers.into_iter().map(|worker| scope.spawn(|| worker.work(&tasks))).collect();
+        for _ in 0..blocks::WRITERS {
+            scope.spawn(|| output.write_blocks());
         }
+        scope.spawn(|| {
+            while woken.recv().is_ok() {
+                if let Err(error) = run.sync() {
+                    run.fail(error);
+                }
+            }
+        });
         let walked = walk.all(tree);
         if let Err(error) = walked {
             run.fail(error);
         }
         // Drops its end of the channel: the workers end when all is done.
-        walk.into_made()
+        let made = walk.into_made();
+        let ended: Vec<_> = working.into_iter().map(ScopedJoinHandle::join).collect();
+        output.close();
+        if let Some(Err(panic)) = ended.into_iter().find(Result::is_err) {
+            std::panic::resume_unwind(panic);
+        }
+        made
     });
     if let Some(error) = lock(&run.failure).take() {
         return Err(error);

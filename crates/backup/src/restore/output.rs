@@ -2,47 +2,62 @@
 //! and its name once it is whole. Knows nothing of packs.
 
 use super::batch::{Batch, FileToDo, Piece};
-use super::blocks::{BLOCK, Blocks, Buffer, Evicted, Part, Room, parts};
+use super::blocks::{BLOCK, Blocks, Buffer, Evicted, Part, Put, Room, parts};
 use super::dirs::Handles;
+use super::queue::{Queue, Whole};
 use super::unfinished::{HOLE, OpenFiles, Writable, is_zero};
 use super::{Broken, Run};
 use crate::error::{Fault, full};
+use crossbeam_channel::Sender;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What waits in the page cache is sent to the medium after so many bytes, while others work.
+const SYNC_EVERY: u64 = 32 << 20;
 
 /// What all threads share.
 pub(super) struct Output<'a> {
     run: &'a Run<'a>,
     open: OpenFiles,
     blocks: Blocks,
+    queue: Queue,
+    /// Bytes of small files that went into the page cache.
+    cached: AtomicU64,
 }
 
-/// What each thread has of its own.
+/// What each thread that has bytes to write has of its own.
 pub(super) struct Hand {
     handles: Handles,
-    buffer: Buffer,
+    /// Wakes the thread that syncs.
+    wake: Sender<()>,
 }
 
 impl Hand {
-    pub(super) fn new() -> Self {
-        Self { handles: Handles::default(), buffer: Buffer::new() }
+    pub(super) fn new(wake: &Sender<()>) -> Self {
+        Self { handles: Handles::default(), wake: wake.clone() }
     }
 }
 
 impl<'a> Output<'a> {
     pub(super) fn new(run: &'a Run<'a>) -> Self {
-        Self { run, open: OpenFiles::default(), blocks: Blocks::default() }
+        Self {
+            run,
+            open: OpenFiles::default(),
+            blocks: Blocks::default(),
+            queue: Queue::default(),
+            cached: AtomicU64::new(0),
+        }
     }
 
     /// Writes a blob to one of its places; the file may be whole then.
     pub(super) fn put(&self, hand: &mut Hand, batch: &Arc<Batch>, piece: &Piece, plain: &[u8]) {
         let Some(file) = batch.file(piece) else { return };
         let bytes = (plain.len() as u64).saturating_mul(piece.times.into());
-        if plain.len() as u64 == file.size && piece.times == 1 {
+        if file.is_one(plain.len() as u64) && !self.run.goes_direct(file.size) {
             let done = self.whole(hand, batch.number(piece.file), file, plain);
             self.run.wrote(bytes);
             return self.settle(file, done);
@@ -53,7 +68,7 @@ impl<'a> Output<'a> {
             self.pieces(hand, batch, piece, file, plain)
         };
         self.run.wrote(bytes);
-        self.piece_done(hand, batch, piece.file, done);
+        self.piece_done(&mut hand.handles, batch, piece.file, done);
     }
 
     /// A file of no bytes.
@@ -67,7 +82,7 @@ impl<'a> Output<'a> {
         if let Some(file) = batch.files.get(file as usize) {
             let _ = file.broken.set(Box::new(why));
         }
-        self.piece_done(hand, batch, file, Ok(()));
+        self.piece_done(&mut hand.handles, batch, file, Ok(()));
     }
 
     /// Removes what is not whole and has a name for the time being.
@@ -75,18 +90,60 @@ impl<'a> Output<'a> {
         self.open.discard_all(self.run);
     }
 
-    /// A file of which all is at hand.
+    /// Writes blocks until no more come.
+    pub(super) fn write_blocks(&self) {
+        let mut handles = Handles::default();
+        self.queue.work(|run| {
+            let done = self.write_run(&mut handles, &run);
+            for block in run {
+                self.blocks.arrived(block.buffer);
+                let (batch, number) = block.of;
+                let done = done.as_ref().map_err(again).copied();
+                self.piece_done(&mut handles, &batch, number, done);
+            }
+        });
+    }
+
+    /// No more blocks come.
+    pub(super) fn close(&self) {
+        self.queue.close();
+    }
+
+    /// Neighbouring blocks of one file.
+    fn write_run(&self, handles: &mut Handles, run: &[Whole]) -> io::Result<()> {
+        if let Err(error) = self.run.stopped() {
+            // Nobody else may notice: this may be all that was left to do.
+            self.run.fail(error);
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let Some(Whole { of: (batch, number), offset, .. }) = run.first() else { return Ok(()) };
+        let to = self.open.get(self.run, handles, batch, *number)?;
+        let blocks: Vec<&[u8]> = run.iter().map(Whole::bytes).collect();
+        to.write_blocks(*offset, &blocks)
+    }
+
+    /// A small file of which all is at hand.
     fn whole(&self, hand: &mut Hand, number: u64, file: &FileToDo, plain: &[u8]) -> io::Result<()> {
         let place = &self.run.place;
         let folder = hand.handles.of(self.run, &file.dir)?;
         let (made, named) = place.begin(folder, number, file.attributes.first_mode())?;
-        let to = Writable::new(self.run, made, file.size);
-        let done = write_whole(&to, &mut hand.buffer, plain)
-            .and_then(|()| self.publish(folder, number, file, &to, named));
+        let to = Writable::cached(made);
+        let done =
+            write_whole(&to, plain).and_then(|()| self.publish(folder, number, file, &to, named));
         if done.is_err() && named {
             place.discard(folder, number);
         }
+        self.note_cached(hand, file.size);
         done
+    }
+
+    /// Wakes the thread that syncs when there is something to do for it.
+    fn note_cached(&self, hand: &Hand, bytes: u64) {
+        let before = self.cached.fetch_add(bytes, Ordering::Relaxed);
+        if before / SYNC_EVERY != (before + bytes) / SYNC_EVERY {
+            // It may be at it: then it does this, too, or the end does.
+            let _ = hand.wake.try_send(());
+        }
     }
 
     /// One piece of a larger file, as often as it is there.
@@ -145,29 +202,44 @@ impl<'a> Output<'a> {
         if !into.to.is_direct() {
             return into.to.write(offset, bytes);
         }
-        parts(into.file.size, offset, bytes).try_for_each(|part| {
-            if part.is_whole() {
-                return into.to.write_block(part.block_offset(), hand.buffer.aligned(part.bytes));
-            }
-            self.part(hand, into, &part)
-        })
+        parts(into.file.size, offset, bytes).try_for_each(|part| self.part(hand, into, &part))
     }
 
-    /// Part of a block, which other pieces make whole.
+    /// Part of a block, or all of it.
     fn part(&self, hand: &mut Hand, into: &Into<'_>, part: &Part<'_>) -> io::Result<()> {
         let Some(unfinished) = into.file.unfinished.get() else { return Ok(()) };
+        if part.is_whole() && is_zero(part.bytes) {
+            return Ok(());
+        }
         let of = (into.batch, into.number, &**unfinished);
         let mut spare = None;
-        loop {
-            let put = self.blocks.put(of, into.to, part, &mut spare);
-            if !matches!(put, Ok(false)) {
-                if let Some(spare) = spare {
-                    self.blocks.give_back(spare);
-                }
-                return put.map(|_| ());
+        let put = loop {
+            match self.blocks.put(of, part, &mut spare) {
+                Put::NeedsRoom => spare = Some(self.buffer(hand)),
+                other => break other,
             }
-            spare = Some(self.buffer(hand));
+        };
+        if let Some(spare) = spare {
+            self.blocks.give_back(spare);
         }
+        match put {
+            Put::Loose => into.to.write(part.offset(), part.bytes),
+            Put::Whole(buffer) => {
+                self.send(into, part, buffer);
+                Ok(())
+            }
+            Put::Kept | Put::NeedsRoom => Ok(()),
+        }
+    }
+
+    /// Hands a block to those who write.
+    fn send(&self, into: &Into<'_>, part: &Part<'_>, buffer: Buffer) {
+        // It is one piece more to be done before the file is finished.
+        into.file.left.fetch_add(1, Ordering::AcqRel);
+        self.blocks.on_its_way();
+        let of = (Arc::clone(into.batch), into.number);
+        let (offset, length) = (part.block_offset(), part.length);
+        self.queue.push(Whole { of, offset, length, buffer });
     }
 
     /// A buffer for a block, if need be that of another.
@@ -195,7 +267,7 @@ impl<'a> Output<'a> {
         batch: &Arc<Batch>,
         number: u32,
         block: u64,
-        mut evicted: Evicted,
+        evicted: Evicted,
     ) -> Buffer {
         let offset = block * BLOCK as u64;
         let bytes = evicted.buffer.bytes();
@@ -206,12 +278,18 @@ impl<'a> Output<'a> {
                 to.write(offset + there.start as u64, bytes)
             })
         });
-        self.piece_done(hand, batch, number, done);
+        self.piece_done(&mut hand.handles, batch, number, done);
         evicted.buffer
     }
 
     /// One piece less to do: after the last one the file is finished.
-    fn piece_done(&self, hand: &mut Hand, batch: &Arc<Batch>, number: u32, done: io::Result<()>) {
+    fn piece_done(
+        &self,
+        handles: &mut Handles,
+        batch: &Arc<Batch>,
+        number: u32,
+        done: io::Result<()>,
+    ) {
         let Some(file) = batch.files.get(number as usize) else { return };
         if let Err(cause) = done {
             self.unwritable(file, cause);
@@ -219,7 +297,7 @@ impl<'a> Output<'a> {
         if file.left.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;
         }
-        let done = self.finish(hand, batch, number, file);
+        let done = self.finish(handles, batch, number, file);
         self.settle(file, done);
     }
 
@@ -232,21 +310,21 @@ impl<'a> Output<'a> {
 
     fn finish(
         &self,
-        hand: &mut Hand,
+        handles: &mut Handles,
         batch: &Arc<Batch>,
         number: u32,
         file: &FileToDo,
     ) -> io::Result<()> {
         let name = batch.number(number);
         let to = match file.broken.get() {
-            None => Some(self.open.get(self.run, &mut hand.handles, batch, number)),
+            None => Some(self.open.get(self.run, handles, batch, number)),
             Some(_) => None,
         };
         if let Some(unfinished) = file.unfinished.get() {
             self.blocks.abandon(batch, number, unfinished);
         }
         let named = self.open.close(batch, number, file);
-        let folder = hand.handles.of(self.run, &file.dir)?;
+        let folder = handles.of(self.run, &file.dir)?;
         let done = match to {
             Some(to) => to.and_then(|to| self.publish(folder, name, file, &to, named)),
             None => Ok(()),
@@ -297,18 +375,21 @@ impl<'a> Output<'a> {
     }
 }
 
+/// The same error once more, for another block.
+fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
 /// All bytes of a file that has none yet.
-fn write_whole(to: &Writable, buffer: &mut Buffer, plain: &[u8]) -> io::Result<()> {
-    let size = plain.len() as u64;
+fn write_whole(to: &Writable, plain: &[u8]) -> io::Result<()> {
     let last = plain.chunks(HOLE).next_back().unwrap_or_default();
-    if size > 0 && (to.is_direct() || is_zero(last)) {
-        rustix::fs::ftruncate(&to.file, size)?;
+    if !last.is_empty() && is_zero(last) {
+        rustix::fs::ftruncate(&to.file, plain.len() as u64)?;
     }
-    if !to.is_direct() {
-        return to.write(0, plain);
-    }
-    parts(size, 0, plain)
-        .try_for_each(|part| to.write_block(part.block_offset(), buffer.aligned(part.bytes)))
+    to.write(0, plain)
 }
 
 /// A file and where its bytes go.

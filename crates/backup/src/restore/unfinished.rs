@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +24,6 @@ use super::lock;
 /// Files in several pieces that are open at once, each with two handles: half of what a process
 /// usually may have.
 const OPEN: usize = 256;
-/// From this size on a file is written past the page cache.
-pub(super) const DIRECT_FROM: u64 = 256 << 10;
 /// What direct writes must be multiples of: no medium has larger blocks.
 pub(super) const ALIGN: usize = 4096;
 /// A hole is left where this many bytes are all zero.
@@ -49,11 +47,16 @@ pub(super) struct Writable {
 }
 
 impl Writable {
-    /// Takes in a file that has no bytes yet, or some, and is to have `size`.
-    pub(super) fn new(run: &Run<'_>, file: File, size: u64) -> Self {
-        let wanted = size >= DIRECT_FROM && run.direct.load(Ordering::Relaxed);
+    /// A file that goes through the page cache.
+    pub(super) fn cached(file: File) -> Self {
+        Self { file, direct: None }
+    }
+
+    /// A file that is to have `size`.
+    fn new(run: &Run<'_>, file: File, size: u64) -> Self {
         let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
-        let direct = wanted.then(|| rustix::fs::open(fd_path(&file), flags, Mode::empty()));
+        let open = || rustix::fs::open(fd_path(&file), flags, Mode::empty());
+        let direct = run.goes_direct(size).then(open);
         if let Some(Err(Errno::INVAL)) = direct {
             run.direct.store(false, Ordering::Relaxed);
         }
@@ -72,24 +75,58 @@ impl Writable {
         })
     }
 
-    /// As [`write`](Self::write), past the page cache where that works. Both the offset and the place of
-    /// the bytes in memory are multiples of [`ALIGN`].
-    pub(super) fn write_block(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let Some(direct) = &self.direct else { return self.write(offset, bytes) };
-        islands(bytes).try_for_each(|island| {
-            let offset = offset + island.start as u64;
-            let bytes = bytes.get(island).unwrap_or_default();
-            let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % ALIGN);
-            match direct.write_all_at(whole, offset) {
-                // A file system that allows it to be opened so, and then has other conditions.
-                Err(cause) if cause.kind() == io::ErrorKind::InvalidInput => {
-                    self.file.write_all_at(whole, offset)?;
+    /// As [`write`](Self::write), past the page cache where that works, and in as few calls as
+    /// possible. The bytes follow each other in the file. The offset, the places in memory, and all
+    /// lengths but the last are multiples of [`ALIGN`].
+    pub(super) fn write_blocks(&self, mut offset: u64, blocks: &[&[u8]]) -> io::Result<()> {
+        let mut together = Vec::with_capacity(blocks.len());
+        let mut start = offset;
+        for block in blocks {
+            for island in islands(block) {
+                let at = offset + island.start as u64;
+                let bytes = block.get(island).unwrap_or_default();
+                if start + length(&together) != at {
+                    self.write_all(start, &mut together)?;
                 }
-                other => other?,
+                if together.is_empty() {
+                    start = at;
+                }
+                let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % ALIGN);
+                together.push(IoSlice::new(whole));
+                self.file.write_all_at(rest, at + whole.len() as u64)?;
             }
-            self.file.write_all_at(rest, offset + whole.len() as u64)
-        })
+            offset += block.len() as u64;
+        }
+        self.write_all(start, &mut together)
     }
+
+    /// Leaves nothing in `bytes`.
+    fn write_all(&self, mut offset: u64, bytes: &mut Vec<IoSlice<'_>>) -> io::Result<()> {
+        let mut left = bytes.as_mut_slice();
+        IoSlice::advance_slices(&mut left, 0);
+        while let Some(first) = left.first() {
+            let direct = self.direct.as_ref();
+            let written = match direct.map(|direct| rustix::io::pwritev(direct, left, offset)) {
+                Some(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Some(Ok(written)) => written,
+                Some(Err(Errno::INTR)) => 0,
+                // A file system that allows it to be opened so, and then has other conditions.
+                Some(Err(Errno::INVAL)) | None => {
+                    self.file.write_all_at(first, offset)?;
+                    first.len()
+                }
+                Some(Err(error)) => return Err(error.into()),
+            };
+            offset += written as u64;
+            IoSlice::advance_slices(&mut left, written);
+        }
+        bytes.clear();
+        Ok(())
+    }
+}
+
+fn length(bytes: &[IoSlice<'_>]) -> u64 {
+    bytes.iter().map(|bytes| bytes.len() as u64).sum()
 }
 
 /// The parts of `bytes` that are not zero. All but the last end at a multiple of [`HOLE`], and each
@@ -237,6 +274,37 @@ mod tests {
                 rest[island].fill(0);
             }
             prop_assert!(is_zero(&rest));
+        }
+
+        // In the folder of the crate: memory file systems cannot be written to past the page cache.
+        #[test]
+        fn blocks_are_written_whole_and_leave_holes(
+            holes in prop::collection::vec((0usize..40, 0usize..10), 0..6),
+            last in 1usize..300_000,
+            direct in any::<bool>(),
+        ) {
+            const LONG: usize = 640 << 10;
+            let length = 3 * LONG + last;
+            let mut room = vec![7; length + ALIGN];
+            let start = room.as_ptr().align_offset(ALIGN);
+            for (at, long) in holes {
+                let hole = at * HOLE..((at + long) * HOLE).min(length);
+                room.get_mut(start..start + length).unwrap().get_mut(hole).unwrap_or_default().fill(0);
+            }
+            let bytes = &room[start..start + length];
+            let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+            rustix::fs::ftruncate(&file, length as u64).unwrap();
+            let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+            let open = || rustix::fs::open(fd_path(&file), flags, Mode::empty()).map(File::from);
+            let to = Writable { direct: direct.then(open).and_then(Result::ok), file };
+            let blocks: Vec<&[u8]> = bytes.chunks(LONG).collect();
+            to.write_blocks(0, &blocks).unwrap();
+            let mut there = vec![1; length];
+            to.file.read_exact_at(&mut there, 0).unwrap();
+            prop_assert!(there == bytes);
+            let stored = std::os::unix::fs::MetadataExt::blocks(&to.file.metadata().unwrap()) * 512;
+            let islands: usize = bytes.chunks(HOLE).filter(|part| !is_zero(part)).map(<[u8]>::len).sum();
+            prop_assert!(stored <= islands as u64 + 4096);
         }
     }
 }

@@ -69,11 +69,12 @@ impl<'a> Walk<'a> {
         run: &'a Run<'a>,
         output: &'a Output<'a>,
         batches: Sender<Arc<Batch>>,
+        hand: Hand,
     ) -> Self {
         Self {
             run,
             output,
-            hand: Hand::new(),
+            hand,
             owners: Owners::new(run.options.owner_by_name),
             batches,
             batch: Batch::new(),

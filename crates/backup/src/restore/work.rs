@@ -2,7 +2,7 @@
 //! places.
 //!
 //! Memory of each: what is read in one go ([`STRETCH`](super::batch::STRETCH), or one longer blob),
-//! the longest blob, and a block.
+//! and the longest blob.
 
 use super::batch::{Batch, Piece};
 use super::output::{Hand, Output};
@@ -59,10 +59,10 @@ pub(super) struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(run: &'a Run<'a>, output: &'a Output<'a>) -> Result<Self, Error> {
+    pub(super) fn new(run: &'a Run<'a>, output: &'a Output<'a>, hand: Hand) -> Result<Self, Error> {
         let opener = run.repository.opener()?;
         let stored = vec![0; usize::try_from(super::batch::STRETCH).unwrap_or_default()];
-        Ok(Self { run, output, hand: Hand::new(), opener, stored })
+        Ok(Self { run, output, hand, opener, stored })
     }
 
     /// Works until nothing is left. After a failure it takes what comes, and does nothing with it.
