@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{back_up, init, restore};
+use common::{back_up, init, noise, restore};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -54,4 +54,34 @@ fn a_huge_file_of_holes_comes_back_with_its_holes_and_is_known_the_next_time() {
         file.read_exact_at(&mut before, at - 4096).unwrap();
         assert_eq!(before, [0; 4096]);
     }
+}
+
+/// Its blocks may be asked for beforehand: what is zero after all gives them back.
+#[test]
+fn zeros_between_what_is_dense_come_back_as_holes() {
+    const DENSE: usize = 9 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    std::fs::create_dir(&source).unwrap();
+    let content = [
+        noise(1, DENSE),
+        vec![0; 200 << 10],
+        noise(2, DENSE),
+        vec![0; 600 << 10],
+        noise(3, DENSE),
+        vec![0; 3 << 20],
+        noise(4, 1),
+    ]
+    .concat();
+    std::fs::write(source.join("image"), &content).unwrap();
+    let repository = init(Arc::new(Memory::new()));
+    let saved = back_up(&repository, &source);
+    let restored = restore(&repository, saved.snapshot, &source, &target);
+    assert!(restored.problems.is_empty(), "{:?}", restored.problems);
+    let image = target.join("image");
+    assert!(std::fs::read(&image).unwrap() == content);
+    let stored = image.metadata().unwrap().blocks() * 512;
+    // Three edges of dense parts, and the end, each with less than a hole's length of zeros.
+    let most = 3 * DENSE as u64 + 4 * (64 << 10);
+    assert!(stored <= most, "{stored} bytes on the medium, not {most} at most");
 }

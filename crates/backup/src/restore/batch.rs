@@ -7,6 +7,7 @@
 
 use super::Broken;
 use super::attributes::Attributes;
+use super::blocks::BLOCK;
 use super::dirs::Dir;
 use super::unfinished::Unfinished;
 use model::Digest;
@@ -24,7 +25,10 @@ const FIRST_FILES: usize = 8 << 10;
 const PIECES: usize = 256 << 10;
 /// What a piece takes.
 const PIECE: usize = 64;
-const _: () = assert!(size_of::<Piece>() <= PIECE && size_of::<FileToDo>() <= 200);
+const _: () = assert!(size_of::<Piece>() <= PIECE && size_of::<FileToDo>() <= 216);
+
+/// A file is large from this size on.
+const DENSE_FROM: u64 = 4 * BLOCK as u64;
 
 /// Neighbouring blobs of a pack are read in one go, up to this many bytes.
 pub(super) const STRETCH: u64 = 4 << 20;
@@ -37,6 +41,8 @@ pub(super) struct FileToDo {
     pub(super) name: Box<[u8]>,
     pub(super) size: u64,
     pub(super) attributes: Attributes,
+    /// Where a large file has anything but one blob many times over, which mostly is zeros.
+    pub(super) dense: Box<[Range<u64>]>,
     /// Pieces that are not written yet.
     pub(super) left: AtomicU32,
     /// Why it will not be there, once that is known.
@@ -177,8 +183,10 @@ impl Batch {
             }
             offset += size;
         }
-        let count = u32::try_from(self.pieces.len() - before).unwrap_or(u32::MAX);
-        self.files.push(FileToDo { left: AtomicU32::new(count), ..file });
+        let pieces = self.pieces.get(before..).unwrap_or_default();
+        let dense = if file.size < DENSE_FROM { Box::default() } else { dense(pieces) };
+        let left = u32::try_from(pieces.len()).unwrap_or(u32::MAX).into();
+        self.files.push(FileToDo { dense, left, ..file });
     }
 
     fn piece(&mut self, at: &Location, file: u32, offset: u64) -> Piece {
@@ -234,6 +242,18 @@ impl Batch {
     pub(super) fn location(&self, piece: &Piece) -> Option<Location> {
         Some(Location { pack: self.pack(piece)?, blob: piece.packed() })
     }
+}
+
+fn dense(pieces: &[Piece]) -> Box<[Range<u64>]> {
+    let mut dense: Vec<Range<u64>> = Vec::new();
+    for piece in pieces.iter().filter(|piece| piece.times == 1) {
+        let end = piece.offset + u64::from(piece.packed().size());
+        match dense.last_mut().filter(|last| last.end == piece.offset) {
+            Some(last) => last.end = end,
+            None => dense.push(piece.offset..end),
+        }
+    }
+    dense.into()
 }
 
 /// How many of these are near enough to be read in one go: one at least.

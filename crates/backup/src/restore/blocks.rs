@@ -98,6 +98,15 @@ pub(super) fn parts(size: u64, offset: u64, bytes: &[u8]) -> impl Iterator<Item 
 /// Which block of which file.
 type BlockOf = (Numbered, u64);
 
+/// A block that is whole.
+pub(super) struct Whole {
+    pub(super) of: Numbered,
+    /// Where in the file.
+    pub(super) offset: u64,
+    pub(super) length: usize,
+    pub(super) buffer: Buffer,
+}
+
 /// What became of a part.
 pub(super) enum Put {
     /// It begins a block, which needs a buffer.

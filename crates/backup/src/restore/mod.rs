@@ -29,7 +29,6 @@ mod blocks;
 mod dirs;
 mod output;
 mod place;
-mod queue;
 mod unfinished;
 mod walk;
 mod work;
@@ -44,7 +43,6 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::ScopedJoinHandle;
 
 /// What to restore, and how.
 pub struct RestoreOptions<'a> {
@@ -244,17 +242,20 @@ fn fill(run: &Run<'_>, output: &Output<'_>, tree: Digest) -> Result<walk::Made, 
     // None is kept ready beside the one that is worked on and the one that is planned.
     let (send, receive) = crossbeam_channel::bounded(0);
     let (wake, woken) = crossbeam_channel::bounded(1);
+    // Bounded by the number of buffers.
+    let (whole, to_write) = crossbeam_channel::unbounded();
     let tasks = work::Tasks::new(receive);
     let workers = (0..work::threads(run.options.threads))
-        .map(|_| work::Worker::new(run, output, Hand::new(&wake)))
+        .map(|_| work::Worker::new(run, output, Hand::new(&wake, &whole)))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut walk = walk::Walk::new(run, output, send, Hand::new(&wake));
-    drop(wake);
+    let mut walk = walk::Walk::new(run, output, send, Hand::new(&wake, &whole));
+    drop((wake, whole));
     let made = std::thread::scope(|scope| {
-        let working: Vec<_> =
-            workers.into_iter().map(|worker| scope.spawn(|| worker.work(&tasks))).collect();
+        for worker in workers {
+            scope.spawn(|| worker.work(&tasks));
+        }
         for _ in 0..blocks::WRITERS {
-            scope.spawn(|| output.write_blocks());
+            scope.spawn(|| output.write_blocks(&to_write));
         }
         scope.spawn(|| {
             while woken.recv().is_ok() {
@@ -268,13 +269,7 @@ fn fill(run: &Run<'_>, output: &Output<'_>, tree: Digest) -> Result<walk::Made, 
             run.fail(error);
         }
         // Drops its end of the channel: the workers end when all is done.
-        let made = walk.into_made();
-        let ended: Vec<_> = working.into_iter().map(ScopedJoinHandle::join).collect();
-        output.close();
-        if let Some(Err(panic)) = ended.into_iter().find(Result::is_err) {
-            std::panic::resume_unwind(panic);
-        }
-        made
+        walk.into_made()
     });
     if let Some(error) = lock(&run.failure).take() {
         return Err(error);

@@ -2,13 +2,12 @@
 //! and its name once it is whole. Knows nothing of packs.
 
 use super::batch::{Batch, FileToDo, Piece};
-use super::blocks::{BLOCK, Blocks, Buffer, Evicted, Part, Put, Room, parts};
+use super::blocks::{BLOCK, Blocks, Buffer, Evicted, Part, Put, Room, Whole, parts};
 use super::dirs::Handles;
-use super::queue::{Queue, Whole};
-use super::unfinished::{HOLE, OpenFiles, Writable, is_zero};
+use super::unfinished::{HOLE, OpenFiles, Writable, is_zero, release};
 use super::{Broken, Run};
 use crate::error::{Fault, full};
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,7 +23,6 @@ pub(super) struct Output<'a> {
     run: &'a Run<'a>,
     open: OpenFiles,
     blocks: Blocks,
-    queue: Queue,
     /// Bytes of small files that went into the page cache.
     cached: AtomicU64,
 }
@@ -34,11 +32,13 @@ pub(super) struct Hand {
     handles: Handles,
     /// Wakes the thread that syncs.
     wake: Sender<()>,
+    /// To the threads that write blocks.
+    whole: Sender<Whole>,
 }
 
 impl Hand {
-    pub(super) fn new(wake: &Sender<()>) -> Self {
-        Self { handles: Handles::default(), wake: wake.clone() }
+    pub(super) fn new(wake: &Sender<()>, whole: &Sender<Whole>) -> Self {
+        Self { handles: Handles::default(), wake: wake.clone(), whole: whole.clone() }
     }
 }
 
@@ -48,7 +48,6 @@ impl<'a> Output<'a> {
             run,
             open: OpenFiles::default(),
             blocks: Blocks::default(),
-            queue: Queue::default(),
             cached: AtomicU64::new(0),
         }
     }
@@ -91,35 +90,26 @@ impl<'a> Output<'a> {
     }
 
     /// Writes blocks until no more come.
-    pub(super) fn write_blocks(&self) {
+    pub(super) fn write_blocks(&self, whole: &Receiver<Whole>) {
         let mut handles = Handles::default();
-        self.queue.work(|run| {
-            let done = self.write_run(&mut handles, &run);
-            for block in run {
-                self.blocks.arrived(block.buffer);
-                let (batch, number) = block.of;
-                let done = done.as_ref().map_err(again).copied();
-                self.piece_done(&mut handles, &batch, number, done);
-            }
-        });
+        while let Ok(block) = whole.recv() {
+            let done = self.write_block(&mut handles, &block);
+            self.blocks.arrived(block.buffer);
+            let (batch, number) = block.of;
+            self.piece_done(&mut handles, &batch, number, done);
+        }
     }
 
-    /// No more blocks come.
-    pub(super) fn close(&self) {
-        self.queue.close();
-    }
-
-    /// Neighbouring blocks of one file.
-    fn write_run(&self, handles: &mut Handles, run: &[Whole]) -> io::Result<()> {
+    fn write_block(&self, handles: &mut Handles, block: &Whole) -> io::Result<()> {
         if let Err(error) = self.run.stopped() {
             // Nobody else may notice: this may be all that was left to do.
             self.run.fail(error);
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let Some(Whole { of: (batch, number), offset, .. }) = run.first() else { return Ok(()) };
+        let (batch, number) = &block.of;
         let to = self.open.get(self.run, handles, batch, *number)?;
-        let blocks: Vec<&[u8]> = run.iter().map(Whole::bytes).collect();
-        to.write_blocks(*offset, &blocks)
+        let bytes = block.buffer.bytes().get(..block.length).unwrap_or_default();
+        to.write_block(block.offset, bytes)
     }
 
     /// A small file of which all is at hand.
@@ -224,22 +214,26 @@ impl<'a> Output<'a> {
         }
         match put {
             Put::Loose => into.to.write(part.offset(), part.bytes),
-            Put::Whole(buffer) => {
-                self.send(into, part, buffer);
-                Ok(())
-            }
+            Put::Whole(buffer) => self.send(hand, into, part, buffer),
             Put::Kept | Put::NeedsRoom => Ok(()),
         }
     }
 
     /// Hands a block to those who write.
-    fn send(&self, into: &Into<'_>, part: &Part<'_>, buffer: Buffer) {
+    fn send(
+        &self,
+        hand: &Hand,
+        into: &Into<'_>,
+        part: &Part<'_>,
+        buffer: Buffer,
+    ) -> io::Result<()> {
         // It is one piece more to be done before the file is finished.
         into.file.left.fetch_add(1, Ordering::AcqRel);
         self.blocks.on_its_way();
         let of = (Arc::clone(into.batch), into.number);
-        let (offset, length) = (part.block_offset(), part.length);
-        self.queue.push(Whole { of, offset, length, buffer });
+        let block = Whole { of, offset: part.block_offset(), length: part.length, buffer };
+        // Fails only when those who write are gone, and they outlive this.
+        hand.whole.send(block).map_err(io::Error::other)
     }
 
     /// A buffer for a block, if need be that of another.
@@ -344,6 +338,10 @@ impl<'a> Output<'a> {
         to: &Writable,
         named: bool,
     ) -> io::Result<()> {
+        if !file.dense.is_empty() && self.run.place.reserves {
+            // Blocks too many are no reason to go without the file.
+            let _ = release(&to.file, file.size);
+        }
         let set = file.attributes.set_on_file(&to.file, self.run.give_away);
         let unnamed = (!named).then_some(&to.file);
         self.run.place.finish(folder, number, unnamed, OsStr::from_bytes(&file.name))?;
@@ -372,14 +370,6 @@ impl<'a> Output<'a> {
         }
         (self.run.options.events)(super::RestoreEvent::File);
         file.dir.release(self.run);
-    }
-}
-
-/// The same error once more, for another block.
-fn again(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 

@@ -21,7 +21,13 @@ pub(super) struct Place {
     /// Files can be made without a name and get one later: then a killed restore leaves nothing of
     /// those that it had not finished.
     nameless: bool,
+    /// The file system is ext4: it lets one write at a time add blocks to a file, and many at once
+    /// write where there are some.
+    pub(super) reserves: bool,
 }
+
+/// What `statfs` calls it.
+const EXT4: rustix::fs::FsWord = 0xEF53;
 
 /// For folders until all that is in them is there.
 const PRIVATE: Mode = Mode::RWXU;
@@ -39,7 +45,8 @@ impl Place {
         let root = rustix::fs::open(target, flags, Mode::empty())
             .map_err(|errno| io("opening")(errno.into()))?;
         let token = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), target);
-        let mut place = Self { root, token, nameless: true };
+        let reserves = rustix::fs::fstatfs(&root).is_ok_and(|stat| stat.f_type == EXT4);
+        let mut place = Self { root, token, nameless: true, reserves };
         place.nameless = place.try_nameless().is_ok();
         Ok(place)
     }

@@ -8,11 +8,11 @@ use super::Run;
 use super::batch::{Batch, FileToDo};
 use super::dirs::Handles;
 use super::place::fd_path;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,58 +75,24 @@ impl Writable {
         })
     }
 
-    /// As [`write`](Self::write), past the page cache where that works, and in as few calls as
-    /// possible. The bytes follow each other in the file. The offset, the places in memory, and all
-    /// lengths but the last are multiples of [`ALIGN`].
-    pub(super) fn write_blocks(&self, mut offset: u64, blocks: &[&[u8]]) -> io::Result<()> {
-        let mut together = Vec::with_capacity(blocks.len());
-        let mut start = offset;
-        for block in blocks {
-            for island in islands(block) {
-                let at = offset + island.start as u64;
-                let bytes = block.get(island).unwrap_or_default();
-                if start + length(&together) != at {
-                    self.write_all(start, &mut together)?;
-                }
-                if together.is_empty() {
-                    start = at;
-                }
-                let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % ALIGN);
-                together.push(IoSlice::new(whole));
-                self.file.write_all_at(rest, at + whole.len() as u64)?;
-            }
-            offset += block.len() as u64;
-        }
-        self.write_all(start, &mut together)
-    }
-
-    /// Leaves nothing in `bytes`.
-    fn write_all(&self, mut offset: u64, bytes: &mut Vec<IoSlice<'_>>) -> io::Result<()> {
-        let mut left = bytes.as_mut_slice();
-        IoSlice::advance_slices(&mut left, 0);
-        while let Some(first) = left.first() {
-            let direct = self.direct.as_ref();
-            let written = match direct.map(|direct| rustix::io::pwritev(direct, left, offset)) {
-                Some(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Some(Ok(written)) => written,
-                Some(Err(Errno::INTR)) => 0,
+    /// As [`write`](Self::write), past the page cache where that works. Both the offset and the place of
+    /// the bytes in memory are multiples of [`ALIGN`].
+    pub(super) fn write_block(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let Some(direct) = &self.direct else { return self.write(offset, bytes) };
+        islands(bytes).try_for_each(|island| {
+            let offset = offset + island.start as u64;
+            let bytes = bytes.get(island).unwrap_or_default();
+            let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % ALIGN);
+            match direct.write_all_at(whole, offset) {
                 // A file system that allows it to be opened so, and then has other conditions.
-                Some(Err(Errno::INVAL)) | None => {
-                    self.file.write_all_at(first, offset)?;
-                    first.len()
+                Err(cause) if cause.kind() == io::ErrorKind::InvalidInput => {
+                    self.file.write_all_at(whole, offset)?;
                 }
-                Some(Err(error)) => return Err(error.into()),
-            };
-            offset += written as u64;
-            IoSlice::advance_slices(&mut left, written);
-        }
-        bytes.clear();
-        Ok(())
+                other => other?,
+            }
+            self.file.write_all_at(rest, offset + whole.len() as u64)
+        })
     }
-}
-
-fn length(bytes: &[IoSlice<'_>]) -> u64 {
-    bytes.iter().map(|bytes| bytes.len() as u64).sum()
 }
 
 /// The parts of `bytes` that are not zero. All but the last end at a multiple of [`HOLE`], and each
@@ -152,6 +118,32 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
     let (chunks, rest) = bytes.as_chunks::<64>();
     chunks.iter().all(|chunk| chunk.iter().fold(0, |any, byte| any | byte) == 0)
         && rest.iter().all(|byte| *byte == 0)
+}
+
+/// Gives a file its blocks, as far as there are any. Failing costs speed: who writes will see why.
+fn reserve(file: &File, dense: &[Range<u64>]) {
+    let _ = dense.iter().try_for_each(|range| {
+        rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, range.start, range.end - range.start)
+    });
+}
+
+/// Makes holes of what was reserved and is not written.
+pub(super) fn release(file: &File, size: u64) -> io::Result<()> {
+    let mut at = 0;
+    while at < size {
+        // What is reserved and not written counts as a hole, and so does the end.
+        let hole = rustix::fs::seek(file, SeekFrom::Hole(at))?.min(size);
+        let data = match rustix::fs::seek(file, SeekFrom::Data(hole)) {
+            Err(Errno::NXIO) => size,
+            data => data?.min(size),
+        };
+        if data > hole {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            rustix::fs::fallocate(file, flags, hole, data - hole)?;
+        }
+        at = data;
+    }
+    Ok(())
 }
 
 /// A file of a batch.
@@ -194,6 +186,9 @@ impl OpenFiles {
                 self.note_named(unfinished, batch, number);
             }
             rustix::fs::ftruncate(&made, file.size)?;
+            if run.place.reserves && run.goes_direct(file.size) {
+                reserve(&made, &file.dense);
+            }
             made
         };
         let opened = Arc::new(Writable::new(run, opened, file.size));
@@ -274,37 +269,6 @@ mod tests {
                 rest[island].fill(0);
             }
             prop_assert!(is_zero(&rest));
-        }
-
-        // In the folder of the crate: memory file systems cannot be written to past the page cache.
-        #[test]
-        fn blocks_are_written_whole_and_leave_holes(
-            holes in prop::collection::vec((0usize..40, 0usize..10), 0..6),
-            last in 1usize..300_000,
-            direct in any::<bool>(),
-        ) {
-            const LONG: usize = 640 << 10;
-            let length = 3 * LONG + last;
-            let mut room = vec![7; length + ALIGN];
-            let start = room.as_ptr().align_offset(ALIGN);
-            for (at, long) in holes {
-                let hole = at * HOLE..((at + long) * HOLE).min(length);
-                room.get_mut(start..start + length).unwrap().get_mut(hole).unwrap_or_default().fill(0);
-            }
-            let bytes = &room[start..start + length];
-            let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-            rustix::fs::ftruncate(&file, length as u64).unwrap();
-            let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
-            let open = || rustix::fs::open(fd_path(&file), flags, Mode::empty()).map(File::from);
-            let to = Writable { direct: direct.then(open).and_then(Result::ok), file };
-            let blocks: Vec<&[u8]> = bytes.chunks(LONG).collect();
-            to.write_blocks(0, &blocks).unwrap();
-            let mut there = vec![1; length];
-            to.file.read_exact_at(&mut there, 0).unwrap();
-            prop_assert!(there == bytes);
-            let stored = std::os::unix::fs::MetadataExt::blocks(&to.file.metadata().unwrap()) * 512;
-            let islands: usize = bytes.chunks(HOLE).filter(|part| !is_zero(part)).map(<[u8]>::len).sum();
-            prop_assert!(stored <= islands as u64 + 4096);
         }
     }
 }

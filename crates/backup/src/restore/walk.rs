@@ -208,6 +208,7 @@ impl<'a> Walk<'a> {
             name: node.name.as_slice().into(),
             size: node.size,
             attributes: Attributes::of(node, &mut self.owners),
+            dense: Box::default(),
             left: 0.into(),
             broken: OnceLock::new(),
             unfinished: OnceLock::new(),
