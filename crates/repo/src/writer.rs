@@ -6,7 +6,7 @@
 //! removed packs that no index names yet. At most `OPEN_PACKS` packs a kind are being filled, and a blob
 //! goes to one of them at random, so that a pack's size does not betray a file's.
 //!
-//! Memory: for each kind at most `OPEN_PACKS + uploaders + 1` packs; those of trees are rarely full.
+//! Memory: for each kind at most `OPEN_PACKS + uploaders` packs; those of trees are rarely full.
 
 use crate::blob::{Compression, Parts, SealedBlob, Sealer};
 use crate::buffers::Buffers;
@@ -104,8 +104,8 @@ impl Writer {
         let repository = lock.repository();
         repository.refuse_old_format()?;
         let at_once = repository.store().puts_at_once().max(1);
-        // Being filled, being stored, and one on its way from here to there.
-        let count = OPEN_PACKS + at_once + 1;
+        // Being filled, and being stored: whoever fills one meanwhile waits, as storing is faster.
+        let count = OPEN_PACKS + at_once;
         let buffers = || Buffers::new(count, options.pack_size + HEADER_ROOM);
         let shared = Arc::new(Shared {
             repository: repository.clone(),
@@ -308,10 +308,9 @@ impl Shared {
         id: Digest,
         blob: &SealedBlob<'_>,
     ) -> Result<Option<OpenPack>, Error> {
-        let mut choice = [0];
-        getrandom::fill(&mut choice).map_err(Error::Random)?;
         let mut open = slot(&self.open, kind).lock().unwrap_or_else(PoisonError::into_inner);
-        let choice = usize::from(choice.first().copied().unwrap_or(0)) % OPEN_PACKS;
+        // The end of its MAC is as good as a random byte, and tells nothing about its neighbours.
+        let choice = usize::from(blob.bytes.last().copied().unwrap_or(0)) % OPEN_PACKS;
         let Some(pack) = open.get_mut(choice) else { return Err(Error::WriterGone) };
         let over = pack.length() + blob.bytes.len() > self.options.pack_size || pack.header_full();
         let full = (over && !pack.is_empty()).then(|| std::mem::take(pack));

@@ -99,7 +99,7 @@ impl Backup {
 }
 
 /// How long a backup runs before it is counted how much there is to do.
-const COUNTED_AFTER: Duration = Duration::from_secs(2);
+const COUNTED_AFTER: Duration = Duration::from_secs(5);
 
 /// Backs up, showing progress, problems and summary.
 fn run_backup(
