@@ -6,7 +6,7 @@
 
 use crate::BackupEvent;
 use crate::chunker::{self, Chunker};
-use crate::error::Fault;
+use crate::error::{Error, Fault};
 use crate::journal::Key;
 use crate::meta::{self, Item};
 use crate::piece::{Piece, Pool};
@@ -75,18 +75,34 @@ pub(crate) struct Files<'a, 'run> {
 }
 
 impl Files<'_, '_> {
-    /// Stores one piece.
+    /// Stores one piece, and another one beside it if one waits.
     pub(crate) fn chunk(&self, job: ChunkJob) {
-        let ChunkJob { file, at, piece } = job;
-        if !self.run.stopped() {
-            match self.run.save_data(piece.bytes()) {
-                Ok(id) => {
-                    self.run.done(piece.len() as u64);
-                    file.set(at, id);
-                    file.release(self.run);
+        if self.run.stopped() {
+            return self.pool.give_back(job.piece);
+        }
+        match self.work.take_chunk() {
+            Some(other) => {
+                let ids = self.run.save_both([job.piece.bytes(), other.piece.bytes()]);
+                for (job, id) in [job, other].into_iter().zip(ids) {
+                    self.stored(job, id);
                 }
-                Err(error) => self.run.fail(error),
             }
+            None => {
+                let id = self.run.save_data(job.piece.bytes());
+                self.stored(job, id);
+            }
+        }
+    }
+
+    fn stored(&self, job: ChunkJob, id: Result<Digest, Error>) {
+        let ChunkJob { file, at, piece } = job;
+        match id {
+            Ok(id) => {
+                self.run.done(piece.len() as u64);
+                file.set(at, id);
+                file.release(self.run);
+            }
+            Err(error) => self.run.fail(error),
         }
         self.pool.give_back(piece);
     }

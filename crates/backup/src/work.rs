@@ -96,6 +96,12 @@ impl Work {
         Ok(())
     }
 
+    /// A piece that waits, for who does another one, unless somebody has nothing to do.
+    pub(crate) fn take_chunk(&self) -> Option<ChunkJob> {
+        let mut state = self.state();
+        if state.idle > 0 { None } else { state.chunks.pop_front() }
+    }
+
     fn next(&self) -> Option<(Task, Turn<'_>)> {
         let mut state = self.state();
         loop {

@@ -48,8 +48,7 @@ impl Opener {
     /// # Errors
     /// [`Error::BlobDamaged`].
     pub fn open(&mut self, at: &Location, stored: &[u8]) -> Result<&[u8], Error> {
-        self.open_bytes(stored, &at.blob.id, at.blob.plain_length)
-            .map_err(|what| Error::BlobDamaged { blob: at.blob.id, pack: at.pack, what })
+        self.open_bytes(stored, &at.blob.id, at.blob.plain_length).map_err(damaged(at))
     }
 
     /// As [`open`](Self::open), for whom the stored bytes are of no more use: they are decrypted
@@ -62,17 +61,40 @@ impl Opener {
         at: &Location,
         stored: &'b mut [u8],
     ) -> Result<&'b [u8], Error> {
-        let opened = match self.key.open_in_place(stored) {
-            Ok(decrypted) => check(
-                &mut self.decompressor,
-                &mut self.plain,
-                decrypted,
-                &at.blob.id,
-                at.blob.plain_length,
-            ),
-            Err(_) => Err(UNDECRYPTABLE.to_owned()),
+        let plain = self.unpack_in_place(at, stored);
+        plain.and_then(|plain| named(plain, sha256::hash(plain), &at.blob.id)).map_err(damaged(at))
+    }
+
+    /// Two blobs as [`open_in_place`](Self::open_in_place), in less time than one after the other.
+    pub fn open_both_in_place<'b>(
+        openers: &'b mut [Self; 2],
+        at: [&Location; 2],
+        stored: [&'b mut [u8]; 2],
+    ) -> [Result<&'b [u8], Error>; 2] {
+        let [one, other] = openers;
+        let [stored, others] = stored;
+        let plain = [one.unpack_in_place(at[0], stored), other.unpack_in_place(at[1], others)];
+        let hashes =
+            sha256::hash_both(plain.each_ref().map(|plain| plain.as_deref().unwrap_or(&[])));
+        let [(one, hash), (other, others_hash)] = {
+            let [one, other] = plain;
+            [(one, hashes[0]), (other, hashes[1])]
         };
-        opened.map_err(|what| Error::BlobDamaged { blob: at.blob.id, pack: at.pack, what })
+        [
+            one.and_then(|plain| named(plain, hash, &at[0].blob.id)).map_err(damaged(at[0])),
+            other
+                .and_then(|plain| named(plain, others_hash, &at[1].blob.id))
+                .map_err(damaged(at[1])),
+        ]
+    }
+
+    fn unpack_in_place<'b>(
+        &'b mut self,
+        at: &Location,
+        stored: &'b mut [u8],
+    ) -> Result<&'b [u8], String> {
+        let decrypted = self.key.open_in_place(stored).map_err(|_| UNDECRYPTABLE.to_owned())?;
+        unpack(&mut self.decompressor, &mut self.plain, decrypted, at.blob.plain_length)
     }
 
     /// `plain_length` bounds what decompression may yield. The error says how the damage shows.
@@ -82,11 +104,37 @@ impl Opener {
         id: &Digest,
         plain_length: Option<u32>,
     ) -> Result<&[u8], String> {
+        let plain = self.unpack(stored, plain_length)?;
+        named(plain, sha256::hash(plain), id)
+    }
+
+    /// As [`open_bytes`](Self::open_bytes), while `pack` takes in the stored bytes, whatever they are.
+    pub(crate) fn open_bytes_beside(
+        &mut self,
+        stored: &[u8],
+        id: &Digest,
+        plain_length: Option<u32>,
+        pack: &mut sha256::Hasher,
+    ) -> Result<&[u8], String> {
+        match self.unpack(stored, plain_length) {
+            Ok(plain) => {
+                let mut hasher = sha256::Hasher::default();
+                hasher.update_both(plain, pack, stored);
+                named(plain, hasher.finalize(), id)
+            }
+            Err(what) => {
+                pack.update(stored);
+                Err(what)
+            }
+        }
+    }
+
+    fn unpack(&mut self, stored: &[u8], plain_length: Option<u32>) -> Result<&[u8], String> {
         let decrypted = self
             .key
             .open_into(stored, &mut self.decrypted)
             .map_err(|_| UNDECRYPTABLE.to_owned())?;
-        check(&mut self.decompressor, &mut self.plain, decrypted, id, plain_length)
+        unpack(&mut self.decompressor, &mut self.plain, decrypted, plain_length)
     }
 
     /// As [`open_bytes`](Self::open_bytes), for whom the verdict is enough: needs less memory.
@@ -140,26 +188,25 @@ impl Opener {
     }
 }
 
-/// Decompresses into `room`, if there is a plain length, and compares the result with the name.
-fn check<'b>(
+/// Decompresses into `room`, if there is a plain length. Compares nothing with the name.
+fn unpack<'b>(
     decompressor: &mut Decompressor<'_>,
     room: &'b mut Vec<u8>,
     decrypted: &'b [u8],
-    id: &Digest,
     plain_length: Option<u32>,
 ) -> Result<&'b [u8], String> {
-    let plain = match plain_length {
-        None => decrypted,
-        Some(length) => {
-            decompress(decompressor, decrypted, length, room)?;
-            if u32::try_from(room.len()) != Ok(length) {
-                let actual = room.len();
-                return Err(format!("it has {actual} bytes where {length} are recorded"));
-            }
-            room.as_slice()
-        }
-    };
-    let hash = Digest(Sha256::digest(plain).into());
+    let Some(length) = plain_length else { return Ok(decrypted) };
+    decompress(decompressor, decrypted, length, room)?;
+    if u32::try_from(room.len()) != Ok(length) {
+        let actual = room.len();
+        return Err(format!("it has {actual} bytes where {length} are recorded"));
+    }
+    Ok(room.as_slice())
+}
+
+/// Plain bytes are right when their hash is their name.
+fn named<'b>(plain: &'b [u8], hash: [u8; 32], id: &Digest) -> Result<&'b [u8], String> {
+    let hash = Digest(hash);
     if hash == *id { Ok(plain) } else { Err(format!("its bytes hash to {hash}")) }
 }
 
@@ -194,6 +241,11 @@ impl Blocks {
             }
         }
     }
+}
+
+fn damaged(at: &Location) -> impl FnOnce(String) -> Error {
+    let (blob, pack) = (at.blob.id, at.pack);
+    move |what| Error::BlobDamaged { blob, pack, what }
 }
 
 impl std::fmt::Debug for Opener {

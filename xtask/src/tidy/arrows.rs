@@ -23,11 +23,12 @@ const fn place(layer: &'static str, name: &'static str, uses: &'static [&'static
 /// know `repo`: to it a pack is a name and bytes.
 pub(crate) const PLACES: &[Place] = &[
     place("pure", "model", &[]),
+    place("pure", "sha256", &[]),
     place("pure", "flow", &["model"]),
     place("pure", "wire", &["model", "flow"]),
     place("engine", "store", &["model", "flow", "wire"]),
-    place("engine", "repo", &["model", "flow", "wire", "store"]),
-    place("engine", "backup", &["model", "flow", "wire", "store", "repo"]),
+    place("engine", "repo", &["model", "sha256", "flow", "wire", "store"]),
+    place("engine", "backup", &["model", "sha256", "flow", "wire", "store", "repo"]),
     place("engine", "seed", &["model", "flow", "wire", "store"]),
     place("control", "client", &["model", "flow", "wire", "store"]),
     place("control", "server", &["model", "flow", "wire", "store", "seed"]),

@@ -9,6 +9,9 @@ use toml::{Table, Value};
 const RULE: &str = "manifest";
 const ROOT: &str = "Cargo.toml";
 
+/// It has the only `unsafe` there is, which no crate could allow against `forbid`.
+const OWN_LINTS: &str = "crates/sha256/Cargo.toml";
+
 /// Fields of `[package]` that have one value for all members.
 const INHERITED: [&str; 5] = ["version", "edition", "rust-version", "license", "publish"];
 const DEPENDENCY_TABLES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
@@ -29,7 +32,10 @@ pub(crate) fn check(workspace: &Workspace) -> Vec<Problem> {
     }
     if let Some(text) = workspace.file(ROOT).and_then(|file| file.text.as_deref()) {
         match toml::from_str::<Table>(text) {
-            Ok(root) => check_root(text, &root, &used, &mut problems),
+            Ok(root) => {
+                check_root(text, &root, &used, &mut problems);
+                check_own_lints(workspace, &root, &mut problems);
+            }
             Err(error) => problems.push(Problem::new(RULE, ROOT, 0, error.message())),
         }
     }
@@ -38,7 +44,7 @@ pub(crate) fn check(workspace: &Workspace) -> Vec<Problem> {
 
 fn check_member(path: &str, text: &str, manifest: &Table, problems: &mut Vec<Problem>) {
     let mut report = |line, message: String| problems.push(Problem::new(RULE, path, line, message));
-    if !manifest.get("lints").is_some_and(from_workspace) {
+    if path != OWN_LINTS && !manifest.get("lints").is_some_and(from_workspace) {
         report(0, "does not inherit the lints: add `[lints]` with `workspace = true`".to_owned());
     }
     let package = manifest.get("package").and_then(Value::as_table);
@@ -59,6 +65,25 @@ fn check_member(path: &str, text: &str, manifest: &Table, problems: &mut Vec<Pro
             );
             report(line_of(text, name), message);
         }
+    }
+}
+
+/// The one manifest with lints of its own: those of the workspace, where `forbid` is `deny`.
+fn check_own_lints(workspace: &Workspace, root: &Table, problems: &mut Vec<Problem>) {
+    let Some(text) = workspace.file(OWN_LINTS).and_then(|file| file.text.as_deref()) else {
+        return;
+    };
+    let mut wanted = root.get("workspace").and_then(|table| table.get("lints")).cloned();
+    if let Some(unsafe_code) =
+        wanted.as_mut().and_then(|lints| lints.get_mut("rust")?.get_mut("unsafe_code"))
+    {
+        *unsafe_code = Value::from("deny");
+    }
+    let own =
+        toml::from_str::<Table>(text).ok().and_then(|manifest| manifest.get("lints").cloned());
+    if own != wanted {
+        let message = "must have the workspace's lints, with unsafe_code = \"deny\"";
+        problems.push(Problem::new(RULE, OWN_LINTS, line_of(text, "[lints"), message));
     }
 }
 
@@ -107,6 +132,22 @@ mod tests {
     const GOOD: &str = "[package]\nname = \"a\"\ndescription = \"Does it\"\nversion.workspace = true\n\
         edition.workspace = true\nrust-version.workspace = true\nlicense.workspace = true\n\
         publish.workspace = true\n[lints]\nworkspace = true\n[dependencies]\nurl.workspace = true\n";
+
+    #[test]
+    fn the_crate_with_lints_of_its_own_has_the_workspaces_all_the_same() {
+        let root = "[workspace.lints.rust]\nunsafe_code = \"forbid\"\nmissing_docs = \"warn\"\n";
+        let own = |lints: &str| {
+            let (inherited, rest) = GOOD.split_once("[lints]\nworkspace = true\n").unwrap();
+            format!("{inherited}[lints.rust]\n{lints}{}", rest.split_once("url.w").unwrap().0)
+        };
+        let check = |lints| places(check, &[(ROOT, root), (OWN_LINTS, &own(lints))]);
+        assert!(check("unsafe_code = \"deny\"\nmissing_docs = \"warn\"\n").is_empty());
+        for bad in
+            ["unsafe_code = \"deny\"\n", "unsafe_code = \"allow\"\nmissing_docs = \"warn\"\n"]
+        {
+            assert_eq!(check(bad), [format!("{OWN_LINTS}:9")]);
+        }
+    }
 
     #[test]
     fn a_member_inherits_lints_versions_and_dependencies() {

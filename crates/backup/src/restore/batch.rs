@@ -102,6 +102,11 @@ impl Piece {
         &self.id
     }
 
+    /// Plain bytes.
+    pub(super) fn size(&self) -> u32 {
+        self.packed().size()
+    }
+
     fn packed(&self) -> PackedBlob {
         PackedBlob {
             id: self.id,
@@ -247,7 +252,7 @@ impl Batch {
 fn dense(pieces: &[Piece]) -> Box<[Range<u64>]> {
     let mut dense: Vec<Range<u64>> = Vec::new();
     for piece in pieces.iter().filter(|piece| piece.times == 1) {
-        let end = piece.offset + u64::from(piece.packed().size());
+        let end = piece.offset + u64::from(piece.size());
         match dense.last_mut().filter(|last| last.end == piece.offset) {
             Some(last) => last.end = end,
             None => dense.push(piece.offset..end),

@@ -2,7 +2,7 @@
 //! places.
 //!
 //! Memory of each: what is read in one go ([`STRETCH`](super::batch::STRETCH), or one longer blob),
-//! and the longest blob.
+//! the longest blob, and a short one.
 
 use super::batch::{Batch, Piece};
 use super::output::{Hand, Output};
@@ -11,6 +11,7 @@ use crate::error::Error;
 use crossbeam_channel::Receiver;
 use model::ObjectKey;
 use repo::{BlobKind, Opener};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 /// How many threads work: half as many more than are to be busy, as each waits for media at times.
@@ -21,6 +22,9 @@ pub(super) fn threads(busy: usize) -> usize {
 
 /// A length that is believed before the bytes are there: twice the longest chunk.
 const BELIEVED: u64 = 16 << 20;
+
+/// What may be opened beside another blob: four of five are no longer, and the room is taken twice.
+const SHORT: u32 = 2 << 20;
 
 /// What is to be read, for all threads to take from.
 pub(super) struct Tasks {
@@ -53,16 +57,17 @@ pub(super) struct Worker<'a> {
     run: &'a Run<'a>,
     output: &'a Output<'a>,
     hand: Hand,
-    opener: Opener,
+    /// For two blobs at a time.
+    openers: [Opener; 2],
     /// Stored bytes, of which each blob is decrypted in its place; never shorter than it once was.
     stored: Vec<u8>,
 }
 
 impl<'a> Worker<'a> {
     pub(super) fn new(run: &'a Run<'a>, output: &'a Output<'a>, hand: Hand) -> Result<Self, Error> {
-        let opener = run.repository.opener()?;
+        let openers = [run.repository.opener()?, run.repository.opener()?];
         let stored = vec![0; usize::try_from(super::batch::STRETCH).unwrap_or_default()];
-        Ok(Self { run, output, hand, opener, stored })
+        Ok(Self { run, output, hand, openers, stored })
     }
 
     /// Works until nothing is left. After a failure it takes what comes, and does nothing with it.
@@ -78,13 +83,14 @@ impl<'a> Worker<'a> {
 
     /// Neighbouring blobs of one pack.
     fn stretch(&mut self, batch: &Arc<Batch>, pieces: &[Piece]) -> Result<(), Error> {
-        let (start, length) = self.read(batch, pieces)?;
-        let mut rest = pieces;
-        while let Some(piece) = rest.first() {
-            let same = rest.iter().take_while(|other| other.same_blob(piece)).count();
-            let (places, after) = rest.split_at(same);
-            self.blob(batch, piece, places, (start, length))?;
-            rest = after;
+        let read = self.read(batch, pieces)?;
+        let mut blobs = pieces.chunk_by(Piece::same_blob).peekable();
+        let is_short = |places: &&[Piece]| places.iter().all(|place| place.size() <= SHORT);
+        while let Some(blob) = blobs.next() {
+            match blobs.next_if(is_short) {
+                Some(next) => self.two_blobs(batch, [blob, next], read)?,
+                None => self.blob(batch, blob, read)?,
+            }
         }
         Ok(())
     }
@@ -115,45 +121,93 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// A blob out of what was read; where it is not whole there, from whichever pack has it.
-    fn blob(
+    /// Two blobs out of what was read, which takes less time than one after the other.
+    fn two_blobs(
         &mut self,
         batch: &Arc<Batch>,
-        piece: &Piece,
-        places: &[Piece],
-        (start, length): (u64, usize),
+        [one, other]: [&[Piece]; 2],
+        read: (u64, usize),
     ) -> Result<(), Error> {
-        let Some(at) = batch.location(piece) else { return Ok(()) };
-        let read = self.stored.get_mut(..length).unwrap_or_default();
-        let from = usize::try_from(piece.stored().start - start).unwrap_or(usize::MAX);
-        let stored = read.get_mut(from..from.saturating_add(at.blob.length as usize));
-        let loaded;
-        let plain = match stored.map(|stored| self.opener.open_in_place(&at, stored)) {
-            Some(Ok(plain)) => Ok(plain),
-            _ => {
-                let (index, id) = (self.run.index, piece.id());
-                loaded = self.run.repository.load_blob(index, BlobKind::Data, id);
-                match &loaded {
-                    // Elsewhere its length may be told otherwise than where this file was planned.
-                    Ok(plain) if plain.len() != at.blob.size() as usize => {
-                        Err(format!("blob {id} has {} bytes, not as the index says", plain.len()))
-                    }
-                    Ok(plain) => Ok(plain.as_slice()),
-                    Err(error) if super::reachable(error) => Err(error.to_string()),
-                    Err(_) => return loaded.map(drop).map_err(Error::from),
-                }
-            }
+        let place = |places: &[Piece]| {
+            let piece = places.first()?;
+            Some((batch.location(piece)?, stored(piece, read)))
         };
-        for place in places {
-            match &plain {
-                Ok(plain) => self.output.put(&mut self.hand, batch, place, plain),
-                Err(why) => {
-                    let why = Broken::Damaged(why.clone());
-                    self.output.give_up(&mut self.hand, batch, place.file, why);
-                }
-            }
-            self.run.stopped()?;
+        let (Some((at, range)), Some((others_at, others_range))) = (place(one), place(other))
+        else {
+            return Ok(());
+        };
+        let bytes = self.stored.get_mut(..read.1).unwrap_or_default();
+        // A damaged index may have them lie on each other.
+        let Ok([bytes, others]) = bytes.get_disjoint_mut([range, others_range]) else {
+            self.blob(batch, one, read)?;
+            return self.blob(batch, other, read);
+        };
+        let opened =
+            Opener::open_both_in_place(&mut self.openers, [&at, &others_at], [bytes, others]);
+        for (places, opened) in [one, other].into_iter().zip(opened) {
+            give(self.run, self.output, &mut self.hand, batch, places, opened.ok())?;
         }
         Ok(())
     }
+
+    /// A blob out of what was read.
+    fn blob(
+        &mut self,
+        batch: &Arc<Batch>,
+        places: &[Piece],
+        read: (u64, usize),
+    ) -> Result<(), Error> {
+        let Some(piece) = places.first() else { return Ok(()) };
+        let Some(at) = batch.location(piece) else { return Ok(()) };
+        let bytes = self.stored.get_mut(..read.1).unwrap_or_default();
+        let bytes = bytes.get_mut(stored(piece, read));
+        let [opener, _] = &mut self.openers;
+        let opened = bytes.and_then(|bytes| opener.open_in_place(&at, bytes).ok());
+        give(self.run, self.output, &mut self.hand, batch, places, opened)
+    }
+}
+
+/// Where a piece's stored bytes are in what was read: where it begins in the pack, and its length.
+fn stored(piece: &Piece, (start, _): (u64, usize)) -> Range<usize> {
+    let Range { start: from, end } = piece.stored();
+    let at = |place: u64| usize::try_from(place - start).unwrap_or(usize::MAX);
+    at(from)..at(end)
+}
+
+/// Gives a blob to all its places; one that was not whole where it was read, from whichever pack has
+/// it.
+fn give(
+    run: &Run<'_>,
+    output: &Output<'_>,
+    hand: &mut Hand,
+    batch: &Arc<Batch>,
+    places: &[Piece],
+    opened: Option<&[u8]>,
+) -> Result<(), Error> {
+    let Some(piece) = places.first() else { return Ok(()) };
+    let loaded;
+    let plain = if let Some(plain) = opened {
+        Ok(plain)
+    } else {
+        let Some(at) = batch.location(piece) else { return Ok(()) };
+        let id = piece.id();
+        loaded = run.repository.load_blob(run.index, BlobKind::Data, id);
+        match &loaded {
+            // Elsewhere its length may be told otherwise than where this file was planned.
+            Ok(plain) if plain.len() != at.blob.size() as usize => {
+                Err(format!("blob {id} has {} bytes, not as the index says", plain.len()))
+            }
+            Ok(plain) => Ok(plain.as_slice()),
+            Err(error) if super::reachable(error) => Err(error.to_string()),
+            Err(_) => return loaded.map(drop).map_err(Error::from),
+        }
+    };
+    for place in places {
+        match &plain {
+            Ok(plain) => output.put(hand, batch, place, plain),
+            Err(why) => output.give_up(hand, batch, place.file, Broken::Damaged(why.clone())),
+        }
+        run.stopped()?;
+    }
+    Ok(())
 }

@@ -11,7 +11,7 @@ use crate::blob::Opener;
 use crate::index::Location;
 use crate::pack::{self, PackedBlob};
 use model::{Digest, ObjectKey};
-use sha2::{Digest as _, Sha256};
+use sha256::Hasher;
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -90,7 +90,7 @@ impl Run<'_> {
             report.packs_read += 1;
             report.bytes_read += stream.seen;
         }
-        if Digest(stream.hasher.finalize().into()) != pack {
+        if Digest(stream.hasher.finalize()) != pack {
             damaged("its bytes do not hash to its name".to_owned());
         }
         match &listed {
@@ -153,8 +153,9 @@ fn open_blobs(
     mut broken: impl FnMut(Digest, String),
 ) -> io::Result<()> {
     for blob in blobs {
-        let stored = stream.next(blob.length as usize)?;
-        if let Err(what) = opener.open_bytes(stored, &blob.id, blob.plain_length) {
+        let (stored, hasher) = stream.next(blob.length as usize)?;
+        let opened = opener.open_bytes_beside(stored, &blob.id, blob.plain_length, hasher);
+        if let Err(what) = opened {
             broken(blob.id, what);
         }
     }
@@ -168,17 +169,18 @@ struct Stream<'a> {
     /// What of the window was read and not yet taken.
     taken: usize,
     filled: usize,
-    hasher: Sha256,
+    /// Of what was taken.
+    hasher: Hasher,
     seen: u64,
 }
 
 impl<'a> Stream<'a> {
     fn new(from: io::Take<Box<dyn Read + Send>>, window: &'a mut Vec<u8>) -> Self {
-        Self { from, window, taken: 0, filled: 0, hasher: Sha256::new(), seen: 0 }
+        Self { from, window, taken: 0, filled: 0, hasher: Hasher::default(), seen: 0 }
     }
 
-    /// The next `count` bytes; none where there are fewer.
-    fn next(&mut self, count: usize) -> io::Result<&[u8]> {
+    /// The next `count` bytes, none where there are fewer; and what is to take them in.
+    fn next(&mut self, count: usize) -> io::Result<(&[u8], &mut Hasher)> {
         if self.filled - self.taken < count {
             self.window.copy_within(self.taken..self.filled, 0);
             self.filled -= self.taken;
@@ -191,12 +193,11 @@ impl<'a> Stream<'a> {
             while self.filled < count && self.fill(room)? > 0 {}
         }
         let from = self.taken;
-        self.taken = self.filled.min(from + count);
-        Ok(self
-            .window
-            .get(from..from + count)
-            .filter(|_| self.taken == from + count)
-            .unwrap_or(&[]))
+        if self.filled - from < count {
+            return Ok((&[], &mut self.hasher));
+        }
+        self.taken += count;
+        Ok((self.window.get(from..self.taken).unwrap_or_default(), &mut self.hasher))
     }
 
     /// Reads to the end.
@@ -205,6 +206,7 @@ impl<'a> Stream<'a> {
             self.window.resize(WINDOW, 0);
         }
         loop {
+            self.hasher.update(self.window.get(self.taken..self.filled).unwrap_or_default());
             (self.taken, self.filled) = (0, 0);
             if self.fill(WINDOW)? == 0 {
                 return Ok(());
@@ -221,8 +223,9 @@ impl<'a> Stream<'a> {
                 other => break other?,
             }
         };
-        let read = room.get(..count).ok_or(io::ErrorKind::InvalidData)?;
-        self.hasher.update(read);
+        if count > room.len() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         self.filled += count;
         self.seen += count as u64;
         Ok(count)
@@ -261,19 +264,22 @@ mod tests {
         ) {
             let mut window = Vec::new();
             for (length, most, seed) in packs {
-                let bytes: Vec<u8> = (0..length as u64).map(|n| (n.wrapping_mul(seed) >> 13) as u8).collect();
+                let byte = |n: usize| (n as u64).wrapping_mul(seed).to_le_bytes()[2];
+                let bytes: Vec<u8> = (0..length).map(byte).collect();
                 let from = Box::new(Portions { bytes: bytes.clone(), at: 0, most });
                 let from: Box<dyn Read + Send> = from;
                 let mut stream = Stream::new(from.take(u64::MAX), &mut window);
                 let mut at = 0;
                 for count in &counts {
                     let expected = bytes.get(at..at + count).unwrap_or_default();
-                    prop_assert!(stream.next(*count).unwrap() == expected);
-                    at += count;
+                    let (bytes, hasher) = stream.next(*count).unwrap();
+                    prop_assert!(bytes == expected);
+                    hasher.update(bytes);
+                    at += bytes.len();
                 }
                 stream.drain().unwrap();
                 prop_assert_eq!(stream.seen, length as u64);
-                prop_assert_eq!(Digest(stream.hasher.finalize().into()), hash(&bytes));
+                prop_assert_eq!(Digest(stream.hasher.finalize()), hash(&bytes));
             }
         }
     }
