@@ -31,6 +31,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Repo(cmd::repo::Repo),
     #[command(subcommand)]
+    Drive(cmd::drive::Drive),
+    #[command(subcommand)]
     Seed(cmd::seed::Seed),
     Serve(cmd::serve::Serve),
     #[command(subcommand)]
@@ -56,6 +58,7 @@ impl Command {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         match self {
             Self::Repo(command) => command.run(context),
+            Self::Drive(command) => command.run(context),
             Self::Seed(command) => command.run(context),
             Self::Serve(command) => command.run(context),
             Self::StorageAccount(command) => command.run(context),

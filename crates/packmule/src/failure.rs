@@ -75,6 +75,7 @@ macro_rules! from {
 
 from!(
     repo::Error,
+    drive::Error,
     backup::Error,
     store::Error,
     seed::Error,

@@ -29,6 +29,7 @@ pub(crate) const PLACES: &[Place] = &[
     place("engine", "store", &["model", "flow", "wire"]),
     place("engine", "repo", &["model", "sha256", "flow", "wire", "store"]),
     place("engine", "backup", &["model", "sha256", "flow", "wire", "store", "repo"]),
+    place("engine", "drive", &["model"]),
     place("engine", "seed", &["model", "flow", "wire", "store"]),
     place("control", "client", &["model", "flow", "wire", "store"]),
     place("control", "server", &["model", "flow", "wire", "store", "seed"]),
@@ -42,8 +43,8 @@ pub(crate) const PLACES: &[Place] = &[
         "binary",
         "packmule",
         &[
-            "model", "flow", "wire", "store", "repo", "backup", "seed", "client", "server",
-            "agent", "dock",
+            "model", "flow", "wire", "store", "repo", "backup", "drive", "seed", "client",
+            "server", "agent", "dock",
         ],
     ),
     // What documents show of the code is made from the code.

@@ -5,6 +5,7 @@ pub(crate) mod agent;
 pub(crate) mod demo;
 pub(crate) mod diskprep;
 pub(crate) mod dock;
+pub(crate) mod drive;
 pub(crate) mod repo;
 pub(crate) mod seed;
 pub(crate) mod serve;

@@ -1,0 +1,73 @@
+//! What lies on a device, in the words of `blkid`: it knows some hundred kinds of file systems and
+//! volumes, and where each has its mark.
+
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+/// A mark on a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// What it is, such as `ext4`, `crypto_LUKS` or `LVM2_member`.
+    pub kind: String,
+    /// Whether what has this mark is a part of something: an array, a group of volumes.
+    pub is_member: bool,
+}
+
+/// Tells what lies on a device.
+pub trait Probe {
+    /// The mark on the device, if it has one that is known.
+    ///
+    /// # Errors
+    /// It cannot be found out.
+    fn signature(&self, device: &Path) -> io::Result<Option<Signature>>;
+}
+
+/// Asks the program of that name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Blkid;
+
+/// What it exits with when it finds nothing that it knows.
+const NOTHING: i32 = 2;
+/// And when it finds several things that contradict each other.
+const AMBIVALENT: i32 = 8;
+
+impl Probe for Blkid {
+    fn signature(&self, device: &Path) -> io::Result<Option<Signature>> {
+        // It says "nothing" of what it cannot open, too.
+        std::fs::File::open(device)?;
+        let mut blkid = Command::new("blkid");
+        let said = blkid.args(["--probe", "--output", "export", "--match-tag", "TYPE"]);
+        let said = said.args(["--match-tag", "USAGE"]).arg("--").arg(device);
+        let said = said.env("LC_ALL", "C").output().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => io::Error::other("there is no blkid: install util-linux"),
+            _ => error,
+        })?;
+        match said.status.code() {
+            Some(0) => Ok(parse(&String::from_utf8_lossy(&said.stdout))),
+            Some(NOTHING) => Ok(None),
+            Some(AMBIVALENT) => Err(io::Error::other("blkid finds several things on it")),
+            _ => Err(io::Error::other(String::from_utf8_lossy(&said.stderr).trim().to_owned())),
+        }
+    }
+}
+
+fn parse(said: &str) -> Option<Signature> {
+    let value = |name| said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    let kind = value("TYPE")?.to_owned();
+    Some(Signature { kind, is_member: value("USAGE") == Some("raid") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_arrays_and_groups_are_told_from_file_systems() {
+        let ext4 = parse("DEVNAME=/dev/sdb\nTYPE=ext4\nUSAGE=filesystem\n").unwrap();
+        assert_eq!(ext4, Signature { kind: "ext4".to_owned(), is_member: false });
+        let lvm = parse("DEVNAME=/dev/sdb\nTYPE=LVM2_member\nUSAGE=raid\n").unwrap();
+        assert!(lvm.is_member);
+        assert_eq!(parse("DEVNAME=/dev/sdb\n"), None);
+    }
+}
