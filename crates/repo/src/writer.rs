@@ -274,12 +274,20 @@ impl Shared {
         if failure.words.is_none() {
             *failure = Failure { words: Some(error.to_string()), error: Some(error) };
         }
+        self.let_all_go();
     }
 
     /// As [`fail`](Self::fail), where the caller has the error itself.
     fn fail_told(&self, error: &Error) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.words.get_or_insert_with(|| error.to_string());
+        self.let_all_go();
+    }
+
+    /// After a failure nothing counts: whoever waits for a buffer, which may be lost, must go on and
+    /// hear of it.
+    fn let_all_go(&self) {
+        self.buffers.iter().for_each(Buffers::close);
     }
 
     fn failed(&self) -> bool {
@@ -340,10 +348,10 @@ impl Shared {
     fn upload(&self, packs: &Receiver<FinishedPack>) {
         let _end = Uploading(self);
         for pack in packs {
-            if self.failed() {
-                continue;
-            }
-            if let Err(failure) = self.store_pack(&pack) {
+            // After a failure packs still come, and their buffers must go back: somebody waits for them.
+            if !self.failed()
+                && let Err(failure) = self.store_pack(&pack)
+            {
                 self.fail(failure);
             }
             let kind = pack.blobs.first().map_or(BlobKind::Data, |blob| blob.kind);
@@ -384,7 +392,7 @@ struct Uploading<'a>(&'a Shared);
 
 impl Drop for Uploading<'_> {
     fn drop(&mut self) {
-        self.0.buffers.iter().for_each(Buffers::close);
+        self.0.let_all_go();
     }
 }
 
