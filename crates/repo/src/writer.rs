@@ -589,6 +589,27 @@ mod tests {
         assert!(index.packs().all(|(pack, _)| stored.contains(&pack)));
     }
 
+    /// Packs that are on their way at that moment are not stored, and others wait for their buffers.
+    #[test]
+    fn when_a_store_is_full_everybody_hears_of_it_and_nobody_waits_for_ever() {
+        for round in 0..8 {
+            let store = Arc::new(store::Memory::with_capacity(30_000 + 500 * round));
+            let repository = crate::testing::repository_in(store);
+            let lock = repository.lock(LockMode::Shared).unwrap();
+            let writer = Writer::new(&lock, Index::default(), SMALL).unwrap();
+            let save_all = &|from: usize| {
+                let mut all = (from..from + 2000).map(|n| (hash(&blob(n)), blob(n)));
+                all.try_for_each(|(id, plain)| writer.save(BlobKind::Data, id, &plain).map(drop))
+            };
+            let heard = std::thread::scope(|scope| {
+                let savers: Vec<_> =
+                    (0..6).map(|saver| scope.spawn(move || save_all(saver * 2000))).collect();
+                savers.into_iter().filter_map(|saver| saver.join().unwrap().err()).count()
+            });
+            assert_eq!(heard, 6);
+        }
+    }
+
     #[test]
     fn no_index_is_written_once_the_lock_is_lost() {
         let repository = repository();
