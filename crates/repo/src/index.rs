@@ -216,12 +216,16 @@ impl Default for Batch {
     }
 }
 
+/// Blobs that room is reserved for before they are there: 16 million, 768 MB that take no memory yet.
+const BELIEVED: usize = 16 << 20;
+
 impl Filling {
     /// For index files that have so many bytes together.
     pub(crate) fn of(stored: u64) -> Self {
         let mut filling = Self::default();
-        // A blob's id alone takes 32 bytes in a file however well that is compressed.
-        let most = usize::try_from(stored / 32).unwrap_or(usize::MAX);
+        // A blob's id alone takes 32 bytes in a file however well that is compressed. What a store
+        // says of lengths is believed up to here: beyond, the run grows as blobs come.
+        let most = usize::try_from(stored / 32).unwrap_or(usize::MAX).min(BELIEVED);
         of_mut(&mut filling.index.blobs, BlobKind::Data).expect(most);
         filling
     }
