@@ -24,8 +24,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A JSON body is at most this long; ten times a dock's longest report.
 const JSON_LIMIT: usize = 8 << 20;
 
-/// Of a body that is refused, this much is read and thrown away, so that a caller who is still
-/// sending reads the refusal and not a broken connection.
+/// Of a body that was refused or not looked at, this much is read and thrown away, so that a caller
+/// who is still sending reads the answer and not a broken connection.
 const DRAIN: u64 = 32 << 20;
 /// And for at most this long.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
@@ -43,14 +43,15 @@ impl Stream for Shared {
     }
 }
 
-/// Reads what is left of the body of a request that was refused.
+/// Reads what is left of the body of a request that was answered without it. A server that failed
+/// may not be able to: that answer goes out at once.
 pub(crate) async fn drain(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let waits = parts.headers.contains_key(EXPECT);
     let mut rest = Shared(Arc::new(Mutex::new(body.into_data_stream())));
     let request = Request::from_parts(parts, Body::from_stream(rest.clone()));
     let response = next.run(request).await;
-    if response.status().is_client_error() && !waits {
+    if !response.status().is_server_error() && !waits {
         let reading = async {
             let mut read = 0;
             while let Some(Ok(bytes)) = rest.next().await {
@@ -60,7 +61,7 @@ pub(crate) async fn drain(request: Request, next: Next) -> Response {
                 }
             }
         };
-        // Whether all was read or the time is up, the refusal goes out now.
+        // Whether all was read or the time is up, the answer goes out now.
         let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
     }
     response

@@ -233,16 +233,9 @@ fn a_body_cut_in_the_middle_leaves_nothing() {
     let credentials = agent.credentials();
     let body = vec![9_u8; 3 << 20];
     {
-        use base64::Engine as _;
-        let mut tls = tls(credentials);
-        let pair = format!("{}:{}", credentials.user, credentials.token);
-        let auth = base64::engine::general_purpose::STANDARD.encode(pair);
         let path = format!("/vaults/vault1/fs01/data/{}", hash(&body));
-        let length = body.len();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Basic {auth}\r\ncontent-length: {length}\r\n\r\n"
-        );
-        tls.write_all(head.as_bytes()).unwrap();
+        let mut tls = tls(credentials);
+        tls.write_all(head(credentials, "POST", &path, body.len()).as_bytes()).unwrap();
         tls.write_all(&body[..2 << 20]).unwrap();
         tls.flush().unwrap();
     }
@@ -252,6 +245,41 @@ fn a_body_cut_in_the_middle_leaves_nothing() {
     let mut site = site;
     site.stop();
     assert_eq!(files(&site.objects()), Vec::<String>::new());
+}
+
+/// A body nobody asks for may arrive after its answer: the connection is still good for the next.
+#[test]
+fn a_body_that_comes_late_and_is_not_looked_at_breaks_no_connection() {
+    let site = Site::new();
+    let admin = site.admin();
+    admin.create_vault(&"vault1".parse().unwrap()).unwrap();
+    let credentials = admin.credentials();
+    let mut tls = tls(credentials);
+    for _ in 0..3 {
+        let head = head(credentials, "PUT", "/api/v1/vaults/vault1", 4);
+        tls.write_all(head.as_bytes()).unwrap();
+        tls.flush().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        tls.write_all(b"null").unwrap();
+        tls.flush().unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}") {
+            let mut byte = [0];
+            assert_eq!(tls.read(&mut byte).unwrap(), 1, "the connection was closed");
+            answer.push(byte[0]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    }
+}
+
+/// The head of a request with a body of `length` octets.
+fn head(credentials: &wire::Credentials, method: &str, path: &str, length: usize) -> String {
+    use base64::Engine as _;
+    let pair = format!("{}:{}", credentials.user, credentials.token);
+    let auth = base64::engine::general_purpose::STANDARD.encode(pair);
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Basic {auth}\r\ncontent-length: {length}\r\n\r\n"
+    )
 }
 
 fn tls(
