@@ -11,11 +11,15 @@ struct Tool {
     why: &'static str,
 }
 
-const TOOLS: &[Tool] = &[Tool {
-    program: "restic",
-    package: "restic",
-    why: "the oracle: what we write it must read, what it writes we must read",
-}];
+const TOOLS: &[Tool] = &[
+    Tool {
+        program: "restic",
+        package: "restic",
+        why: "the oracle: what we write it must read, what it writes we must read",
+    },
+    Tool { program: "cryptsetup", package: "cryptsetup-bin", why: "drives are encrypted by it" },
+    Tool { program: "sfdisk", package: "fdisk", why: "drives are partitioned by it" },
+];
 
 /// Installs what is missing where that is possible, and says what stays missing and why.
 ///

@@ -1,9 +1,10 @@
 //! Finds the devices of a machine, and who uses them.
 
+use crate::Error;
 use crate::device::{Bus, Device, Medium, Partition, Usage};
 use crate::signature::Probe;
 use crate::sysfs;
-use model::{ByteSize, DriveSerial, ErrorKind};
+use model::{ByteSize, DriveSerial};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::io;
@@ -39,23 +40,6 @@ impl Default for Source {
     }
 }
 
-/// Why devices cannot be found.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read {path}")]
-pub struct Error {
-    path: PathBuf,
-    #[source]
-    cause: io::Error,
-}
-
-impl Error {
-    /// What kind of error it is.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
-        ErrorKind::Internal
-    }
-}
-
 /// All devices that could carry something: disks, and loop devices that have a file. Not among them are
 /// those that are made of others, as logical volumes, and those in memory. A device that goes away
 /// meanwhile is left out.
@@ -64,7 +48,7 @@ impl Error {
 /// The machine does not tell what devices it has.
 pub fn discover(source: &Source, probe: &dyn Probe) -> Result<Vec<Device>, Error> {
     let block = source.sys.join("block");
-    let mut names = names(&block).map_err(|cause| Error { path: block.clone(), cause })?;
+    let mut names = names(&block).map_err(|cause| Error::Read { path: block.clone(), cause })?;
     // sdb before sdaa.
     names.sort_by_key(|name| (name.len(), name.clone()));
     let in_use = InUse::read(source)?;
@@ -106,7 +90,7 @@ impl InUse {
         let read = |path: PathBuf| {
             std::fs::read(&path)
                 .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-                .map_err(|cause| Error { path, cause })
+                .map_err(|cause| Error::Read { path, cause })
         };
         let mounts = sysfs::mounts(&read(source.proc.join("self/mountinfo"))?);
         // A kernel without swapping has no such file.

@@ -1,6 +1,8 @@
 //! Real devices, as far as a loop device is one: found, and told who uses them. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod life;
+
 use drive::{Blkid, Bus, Device, Refusal, Source, Usage, discover, judge};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
@@ -77,6 +79,8 @@ fn lvm_sum(bytes: &[u8]) -> u32 {
 impl Drop for Loop {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(self.folder.path().join("mounted")).output();
+        // The kernel keeps that for the next file behind the same device.
+        let _ = Command::new("blockdev").arg("--setrw").arg(&self.device).output();
         let _ = Command::new("losetup").arg("--detach").arg(&self.device).output();
     }
 }
