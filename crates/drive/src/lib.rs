@@ -12,6 +12,7 @@ mod verdict;
 
 pub use device::{Bus, Device, FormFactor, Medium, Partition, Usage};
 pub use discover::{Error, Source, discover};
-pub use password::{Password, PasswordError};
+pub use model::{DrivePassword, DrivePasswordError};
+pub use password::random_password;
 pub use signature::{Blkid, Probe, Signature};
 pub use verdict::{MOST_BYTES, Refusal, judge};
