@@ -8,11 +8,11 @@
 //! A loop device has no table and no partition: it stands for the partition, and many kernels show
 //! none of its own.
 
+use crate::Error;
 use crate::device::{Bus, Device};
 use crate::signature::Probe;
 use crate::step::{BLOCKDEV, CRYPTSETUP, Input, MKFS, SFDISK, Step, WIPEFS};
-use crate::{Error, Password};
-use model::{Digest, DriveSerial};
+use model::{Digest, DrivePassword, DriveSerial};
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -46,7 +46,7 @@ const LEAST_INODES: u64 = 16 << 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Protection {
     /// A LUKS2 container with this password.
-    Luks(Password),
+    Luks(DrivePassword),
     /// Nothing but the repository's own encryption: file names, lengths and numbers can be seen.
     None,
 }
@@ -138,7 +138,11 @@ impl Volume {
         }
     }
 
-    pub(crate) fn open_step(&self, password: &Password, read_only: bool) -> Result<Step, Error> {
+    pub(crate) fn open_step(
+        &self,
+        password: &DrivePassword,
+        read_only: bool,
+    ) -> Result<Step, Error> {
         let step = Step::new("opening the encrypted drive", CRYPTSETUP);
         let step = step.args(["open", "--type", "luks2", "--key-file", "-"]);
         let step = step.args(read_only.then_some("--readonly")).args(["--".as_ref(), self.part()?]);

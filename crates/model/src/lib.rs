@@ -5,6 +5,7 @@
 
 mod address;
 mod digest;
+mod drive_password;
 mod kind;
 mod name;
 mod object;
@@ -12,6 +13,7 @@ mod size;
 
 pub use address::{Address, AddressError, Package, TrackingNumber};
 pub use digest::{Digest, DigestError};
+pub use drive_password::{DrivePassword, DrivePasswordError};
 pub use kind::ErrorKind;
 pub use name::{
     AccountName, ContainerName, DriveSerial, GroupName, JobName, NameError, ServerName, VaultName,

@@ -2,7 +2,9 @@
 //! read-only, erased. Encrypted drives are opened in the virtual machine's tests.
 
 use crate::{Loop, run};
-use drive::{Access, Attached, Blkid, Error, Formatted, Password, Plan, Protection, Volume, erase};
+use drive::{
+    Access, Attached, Blkid, Error, Formatted, Plan, Protection, Volume, erase, random_password,
+};
 use model::{Digest, DriveSerial};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -153,7 +155,7 @@ fn cryptsetup(arguments: &[&str], device: &Path, password: &str) -> Option<i32> 
 fn a_container_opens_with_its_password_and_with_nothing_after_erasing() {
     let test = "drive::a_container_opens_with_its_password_and_with_nothing_after_erasing";
     let Some(drive) = Loop::new(test) else { return };
-    let password = Password::random().unwrap();
+    let password = random_password().unwrap();
     let plan = Plan::new(&drive.found(), &drive.volume(), Protection::Luks(password.clone()));
     let steps = plan.steps();
     let shown: Vec<String> = steps.iter().map(ToString::to_string).collect();
@@ -165,7 +167,7 @@ fn a_container_opens_with_its_password_and_with_nothing_after_erasing() {
     assert!(volume.is_encrypted(&Blkid).unwrap());
     let test = |text: &str| cryptsetup(&["open", "--test-passphrase"], &drive.device, text);
     assert_eq!(test(&password.text()), Some(0));
-    assert_eq!(test(&Password::random().unwrap().text()), Some(2));
+    assert_eq!(test(&random_password().unwrap().text()), Some(2));
     let said = run("cryptsetup", &["luksDump".as_ref(), &drive.device]);
     for line in
         ["PBKDF:      argon2id", "Memory:     65536", "cipher: aes-xts-plain64", "offset: 16777216"]
@@ -210,7 +212,7 @@ fn without_a_device_mapper_nothing_is_done_to_a_drive() {
         return;
     }
     drive.change(7 << 20, MARK);
-    let protection = Protection::Luks(Password::random().unwrap());
+    let protection = Protection::Luks(random_password().unwrap());
     let plan = Plan::new(&drive.found(), &drive.volume(), protection);
     let error = plan.run(&mut |step| panic!("{step}")).unwrap_err();
     assert!(matches!(error, Error::NoMapper), "{error}");
