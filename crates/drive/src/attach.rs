@@ -27,6 +27,8 @@ pub enum Access {
     /// It has come from somewhere: the device is set read-only before anything else, and nothing of
     /// the file system is replayed, run or followed as a device.
     Read,
+    /// As [`Read`](Self::Read), but the device itself is left as it is: it may be written later.
+    Look,
 }
 
 /// A drive that is mounted. Unmounted and closed when dropped; [`detach`](Self::detach) tells whether
@@ -115,7 +117,7 @@ impl Attached {
 
     fn open(&self) -> Result<(), Error> {
         if let Protection::Luks(password) = &self.protection {
-            let step = self.volume.open_step(password, self.access == Access::Read)?;
+            let step = self.volume.open_step(password, self.access != Access::Write)?;
             let output = step.output()?;
             if output.status.code() == Some(NO_KEY) {
                 let (device, serial) = (self.volume.device.clone(), self.volume.serial.clone());
@@ -145,7 +147,7 @@ impl Attached {
             MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NOATIME;
         let data = match self.access {
             Access::Write => c"errors=remount-ro",
-            Access::Read => {
+            Access::Read | Access::Look => {
                 flags |= MountFlags::RDONLY;
                 c"noload"
             }

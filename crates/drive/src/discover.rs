@@ -7,6 +7,7 @@ use crate::sysfs;
 use model::{ByteSize, DriveSerial};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -54,6 +55,43 @@ pub fn discover(source: &Source, probe: &dyn Probe) -> Result<Vec<Device>, Error
     let in_use = InUse::read(source)?;
     let find = |name: &String| Found::read(source, &block.join(name), name);
     Ok(names.iter().filter_map(find).map(|found| found.device(source, &in_use, probe)).collect())
+}
+
+/// What tells at once whether anything was put in or taken out, without looking at any device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glance(BTreeMap<PathBuf, Seen>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    /// The kernel counts media: another one has another number, whatever its name.
+    sequence: u64,
+    size: Option<String>,
+    read_only: Option<String>,
+}
+
+impl Glance {
+    /// A number that a device keeps until it is taken out; 0 for one that is not there, and on kernels
+    /// before 5.15.
+    #[must_use]
+    pub fn insertion(&self, device: &Path) -> u64 {
+        self.0.get(device).map_or(0, |seen| seen.sequence)
+    }
+}
+
+/// Which devices there are, at a glance.
+///
+/// # Errors
+/// The machine does not tell.
+pub fn glance(source: &Source) -> Result<Glance, Error> {
+    let block = source.sys.join("block");
+    let names = names(&block).map_err(|cause| Error::Read { path: block.clone(), cause })?;
+    let seen = |name: String| {
+        let value = |value: &str| text(&block.join(&name).join(value));
+        let sequence = value("diskseq").and_then(|number| number.parse().ok()).unwrap_or(0);
+        let seen = Seen { sequence, size: value("size"), read_only: value("ro") };
+        (source.dev.join(name.replace('!', "/")), seen)
+    };
+    Ok(Glance(names.into_iter().map(seen).collect()))
 }
 
 fn names(folder: &Path) -> io::Result<Vec<String>> {
@@ -412,6 +450,23 @@ mod tests {
         let gone = machine();
         std::fs::remove_file(gone.path("dev/sdb")).unwrap();
         assert!(matches!(gone.usage().as_slice(), [Usage::Unknown { .. }]));
+    }
+
+    #[test]
+    fn a_glance_tells_one_medium_from_the_next_in_the_same_place() {
+        let machine = Machine::new();
+        let source =
+            || Source { sys: machine.path("sys"), dev: "/dev".into(), ..Source::default() };
+        let glance = || super::glance(&source()).unwrap();
+        let empty = glance();
+        machine.disk(SATA, "sdb", "8:16", &[("diskseq", b"7\n")]);
+        let first = glance();
+        assert_ne!(first, empty);
+        assert_eq!(first, glance());
+        assert_eq!(first.insertion(Path::new("/dev/sdb")), 7);
+        assert_eq!(first.insertion(Path::new("/dev/sdc")), 0);
+        machine.write("sys/block/sdb/diskseq", "8\n");
+        assert_ne!(glance(), first);
     }
 
     #[test]

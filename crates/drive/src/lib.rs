@@ -18,7 +18,7 @@ mod volume;
 
 pub use attach::{Access, Attached, release, require_mapper};
 pub use device::{Bus, Device, FormFactor, Medium, Partition, Usage};
-pub use discover::{Source, discover};
+pub use discover::{Glance, Source, discover, glance};
 pub use erase::{Erased, erase};
 pub use error::Error;
 pub use model::{DrivePassword, DrivePasswordError};

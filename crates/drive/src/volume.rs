@@ -78,6 +78,12 @@ impl Volume {
         Self { device: device.path.clone(), serial, part, whole, bytes: device.size.0 }
     }
 
+    /// Whether the device is still attached.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        open_direct(&self.device, OFlags::RDONLY).is_ok()
+    }
+
     /// The partition, or the whole device where that is the layout.
     ///
     /// # Errors
