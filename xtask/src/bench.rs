@@ -42,7 +42,7 @@ use std::process::ExitCode;
 /// Makes the data sets, runs every program on them in turn, and prints what they took.
 pub(crate) fn engine(options: &Options) -> anyhow::Result<ExitCode> {
     let root = workspace::root()?;
-    let base = peers::target(&root).join("bench");
+    let base = crate::process::target(&root).join("bench");
     let data = options.data.clone().unwrap_or_else(|| base.join("data"));
     // A folder of its own wherever it is: it is emptied before each run.
     let work = options.work.as_ref().unwrap_or(&base).join("engine-work");

@@ -1,11 +1,12 @@
 //! The project's own chores, called as `cargo xtask`: parses the command and calls its module.
 //!
 //! Never part of what users install, and nothing here writes outside the working tree except
-//! `test`, which may install the Debian packages that [`tools`] lists. Those of [`oracles`] are
-//! unpacked inside the tree.
+//! `test`, which may install the Debian packages that [`tools`] lists. Those of [`oracles`] and [`vm`]
+//! are unpacked inside the tree.
 
 mod bench;
 mod check;
+mod debian;
 mod demo;
 mod fuzz;
 mod oracles;
@@ -15,6 +16,7 @@ mod tally;
 mod test;
 mod tidy;
 mod tools;
+mod vm;
 mod workspace;
 
 use process::{complain, say};
@@ -36,6 +38,9 @@ usage: cargo xtask <command>
   bench memory [--mounts N] what a file of 10 TiB of holes, and as root N × 10,000 tiny files take
   fuzz [SECONDS] [NAME]…    runs the fuzz targets, all or those named, for 60 seconds each; needs
                             cargo-fuzz
+  vm-test [FLAG]… [NAME]…   scenarios with real drives in a virtual machine, all or those named;
+                            --list names them; --keep keeps images and logs; --no-install fetches
+                            nothing
   demo [ARG]…               builds packmule in release and runs `packmule demo ARG…`
 ";
 
@@ -76,6 +81,12 @@ fn dispatch(command: &str, rest: &[String]) -> anyhow::Result<ExitCode> {
             Ok(options) => fuzz::run(&options),
             Err(why) => usage_error(&why),
         },
+        "vm-test" => match vm::Options::parse(rest) {
+            Ok(options) => vm::run(&options),
+            Err(why) => usage_error(&why),
+        },
+        // What the guest's init calls it by.
+        vm::CALLED if rest.is_empty() => vm::serve(),
         "demo" => demo::run(rest),
         "help" | "--help" | "-h" => {
             say(USAGE);

@@ -1,12 +1,13 @@
 //! Programs that judge us and that Debian stable does not have, or must not install: fetched into
 //! `target/oracles`, and named to tests by variables. Installs nothing on the machine.
 
+use crate::debian::{self, Had, apt_get, complete, done, unpack, with_lists};
 use crate::process::{complain, output, say, status};
-use crate::tools::{is_installed, is_root};
+use crate::tools::is_installed;
 use crate::workspace;
 use anyhow::{Context, ensure};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 /// Debian's own signing keys, where every Debian has them.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -78,27 +79,9 @@ pub(crate) fn run(build_rustic: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How to get an oracle into an empty folder, if that is allowed.
-type Had = Option<fn(&Path) -> anyhow::Result<()>>;
-
+/// Only what may be fetched is.
 fn had(allowed: bool, get: fn(&Path) -> anyhow::Result<()>) -> Had {
     allowed.then_some(get)
-}
-
-/// Makes `place` by `get` unless it is there: whole or not at all. Answers whether it is there.
-fn complete(place: &Path, get: Had) -> anyhow::Result<bool> {
-    if place.is_dir() {
-        return Ok(true);
-    }
-    let Some(get) = get else { return Ok(false) };
-    let begun = place.with_extension("begun");
-    if begun.exists() {
-        std::fs::remove_dir_all(&begun).context("cannot clear what was begun before")?;
-    }
-    std::fs::create_dir_all(&begun).with_context(|| format!("cannot make {}", begun.display()))?;
-    get(&begun)?;
-    std::fs::rename(&begun, place).with_context(|| format!("cannot name {}", place.display()))?;
-    Ok(true)
 }
 
 /// Debian unstable's restic, which needs nothing but libc, so that stable runs it, too.
@@ -122,15 +105,6 @@ fn fetch_restic(into: &Path) -> anyhow::Result<()> {
     Ok(std::fs::remove_dir_all(&apt)?)
 }
 
-/// Asks apt, and where it does not know, as on a fresh machine, once more with package lists.
-fn with_lists(ask: impl Fn() -> anyhow::Result<String>) -> anyhow::Result<String> {
-    ask().or_else(|why| {
-        ensure!(is_root()?, "{why:#}");
-        done(apt_get(&[]).arg("update"))?;
-        ask()
-    })
-}
-
 /// Where this machine gets Debian from.
 fn archive() -> anyhow::Result<String> {
     let format = ["indextargets", "--format", "$(REPO_URI)"];
@@ -145,26 +119,9 @@ fn has_share() -> bool {
     SHARE.iter().all(|(program, _)| is_installed(program))
 }
 
-/// The share's server and client, with those of their dependencies that the machine lacks.
+/// The share's server and client.
 fn fetch_share(into: &Path) -> anyhow::Result<()> {
-    ensure!(is_installed("apt-get"), "there is no apt-get here");
-    let packages = SHARE.map(|(_, package)| package);
-    let planned = with_lists(|| {
-        // Not quiet: what it would install is what it says.
-        let mut plan = Command::new("apt-get");
-        output(plan.args(["install", "--simulate", "--no-install-recommends"]).args(packages))
-    })?;
-    let debs = into.join("debs");
-    std::fs::create_dir(&debs)?;
-    done(apt_get(&[]).arg("download").args(to_install(&planned)).current_dir(&debs))?;
-    unpack(&debs, into)?;
-    Ok(std::fs::remove_dir_all(&debs)?)
-}
-
-/// The packages that a simulated installation would install.
-fn to_install(simulation: &str) -> Vec<&str> {
-    let lines = simulation.lines().filter_map(|line| line.strip_prefix("Inst "));
-    lines.filter_map(|line| line.split(' ').next()).collect()
+    debian::unpack_with_dependencies(&SHARE.map(|(_, package)| package), into)
 }
 
 fn build_rustic(into: &Path) -> anyhow::Result<()> {
@@ -173,59 +130,4 @@ fn build_rustic(into: &Path) -> anyhow::Result<()> {
     cargo.args(["install", "rustic-rs", "--locked", "--no-default-features", "--root"]);
     ensure!(status(cargo.arg(into))?.success(), "cargo install failed");
     Ok(())
-}
-
-/// Unpacks every package in `folder`.
-fn unpack(folder: &Path, into: &Path) -> anyhow::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "deb") {
-            done(Command::new("dpkg").arg("-x").arg(&path).arg(into))?;
-        }
-    }
-    Ok(())
-}
-
-fn apt_get(options: &[String]) -> Command {
-    let mut command = Command::new("apt-get");
-    // The user that apt would otherwise become cannot write below the working tree.
-    command.args(["--quiet", "--quiet", "-o", "APT::Sandbox::User=root"]);
-    options.iter().for_each(|option| {
-        command.arg("-o").arg(option);
-    });
-    command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-    command
-}
-
-fn done(command: &mut Command) -> anyhow::Result<()> {
-    output(command).map(|_| ())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_oracle_is_there_whole_or_not_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("restic");
-        assert!(!complete(&place, None).unwrap());
-        let breaks: Had = Some(|into| {
-            std::fs::write(into.join("half"), "")?;
-            anyhow::bail!("the network is down")
-        });
-        assert!(complete(&place, breaks).is_err());
-        assert!(!complete(&place, None).unwrap());
-        let works: Had = Some(|into| Ok(std::fs::write(into.join("whole"), "")?));
-        assert!(complete(&place, works).unwrap());
-        assert!(place.join("whole").is_file() && !place.join("half").exists());
-        // What is there is not fetched again.
-        assert!(complete(&place, breaks).unwrap());
-    }
-
-    #[test]
-    fn a_simulation_tells_what_would_be_installed() {
-        let said = "Reading lists...\nInst samba (2:4.17 Debian:12 [amd64])\nConf samba (2:4.17)\nInst libtdb1 (1.4)\n";
-        assert_eq!(to_install(said), ["samba", "libtdb1"]);
-    }
 }

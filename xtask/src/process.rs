@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 /// Prints a line on standard output. A reader who has gone away is no reason to fail.
@@ -23,6 +23,12 @@ pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root).stdin(Stdio::null());
     command
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target(root: &Path) -> PathBuf {
+    let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    named.map_or_else(|| root.join("target"), |target| root.join(target))
 }
 
 /// Runs `command` with our own output streams and says how it ended.

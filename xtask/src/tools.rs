@@ -1,7 +1,7 @@
 //! Programs that tests run beside our own, and how to get them on Debian. Never removes anything.
 
 use crate::process::{output, say, status};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// A program that some test needs.
@@ -73,11 +73,17 @@ pub(crate) fn is_root() -> anyhow::Result<bool> {
 
 /// Whether a program is where a shell, or root's shell, looks for it.
 pub(crate) fn is_installed(program: &str) -> bool {
+    installed(program).is_some()
+}
+
+/// Where a shell, or root's shell, finds a program.
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // mkfs lives where an ordinary user's PATH does not look.
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])
-        .any(|folder| Path::new(&folder).join(program).is_file())
+        .map(|folder| folder.join(program))
+        .find(|program| program.is_file())
 }
 
 #[cfg(test)]

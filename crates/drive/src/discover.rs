@@ -282,7 +282,17 @@ fn serial(source: &Source, whole: &Part) -> Option<DriveSerial> {
         let told = text(&source.udev.join(format!("data/b{major}:{minor}")))?;
         sysfs::serial(sysfs::udev(&told, "ID_SERIAL_SHORT")?)
     };
-    page().or_else(|| value("serial")).or_else(|| value("device/serial")).or_else(udev)
+    let own = page().or_else(|| value("serial")).or_else(|| value("device/serial"));
+    own.or_else(udev).or_else(|| adaptor(&whole.folder))
+}
+
+/// The serial number of what is plugged into USB. The kernel asks no drive behind an older adaptor for
+/// pages, and where udev does not run, nobody else has asked either.
+fn adaptor(folder: &Path) -> Option<DriveSerial> {
+    let place = std::fs::canonicalize(folder).ok()?;
+    // Interfaces of a device lie below it and have no maker of their own.
+    let device = place.ancestors().find(|folder| folder.join("idVendor").exists())?;
+    sysfs::serial(&text(&device.join("serial"))?)
 }
 
 #[cfg(test)]
@@ -477,5 +487,21 @@ mod tests {
         assert_eq!(machine.found()[0].serial.as_ref().unwrap().to_string(), "disk_one");
         machine.write("sys/block/vda/serial", "");
         assert_eq!(machine.found()[0].serial.as_ref().unwrap().to_string(), "other");
+    }
+
+    #[test]
+    fn what_hangs_on_usb_has_the_serial_number_of_its_plug_when_nobody_knows_another() {
+        let plug = "pci0000:00/0000:00:14.0/usb2/2-1";
+        let machine = Machine::new();
+        machine.disk(&format!("{plug}/2-1:1.0/host6/target6:0:0/6:0:0:0"), "sdc", "8:32", &[]);
+        let serial = || machine.found()[0].serial.as_ref().map(ToString::to_string);
+        machine.write("sys/devices/pci0000:00/0000:00:14.0/usb2/idVendor", "1d6b\n");
+        machine.write("sys/devices/pci0000:00/0000:00:14.0/usb2/serial", "0000:00:14.0\n");
+        machine.write(&format!("sys/devices/{plug}/idVendor"), "0bda\n");
+        assert_eq!(serial(), None, "the host's own controller is no drive");
+        machine.write(&format!("sys/devices/{plug}/serial"), "DD5641988396\n");
+        assert_eq!(serial().as_deref(), Some("DD5641988396"));
+        machine.write("run/udev/data/b8:32", "E:ID_SERIAL_SHORT=WD-WCC4N0\n");
+        assert_eq!(serial().as_deref(), Some("WD-WCC4N0"), "udev has asked the drive itself");
     }
 }

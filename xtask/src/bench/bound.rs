@@ -113,7 +113,7 @@ pub(crate) fn build(root: &Path) -> anyhow::Result<PathBuf> {
     let mut build = cargo(root);
     build.args(["build", "--release", "--package", "packmule-backup", "--example", "stages"]);
     ensure!(status(&mut build)?.success(), "the example stages does not build");
-    Ok(super::peers::target(root).join("release/examples/stages"))
+    Ok(crate::process::target(root).join("release/examples/stages"))
 }
 
 /// Measures the stages of those of `cases` that are backups. The set is as it was afterwards.

@@ -44,7 +44,7 @@ pub(crate) fn mounts(args: &[String]) -> Result<usize, String> {
 /// Backs both up, each twice, and prints what that took.
 pub(crate) fn memory(mounts: usize) -> anyhow::Result<ExitCode> {
     let root = workspace::root()?;
-    let base = peers::target(&root).join("bench/memory-work");
+    let base = crate::process::target(&root).join("bench/memory-work");
     if base.exists() {
         std::fs::remove_dir_all(&base)?;
     }

@@ -4,7 +4,7 @@
 use super::options::Options;
 use super::tool::{Kind, Tool};
 use crate::oracles::{self, Effort};
-use crate::process::{cargo, complain, output, status};
+use crate::process::{cargo, complain, output, status, target};
 use crate::tools;
 use anyhow::{Context, ensure};
 use std::path::{Path, PathBuf};
@@ -100,12 +100,6 @@ pub(crate) fn ours(root: &Path) -> anyhow::Result<Tool> {
     let commit = output(commit).unwrap_or_default();
     let version = format!("{} {}", version(&program)?, commit.trim());
     Ok(Tool { name: "packmule", kind: Kind::Packmule, program, version })
-}
-
-/// Where cargo puts what it builds.
-pub(crate) fn target(root: &Path) -> PathBuf {
-    let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    named.map_or_else(|| root.join("target"), |target| root.join(target))
 }
 
 fn found(root: &Path, peer: &Peer, may_make: bool) -> anyhow::Result<Tool> {

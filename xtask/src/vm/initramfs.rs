@@ -1,0 +1,124 @@
+//! The guest's whole file system, in memory: busybox, the programs with their libraries, modules,
+//! our binary, and an init that does no more than start the line. Knows no scenario.
+
+use super::cpio::Archive;
+use super::guest;
+use super::parts::Parts;
+use crate::process::{output, status};
+use crate::tools;
+use anyhow::{Context, ensure};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Of programs and libraries.
+const EXECUTABLE: u32 = 0o755;
+
+/// What pthread_cancel loads by name, which Argon2 calls: no list of needed libraries has it.
+const LOADED_BY_NAME: &str = "/lib/x86_64-linux-gnu/libgcc_s.so.1";
+
+/// The first process. It reaps what others leave, and the machine ends when the line does.
+const INIT: &str = include_str!("init.sh");
+
+/// Writes the file system with that binary of ours to `target/vm/initramfs`.
+pub(super) fn make(parts: &Parts, packmule: &Path) -> anyhow::Result<PathBuf> {
+    let mut archive = Archive::default();
+    for folder in ["proc", "sys", "dev", "run", "tmp", "mnt", "root", "etc"] {
+        archive.folder(folder)?;
+    }
+    archive.file("init", EXECUTABLE, INIT.as_bytes())?;
+    archive.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n")?;
+    archive.file("etc/group", 0o644, b"root:x:0:\n")?;
+    let mut libraries = BTreeMap::new();
+    programs(parts, packmule, &mut archive, &mut libraries)?;
+    for (place, library) in libraries {
+        archive.file(&place, EXECUTABLE, &std::fs::read(library)?)?;
+    }
+    modules(parts, &mut archive)?;
+    let path = parts.place.join("initramfs");
+    std::fs::write(&path, archive.finish()?).context("cannot write the guest's file system")?;
+    Ok(path)
+}
+
+fn programs(
+    parts: &Parts,
+    packmule: &Path,
+    archive: &mut Archive,
+    libraries: &mut BTreeMap<String, PathBuf>,
+) -> anyhow::Result<()> {
+    let ours = [
+        ("packmule", stripped(packmule, &parts.place.join("packmule"))?),
+        (guest::CALLED, stripped(&std::env::current_exe()?, &parts.place.join(guest::CALLED))?),
+    ];
+    let all: BTreeMap<&str, PathBuf> = parts.programs.iter().cloned().chain(ours).collect();
+    for (name, program) in &all {
+        archive.file(&format!("bin/{name}"), EXECUTABLE, &std::fs::read(program)?)?;
+        libraries.extend(needed(parts, program)?);
+    }
+    let by_name = Path::new(LOADED_BY_NAME);
+    libraries.insert(LOADED_BY_NAME.trim_start_matches('/').to_owned(), by_name.to_owned());
+    archive.file("bin/busybox", EXECUTABLE, &std::fs::read(&parts.busybox)?)?;
+    let applets = output(Command::new(&parts.busybox).arg("--list"))?;
+    for applet in applets.lines().filter(|applet| *applet != "busybox" && !all.contains_key(applet))
+    {
+        archive.link(&format!("bin/{applet}"), "busybox")?;
+    }
+    Ok(())
+}
+
+/// The program without what only a debugger wants, which is most of it. Where nothing can take that
+/// off, the program as it is.
+fn stripped(program: &Path, into: &Path) -> anyhow::Result<PathBuf> {
+    if !tools::is_installed("strip") {
+        return Ok(program.to_owned());
+    }
+    let strip = status(Command::new("strip").arg("-o").arg(into).arg(program))?;
+    ensure!(strip.success(), "strip {} failed", program.display());
+    Ok(into.to_owned())
+}
+
+/// The libraries that a program needs, and where they go.
+fn needed(parts: &Parts, program: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let said = output(Command::new("ldd").arg(program).env("LD_LIBRARY_PATH", parts.libraries()))?;
+    libraries(&said).with_context(|| format!("what {} needs", program.display()))
+}
+
+/// What `ldd` says, read: `name => /path (0x…)`, or `/path (0x…)` for the loader.
+fn libraries(ldd: &str) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    ensure!(!ldd.contains("not found"), "a library is missing:\n{ldd}");
+    let lines = ldd.lines().filter_map(|line| line.trim().split(" (0x").next());
+    let pairs = lines.filter_map(|line| match line.split_once(" => ") {
+        Some((name, path)) => Some((format!("lib/x86_64-linux-gnu/{name}"), path.into())),
+        None => Some((line.strip_prefix('/')?.to_owned(), line.into())),
+    });
+    Ok(pairs.collect())
+}
+
+fn modules(parts: &Parts, archive: &mut Archive) -> anyhow::Result<()> {
+    let mut order = String::new();
+    for module in parts.kernel.modules()? {
+        let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        archive.file(&format!("lib/modules/{name}"), 0o644, &std::fs::read(&module)?)?;
+        order.push_str(&format!("{name}\n"));
+    }
+    archive.file("etc/modules", 0o644, order.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ldd_says_becomes_places_in_the_guest() {
+        let said = "\tlinux-vdso.so.1 (0x00007ffd)\n\
+            \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f2b)\n\
+            \t/lib64/ld-linux-x86-64.so.2 (0x00007f2c)\n";
+        let expected = [
+            ("lib/x86_64-linux-gnu/libc.so.6", "/lib/x86_64-linux-gnu/libc.so.6"),
+            ("lib64/ld-linux-x86-64.so.2", "/lib64/ld-linux-x86-64.so.2"),
+        ];
+        let expected = expected.map(|(to, from)| (to.to_owned(), PathBuf::from(from)));
+        assert_eq!(libraries(said).unwrap(), expected);
+        assert!(libraries("\tlibx.so => not found\n").is_err());
+    }
+}

@@ -1,0 +1,63 @@
+//! What happens to drives, as scenarios: each in a file of its own, with its claims at the top. How a
+//! machine is made and driven is not their business.
+
+mod broken;
+mod list;
+mod luks;
+mod net;
+mod power;
+mod pulled;
+
+use super::lab::Lab;
+
+/// Something that happens to drives, and what must hold then.
+pub(super) struct Scenario {
+    /// One word.
+    pub(super) name: &'static str,
+    /// Whether it is among the tests that everybody runs: all of those together take under five minutes.
+    pub(super) short: bool,
+    /// What it claims.
+    pub(super) about: &'static str,
+    /// Fails when a claim does not hold.
+    pub(super) run: fn(&Lab<'_>) -> anyhow::Result<()>,
+}
+
+/// In the order in which they run.
+pub(super) const ALL: &[Scenario] = &[
+    Scenario {
+        name: "list",
+        short: true,
+        about: "drives on every bus are seen as what they are",
+        run: list::run,
+    },
+    Scenario {
+        name: "luks",
+        short: true,
+        about: "an encrypted drive is read by another machine, and in use while it is open",
+        run: luks::run,
+    },
+    Scenario {
+        name: "pulled",
+        short: true,
+        about: "a drive that is pulled while it is written fails, and nothing else does",
+        run: pulled::run,
+    },
+    Scenario {
+        name: "broken",
+        short: false,
+        about: "sectors that cannot be read are errors, and their neighbours are not",
+        run: broken::run,
+    },
+    Scenario {
+        name: "power",
+        short: false,
+        about: "what was synced is there after the power was cut, and the journal is recovered",
+        run: power::run,
+    },
+    Scenario {
+        name: "net",
+        short: false,
+        about: "a guest reaches the one port that it is allowed to, and no other",
+        run: net::run,
+    },
+];
