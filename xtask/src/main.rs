@@ -27,10 +27,12 @@ usage: cargo xtask <command>
 
   check                     everything CI runs: format, clippy, tidy, docs, tests
   tidy [--fix]              the project's own static rules; --fix rewrites generated blocks
-  test [FLAG]… [FILTER]…    all tests and doc tests, after installing what they need;
+  test [FLAG]… [FILTER]…    all tests, doc tests and short scenarios of vm-test, after installing
+                            what they need;
                             --no-install installs and fetches nothing;
                             --with-rustic builds rustic once, as one more judge: many minutes;
-                            --quick installs nothing, leaves out doc tests and tolerates skips
+                            --quick installs nothing, leaves out doc tests and scenarios, and
+                            tolerates skips
   oracles [--with-rustic]   fetches what `test` would fetch and prints the variables that name it:
                             env $(cargo xtask oracles) cargo test -p packmule
   bench engine [OPTION]…    our engine against every peer, on three data sets: takes hours;

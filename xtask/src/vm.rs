@@ -30,8 +30,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// What scenarios test, below cargo's folder. Not the release: its few seconds less in a guest cost
-/// minutes of building, and tests have built this one already.
+/// What scenarios test, below cargo's folder. Not the release: tests have built this one already, and
+/// building another takes minutes.
 const BINARY: &str = "debug/packmule";
 
 /// What to run.

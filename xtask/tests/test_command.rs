@@ -103,6 +103,22 @@ fn a_filter_that_matches_nothing_fails_the_run() {
     assert_eq!(last_line(&printed), "1 passed, 0 failed, 0 skipped");
 }
 
+#[test]
+fn a_virtual_machine_that_cannot_be_had_is_a_skip() {
+    let folder = workspace(REPORTING, "");
+    let binary = folder.path().join("target/debug/packmule");
+    std::fs::create_dir_all(binary.parent().unwrap()).unwrap();
+    std::fs::write(binary, "").unwrap();
+    let args = ["--no-install", "vm::list"];
+    let (passed, printed) = run(folder.path(), &args, None);
+    assert!(!passed && printed.contains("skipped: vm::list: "), "{printed}");
+    assert_eq!(last_line(&printed), "0 passed, 0 failed, 1 skipped");
+
+    std::fs::write(folder.path().join("xtask/skips.txt"), "vm::list: no QEMU\n").unwrap();
+    let (passed, printed) = run(folder.path(), &args, None);
+    assert!(passed, "{printed}");
+}
+
 #[cfg(unix)]
 #[test]
 fn without_nextest_the_account_is_the_same() {

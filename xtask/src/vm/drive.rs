@@ -77,7 +77,7 @@ impl Drive {
         self
     }
 
-    /// That nobody can write to.
+    /// That nobody can write to. Not on AHCI, where QEMU has no such drives.
     pub(crate) fn read_only(mut self) -> Self {
         self.read_only = true;
         self

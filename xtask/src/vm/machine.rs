@@ -28,7 +28,7 @@ const MEMORY_MIB: u32 = 1024;
 /// Until the guest is up: about ten seconds, on a machine that does nothing else.
 const BOOT: Duration = Duration::from_secs(240);
 
-/// For a command: an emulated processor is ten to fifty times slower than a real one.
+/// For a command: an emulated processor is many times slower than a real one.
 const COMMAND: Duration = Duration::from_secs(240);
 
 /// For what QEMU or the guest's kernel does at once when it works.
