@@ -1,6 +1,6 @@
 //! What can go wrong at the source, in words that say what to do next. Decides nothing.
 
-use model::{AccountName, ErrorKind, GroupName, JobName};
+use model::{AccountName, DriveSerial, ErrorKind, GroupName, JobName};
 use std::io;
 use std::path::{Path, PathBuf};
 use wire::SeedId;
@@ -189,6 +189,22 @@ pub enum Error {
         /// Its staging location.
         staging: PathBuf,
     },
+    /// A password was given out, and nobody said what became of the drive.
+    #[error(
+        "drive {serial} was given a password, and was never said to be formatted with it; give the drive again, as the device that it is"
+    )]
+    NotFormatted {
+        /// Which drive.
+        serial: DriveSerial,
+    },
+    /// An encrypted drive that nobody can open.
+    #[error(
+        "the password of drive {serial} is lost here, and no import job has it; prepare the drive again from staging"
+    )]
+    PasswordLost {
+        /// Which drive.
+        serial: DriveSerial,
+    },
     /// The server stopped it.
     #[error("publication stopped at the server: {message}")]
     Publication {
@@ -250,6 +266,9 @@ pub enum Error {
     /// The drives.
     #[error(transparent)]
     Seed(#[from] seed::Error),
+    /// The drives' passwords.
+    #[error(transparent)]
+    Keyring(#[from] keyring::Error),
 }
 
 impl Error {
@@ -275,7 +294,8 @@ impl Error {
             | Self::NoSeedAt(_)
             | Self::NoSeed(_)
             | Self::NoJob(_)
-            | Self::InventoryLost { .. } => ErrorKind::NotFound,
+            | Self::InventoryLost { .. }
+            | Self::PasswordLost { .. } => ErrorKind::NotFound,
             Self::OtherRegistration { .. }
             | Self::GroupExists(_)
             | Self::OtherStaging { .. }
@@ -284,6 +304,7 @@ impl Error {
             | Self::VaultHasRepository
             | Self::GroupsNotStaged { .. }
             | Self::JobTaken(_)
+            | Self::NotFormatted { .. }
             | Self::OtherRepository { .. }
             | Self::KeepStaging { .. } => ErrorKind::Conflict,
             Self::Publication { .. } => ErrorKind::Unavailable,
@@ -295,6 +316,7 @@ impl Error {
             Self::Repo(cause) => cause.kind(),
             Self::Backup(cause) => cause.kind(),
             Self::Seed(cause) => cause.kind(),
+            Self::Keyring(cause) => cause.kind(),
         }
     }
 

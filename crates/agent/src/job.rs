@@ -7,10 +7,11 @@ use crate::context::{Context, Event, Phase};
 use crate::prepare::sealed;
 use crate::record::{JobDrive, SeedJob, SeedRecord};
 use crate::state::State;
-use crate::transit;
 use crate::vault::Vault;
+use crate::{keys, transit};
 use flow::SeedEvent;
 use jiff::Timestamp;
+use keyring::DriveKey;
 use model::JobName;
 use seed::Prepared;
 use std::fs::File;
@@ -27,11 +28,12 @@ pub(crate) fn announce(
     name: Option<&JobName>,
 ) -> Result<Job, Error> {
     ctx.tell(Event::Phase(Phase::ImportJob));
-    let drives = sealed(prepared);
+    let mut drives = sealed(prepared);
+    let keys = keys::of(state, vault, record, &mut drives)?;
     let (record, own) = state.change_seed(record.id, |record| {
         choose_job(record, prepared.set, drives, name, ctx.now())
     })?;
-    let job = create(vault, &record, &own, prepared)?;
+    let job = create(vault, &record, &own, prepared, &keys)?;
     hand_over(vault, &job, prepared)?;
     let (_, effects) = state.change_seed(record.id, |record| {
         let objects = own.drives.iter().map(|drive| drive.objects).sum();
@@ -85,6 +87,7 @@ fn create(
     record: &SeedRecord,
     own: &SeedJob,
     prepared: &Prepared,
+    keys: &[DriveKey],
 ) -> Result<Job, Error> {
     match vault.client.job(&own.name) {
         Ok(job) if !fits(&job, record, own) => return Err(Error::JobTaken(own.name.clone())),
@@ -102,7 +105,7 @@ fn create(
         diagnostics: None,
         return_address: None,
         delivery_package: None,
-        drive_list: own.drives.iter().map(request).collect(),
+        drive_list: own.drives.iter().map(|drive| request(drive, keys)).collect(),
     };
     Ok(vault.client.create_job(&own.name, &request)?)
 }
@@ -112,11 +115,13 @@ fn fits(job: &Job, record: &SeedRecord, own: &SeedJob) -> bool {
     !over && job.seed.id == record.id && job.seed.set == own.set
 }
 
-fn request(drive: &JobDrive) -> DriveRequest {
+fn request(drive: &JobDrive, keys: &[DriveKey]) -> DriveRequest {
+    let key = keys.iter().find(|key| key.serial == drive.serial);
     DriveRequest {
         drive_id: drive.serial.clone(),
         manifest_hash: drive.manifest,
-        bit_locker_key: None,
+        bit_locker_key: key.map(|key| key.password.clone()),
+        drive_header_hash: drive.header,
     }
 }
 

@@ -18,6 +18,8 @@
 //!   each of its snapshots is indexed in a pack that is in the vault with the indexed length.
 //! - **Every change of a seed's state goes through [`flow::Seed`]**, and is in the record before
 //!   anything follows from it.
+//! - **No drive's password is removed.** It is on the disk before the drive is formatted with it, and in
+//!   the import job before that counts as prepared.
 //! - **State is whole at any moment**: each file is replaced in one step.
 
 mod clean;
@@ -28,6 +30,7 @@ mod group;
 mod init;
 mod job;
 mod journal;
+mod keys;
 mod names;
 mod next;
 mod now;
@@ -50,6 +53,7 @@ pub use group::{
     CreatedGroup, Group, Initial, NewGroup, NewInitial, OfflineInputs, Warning, create_group,
     groups,
 };
+pub use keys::drive_keys;
 pub use next::Next;
 pub use now::{BackupReport, backup_now};
 pub use points::{RecoveryPoint, RecoveryPoints, open_staging, open_vault, recovery_points};

@@ -1,5 +1,5 @@
 //! The drives of a seed: written from staging under a shared lock, then announced as an import
-//! job. Formats nothing, asks nobody, and knows no drive's password.
+//! job. Formats nothing, asks nobody, and mounts nothing: whoever calls has done that.
 //!
 //! ```text
 //!  Staged ─▶ Preparing ─▶ drives … (any number of calls) ─▶ complete ─▶ job ─▶ manifests ─▶ Prepared
@@ -272,7 +272,7 @@ pub(crate) fn sealed(prepared: &Prepared) -> Vec<JobDrive> {
     let drive = |drive: &PreparedDrive| {
         let manifest = drive.manifest.filter(|_| drive.state == DriveState::Sealed)?;
         let (serial, objects, bytes) = (drive.serial.clone(), drive.objects, drive.bytes);
-        Some(JobDrive { serial, manifest, objects, bytes })
+        Some(JobDrive { serial, manifest, header: None, objects, bytes })
     };
     prepared.drives.iter().filter_map(drive).collect()
 }

@@ -119,6 +119,9 @@ pub struct JobDrive {
     pub serial: DriveSerial,
     /// The SHA-256 of its manifest.
     pub manifest: Digest,
+    /// The SHA-256 of its LUKS2 header area; none when it is not encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<Digest>,
     /// Objects on it.
     pub objects: u64,
     /// Their bytes.

@@ -8,6 +8,7 @@
 //! <state>/seeds/<seed>.json      a seed's record
 //! <state>/seeds/<seed>.lock      held while something long works on the seed
 //! <state>/seeds/<seed>.state/    the seed crate's own folder: inventory, manifests
+//! <state>/seeds/<seed>.keys/     passwords of its drives, sealed; the keyring crate's own folder
 //! <state>/init/                  a repository on its way into an empty vault; init.lock beside it
 //! <state>/lock                   held while any of these files changes
 //! ```
@@ -19,6 +20,7 @@ use crate::Error;
 use crate::group::Group;
 use crate::record::SeedRecord;
 use client::load_credentials;
+use keyring::DriveKeys;
 use model::{ErrorKind, GroupName};
 use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
@@ -68,6 +70,20 @@ impl State {
 
     pub(crate) fn signing_key(&self) -> Result<seed::SigningKey, Error> {
         Ok(seed::SigningKey::load_or_create(&self.root.join("signing.key"))?)
+    }
+
+    /// The passwords of a seed's drives, whether there are any yet or not.
+    pub(crate) fn drive_keys(&self, id: SeedId) -> Result<DriveKeys, Error> {
+        Ok(DriveKeys::open(&self.keys_folder(id))?)
+    }
+
+    /// None when no drive of the seed was ever given a password here.
+    pub(crate) fn known_drive_keys(&self, id: SeedId) -> Result<Option<DriveKeys>, Error> {
+        self.keys_folder(id).exists().then(|| self.drive_keys(id)).transpose()
+    }
+
+    fn keys_folder(&self, id: SeedId) -> PathBuf {
+        self.root.join("seeds").join(format!("{id}.keys"))
     }
 
     pub(crate) fn credentials(&self) -> Result<Credentials, Error> {

@@ -271,6 +271,7 @@ mod tests {
         let drive = |n: usize| JobDrive {
             serial: format!("D{n}").parse().unwrap(),
             manifest: Digest([0; 32]),
+            header: None,
             objects: 100,
             bytes: 1000,
         };

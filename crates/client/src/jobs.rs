@@ -1,10 +1,13 @@
 //! Routes about import jobs and their drives.
 
 use crate::{Client, Error, Result};
-use model::{DriveSerial, JobName};
+use model::{Digest, DriveSerial, JobName};
 use std::io::Read;
 use ureq::http::Method;
-use wire::{DriveEvent, DriveStatus, Job, JobPatch, JobRequest, List, ReceiveRequest};
+use wire::{
+    DriveBitLockerKey, DriveEvent, DriveStatus, Job, JobPatch, JobRequest, KeyRequest, List,
+    ReceiveRequest,
+};
 
 impl Client {
     /// Creates an import job, or replaces one that is still in Creating. Agents only.
@@ -101,6 +104,31 @@ impl Client {
         event: &DriveEvent,
     ) -> Result<DriveStatus> {
         self.send(Method::POST, &of_drive(job, drive, "events"), event)
+    }
+
+    /// The passwords of a job's drives, for their owner. Agents only; the server notes it.
+    ///
+    /// # Errors
+    /// [`wire::Code::ResourceNotFound`].
+    pub fn drive_keys(&self, job: &JobName) -> Result<Vec<DriveBitLockerKey>> {
+        let path = ["import-jobs", job.as_str(), "listBitLockerKeys"];
+        self.post::<List<_>>(&path).map(|list| list.value)
+    }
+
+    /// The password of a drive that is at the dock and may be read, whose header area hashes to
+    /// `header_hash`. Docks only. The server notes who was given it, and who was not.
+    ///
+    /// # Errors
+    /// [`wire::Code::DriveHeaderMismatch`]: the drive was changed on its way;
+    /// [`wire::Code::DriveNotEncrypted`], [`wire::Code::JobState`], [`wire::Code::DriveNotInJob`].
+    pub fn release_key(
+        &self,
+        job: &JobName,
+        drive: &DriveSerial,
+        header_hash: &Digest,
+    ) -> Result<DriveBitLockerKey> {
+        let request = KeyRequest { drive_header_hash: *header_hash };
+        self.send(Method::POST, &of_drive(job, drive, "key"), &request)
     }
 
     /// Stores the copy log of a drive: `length` octets of JSON lines. Docks only.

@@ -13,6 +13,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_p
 use ureq::{Body, SendBody};
 use url::Url;
 use wire::{Code, Credentials, ErrorBody};
+use zeroize::Zeroizing;
 
 /// An answer in JSON is shorter than this; only manifests and inventories are longer.
 const JSON_LIMIT: u64 = 64 << 20;
@@ -95,7 +96,14 @@ impl Client {
         self.json(&mut answer)
     }
 
-    /// Sends JSON, takes JSON.
+    /// Posts nothing, takes JSON.
+    pub(crate) fn post<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T> {
+        let nothing = Some(("application/json", 0));
+        let mut answer = self.exchange(Method::POST, segments, nothing, SendBody::none())?;
+        self.json(&mut answer)
+    }
+
+    /// Sends JSON, takes JSON. The text is wiped afterwards: it may hold a password.
     pub(crate) fn send<B: Serialize, T: DeserializeOwned>(
         &self,
         method: Method,
@@ -107,6 +115,7 @@ impl Client {
             status: 0,
             what: cause.to_string(),
         })?;
+        let bytes = Zeroizing::new(bytes);
         let length = bytes.len() as u64;
         let from = &mut bytes.as_slice();
         let mut answer = self.exchange(
@@ -162,7 +171,7 @@ impl Client {
             what,
         };
         let limited = answer.body_mut().with_config().limit(JSON_LIMIT);
-        let bytes = limited.read_to_vec().map_err(|cause| bad(cause.to_string()))?;
+        let bytes = Zeroizing::new(limited.read_to_vec().map_err(|cause| bad(cause.to_string()))?);
         serde_json::from_slice(&bytes).map_err(|cause| bad(cause.to_string()))
     }
 

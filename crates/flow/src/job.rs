@@ -175,6 +175,17 @@ impl ImportJob {
         self.drives.iter().find(|drive| drive.serial == *serial)
     }
 
+    /// Whether the dock may read that drive now: exactly when it may start to, go on, or try again.
+    /// A drive's password is given out as long as this holds, and no longer. In Shipping it does not:
+    /// that the drive is there is recorded first.
+    ///
+    /// # Errors
+    /// [`Refused`], as for [`JobEvent::DriveStarted`].
+    pub fn may_be_read(&self, serial: &DriveSerial) -> Result<(), Refused> {
+        let started = JobEvent::DriveStarted { serial: serial.clone() };
+        self.transition(&started, self.changed).map(drop)
+    }
+
     /// The deadline that is running, for showing it and for the next look at the clock.
     #[must_use]
     pub fn deadline(&self) -> Option<(Deadline, Timestamp)> {

@@ -6,6 +6,7 @@ use crate::objects::Objects;
 use crate::publication::Publications;
 use crate::receipt::ReceiptKey;
 use jiff::Timestamp;
+use keyring::Keyring;
 use model::{ServerName, VaultName};
 use wire::{Credentials, Role};
 
@@ -16,6 +17,7 @@ pub(crate) struct App {
     pub(crate) db: Db,
     pub(crate) objects: Objects,
     pub(crate) receipt_key: ReceiptKey,
+    pub(crate) keyring: Keyring,
     pub(crate) ca_pem: String,
     pub(crate) endpoint: String,
     pub(crate) publications: Publications,

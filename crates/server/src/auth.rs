@@ -37,6 +37,8 @@ impl Access {
 /// A caller whose token was found right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Principal {
+    /// Whose token it was: for records of what they did.
+    pub(crate) subject: String,
     pub(crate) role: Role,
     /// Of an agent.
     pub(crate) own: Option<(VaultName, ServerName)>,
@@ -82,6 +84,7 @@ fn owns(principal: &Principal, params: &RawPathParams) -> bool {
 
 #[derive(sqlx::FromRow)]
 struct Columns {
+    subject: String,
     role: String,
     vault: Option<String>,
     server: Option<String>,
@@ -95,7 +98,7 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error
     };
     let (user, secret) = basic(headers).ok_or_else(refused)?;
     let rows: Vec<Columns> = sqlx::query_as(
-        "SELECT role, vault, server, token_sha256 FROM principal WHERE user_name = ?",
+        "SELECT subject, role, vault, server, token_sha256 FROM principal WHERE user_name = ?",
     )
     .bind(&user)
     .fetch_all(app.db.pool())
@@ -107,7 +110,7 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error
             found = Some(row);
         }
     }
-    let Columns { role, vault, server, .. } = found.ok_or_else(refused)?;
+    let Columns { subject, role, vault, server, .. } = found.ok_or_else(refused)?;
     let own = match (vault, server) {
         (Some(vault), Some(server)) => {
             Some((db::parsed("principal.vault", &vault)?, db::parsed("principal.server", &server)?))
@@ -120,7 +123,7 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error
         "dock" => Role::Dock,
         other => return Err(db::damaged("principal.role", other)),
     };
-    Ok(Principal { role, own })
+    Ok(Principal { subject, role, own })
 }
 
 fn basic(headers: &HeaderMap) -> Option<(String, String)> {

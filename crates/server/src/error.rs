@@ -75,6 +75,9 @@ pub enum Error {
         /// How it shows.
         why: String,
     },
+    /// The passwords of drives at rest.
+    #[error(transparent)]
+    Keyring(#[from] keyring::Error),
     /// A background task ended in a way it should not.
     #[error("a background task ended early")]
     Task(#[from] tokio::task::JoinError),
@@ -123,6 +126,7 @@ impl Error {
             Self::Listen { .. } => ErrorKind::Unavailable,
             Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::Checkpoint => ErrorKind::Interrupted,
+            Self::Keyring(cause) => cause.kind(),
             other => other.code().kind(),
         }
     }
@@ -156,6 +160,8 @@ fn status(code: &Code) -> StatusCode {
         Code::ResourceNotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        // The drive is in the job, so it is found; what it is stands against it.
+        Code::DriveHeaderMismatch | Code::DriveNotEncrypted => StatusCode::CONFLICT,
         Code::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
         code => match code.kind() {
             ErrorKind::NotFound | ErrorKind::NoRepository => StatusCode::NOT_FOUND,

@@ -6,6 +6,7 @@ mod clock;
 mod customer;
 mod dock;
 mod documents;
+mod keys;
 mod record;
 mod view;
 
@@ -16,6 +17,7 @@ pub(crate) use documents::{
     get_inventory, get_manifest, put_copy_log, put_inventory, put_manifest, read_inventory,
     read_manifest,
 };
+pub(crate) use keys::{list_keys, open_keyring, release};
 pub(crate) use record::{DriveRow, Record};
 
 use crate::app::App;

@@ -132,16 +132,20 @@ fn import_jobs(table: &mut Table) {
     let inventory = "/api/v1/import-jobs/{job}/inventory";
     let manifest = "/api/v1/import-jobs/{job}/drives/{drive}/manifest";
     let events = "/api/v1/import-jobs/{job}/drives/{drive}/events";
+    let keys = "/api/v1/import-jobs/{job}/listBitLockerKeys";
+    let key = "/api/v1/import-jobs/{job}/drives/{drive}/key";
     let copy_log = "/api/v1/import-jobs/{job}/drives/{drive}/copy-log";
     table.add(Method::GET, "/api/v1/import-jobs", ANY_ROLE, jobs::list);
     table.add(Method::POST, "/api/v1/import-jobs/receive", DOCK, jobs::receive);
     table.add(Method::PUT, job, AGENT, jobs::create);
     table.add(Method::GET, job, ANY_ROLE, jobs::get);
     table.add(Method::PATCH, job, AGENT, jobs::patch);
+    table.add(Method::POST, keys, AGENT, jobs::list_keys);
     table.add(Method::PUT, inventory, AGENT, jobs::put_inventory);
     table.add(Method::GET, inventory, DOCK_OR_ADMIN, jobs::get_inventory);
     table.add(Method::PUT, manifest, AGENT, jobs::put_manifest);
     table.add(Method::GET, manifest, DOCK_OR_ADMIN, jobs::get_manifest);
     table.add(Method::POST, events, DOCK, jobs::drive_event);
+    table.add(Method::POST, key, DOCK, jobs::release);
     table.add(Method::PUT, copy_log, DOCK, jobs::put_copy_log);
 }

@@ -218,6 +218,7 @@ async fn open(
     let identity = Identity::open(data, &names(&config), now)?;
     let receipt_key = ReceiptKey::open(data)?;
     let db = Db::open(&data.join("packmule.db")).await?;
+    let keyring = jobs::open_keyring(data, &db).await?;
     let objects = Objects::open(&data.folder("objects")?)?;
     let endpoint = config.endpoint.clone().unwrap_or_else(|| endpoint(address));
     admin::open(data, &db, &endpoint, receipt_key.public(), now).await?;
@@ -227,6 +228,7 @@ async fn open(
         db,
         objects,
         receipt_key,
+        keyring,
         ca_pem: identity.ca_pem,
         endpoint,
         publications: Publications::new()?,

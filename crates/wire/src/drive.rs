@@ -1,7 +1,7 @@
 //! One drive of an import job, as announced, as reported by the dock, as answered. Field names
 //! are the import/export service's `DriveStatus`. Decides nothing.
 
-use model::{Digest, DriveSerial};
+use model::{Digest, DrivePassword, DriveSerial};
 use serde::{Deserialize, Serialize};
 
 /// A drive as an import job announces it.
@@ -13,9 +13,16 @@ pub struct DriveRequest {
     /// SHA-256 of the drive's manifest file, in hexadecimal digits of either case.
     #[serde(deserialize_with = "crate::hex::any_case::deserialize")]
     pub manifest_hash: Digest,
-    /// The drive's password. Refused by this version, which keeps none: better than to lose it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bit_locker_key: Option<String>,
+    /// The drive's password; absent for a drive that is not encrypted. Never answered with the job.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::password::optional")]
+    pub bit_locker_key: Option<DrivePassword>,
+    /// SHA-256 of the drive's LUKS2 header area, which that password opens; absent without it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::hex::any_case::optional::deserialize"
+    )]
+    pub drive_header_hash: Option<Digest>,
 }
 
 /// Where a drive is in its life.
@@ -58,6 +65,12 @@ pub struct DriveStatus {
     pub manifest_hash: Digest,
     /// Whether the server holds that manifest.
     pub manifest_received: bool,
+    /// SHA-256 of its LUKS2 header area; absent for a drive that is not encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drive_header_hash: Option<Digest>,
+    /// Whether the server holds its password.
+    #[serde(default)]
+    pub key_held: bool,
     /// Where it is.
     pub state: DriveState,
     /// From Transferring on.
@@ -91,6 +104,8 @@ pub struct Failure {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum DriveEvent {
+    /// It has turned up after its package was opened without it.
+    Came,
     /// Copying begins.
     Started,
     /// Copying goes on.
@@ -122,6 +137,31 @@ mod tests {
         let drive: DriveRequest = serde_json::from_str(&json).unwrap();
         assert_eq!(drive.manifest_hash, Digest([0xab; 32]));
         assert!(serde_json::to_string(&drive).unwrap().contains(&"ab".repeat(32)));
+    }
+
+    #[test]
+    fn an_encrypted_drive_comes_with_its_password_and_header_hash() {
+        let json = format!(
+            r#"{{"driveId":"S1","manifestHash":"{0}","driveHeaderHash":"{0}","bitLockerKey":"{1}"}}"#,
+            "AB".repeat(32),
+            ["000011"; 8].join("-"),
+        );
+        let drive: DriveRequest = serde_json::from_str(&json).unwrap();
+        assert_eq!(drive.drive_header_hash, Some(Digest([0xab; 32])));
+        assert_eq!(
+            drive.bit_locker_key,
+            Some(DrivePassword::from_bytes(&[1, 0].repeat(8).try_into().unwrap()))
+        );
+        let again = serde_json::to_string(&drive).unwrap();
+        assert_eq!(serde_json::from_str::<DriveRequest>(&again).unwrap(), drive);
+        let typo = json.replacen("000011", "000012", 1);
+        let refused = serde_json::from_str::<DriveRequest>(&typo).unwrap_err().to_string();
+        assert!(!refused.contains("000012"), "{refused}");
+        let nulls =
+            r#"{"driveId":"S1","manifestHash":"%","driveHeaderHash":null,"bitLockerKey":null}"#;
+        let drive: DriveRequest =
+            serde_json::from_str(&nulls.replace('%', &"0".repeat(64))).unwrap();
+        assert!(drive.drive_header_hash.is_none() && drive.bit_locker_key.is_none());
     }
 
     #[test]

@@ -88,6 +88,10 @@ codes! {
     DriveInAnotherJob => Conflict,
     /// The drive is not of this job.
     DriveNotInJob => WrongDrive,
+    /// The drive has another header than announced: it was changed on its way.
+    DriveHeaderMismatch => WrongDrive,
+    /// The drive was announced without a password.
+    DriveNotEncrypted => WrongDrive,
     /// Another job has this tracking number.
     TrackingNumberInUse => Conflict,
     /// Shipping needs a return address and a package first.

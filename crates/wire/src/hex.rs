@@ -106,6 +106,19 @@ pub(crate) mod any_case {
         let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
         super::decode(&text).map(Digest).map_err(serde::de::Error::custom)
     }
+
+    /// Where there may be none.
+    pub(crate) mod optional {
+        use super::{Deserialize, Deserializer, Digest};
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<Digest>, D::Error> {
+            let text = Option::<std::borrow::Cow<'de, str>>::deserialize(from)?;
+            let digest = text.map(|text| crate::hex::decode(&text).map(Digest));
+            digest.transpose().map_err(serde::de::Error::custom)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Import jobs, in the import/export service's `JobDetails` spelling, plus what ties a job to its
 //! vault and seed. Decides nothing.
 
-use crate::{DriveRequest, DriveStatus, PublicKey, SeedId};
+use crate::{DriveRequest, DriveStatus, KeyRelease, PublicKey, SeedId};
 use jiff::Timestamp;
 use model::{
     AccountName, Address, ContainerName, DriveSerial, JobName, Package, ServerName, TrackingNumber,
@@ -115,6 +115,10 @@ pub struct Job {
     pub inventory_received: bool,
     /// The drives.
     pub drive_list: Vec<DriveStatus>,
+    /// Who was given which drive's password, and who was not for a wrong header hash: the newest
+    /// [`crate::MAX_RELEASES`], in the order of their time. For its owner and administrators.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_releases: Vec<KeyRelease>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it last changed.

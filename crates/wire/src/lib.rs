@@ -9,6 +9,8 @@ mod drive;
 mod error;
 mod hex;
 mod job;
+mod key;
+mod password;
 mod publication;
 mod receipt;
 mod resource;
@@ -18,6 +20,7 @@ pub use drive::{CopyStatus, DriveEvent, DriveRequest, DriveState, DriveStatus, F
 pub use error::{Code, ErrorBody, ErrorDetail};
 pub use hex::{HexError, PublicKey, SeedId, Signature};
 pub use job::{Job, JobPatch, JobRequest, JobState, ReceiveRequest, SeedRef};
+pub use key::{DriveBitLockerKey, KeyRelease, KeyRequest};
 pub use publication::{JobOutcome, Publication, PublicationRequest, PublicationState};
 pub use receipt::{KeysFrom, Receipt, SignedReceipt};
 pub use resource::{
@@ -30,6 +33,10 @@ pub const API: &str = "/api/v1";
 /// Names listed in one answer at most; the rest is a count. Keeps an answer about a lost
 /// 10 TB drive (650 000 packs) within a few hundred kilobytes.
 pub const MAX_NAMES: usize = 4096;
+
+/// Releases of passwords shown with one job at most, the newest: ten drives that are asked for some
+/// times each. The server keeps all.
+pub const MAX_RELEASES: usize = 256;
 
 /// Drives in one import job at most; the import/export service's limit.
 pub const MAX_DRIVES: usize = 10;

@@ -30,21 +30,22 @@ pub(crate) const PLACES: &[Place] = &[
     place("engine", "repo", &["model", "sha256", "flow", "wire", "store"]),
     place("engine", "backup", &["model", "sha256", "flow", "wire", "store", "repo"]),
     place("engine", "drive", &["model"]),
+    place("engine", "keyring", &["model", "flow", "wire", "store"]),
     place("engine", "seed", &["model", "flow", "wire", "store"]),
     place("control", "client", &["model", "flow", "wire", "store"]),
-    place("control", "server", &["model", "flow", "wire", "store", "seed"]),
+    place("control", "server", &["model", "flow", "wire", "store", "keyring", "seed"]),
     place(
         "control",
         "agent",
-        &["model", "flow", "wire", "store", "repo", "backup", "seed", "client"],
+        &["model", "flow", "wire", "store", "repo", "backup", "keyring", "seed", "client"],
     ),
     place("control", "dock", &["model", "flow", "wire", "store", "seed", "client"]),
     place(
         "binary",
         "packmule",
         &[
-            "model", "flow", "wire", "store", "repo", "backup", "drive", "seed", "client",
-            "server", "agent", "dock",
+            "model", "flow", "wire", "store", "repo", "backup", "drive", "keyring", "seed",
+            "client", "server", "agent", "dock",
         ],
     ),
     // What documents show of the code is made from the code.

@@ -344,6 +344,7 @@ fn a_job_of_something_else_is_left_alone() {
             drive_id: "OTHER".parse().unwrap(),
             manifest_hash: Digest([5; 32]),
             bit_locker_key: None,
+            drive_header_hash: None,
         }],
     };
     let job = site.agent().create_job(&"seed-2026".parse().unwrap(), &other).unwrap();

@@ -11,4 +11,5 @@ mod deaths;
 mod distrust;
 mod groups;
 mod journey;
+mod keys;
 mod site;

@@ -4,10 +4,11 @@
 use agent::{BackupReport, Context, Event, NewGroup, NewInitial, Preparation, ShipTarget};
 use client::Client;
 use jiff::Timestamp;
-use model::{Address, Package};
+use model::{Address, Digest, DriveSerial, Package};
 use repo::{Author, KdfParams};
 use seed::{DriveSpec, Landing, PlainReads, Trust};
 use server::{Config, Server};
+use sha2::Digest as _;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
@@ -199,6 +200,19 @@ impl Site {
         agent::prepare(ctx, &what, PASSWORD)
     }
 
+    /// The passwords of the seed's drives.
+    pub(crate) fn keys(&self) -> keyring::DriveKeys {
+        agent::drive_keys(&self.ctx(), &self.staging()).unwrap()
+    }
+
+    /// What somebody does who encrypts the drives: they stay folders here.
+    pub(crate) fn lock(&self, drives: &[DriveSpec]) {
+        for drive in drives {
+            self.keys().password(&drive.serial).unwrap();
+            self.keys().formatted(&drive.serial, header(&drive.serial)).unwrap();
+        }
+    }
+
     pub(crate) fn ship(&self, number: &str) -> agent::Result<wire::Job> {
         agent::ship(&self.ctx(), &ShipTarget::Only, &address(), &package(number))
     }
@@ -293,6 +307,11 @@ pub(crate) fn rest(url: &url::Url, credentials: &Credentials) -> Rest {
         ..RestOptions::default()
     };
     Rest::new(url, &options).unwrap()
+}
+
+/// What the header area of an encrypted drive hashes to.
+pub(crate) fn header(serial: &DriveSerial) -> Digest {
+    Digest(sha2::Sha256::digest(serial.as_str()).into())
 }
 
 pub(crate) fn address() -> Address {

@@ -150,6 +150,8 @@ fn status(serial: &DriveSerial, manifest: Digest) -> DriveStatus {
         drive_id: serial.clone(),
         manifest_hash: manifest,
         manifest_received: true,
+        drive_header_hash: None,
+        key_held: false,
         state: DriveState::Received,
         copy_status: None,
         percent_complete: 0,
@@ -180,6 +182,7 @@ fn job_of(name: &str, seed: SeedId, signer: wire::PublicKey, drives: Vec<DriveSt
         percent_complete: 0,
         inventory_received: true,
         drive_list: drives,
+        key_releases: Vec::new(),
         created_at: then,
         changed_at: then,
     }
@@ -316,6 +319,7 @@ impl Dock {
 
     fn apply(&self, drive: &mut DriveStatus, event: &DriveEvent) {
         match event {
+            DriveEvent::Came => drive.state = DriveState::Received,
             DriveEvent::Started => drive.state = DriveState::Transferring,
             DriveEvent::Progress { bytes, .. } => drive.bytes_succeeded = *bytes,
             DriveEvent::Returned => drive.state = DriveState::ShippedBack,

@@ -162,6 +162,7 @@ impl Parcel {
                 drive_id: drive.serial.clone(),
                 manifest_hash,
                 bit_locker_key: None,
+                drive_header_hash: None,
             })
         });
         let request = JobRequest {

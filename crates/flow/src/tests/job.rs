@@ -130,6 +130,32 @@ fn a_drive_with_problems_can_be_read_again_until_it_is_sent_back() {
 }
 
 #[test]
+fn a_drive_may_be_read_from_its_arrival_until_everything_on_it_is_taken_over() {
+    let may = |story: &Story, name: &str| story.job.may_be_read(&serial(name));
+    let before = |name: &str| Err(Refused::DriveBeforeArrival { serial: serial(name) });
+    assert!(matches!(may(&Story::new(), "A"), Err(Refused::DriveBeforeShipping { .. })));
+    assert_eq!(may(&Story::shipped(), "A"), before("A"));
+    let story = Story::shipped().then(arrived(&["A"]));
+    assert_eq!(may(&story, "A"), Ok(()));
+    assert!(matches!(may(&story, "B"), Err(Refused::DriveNotReceived { .. })));
+    assert!(matches!(may(&story, "X"), Err(Refused::UnknownDrive { .. })));
+    let story = story.then(came("B"));
+    assert_eq!(may(&story, "B"), Ok(()), "its arrival was recorded");
+    let story = story.then(started("A")).then(started("B"));
+    assert_eq!(may(&story, "A"), Ok(()));
+    let story = story.then(finished("A", 0)).then(finished("B", 3));
+    assert_eq!(story.job.state.name(), "Packaging");
+    assert!(matches!(may(&story, "A"), Err(Refused::DriveFinished { .. })));
+    assert_eq!(may(&story, "B"), Ok(()), "it can be read again");
+    let faulted = story.clone().then(JobEvent::Faulted { reason: "look".into() });
+    assert!(matches!(may(&faulted, "B"), Err(Refused::JobFaulted { .. })));
+    let story = story.then(returned());
+    assert!(matches!(may(&story, "B"), Err(Refused::DriveAfterEnd { .. })));
+    let canceled = Story::shipped().then(JobEvent::CancelRequested).then(arrived(&["A", "B"]));
+    assert_eq!(may(&canceled, "A"), Err(Refused::CanceledUnread));
+}
+
+#[test]
 fn a_drive_that_turns_up_during_packing_is_read() {
     let story = packed_with_problems().then(came("B"));
     assert_eq!(story.state(), "Transferring");

@@ -1,7 +1,7 @@
 //! What a customer does to an import job: create, read, change. Handles no drive.
 
 use super::record::{DriveRow, Record, lost};
-use super::{change, refused, view, visible};
+use super::{change, keys, refused, view, visible};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::http::{self, Segments};
@@ -15,13 +15,18 @@ use jiff::Timestamp;
 use model::{Address, ContainerName, DriveSerial, JobName, Package};
 use sqlx::SqliteConnection;
 use std::sync::Arc;
-use wire::{Code, Job, JobPatch, JobRequest, JobState, List};
+use wire::{Code, Job, JobPatch, JobRequest, JobState, List, Role};
 
 /// The container of copy logs where a job names none; the import service's own default.
 const DIAGNOSTICS: &str = "waimportexport";
 
-pub(super) fn shown(app: &App, record: &Record) -> Result<Json<Job>, Error> {
-    Ok(Json(view::job(record, &app.config, diagnostics(record)?)))
+/// The job as its owner or an administrator sees it; a dock is not told who has asked for keys.
+pub(super) fn shown(app: &App, caller: &Principal, record: &Record) -> Result<Json<Job>, Error> {
+    let mut job = view::job(record, &app.config, diagnostics(record)?);
+    if caller.role == Role::Dock {
+        job.key_releases.clear();
+    }
+    Ok(Json(job))
 }
 
 pub(super) fn diagnostics(record: &Record) -> Result<ContainerName, Error> {
@@ -37,15 +42,18 @@ pub(crate) async fn create(
     Segments(name): Segments<JobName>,
     body: Body,
 ) -> Result<(StatusCode, Json<Job>), Error> {
-    let request: JobRequest = http::json(body).await?;
+    let mut request: JobRequest = http::json(body).await?;
+    let given = keys::take(&mut request)?;
     check(&app, &caller, &request).await?;
     let now = app.now();
     let mut transaction = app.db.write().await?;
     let there = Record::load(&mut transaction, &name).await?;
+    let kept = keys::keep(&mut transaction, &app, &request, &given).await?;
     let status = if there.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let record = match there {
         None => {
             let mut record = first(&mut transaction, name, request, now).await?;
+            record.link_keys(&kept);
             record.save(&mut transaction).await?;
             record
         }
@@ -53,16 +61,17 @@ pub(crate) async fn create(
             let message = format!("the name {name} is taken; choose another");
             return Err(Error::refused(Code::AlreadyExists, message));
         }
-        Some(record) if record.request == request => record,
+        Some(record) if record.request == request && record.keys() == kept => record,
         Some(record) => {
             let mut record = again(&mut transaction, record, request, now).await?;
+            record.link_keys(&kept);
             record.changed = now.max(record.changed);
             record.save(&mut transaction).await?;
             record
         }
     };
     transaction.commit().await?;
-    Ok((status, shown(&app, &record)?))
+    Ok((status, shown(&app, &caller, &record)?))
 }
 
 /// The rules that need neither the state machine nor other jobs.
@@ -79,10 +88,6 @@ async fn check(app: &App, caller: &Principal, request: &JobRequest) -> Result<()
     }
     if request.drive_list.is_empty() {
         return Err(Error::invalid("an import job lists at least one drive in driveList"));
-    }
-    if request.drive_list.iter().any(|drive| drive.bit_locker_key.is_some()) {
-        let message = "this server keeps no drive passwords: leave bitLockerKey out and keep the keys at the source";
-        return Err(Error::invalid(message));
     }
     if request.seed.sets.is_some_and(|sets| request.seed.set >= sets) {
         return Err(Error::invalid("seed.set counts from 0 and must be below seed.sets"));
@@ -127,7 +132,7 @@ async fn again(
     for drive in &mut record.drives {
         let before = known.iter().find(|known| known.serial == drive.serial);
         if let Some(before) = before.filter(|known| same_seed && known.manifest == drive.manifest) {
-            *drive = before.clone();
+            *drive = DriveRow { header: drive.header, ..before.clone() };
         }
     }
     record.inventory &= same_seed;
@@ -182,7 +187,7 @@ pub(crate) async fn get(
     Segments(name): Segments<JobName>,
 ) -> Result<Json<Job>, Error> {
     let record = visible(&app, &caller, &name).await?;
-    shown(&app, &record)
+    shown(&app, &caller, &record)
 }
 
 pub(crate) async fn list(
@@ -198,7 +203,7 @@ pub(crate) async fn list(
         let name = db::parsed("import_job.name", &name)?;
         let record = Record::load(&mut connection, &name).await?;
         if let Some(record) = record.filter(|job| caller.may_see(&job.vault, &job.server)) {
-            value.push(shown(&app, &record)?.0);
+            value.push(shown(&app, &caller, &record)?.0);
         }
     }
     Ok(Json(List { value }))
@@ -223,7 +228,7 @@ pub(crate) async fn patch(
     drop(connection);
     let decide = |record: &mut Record| decide(record, patch, taken, now);
     let record = change(&app, &caller, &name, decide).await?;
-    shown(&app, &record)
+    shown(&app, &caller, &record)
 }
 
 /// In the order in which a customer would do it: details, shipping, cancelling.

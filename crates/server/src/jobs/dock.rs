@@ -46,7 +46,7 @@ pub(crate) async fn receive(
         Ok(effects)
     })
     .await?;
-    shown(&app, &record)
+    shown(&app, &caller, &record)
 }
 
 pub(crate) async fn drive_event(
@@ -59,6 +59,7 @@ pub(crate) async fn drive_event(
     let mut landed = None;
     let serial_of = || serial.clone();
     let event = match event {
+        DriveEvent::Came => JobEvent::DriveCame { serial: serial_of() },
         DriveEvent::Started => JobEvent::DriveStarted { serial: serial_of() },
         DriveEvent::Progress { bytes, total } => {
             JobEvent::DriveProgressed { serial: serial_of(), bytes, total }

@@ -8,7 +8,7 @@ use model::{
     AccountName, ContainerName, Digest, DriveSerial, JobName, ServerName, TrackingNumber, VaultName,
 };
 use sqlx::SqliteConnection;
-use wire::{Code, Failure, JobRequest};
+use wire::{Code, Failure, JobRequest, KeyRelease};
 
 /// An import job.
 ///
@@ -28,6 +28,8 @@ pub(crate) struct Record {
     pub(crate) created: Timestamp,
     pub(crate) changed: Timestamp,
     pub(crate) drives: Vec<DriveRow>,
+    /// Read only: written where they happen.
+    pub(crate) releases: Vec<KeyRelease>,
 }
 
 /// What is kept of a drive beside its state.
@@ -35,6 +37,10 @@ pub(crate) struct Record {
 pub(crate) struct DriveRow {
     pub(crate) serial: DriveSerial,
     pub(crate) manifest: Digest,
+    /// Of the header that its password opens; none when it is not encrypted.
+    pub(crate) header: Option<Digest>,
+    /// The row that keeps its password.
+    pub(crate) key: Option<i64>,
     /// Set once the manifest is stored and verified.
     pub(crate) repository: Option<Digest>,
     pub(crate) objects: u64,
@@ -57,6 +63,8 @@ struct JobColumns {
 struct DriveColumns {
     serial: String,
     manifest_sha256: Vec<u8>,
+    header_sha256: Option<Vec<u8>>,
+    key: Option<i64>,
     repository: Option<Vec<u8>>,
     objects: i64,
     bytes_total: i64,
@@ -81,6 +89,7 @@ impl Record {
             created: now,
             changed: now,
             drives,
+            releases: Vec::new(),
         }
     }
 
@@ -97,12 +106,12 @@ impl Record {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let drives: Vec<DriveColumns> = sqlx::query_as(
-            "SELECT serial, manifest_sha256, repository, objects, bytes_total, failures,
+            "SELECT serial, manifest_sha256, header_sha256, key, repository, objects, bytes_total, failures,
                     failure_count
              FROM drive WHERE job = ? ORDER BY position",
         )
         .bind(name.as_str())
-        .fetch_all(on)
+        .fetch_all(&mut *on)
         .await?;
         let request: JobRequest = db::json("import_job.request", &row.request)?;
         let flow: ImportJob = db::json("import_job.flow", &row.flow)?;
@@ -112,6 +121,7 @@ impl Record {
         record.created = db::parsed("import_job.created_at", &row.created_at)?;
         record.changed = db::parsed("import_job.changed_at", &row.changed_at)?;
         record.drives = drives.into_iter().map(DriveRow::read).collect::<Result<_, _>>()?;
+        record.releases = super::keys::releases(on, name).await?;
         Ok(Some(record))
     }
 
@@ -197,14 +207,16 @@ impl Record {
         drive: &DriveRow,
     ) -> Result<(), Error> {
         let written = sqlx::query(
-            "INSERT INTO drive (job, serial, position, manifest_sha256, repository, objects,
-                 bytes_total, failures, failure_count, open)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO drive (job, serial, position, manifest_sha256, header_sha256, key,
+                 repository, objects, bytes_total, failures, failure_count, open)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(self.name.as_str())
         .bind(drive.serial.as_str())
         .bind(db::number(position as u64))
         .bind(drive.manifest.as_bytes().as_slice())
+        .bind(drive.header.as_ref().map(|hash| hash.as_bytes().as_slice()))
+        .bind(drive.key)
         .bind(drive.repository.as_ref().map(|id| id.as_bytes().as_slice()))
         .bind(db::number(drive.objects))
         .bind(db::number(drive.bytes))
@@ -260,6 +272,20 @@ impl Record {
         found.ok_or_else(|| no_drive(&self.name, serial))
     }
 
+    /// Which row keeps which drive's password.
+    pub(crate) fn keys(&self) -> Vec<(DriveSerial, i64)> {
+        let row = |drive: &DriveRow| Some((drive.serial.clone(), drive.key?));
+        self.drives.iter().filter_map(row).collect()
+    }
+
+    /// From now on these rows keep the drives' passwords.
+    pub(crate) fn link_keys(&mut self, rows: &[(DriveSerial, i64)]) {
+        for drive in &mut self.drives {
+            let row = rows.iter().find(|(serial, _)| *serial == drive.serial);
+            drive.key = row.map(|(_, row)| *row);
+        }
+    }
+
     pub(crate) fn is_creating(&self) -> bool {
         matches!(self.flow.state, JobState::Creating { .. })
     }
@@ -281,6 +307,8 @@ impl DriveRow {
         Self {
             serial: request.drive_id.clone(),
             manifest: request.manifest_hash,
+            header: request.drive_header_hash,
+            key: None,
             repository: None,
             objects: 0,
             bytes: 0,
@@ -290,10 +318,13 @@ impl DriveRow {
     }
 
     fn read(row: DriveColumns) -> Result<Self, Error> {
+        let header = row.header_sha256.map(|hash| db::bytes("drive.header_sha256", &hash));
         let repository = row.repository.map(|id| db::bytes("drive.repository", &id)).transpose()?;
         Ok(Self {
             serial: db::parsed("drive.serial", &row.serial)?,
             manifest: Digest(db::bytes("drive.manifest_sha256", &row.manifest_sha256)?),
+            header: header.transpose()?.map(Digest),
+            key: row.key,
             repository: repository.map(Digest),
             objects: db::count("drive.objects", row.objects)?,
             bytes: db::count("drive.bytes_total", row.bytes_total)?,

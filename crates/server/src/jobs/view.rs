@@ -33,6 +33,7 @@ pub(crate) fn job(record: &Record, config: &Config, diagnostics: ContainerName) 
         percent_complete: record.flow.percent_complete(),
         inventory_received: record.inventory,
         drive_list,
+        key_releases: record.releases.clone(),
         created_at: record.created,
         changed_at: record.changed,
     }
@@ -71,6 +72,8 @@ pub(crate) fn drive_status(drive: &flow::Drive, row: &DriveRow) -> DriveStatus {
         drive_id: drive.serial.clone(),
         manifest_hash: row.manifest,
         manifest_received: row.repository.is_some(),
+        drive_header_hash: row.header,
+        key_held: row.key.is_some(),
         state: drive_state(&drive.state),
         copy_status,
         percent_complete: drive.percent_complete().unwrap_or(0),

@@ -44,7 +44,7 @@ fn secrets_are_private_files_and_tokens_are_in_no_other() {
     let agent = site.agent("vault1", "fs01");
     let tokens = [site.admin().credentials().token.clone(), agent.credentials().token.clone()];
     site.stop();
-    for name in ["admin.json", "receipt.key", "tls/ca.key", "tls/server.key"] {
+    for name in ["admin.json", "receipt.key", "drives.key", "tls/ca.key", "tls/server.key"] {
         let mode = std::fs::metadata(site.data().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }

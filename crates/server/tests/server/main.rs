@@ -14,6 +14,7 @@ extern crate packmule_server as server;
 
 mod dataplane;
 mod jobs;
+mod keys;
 mod lifecycle;
 mod publication;
 mod restic;

@@ -5,8 +5,8 @@ use crate::site::{Site, rest};
 use client::Client;
 use jiff::Timestamp;
 use model::{
-    AccountName, Address, ContainerName, Digest, DriveSerial, JobName, ObjectKey, ObjectKind,
-    Package,
+    AccountName, Address, ContainerName, Digest, DrivePassword, DriveSerial, JobName, ObjectKey,
+    ObjectKind, Package,
 };
 use seed::{Inventory, Manifest, ManifestHeader, Object, SigningKey};
 use sha2::{Digest as _, Sha256};
@@ -145,6 +145,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) job: JobName,
     pub(crate) set: u32,
     pub(crate) sets: Option<u32>,
+    /// Whether the drives are encrypted.
+    pub(crate) locked: bool,
     /// Serial and what is on it.
     pub(crate) drives: Vec<(DriveSerial, Vec<Object>)>,
 }
@@ -160,6 +162,7 @@ impl<'a> Journey<'a> {
             job: job.parse().unwrap(),
             set: 0,
             sets: None,
+            locked: false,
             drives: hands.iter().enumerate().map(|(n, hand)| (serial(n), hand.clone())).collect(),
         }
     }
@@ -174,12 +177,23 @@ impl<'a> Journey<'a> {
         self.sample.manifest(serial.as_str(), self.set, n as u32, objects)
     }
 
+    /// The password of a drive, where it has one.
+    pub(crate) fn password(&self, n: usize) -> DrivePassword {
+        DrivePassword::from_bytes(&[n as u8 + 1; 16])
+    }
+
+    /// What the header area of a drive hashes to, where it has one.
+    pub(crate) fn header(&self, n: usize) -> Digest {
+        hash(format!("header of {}", self.drives[n].0).as_bytes())
+    }
+
     pub(crate) fn request(&self) -> JobRequest {
         let drive_list = (0..self.drives.len())
             .map(|n| DriveRequest {
                 drive_id: self.drives[n].0.clone(),
                 manifest_hash: hash(&self.manifest(n)),
-                bit_locker_key: None,
+                bit_locker_key: self.locked.then(|| self.password(n)),
+                drive_header_hash: self.locked.then(|| self.header(n)),
             })
             .collect();
         let credentials = self.agent.credentials();
