@@ -62,7 +62,7 @@ pub use record::{
     Contents, Happened, JobDrive, KeptReceipt, SeedJob, SeedRecord, StagedBackup, Sum,
 };
 pub use register::{Registration, register};
-pub use ship::{ShipTarget, ship};
+pub use ship::{ShipTarget, ship, to_be_shipped};
 pub use status::{GroupStatus, JobStatus, SeedStatus, Status, status};
 pub use transit::Waiting;
 pub use vault::Place;

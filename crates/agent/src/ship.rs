@@ -58,6 +58,17 @@ pub fn ship(
     Ok(job)
 }
 
+/// The jobs that such a target may mean: whose package has not arrived, and of those the ones without
+/// shipping details, where there are any. For asking which one is meant.
+///
+/// # Errors
+/// The server is away or refuses.
+pub fn to_be_shipped(ctx: &Context<'_>, target: &ShipTarget) -> Result<Vec<Job>, Error> {
+    let state = State::open(ctx.state)?;
+    let vault = Vault::connect(ctx, &state)?;
+    Ok(candidates(ctx, &state, &vault, target)?.into_iter().map(|(_, job)| job).collect())
+}
+
 /// The job that is meant: named, or the only one whose package has not arrived.
 fn choose(
     ctx: &Context<'_>,
@@ -65,6 +76,20 @@ fn choose(
     vault: &Vault,
     target: &ShipTarget,
 ) -> Result<(SeedId, Job), Error> {
+    let mut candidates = candidates(ctx, state, vault, target)?;
+    if candidates.len() > 1 {
+        let jobs = candidates.into_iter().map(|(_, job)| job.name).collect();
+        return Err(Error::WhichJob { jobs });
+    }
+    candidates.pop().ok_or_else(|| Error::NoJob(words(target)))
+}
+
+fn candidates(
+    ctx: &Context<'_>,
+    state: &State,
+    vault: &Vault,
+    target: &ShipTarget,
+) -> Result<Vec<(SeedId, Job)>, Error> {
     let mut candidates = Vec::new();
     for record in seeds(state, target)? {
         let (record, jobs) = transit::sync(ctx, state, vault, &record)?;
@@ -79,11 +104,7 @@ fn choose(
     if candidates.iter().any(|(_, job)| job.state == JobState::Creating) {
         candidates.retain(|(_, job)| job.state == JobState::Creating);
     }
-    if candidates.len() > 1 {
-        let jobs = candidates.into_iter().map(|(_, job)| job.name).collect();
-        return Err(Error::WhichJob { jobs });
-    }
-    candidates.pop().ok_or_else(|| Error::NoJob(words(target)))
+    Ok(candidates)
 }
 
 fn seeds(state: &State, target: &ShipTarget) -> Result<Vec<SeedRecord>, Error> {

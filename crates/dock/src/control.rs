@@ -2,7 +2,7 @@
 //! can be away, lie or be full in tests. Decides nothing.
 
 use client::{Client, Result};
-use model::{Digest, DriveSerial, JobName};
+use model::{Digest, DrivePassword, DriveSerial, JobName};
 use std::io::Read;
 use std::sync::Arc;
 use store::{Credentials, OpenOptions, Store, open_location};
@@ -18,6 +18,12 @@ pub(crate) trait Control: Sync {
         drive: &DriveSerial,
         event: &DriveEvent,
     ) -> Result<DriveStatus>;
+    fn release_key(
+        &self,
+        job: &JobName,
+        drive: &DriveSerial,
+        header: &Digest,
+    ) -> Result<DrivePassword>;
     fn put_copy_log(
         &self,
         job: &JobName,
@@ -43,6 +49,15 @@ impl Control for Client {
         event: &DriveEvent,
     ) -> Result<DriveStatus> {
         self.drive_event(job, drive, event)
+    }
+
+    fn release_key(
+        &self,
+        job: &JobName,
+        drive: &DriveSerial,
+        header: &Digest,
+    ) -> Result<DrivePassword> {
+        self.release_key(job, drive, header).map(|answer| answer.bit_locker_key)
     }
 
     fn put_copy_log(

@@ -142,7 +142,11 @@ pub(crate) fn send_log(
         let (mut file, length) = opened().map_err(wrap)?;
         control.put_copy_log(&job.name, serial, length, &mut file)
     })?;
-    fs::remove_file(&path).map_err(Error::io("removing", &path))
+    match fs::remove_file(&path) {
+        // Another drive of the job is taken in beside this one, and has sent it as well.
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(Error::io("removing", &path)),
+    }
 }
 
 /// Turns what happens to a drive's objects into progress, journal lines and reports.

@@ -87,6 +87,27 @@ pub enum Error {
         /// The job.
         job: JobName,
     },
+    /// The device cannot be opened, or not as a drive of ours.
+    #[error(transparent)]
+    Device(drive::Error),
+    /// It was taken out.
+    #[error("there is no drive at {place} any more")]
+    NotThere {
+        /// Where it was.
+        place: String,
+    },
+    /// Encrypted where it should not be, or the other way round.
+    #[error(
+        "drive {serial} in {place} is {}encrypted, and its job announces the opposite: it was written anew on its way; do not use it, and tell its owner", if *announced { "not " } else { "" }
+    )]
+    OtherProtection {
+        /// Where it is.
+        place: String,
+        /// Its serial number.
+        serial: DriveSerial,
+        /// Whether the job announces it as encrypted.
+        announced: bool,
+    },
     /// No such drive in the job.
     #[error("import job {job} has no drive {serial}")]
     NotInJob {
@@ -132,7 +153,10 @@ impl Error {
             Self::Server(cause) => cause.kind(),
             Self::Drive(cause) => cause.kind(),
             Self::Account(cause) => cause.kind(),
+            Self::Device(cause) => cause.kind(),
             Self::WrongDrive { .. }
+            | Self::NotThere { .. }
+            | Self::OtherProtection { .. }
             | Self::GivenTwice { .. }
             | Self::OtherManifest { .. }
             | Self::NotInJob { .. } => ErrorKind::WrongDrive,

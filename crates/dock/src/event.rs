@@ -1,11 +1,13 @@
 //! What is told while drives are taken in. Prints nothing; knows no clock and no rate.
 
-use model::DriveSerial;
+use crate::{Error, Taken};
+use model::{DriveSerial, JobName};
 use seed::Problem;
+use std::path::Path;
 use wire::DriveStatus;
 
 /// Something that has happened to one drive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// It is found to be of the job, and copying begins or goes on.
@@ -46,5 +48,37 @@ pub enum Event<'a> {
     Gone {
         /// Which drive.
         serial: &'a DriveSerial,
+    },
+    /// A drive is attached that is not touched.
+    LeftAlone {
+        /// Where.
+        place: &'a Path,
+        /// Its serial number, where it says one.
+        serial: Option<&'a DriveSerial>,
+        /// Why, and what to do.
+        why: &'a str,
+    },
+    /// A drive is attached that a job expects; it is unlocked and read now.
+    Expected {
+        /// Where.
+        place: &'a Path,
+        /// Which drive.
+        serial: &'a DriveSerial,
+        /// The job.
+        job: &'a JobName,
+    },
+    /// A drive that was expected is not used any more: it can be taken out.
+    Left {
+        /// Where.
+        place: &'a Path,
+        /// Which drive.
+        serial: &'a DriveSerial,
+        /// What it has given, or why it could not be taken in.
+        result: &'a Result<Taken, Error>,
+    },
+    /// The server cannot be asked which drives are expected. It is asked again.
+    ServerAway {
+        /// Why.
+        why: &'a str,
     },
 }

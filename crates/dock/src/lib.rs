@@ -21,18 +21,22 @@ mod control;
 mod copy;
 mod error;
 mod event;
+mod hardware;
 mod import;
 mod journal;
 mod log;
 mod package;
 mod patience;
+mod run;
 
 pub use copy::Taken;
 pub use error::Error;
 pub use event::Event;
+pub use hardware::{BlockDevices, Found, Hardware, Mounted};
 pub use import::{DriveOutcome, ImportOptions, ImportOutcome, import};
 pub use log::{LINE_VERSION, Status};
 pub use package::{receive, returned};
+pub use run::{RunOptions, Visit, run};
 
 #[cfg(test)]
 mod tests;

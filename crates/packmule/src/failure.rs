@@ -32,17 +32,23 @@ impl Failure {
     /// The message, then each cause that says something new.
     #[must_use]
     pub(crate) fn chain(&self) -> Vec<String> {
-        let mut words = vec![self.error.to_string()];
-        let mut cause = self.error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            if words.last().is_none_or(|last| !last.contains(&text)) {
-                words.push(text);
-            }
-            cause = error.source();
-        }
-        words
+        chain(self.error.as_ref())
     }
+}
+
+/// The message of an error, then each cause that says something new.
+#[must_use]
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+    let mut words = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if words.last().is_none_or(|last| !last.contains(&text)) {
+            words.push(text);
+        }
+        cause = error.source();
+    }
+    words
 }
 
 #[derive(Debug)]
@@ -76,6 +82,7 @@ macro_rules! from {
 from!(
     repo::Error,
     drive::Error,
+    keyring::Error,
     backup::Error,
     store::Error,
     seed::Error,

@@ -124,7 +124,7 @@ fn control(table: &mut Table) {
     table.add(Method::POST, publications, AGENT_OR_ADMIN, publication::start);
     table.add(Method::GET, publications, AGENT_OR_ADMIN, publication::status);
     table.add(Method::GET, latest, AGENT_OR_ADMIN, publication::latest_receipt);
-    table.add(Method::GET, receipt, AGENT_OR_ADMIN, publication::receipt);
+    table.add(Method::GET, receipt, ANY_ROLE, publication::receipt);
 }
 
 fn import_jobs(table: &mut Table) {

@@ -39,7 +39,7 @@ pub(crate) const PLACES: &[Place] = &[
         "agent",
         &["model", "flow", "wire", "store", "repo", "backup", "keyring", "seed", "client"],
     ),
-    place("control", "dock", &["model", "flow", "wire", "store", "seed", "client"]),
+    place("control", "dock", &["model", "flow", "wire", "store", "drive", "seed", "client"]),
     place(
         "binary",
         "packmule",

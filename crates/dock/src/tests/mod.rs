@@ -4,6 +4,7 @@
 mod faults;
 mod journey;
 mod refusals;
+mod run;
 
 use crate::control::{Control, Places};
 use crate::import::import_through;
@@ -188,6 +189,11 @@ fn job_of(name: &str, seed: SeedId, signer: wire::PublicKey, drives: Vec<DriveSt
     }
 }
 
+fn refused(code: Code) -> client::Error {
+    let message = "the test says no".to_owned();
+    client::Error::Refused { code, message, details: Vec::new(), request: None }
+}
+
 type Hook = Box<dyn Fn(&Dock, &Event<'_>) + Sync + Send>;
 
 /// A control plane and an account in memory.
@@ -199,6 +205,8 @@ pub(crate) struct Dock {
     pub(crate) logs: Mutex<BTreeMap<DriveSerial, String>>,
     /// What the next calls of the control plane come to; then they work.
     pub(crate) refusals: Mutex<VecDeque<Option<Code>>>,
+    /// Keys that were asked for, each with the header that was shown.
+    pub(crate) asked: Mutex<Vec<(DriveSerial, Digest)>>,
     pub(crate) stop: AtomicBool,
     pub(crate) clock: Arc<ManualClock>,
     manifests: BTreeMap<DriveSerial, Vec<(ObjectKey, u64)>>,
@@ -222,6 +230,7 @@ impl Dock {
             events: Mutex::default(),
             logs: Mutex::default(),
             refusals: Mutex::default(),
+            asked: Mutex::default(),
             stop: AtomicBool::new(false),
             clock: Arc::new(ManualClock::new()),
             manifests: manifests.collect(),
@@ -299,12 +308,6 @@ impl Dock {
 
     fn refuse(&self) -> Result<()> {
         let next = self.refusals.lock().unwrap().pop_front().flatten();
-        let refused = |code| client::Error::Refused {
-            code,
-            message: "the test says no".to_owned(),
-            details: Vec::new(),
-            request: None,
-        };
         next.map_or(Ok(()), |code| Err(refused(code)))
     }
 
@@ -369,9 +372,29 @@ impl Control for Dock {
         self.events.lock().unwrap().push((serial.clone(), event.clone()));
         let mut jobs = self.jobs.lock().unwrap();
         let job = Self::find(&mut jobs, job)?;
+        if *event == DriveEvent::Came && job.state == JobState::Shipping {
+            job.state = JobState::Received;
+        }
         let drive = job.drive_list.iter_mut().find(|drive| drive.drive_id == *serial).unwrap();
         self.apply(drive, event);
         Ok(drive.clone())
+    }
+
+    fn release_key(
+        &self,
+        job: &JobName,
+        serial: &DriveSerial,
+        header: &Digest,
+    ) -> Result<model::DrivePassword> {
+        self.refuse()?;
+        self.asked.lock().unwrap().push((serial.clone(), *header));
+        let mut jobs = self.jobs.lock().unwrap();
+        let job = Self::find(&mut jobs, job)?;
+        let drive = job.drive_list.iter().find(|drive| drive.drive_id == *serial).unwrap();
+        match drive.drive_header_hash == Some(*header) {
+            true => Ok(run::password()),
+            false => Err(refused(Code::DriveHeaderMismatch)),
+        }
     }
 
     fn put_copy_log(

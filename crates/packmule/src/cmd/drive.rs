@@ -1,16 +1,21 @@
 //! `packmule drive`.
 
-use crate::context::Context;
+use crate::context::{Context, state_folder};
 use crate::exit::Status;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use clap::{Args, Subcommand};
 use drive::{Blkid, Bus, Device, Refusal, Source};
+use keyring::{DriveKey, DriveKeys};
+use model::{DriveSerial, ErrorKind};
 use serde::Serialize;
+use serde_json::json;
+use std::path::PathBuf;
 
 /// The drives of this machine
 #[derive(Subcommand, Debug)]
 pub(crate) enum Drive {
     List(List),
+    Key(Key),
 }
 
 impl Drive {
@@ -18,6 +23,7 @@ impl Drive {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         match self {
             Self::List(command) => command.run(context),
+            Self::Key(command) => command.run(context),
         }
     }
 }
@@ -45,6 +51,46 @@ impl List {
         }
         for device in shown {
             show(context, device);
+        }
+        Ok(Status::Done)
+    }
+}
+
+/// Show the passwords of drives that travel without an import job
+///
+/// One line a drive: its serial number and its password. The other end gives them to `packmule seed
+/// import --keys`, or to `cryptsetup open`. Send them another way than the drives.
+///
+/// Example: packmule drive key WD-WX11A1
+#[derive(Args, Debug)]
+pub(crate) struct Key {
+    /// Serial numbers of drives [default: all that were prepared here]
+    #[arg(value_name = "SERIAL")]
+    serial: Vec<DriveSerial>,
+    /// Where state is kept
+    #[arg(long, env = "PACKMULE_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+impl Key {
+    fn run(&self, context: &Context) -> Outcome {
+        let folder = super::seed::keys_folder(&state_folder(self.state.as_deref())?);
+        let all = if folder.is_dir() { DriveKeys::open(&folder)?.list()? } else { Vec::new() };
+        for serial in &self.serial {
+            if all.iter().all(|key| key.serial != *serial) {
+                let words = format!(
+                    "no password of drive {serial} is kept in {}: an import job keeps those of its own drives",
+                    folder.display()
+                );
+                return Err(Failure::new(ErrorKind::NotFound, words));
+            }
+        }
+        let wanted = |key: &&DriveKey| self.serial.is_empty() || self.serial.contains(&key.serial);
+        for key in all.iter().filter(wanted) {
+            let password = key.password.text();
+            context.printer.line(format!("{} {}", key.serial, password.as_str()));
+            let object = json!({"serial": key.serial, "password": password.as_str(), "header_sha256": key.header_hash});
+            context.printer.object("drive_key", &object);
         }
         Ok(Status::Done)
     }

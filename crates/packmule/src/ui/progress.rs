@@ -114,6 +114,11 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// A part of the result, beside the bar.
+    pub(crate) fn object(&self, message_type: &str, object: &impl serde::Serialize) {
+        self.printer.object(message_type, object);
+    }
+
     /// A note beside the bar.
     pub(crate) fn note(&self, text: &str) {
         match &self.bar {

@@ -20,7 +20,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("POST", "/api/v1/vaults/{vault}/servers/{server}/publications", "admin, agent"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/publications", "admin, agent"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/receipts/latest", "admin, agent"),
-    ("GET", "/api/v1/vaults/{vault}/servers/{server}/receipts/{seed}", "admin, agent"),
+    ("GET", "/api/v1/vaults/{vault}/servers/{server}/receipts/{seed}", "admin, agent, dock"),
     ("GET", "/api/v1/import-jobs", "admin, agent, dock"),
     ("POST", "/api/v1/import-jobs/receive", "dock"),
     ("PUT", "/api/v1/import-jobs/{job}", "agent"),

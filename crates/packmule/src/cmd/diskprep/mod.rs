@@ -1,88 +1,50 @@
 //! `packmule diskprep`: the drives of a seed, its import job, and the shipping details, in the
 //! argument spelling of the utility that people know: `s:STAGING`, `p:FILE`, `u:`.
 
+mod dialogue;
+mod shipping;
+
 use super::agent::{StateOptions, with_agent};
-use super::seed::{drive_specs, show_drives};
+use super::seed::{DriveOptions, describe, show_drives};
 use crate::context::{Context, PasswordOptions};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
+use crate::ui::{Ask, Nobody, Terminal};
 use agent::{Preparation, PrepareReport, ShipTarget};
 use clap::Args;
-use model::{Address, ByteSize, ErrorKind, JobName, Package, TrackingNumber};
-use seed::PlainReads;
+use dialogue::{Choice, Desk, Dialogue, Ended, Round};
+use model::{ByteSize, ErrorKind, GroupName, JobName};
 use serde_json::json;
-use std::io::{IsTerminal, Write};
+use shipping::{Shipping, confirm};
 use std::path::PathBuf;
+use wire::Job;
 
 /// Write a seed's drives and create its import job; later, give the shipping details
 ///
-/// `s:STAGING` writes the drives. When they run out, run the same command with more of them; nothing
-/// is copied twice. When everything is on sealed drives, the import job is created and the shipping
-/// address shown. `u:` gives the shipping details; `packmule agent status` shows what became of the job.
+/// `s:STAGING` writes the drives. On a terminal, what was not given is asked for: which drives, whether to
+/// format them, the next ones when they are full, the shipping details. An empty answer leaves it for
+/// later; the same command goes on, and nothing is copied twice. When everything is on sealed drives, the
+/// import job is created and the shipping address shown. `u:` gives the shipping details; once they are
+/// given, it shows how the job stands.
 ///
-/// Example: packmule diskprep s:/mnt/staging --drive /mnt/d1 --drive /mnt/d2
+/// Example: packmule diskprep s:/mnt/staging --drive /dev/sdb --drive /dev/sdc
 #[derive(Args, Debug)]
 pub(crate) struct Diskprep {
     /// s:STAGING, the staging location; p:FILE, the publish settings, where this is not the source
     /// server; u:, to give shipping details
-    #[arg(required = true, value_name = "s:PATH|p:FILE|u:")]
+    #[arg(value_name = "s:PATH|p:FILE|u:")]
     words: Vec<Word>,
-    /// Where a drive's file system is mounted; may be repeated
-    #[arg(long, value_name = "PATH", num_args = 1..)]
-    drive: Vec<PathBuf>,
-    /// Bytes of a drive that may be used: one for all, or one for each drive [default: what is free]
-    #[arg(long, value_name = "SIZE", value_delimiter = ',')]
-    capacity: Vec<ByteSize>,
+    #[command(flatten)]
+    drives: DriveOptions,
     /// Name for the import job, instead of the one given for the group
     #[arg(long, value_name = "NAME")]
     job: Option<JobName>,
     #[command(flatten)]
     shipping: Shipping,
-    /// Confirm the shipping details without being asked
-    #[arg(long)]
-    yes: bool,
     #[command(flatten)]
     password: PasswordOptions,
     #[command(flatten)]
     state: StateOptions,
-}
-
-/// What is asked for with `u:`, where it was not given.
-#[derive(Args, Debug, Clone)]
-struct Shipping {
-    /// Carrier
-    #[arg(long, value_name = "NAME")]
-    carrier: Option<String>,
-    /// The carrier's tracking number
-    #[arg(long, value_name = "NUMBER")]
-    tracking: Option<TrackingNumber>,
-    /// Return address: who
-    #[arg(long, value_name = "NAME")]
-    recipient: Option<String>,
-    /// Return address: street
-    #[arg(long, value_name = "TEXT")]
-    street: Option<String>,
-    /// Return address: second line
-    #[arg(long, value_name = "TEXT")]
-    street2: Option<String>,
-    /// Return address: city
-    #[arg(long, value_name = "TEXT")]
-    city: Option<String>,
-    /// Return address: state or province
-    #[arg(long, value_name = "TEXT")]
-    province: Option<String>,
-    /// Return address: postal code
-    #[arg(long, value_name = "TEXT")]
-    postal_code: Option<String>,
-    /// Return address: country or region
-    #[arg(long, value_name = "TEXT")]
-    country: Option<String>,
-    /// Return address: telephone
-    #[arg(long, value_name = "TEXT")]
-    phone: Option<String>,
-    /// Return address: mail
-    #[arg(long, value_name = "TEXT")]
-    email: Option<String>,
 }
 
 /// One argument in the old spelling.
@@ -118,53 +80,180 @@ impl Diskprep {
             let words = "this version prepares drives on the source server itself: run it there, without p:";
             return Err(Failure::new(ErrorKind::Invalid, words));
         }
+        let ask: &dyn Ask = if self.drives.yes { &Nobody } else { &Terminal };
+        let desk = Source { context, options: self, ask };
         if self.words.contains(&Word::Update) {
-            return self.ship(context, staging);
+            return desk.update(staging);
         }
-        match staging {
-            Some(staging) => self.prepare(context, staging),
-            None => Err(Failure::new(
-                ErrorKind::Invalid,
-                "name the staging location: packmule diskprep s:STAGING",
-            )),
+        if staging.is_none() && !ask.is_there() {
+            let words = "name the staging location: packmule diskprep s:STAGING";
+            return Err(Failure::new(ErrorKind::Invalid, words));
         }
-    }
-
-    fn prepare(&self, context: &Context, staging: &str) -> Outcome {
-        let specs = drive_specs(&self.drive, &self.capacity)?;
-        let password = self.password.read(&context.printer, false)?;
-        let what =
-            Preparation { staging, drives: &specs, read_back: &PlainReads, job: self.job.as_ref() };
-        let report = with_agent(context, &self.state.state, "writing drives", |agent| {
-            agent::prepare(agent, &what, password.as_bytes())
-        })?;
-        show(context, &report);
-        Ok(match &report.needed {
-            None => Status::Done,
-            Some(needed) if !needed.problems.is_empty() => Status::Partial,
-            Some(_) => Status::DriveMissing,
+        let say = |line: &str| context.printer.note(line);
+        let dialogue = Dialogue { desk: &desk, ask, say: &say };
+        let ended = dialogue.run(staging, &self.drives.drive)?;
+        if ended == Ended::Written && self.shipping.is_complete() {
+            return desk.update(staging);
+        }
+        Ok(match ended {
+            Ended::Shipped | Ended::Written => Status::Done,
+            Ended::Needs => Status::DriveMissing,
+            Ended::Stuck => Status::Partial,
         })
     }
+}
 
-    fn ship(&self, context: &Context, staging: Option<&str>) -> Outcome {
-        let target = match (&self.job, staging) {
+/// The source server itself, where the agent is.
+struct Source<'a> {
+    context: &'a Context,
+    options: &'a Diskprep,
+    ask: &'a dyn Ask,
+}
+
+impl Source<'_> {
+    fn agent<T>(
+        &self,
+        what: &str,
+        operation: impl FnOnce(&agent::Context<'_>) -> agent::Result<T>,
+    ) -> Result<T, Failure> {
+        with_agent(self.context, &self.options.state.state, what, operation)
+    }
+
+    /// Shipping details for the job that is meant; where none waits for any, how the jobs stand.
+    fn update(&self, staging: Option<&str>) -> Outcome {
+        let target = match (&self.options.job, staging) {
             (Some(job), _) => ShipTarget::Job(job.clone()),
             (None, Some(staging)) => ShipTarget::Staging(staging.to_owned()),
             (None, None) => ShipTarget::Only,
         };
-        let (address, package) = self.shipping.ask()?;
-        address.check_return().map_err(|e| Failure::new(ErrorKind::Invalid, e.to_string()))?;
-        if !self.yes {
-            confirm(context, &address, &package)?;
+        let jobs = self.agent("asking", |agent| agent::to_be_shipped(agent, &target))?;
+        let job = match jobs.as_slice() {
+            [] => return self.nothing_to_ship(&target),
+            [only] => only.name.clone(),
+            several => self.which(several)?,
+        };
+        self.ship_job(&job)?;
+        Ok(Status::Done)
+    }
+
+    fn which(&self, jobs: &[Job]) -> Result<JobName, Failure> {
+        let names: Vec<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+        for job in jobs {
+            let drives = job.drive_list.len();
+            let (name, state) = (&job.name, job.state);
+            self.context.printer.note(format!("{name}: {state:?}, {drives} drives"));
         }
-        let job = with_agent(context, &self.state.state, "announcing", |agent| {
-            agent::ship(agent, &target, &address, &package)
-        })?;
-        super::dock::show_job(context, &job);
+        let question = format!("Which import job ({})", names.join(", "));
+        let answer = self.ask.ask("job", &question)?;
+        let chosen = jobs.iter().find(|job| job.name.as_str() == answer);
+        chosen.map(|job| job.name.clone()).ok_or_else(|| {
+            let words = format!("'{answer}' is none of {}: nothing was changed", names.join(", "));
+            Failure::new(ErrorKind::Invalid, words)
+        })
+    }
+
+    /// What people who ask again want to know.
+    fn nothing_to_ship(&self, target: &ShipTarget) -> Outcome {
+        let status = self.agent("asking", agent::status)?;
+        let jobs = status.seeds.iter().flat_map(|seed| &seed.jobs);
+        let jobs: Vec<&Job> = jobs.filter_map(|job| job.server.as_ref()).collect();
+        if jobs.is_empty() {
+            let words = match target {
+                ShipTarget::Job(name) => format!("there is no import job {name} here"),
+                _ => "there is no import job yet: write the drives first, with s:".to_owned(),
+            };
+            return Err(Failure::new(ErrorKind::NotFound, words));
+        }
+        self.context.printer.note("no import job waits for shipping details; how they stand:");
+        jobs.into_iter().for_each(|job| super::dock::show_job(self.context, job));
+        Ok(Status::Done)
+    }
+
+    fn ship_job(&self, job: &JobName) -> Result<(), Failure> {
+        let (address, package) = self.options.shipping.ask(self.ask)?;
+        address.check_return().map_err(|e| Failure::new(ErrorKind::Invalid, e.to_string()))?;
+        if !self.options.drives.yes {
+            confirm(self.context, self.ask, &address, &package)?;
+        }
+        let target = ShipTarget::Job(job.clone());
+        let job =
+            self.agent("announcing", |agent| agent::ship(agent, &target, &address, &package))?;
+        super::dock::show_job(self.context, &job);
+        let name = &job.name;
+        self.context.printer.note(format!(
+            "the shipping details are kept in import job {name}; `packmule diskprep u:` shows how it stands"
+        ));
         let object =
             json!({"job": job.name, "state": job.state, "tracking": package.tracking_number});
-        context.printer.object("summary", &object);
-        Ok(Status::Done)
+        self.context.printer.object("summary", &object);
+        Ok(())
+    }
+
+    fn prepare(&self, staging: &str, drives: &[PathBuf]) -> Result<PrepareReport, Failure> {
+        let options = self.options;
+        let password = options.password.read(&self.context.printer, false)?;
+        let keys = self.agent("asking", |agent| agent::drive_keys(agent, staging))?;
+        let given = DriveOptions { drive: drives.to_vec(), ..options.drives.clone() };
+        let bays = given.ready(self.context, &keys, self.ask)?;
+        let (drives, job) = (bays.specs.as_slice(), options.job.as_ref());
+        let what = Preparation { staging, drives, read_back: &bays, job };
+        let report =
+            self.agent("writing drives", |agent| agent::prepare(agent, &what, password.as_bytes()));
+        // Whatever became of it: the drives can be taken out afterwards.
+        let left = bays.leave();
+        let report = report?;
+        left?;
+        Ok(report)
+    }
+}
+
+impl Desk for Source<'_> {
+    fn seeds(&self) -> Result<Vec<Choice<String>>, Failure> {
+        let status = self.agent("asking", agent::status)?;
+        let open = status.seeds.iter().filter(|seed| !seed.record.is_over());
+        let choice = |seed: &agent::SeedStatus| {
+            let groups: Vec<&str> = seed.record.backups.keys().map(GroupName::as_str).collect();
+            let staging = seed.record.staging.display().to_string();
+            let words = format!("{staging}: first backup of {}", groups.join(", "));
+            Choice { value: staging, words }
+        };
+        Ok(open.map(choice).collect())
+    }
+
+    fn drives(&self) -> Result<Vec<Choice<PathBuf>>, Failure> {
+        let devices = drive::discover(&drive::Source::default(), &drive::Blkid)?;
+        let overridden = self.options.drives.unsuitable;
+        let may = |device: &drive::Device| {
+            let refusals = drive::judge(device);
+            refusals.iter().all(|refusal| overridden && refusal.can_be_overridden())
+        };
+        let choice = |device: drive::Device| {
+            let serial = device.serial.clone()?;
+            let words = describe(&device, &drive::Volume::of(&device, serial));
+            Some(Choice { value: device.path, words })
+        };
+        Ok(devices.into_iter().filter(may).filter_map(choice).collect())
+    }
+
+    fn write(&self, staging: &str, drives: &[PathBuf]) -> Result<Round, Failure> {
+        let report = self.prepare(staging, drives)?;
+        show(self.context, &report);
+        Ok(match &report.needed {
+            None => Round::Complete,
+            Some(needed) if !needed.problems.is_empty() => Round::Stuck,
+            Some(needed) => Round::Needs(match needed.shortfall {
+                Some(short) => format!(
+                    "about {} more drives of {} are needed",
+                    short.drives,
+                    ByteSize(short.drive_capacity)
+                ),
+                None => format!("{} are on no drive yet", ByteSize(needed.bytes)),
+            }),
+        })
+    }
+
+    fn ship(&self, staging: &str) -> Result<(), Failure> {
+        self.update(Some(staging)).map(|_| ())
     }
 }
 
@@ -217,72 +306,6 @@ fn show(context: &Context, report: &PrepareReport) {
             "locations": report.locations,
         }),
     );
-}
-
-impl Shipping {
-    /// Everything that is needed, asked for where it was not given.
-    fn ask(&self) -> Result<(Address, Package), Failure> {
-        let needed = |given: &Option<String>, flag: &str, question: &str| match given {
-            Some(text) => Ok(text.clone()),
-            None => ask(flag, question),
-        };
-        let carrier_name = needed(&self.carrier, "carrier", "Carrier")?;
-        let tracking_number =
-            match &self.tracking {
-                Some(number) => number.clone(),
-                None => ask("tracking", "Tracking number")?.parse().map_err(
-                    |e: model::AddressError| Failure::new(ErrorKind::Invalid, e.to_string()),
-                )?,
-            };
-        let address = Address {
-            recipient_name: needed(&self.recipient, "recipient", "Return address: recipient")?,
-            street_address1: needed(&self.street, "street", "Return address: street")?,
-            street_address2: self.street2.clone().unwrap_or_default(),
-            city: needed(&self.city, "city", "Return address: city")?,
-            state_or_province: self.province.clone().unwrap_or_default(),
-            postal_code: needed(&self.postal_code, "postal-code", "Return address: postal code")?,
-            country_or_region: needed(
-                &self.country,
-                "country",
-                "Return address: country or region",
-            )?,
-            phone: needed(&self.phone, "phone", "Return address: telephone")?,
-            email: needed(&self.email, "email", "Return address: mail")?,
-        };
-        Ok((address, Package { carrier_name, tracking_number, drive_count: None, ship_date: None }))
-    }
-}
-
-fn ask(flag: &str, question: &str) -> Result<String, Failure> {
-    if !std::io::stdin().is_terminal() {
-        let words = format!("there is no terminal to ask on: give --{flag}");
-        return Err(Failure::new(ErrorKind::Invalid, words));
-    }
-    let fail = |e| Failure::io("asking on", std::path::Path::new("/dev/tty"), e);
-    let mut terminal = std::io::stderr().lock();
-    write!(terminal, "{question}: ").and_then(|()| terminal.flush()).map_err(fail)?;
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line).map_err(fail)?;
-    Ok(line.trim().to_owned())
-}
-
-fn confirm(context: &Context, address: &Address, package: &Package) -> Result<(), Failure> {
-    context.printer.note(format!(
-        "carrier {}, tracking number {}",
-        package.carrier_name, package.tracking_number
-    ));
-    context.printer.note(format!(
-        "back to {}, {}, {} {}, {}",
-        address.recipient_name,
-        address.street_address1,
-        address.postal_code,
-        address.city,
-        address.country_or_region
-    ));
-    if ask("yes", "Type yes to confirm")? == "yes" {
-        return Ok(());
-    }
-    Err(Failure::new(ErrorKind::Interrupted, "not confirmed: nothing was changed"))
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! `packmule dock`: what an operator does at the data centre.
 
+mod run;
+
 use super::admin::{self, AdminOptions};
 use crate::context::Context;
 use crate::exit::Status;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, chain};
 use crate::ui::{Progress, duration, per_second};
 use clap::{Args, Subcommand};
 use client::Client;
@@ -48,7 +50,9 @@ pub(crate) enum Dock {
         #[command(flatten)]
         dock: DockOptions,
     },
+    Run(run::Run),
     Import(Import),
+    Wipe(run::Wipe),
     /// Say that drives were handed to the carrier for the way home
     ///
     /// Example: packmule dock return --job seed-2026 --credentials dock.json
@@ -127,7 +131,9 @@ impl Dock {
                 let job = dock::receive(&dock.client()?, tracking, drives)?;
                 show_job(context, &job);
             }
+            Self::Run(command) => return command.run(context),
             Self::Import(import) => return import.run(context),
+            Self::Wipe(command) => return command.run(context),
             Self::Return { job, drive, dock } => {
                 let drives = (!drive.is_empty()).then_some(drive.as_slice());
                 let job = dock::returned(&dock.client()?, job, drives)?;
@@ -239,7 +245,47 @@ impl<'a> Counts<'a> {
                 let words = "no longer answers; attach it again and run the same command";
                 self.progress.problem(&format!("drive {serial}"), words);
             }
+            Event::LeftAlone { place, serial, why } => {
+                let serial = serial.map_or("?", DriveSerial::as_str);
+                let item = format!("{}, drive {serial}", place.display());
+                self.progress.note(&format!("{item}: not touched: {why}"));
+                let object = json!({"path": place, "serial": serial, "reason": why});
+                self.progress.object("left_alone", &object);
+            }
+            Event::Expected { place, serial, job } => {
+                let place = place.display();
+                self.progress.note(&format!("{place}: drive {serial} of import job {job}"));
+            }
+            Event::Left { place, serial, result } => self.left(place, serial, result),
+            Event::ServerAway { why } => {
+                self.progress.problem("server", &format!("{why}; it is asked again"));
+            }
             _ => {}
+        }
+    }
+
+    fn left(&self, place: &Path, serial: &DriveSerial, result: &Result<Taken, dock::Error>) {
+        let item = format!("{}, drive {serial}", place.display());
+        match result {
+            Ok(taken) if taken.is_complete() => {
+                self.progress.note(&format!("{item}: all of it is taken in; it can be taken out"));
+            }
+            Ok(taken) => {
+                let words = format!(
+                    "{} objects are damaged or missing; it can be taken out, or put in again for another try",
+                    taken.status.failure_count
+                );
+                self.progress.problem(&item, &words);
+            }
+            Err(error) => {
+                let kind = error.kind();
+                let words = chain(error).join(": ");
+                self.progress.problem(&item, &words);
+                let code = crate::exit::code(kind);
+                let object =
+                    json!({"path": place, "serial": serial, "code": code, "message": words});
+                self.progress.object("drive_failed", &object);
+            }
         }
     }
 

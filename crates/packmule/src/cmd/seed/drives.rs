@@ -6,48 +6,20 @@ use crate::ui::Progress;
 use model::{ByteSize, DriveSerial, ErrorKind};
 use seed::{DriveSpec, DriveState, Event, Events, Prepared, PreparedDrive};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The drives at these folders. A drive that has a label keeps its serial number; one that has none
-/// gets one made up, because a folder has no hardware that could tell.
+/// The drive at that folder. One that has a label keeps its serial number; one that has none gets one
+/// made up, because a folder has no hardware that could tell.
 ///
 /// # Errors
-/// When there are more capacities than drives, or a label cannot be read.
-pub(crate) fn drive_specs(
-    folders: &[PathBuf],
-    capacities: &[ByteSize],
-) -> Result<Vec<DriveSpec>, Failure> {
-    if capacities.len() > 1 && capacities.len() != folders.len() {
-        let words = format!(
-            "{} capacities for {} drives: give one for all, or one each",
-            capacities.len(),
-            folders.len()
-        );
-        return Err(Failure::new(ErrorKind::Invalid, words));
-    }
-    let mut specs = Vec::new();
-    for (at, folder) in folders.iter().enumerate() {
-        if !folder.is_dir() {
-            let words = format!(
-                "{} is no mounted folder: mount the drive's file system first; block devices are not prepared by this version",
-                folder.display()
-            );
-            return Err(Failure::new(ErrorKind::WrongDrive, words));
-        }
-        let serial = match seed::inspect(folder)? {
-            Some(label) => label.body.serial,
-            None => made_up_serial()?,
-        };
-        let capacity =
-            capacities.get(at).or_else(|| capacities.first().filter(|_| capacities.len() == 1));
-        specs.push(DriveSpec {
-            folder: folder.clone(),
-            serial,
-            capacity: capacity.map(|size| size.0),
-        });
-    }
-    Ok(specs)
+/// The label cannot be read.
+pub(crate) fn folder_spec(folder: &Path) -> Result<DriveSpec, Failure> {
+    let serial = match seed::inspect(folder)? {
+        Some(label) => label.body.serial,
+        None => made_up_serial()?,
+    };
+    Ok(DriveSpec { folder: folder.to_owned(), serial, capacity: None })
 }
 
 fn made_up_serial() -> Result<DriveSerial, Failure> {

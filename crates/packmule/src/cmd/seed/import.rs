@@ -2,27 +2,27 @@
 
 use super::drives::Report;
 use super::missing::show as show_missing;
+use super::readers::{ReadOptions, Readers};
 use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
-use crate::ui::Progress;
+use crate::ui::{Progress, Terminal};
 use clap::Args;
 use model::{ByteSize, ErrorKind};
 use seed::{Fingerprint, Trust};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Take in the drives at hand
 ///
 /// Drives may come in any order and over several runs. What they hold waits in a pending area, and
 /// is published only when everything has arrived: packs, then indexes, then snapshots.
 ///
-/// Example: packmule seed import --drive /mnt/d1 --into /srv/vault --signer 0123-4567-89ab-cdef-0123-4567-89ab-cdef
+/// Example: packmule seed import --drive /dev/sdb --into /srv/vault --signer 0123-4567-89ab-cdef-0123-4567-89ab-cdef
 #[derive(Args, Debug)]
 pub(crate) struct Import {
-    /// Where a drive's file system is mounted; may be repeated
-    #[arg(long, required = true, value_name = "PATH", num_args = 1..)]
-    drive: Vec<PathBuf>,
+    #[command(flatten)]
+    drives: ReadOptions,
     /// Folder that becomes the repository, or is it already
     #[arg(long, value_name = "LOCATION")]
     into: String,
@@ -34,14 +34,22 @@ pub(crate) struct Import {
 impl Import {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         let into = folder(&self.into)?;
-        let trust = self.trust(context)?;
+        let readers = self.drives.open(&Terminal)?;
+        let status = self.take_in(context, &into, &readers);
+        readers.leave()?;
+        status
+    }
+
+    fn take_in(&self, context: &Context, into: &Path, readers: &Readers) -> Outcome {
+        let trust = self.trust(context, &readers.folders)?;
         let progress = Progress::new(&context.printer, "importing");
         let mut report = Report::new(&progress, &context.stop);
-        let imported = seed::import(&into, &self.drive, &trust, &mut report)?;
+        let imported = seed::import(into, &readers.folders, &trust, &mut report)?;
         progress.finish();
         let mut refused = None;
         let mut damaged = false;
-        for (path, result) in imported.drives {
+        for (folder, result) in imported.drives {
+            let path = readers.name(&folder);
             match result {
                 Ok(unloaded) => {
                     damaged |= !unloaded.problems.is_empty();
@@ -79,16 +87,13 @@ impl Import {
     }
 
     /// The signer that was given; or, where none was, the one signer of all these drives, said aloud.
-    fn trust(&self, context: &Context) -> Result<Trust, Failure> {
+    fn trust(&self, context: &Context, folders: &[PathBuf]) -> Result<Trust, Failure> {
         if let Some(fingerprint) = self.signer {
             return Ok(Trust::Fingerprint(fingerprint));
         }
-        let labels = self.drive.iter().find_map(|folder| seed::inspect(folder).ok().flatten());
+        let labels = folders.iter().find_map(|folder| seed::inspect(folder).ok().flatten());
         let label = labels.ok_or_else(|| {
-            Failure::new(
-                ErrorKind::WrongDrive,
-                "none of these folders holds a drive of a drive set",
-            )
+            Failure::new(ErrorKind::WrongDrive, "none of these is a drive of a drive set")
         })?;
         let fingerprint = Fingerprint::of(&label.signer);
         // A caution, not a problem with an item: objects are verified by name all the same.

@@ -1,16 +1,20 @@
 //! `packmule seed`: drive sets from any repository, without a control plane.
 
+mod bays;
 mod drives;
 mod import;
 mod missing;
 mod prepare;
+mod readers;
 mod verify;
 
-pub(crate) use drives::{drive_specs, show_drives, show_event};
+pub(crate) use bays::{DriveOptions, describe, find};
+pub(crate) use drives::{show_drives, show_event};
 
 use crate::context::Context;
 use crate::failure::Outcome;
 use clap::Subcommand;
+use std::path::{Path, PathBuf};
 
 /// Drive sets from any restic repository, without a server
 #[derive(Subcommand, Debug)]
@@ -31,4 +35,9 @@ impl Seed {
             Self::Missing(command) => command.run(context),
         }
     }
+}
+
+/// Where the passwords of drives are that travel without an import job, below a state folder.
+pub(crate) fn keys_folder(state: &Path) -> PathBuf {
+    state.join("keys")
 }

@@ -1,16 +1,19 @@
 //! `packmule seed prepare`.
 
-use super::drives::{Report, drive_specs, show_prepared};
+use super::bays::{Bays, DriveOptions, Room};
+use super::drives::{Report, show_prepared};
+use super::keys_folder;
 use crate::context::{Context, RepoOptions, state_folder};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
-use crate::ui::Progress;
+use crate::ui::{Progress, Terminal};
 use clap::Args;
+use keyring::DriveKeys;
 use model::{ByteSize, ErrorKind};
 use repo::LockMode;
-use seed::{Options, PlainReads, SigningKey};
+use seed::{Options, Prepared, SigningKey};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Write a drive set from a repository
 ///
@@ -18,17 +21,18 @@ use std::path::PathBuf;
 /// drives run out, run the same command with more of them: nothing is copied twice. Each drive is
 /// read back before it is sealed.
 ///
-/// Example: packmule seed prepare -r /srv/backup --drive /mnt/d1 --drive /mnt/d2
+/// A drive that is not one of this set yet is formatted and encrypted first: only after you have confirmed
+/// its model, serial number and size. `packmule drive key` shows the password with which the other end
+/// opens it.
+///
+/// Example: packmule seed prepare -r /srv/backup --drive /dev/sdb --drive /dev/sdc
 #[derive(Args, Debug)]
+#[command(mut_arg("drive", |drive| drive.required(true)))]
 pub(crate) struct Prepare {
     #[command(flatten)]
     repo: RepoOptions,
-    /// Where a drive's file system is mounted; may be repeated
-    #[arg(long, required = true, value_name = "PATH", num_args = 1..)]
-    drive: Vec<PathBuf>,
-    /// Bytes of a drive that may be used: one for all, or one for each drive [default: what is free]
-    #[arg(long, value_name = "SIZE", value_delimiter = ',')]
-    capacity: Vec<ByteSize>,
+    #[command(flatten)]
+    drives: DriveOptions,
     /// Parity drives: how many drives may be lost. This version writes none
     #[arg(long, value_name = "K", default_value_t = 0)]
     parity: u32,
@@ -38,9 +42,6 @@ pub(crate) struct Prepare {
     /// Only say what would go where
     #[arg(long)]
     dry_run: bool,
-    /// Format block devices without asking. This version takes mounted folders, and formats nothing
-    #[arg(long)]
-    yes: bool,
 }
 
 impl Prepare {
@@ -50,31 +51,22 @@ impl Prepare {
             return Err(Failure::new(ErrorKind::Invalid, words));
         }
         let repository = context.repository(&self.repo)?;
-        let specs = drive_specs(&self.drive, &self.capacity)?;
         // Nothing may be pruned away while it is copied.
         let lock = repository.lock(LockMode::Shared)?;
-        if self.dry_run {
-            return self.plan(context, &repository, &specs);
-        }
         let state = state_folder(self.state.as_deref())?;
-        store::durable::create_folder(&state, 0o700)
-            .map_err(|e| Failure::io("making", &state, e))?;
-        let signer = SigningKey::load_or_create(&state.join("signing.key"))?;
-        let folder = state.join("standalone").join(repository.identity().to_hex());
-        let progress = Progress::new(&context.printer, "writing drives");
-        let options = Options {
-            state: &folder,
-            signer: &signer,
-            seed: None,
-            set: 0,
-            now: jiff::Timestamp::now(),
-            read_back: &PlainReads,
-        };
-        let store = repository.store().as_ref();
-        let mut report = Report::new(&progress, &context.stop);
-        let prepared = seed::prepare(&options, &[store], &specs, &mut report)?;
+        let folder = keys_folder(&state);
+        if self.dry_run {
+            let keys = folder.is_dir().then(|| DriveKeys::open(&folder)).transpose()?;
+            return plan(context, &repository, &self.drives.plan(context, keys.as_ref())?);
+        }
+        let keys = DriveKeys::open(&folder)?;
+        let bays = self.drives.ready(context, &keys, &Terminal)?;
+        let prepared = write(context, &repository, &state, &bays);
+        // Whatever became of it: the drives can be taken out afterwards.
+        let left = bays.leave();
+        let prepared = prepared?;
+        left?;
         lock.check()?;
-        progress.finish();
         show_prepared(context, &prepared);
         Ok(if !prepared.problems.is_empty() {
             Status::Partial
@@ -84,62 +76,68 @@ impl Prepare {
             Status::DriveMissing
         })
     }
+}
 
-    /// The same plan that preparing makes, printed.
-    fn plan(
-        &self,
-        context: &Context,
-        repository: &repo::Repository,
-        specs: &[seed::DriveSpec],
-    ) -> Outcome {
-        let frozen = seed::freeze(&[repository.store().as_ref()])?;
-        // 44 bytes an object, and room for header and signature.
-        let inventory = 44 * frozen.objects.len() as u64 + (64 << 10);
-        let rooms: Vec<seed::Room> = specs
-            .iter()
-            .map(|spec| {
-                Ok(seed::Room::new(
-                    spec.capacity.map_or_else(|| free(&spec.folder), Ok)?,
-                    inventory,
-                ))
-            })
-            .collect::<Result<_, Failure>>()?;
-        let plan = seed::plan(&frozen.objects, &rooms, inventory).map_err(|large| {
-            let words = format!(
-                "one object needs {}, the largest drive has {}",
-                ByteSize(large.needed),
-                ByteSize(large.largest)
-            );
-            Failure::new(ErrorKind::Full, words)
-        })?;
-        for (spec, objects) in specs.iter().zip(&plan.drives) {
-            let bytes = objects.iter().map(|object| object.length).sum();
-            context.printer.line(format!(
-                "{}: {} objects, {}",
-                spec.folder.display(),
-                objects.len(),
-                ByteSize(bytes)
-            ));
-            let object = json!({"path": spec.folder, "objects": objects.len(), "bytes": bytes});
-            context.printer.object("planned_drive", &object);
-        }
-        if let Some(shortfall) = plan.shortfall {
-            context.printer.line(format!(
-                "{} more drives of {} are needed",
-                shortfall.drives,
-                ByteSize(shortfall.drive_capacity)
-            ));
-        }
-        context.printer.object(
+fn write(
+    context: &Context,
+    repository: &repo::Repository,
+    state: &Path,
+    bays: &Bays,
+) -> Result<Prepared, Failure> {
+    let signer = SigningKey::load_or_create(&state.join("signing.key"))?;
+    let folder = state.join("standalone").join(repository.identity().to_hex());
+    let progress = Progress::new(&context.printer, "writing drives");
+    let options = Options {
+        state: &folder,
+        signer: &signer,
+        seed: None,
+        set: 0,
+        now: jiff::Timestamp::now(),
+        read_back: bays,
+    };
+    let store = repository.store().as_ref();
+    let mut report = Report::new(&progress, &context.stop);
+    let prepared = seed::prepare(&options, &[store], &bays.specs, &mut report)?;
+    progress.finish();
+    Ok(prepared)
+}
+
+/// The same plan that preparing makes, printed.
+fn plan(context: &Context, repository: &repo::Repository, drives: &[Room]) -> Outcome {
+    let frozen = seed::freeze(&[repository.store().as_ref()])?;
+    // 44 bytes an object, and room for header and signature.
+    let inventory = 44 * frozen.objects.len() as u64 + (64 << 10);
+    let rooms: Vec<seed::Room> =
+        drives.iter().map(|drive| seed::Room::new(drive.bytes, inventory)).collect();
+    let plan = seed::plan(&frozen.objects, &rooms, inventory).map_err(|large| {
+        let words = format!(
+            "one object needs {}, the largest drive has {}",
+            ByteSize(large.needed),
+            ByteSize(large.largest)
+        );
+        Failure::new(ErrorKind::Full, words)
+    })?;
+    for (drive, objects) in drives.iter().zip(&plan.drives) {
+        let bytes = objects.iter().map(|object| object.length).sum();
+        context.printer.line(format!(
+            "{}: {} objects, {}",
+            drive.path.display(),
+            objects.len(),
+            ByteSize(bytes)
+        ));
+        let object = json!({"path": drive.path, "objects": objects.len(), "bytes": bytes});
+        context.printer.object("planned_drive", &object);
+    }
+    if let Some(shortfall) = plan.shortfall {
+        context.printer.line(format!(
+            "{} more drives of {} are needed",
+            shortfall.drives,
+            ByteSize(shortfall.drive_capacity)
+        ));
+    }
+    context.printer.object(
             "summary",
             &json!({"remaining_objects": plan.rest.len(), "drives_missing": plan.shortfall.map(|s| s.drives)}),
         );
-        Ok(if plan.rest.is_empty() { Status::Done } else { Status::DriveMissing })
-    }
-}
-
-fn free(folder: &std::path::Path) -> Result<u64, Failure> {
-    let stat = rustix::fs::statvfs(folder)
-        .map_err(|errno| Failure::io("looking at", folder, std::io::Error::from(errno)))?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    Ok(if plan.rest.is_empty() { Status::Done } else { Status::DriveMissing })
 }

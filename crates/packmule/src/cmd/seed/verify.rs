@@ -1,26 +1,25 @@
 //! `packmule seed verify`.
 
 use super::drives::Report;
+use super::readers::{ReadOptions, Readers};
 use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::Outcome;
-use crate::ui::Progress;
+use crate::ui::{Progress, Terminal};
 use clap::Args;
 use model::ByteSize;
 use seed::{Fingerprint, Trust};
 use serde_json::json;
-use std::path::PathBuf;
 
 /// Verify sealed drives: every object by its name, every extent, the signature
 ///
 /// Exit code 4 when something is damaged or missing.
 ///
-/// Example: packmule seed verify --drive /mnt/d1 --signer 0123-4567-89ab-cdef-0123-4567-89ab-cdef
+/// Example: packmule seed verify --drive /dev/sdb --signer 0123-4567-89ab-cdef-0123-4567-89ab-cdef
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
-    /// Where a drive's file system is mounted; may be repeated
-    #[arg(long, required = true, value_name = "PATH", num_args = 1..)]
-    drive: Vec<PathBuf>,
+    #[command(flatten)]
+    drives: ReadOptions,
     /// Fingerprint of the signer, as whoever prepared the drives was shown it
     #[arg(long, value_name = "FINGERPRINT")]
     signer: Option<Fingerprint>,
@@ -28,16 +27,23 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
+        let readers = self.drives.open(&Terminal)?;
+        let status = self.look(context, &readers);
+        readers.leave()?;
+        status
+    }
+
+    fn look(&self, context: &Context, readers: &Readers) -> Outcome {
         let trust = self.signer.map_or(Trust::AsFound, Trust::Fingerprint);
         let mut status = Status::Done;
         let mut failure = None;
-        for folder in &self.drive {
-            let progress =
-                Progress::new(&context.printer, format!("verifying {}", folder.display()));
+        for folder in &readers.folders {
+            let name = readers.name(folder);
+            let progress = Progress::new(&context.printer, format!("verifying {}", name.display()));
             match seed::verify(folder, &trust, &mut Report::new(&progress, &context.stop)) {
                 Ok(report) => {
                     progress.finish();
-                    show(context, folder, &report);
+                    show(context, &name, &report);
                     if !report.is_intact() {
                         status = Status::Damaged;
                     }
@@ -46,9 +52,7 @@ impl Verify {
                 Err(error) => {
                     progress.finish();
                     let error = crate::failure::Failure::from(error);
-                    context
-                        .printer
-                        .problem(&folder.display().to_string(), &error.chain().join(": "));
+                    context.printer.problem(&name.display().to_string(), &error.chain().join(": "));
                     failure.get_or_insert(error);
                 }
             }
