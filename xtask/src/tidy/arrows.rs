@@ -30,7 +30,7 @@ pub(crate) const PLACES: &[Place] = &[
     place("engine", "repo", &["model", "sha256", "flow", "wire", "store"]),
     place("engine", "backup", &["model", "sha256", "flow", "wire", "store", "repo"]),
     place("engine", "drive", &["model"]),
-    place("engine", "seed", &["model", "flow", "wire", "store"]),
+    place("engine", "seed", &["model", "sha256", "flow", "wire", "store"]),
     place("control", "client", &["model", "flow", "wire", "store"]),
     place("control", "server", &["model", "flow", "wire", "store", "seed"]),
     place(

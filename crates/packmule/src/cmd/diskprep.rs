@@ -2,7 +2,7 @@
 //! argument spelling of the utility that people know: `s:STAGING`, `p:FILE`, `u:`.
 
 use super::agent::{StateOptions, with_agent};
-use super::seed::{drive_specs, show_drives};
+use super::seed::{Writing, drive_specs, show_drives};
 use crate::context::{Context, PasswordOptions};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
@@ -33,6 +33,8 @@ pub(crate) struct Diskprep {
     /// Bytes of a drive that may be used: one for all, or one for each drive [default: what is free]
     #[arg(long, value_name = "SIZE", value_delimiter = ',')]
     capacity: Vec<ByteSize>,
+    #[command(flatten)]
+    writing: Writing,
     /// Name for the import job, instead of the one given for the group
     #[arg(long, value_name = "NAME")]
     job: Option<JobName>,
@@ -133,8 +135,14 @@ impl Diskprep {
     fn prepare(&self, context: &Context, staging: &str) -> Outcome {
         let specs = drive_specs(&self.drive, &self.capacity)?;
         let password = self.password.read(&context.printer, false)?;
-        let what =
-            Preparation { staging, drives: &specs, read_back: &PlainReads, job: self.job.as_ref() };
+        let what = Preparation {
+            staging,
+            drives: &specs,
+            read_back: &PlainReads,
+            filling: self.writing.filling(),
+            limit_rate: self.writing.limit_rate(),
+            job: self.job.as_ref(),
+        };
         let report = with_agent(context, &self.state.state, "writing drives", |agent| {
             agent::prepare(agent, &what, password.as_bytes())
         })?;

@@ -4,4 +4,4 @@ mod printer;
 mod progress;
 
 pub(crate) use printer::Printer;
-pub(crate) use progress::{Progress, duration, per_second};
+pub(crate) use progress::{Part, Progress, duration, per_second};

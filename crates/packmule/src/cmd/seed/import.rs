@@ -1,7 +1,7 @@
 //! `packmule seed import`.
 
-use super::drives::Report;
 use super::missing::show as show_missing;
+use super::rates::Report;
 use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};

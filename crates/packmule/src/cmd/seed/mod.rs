@@ -4,9 +4,11 @@ mod drives;
 mod import;
 mod missing;
 mod prepare;
+mod rates;
 mod verify;
 
-pub(crate) use drives::{drive_specs, show_drives, show_event};
+pub(crate) use drives::{Writing, drive_specs, show_drives};
+pub(crate) use rates::{Rates, show_event};
 
 use crate::context::Context;
 use crate::failure::Outcome;

@@ -1,6 +1,7 @@
 //! `packmule seed prepare`.
 
-use super::drives::{Report, drive_specs, show_prepared};
+use super::drives::{Writing, drive_specs, show_prepared};
+use super::rates::Report;
 use crate::context::{Context, RepoOptions, state_folder};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
@@ -11,12 +12,14 @@ use repo::LockMode;
 use seed::{Options, PlainReads, SigningKey};
 use serde_json::json;
 use std::path::PathBuf;
+use std::sync::Arc;
+use store::{Rate, RateLimit, SystemClock};
 
 /// Write a drive set from a repository
 ///
-/// Objects are spread over the drives in order; a full drive is normal, the next one goes on. When
-/// drives run out, run the same command with more of them: nothing is copied twice. Each drive is
-/// read back before it is sealed.
+/// As few of the drives as can hold everything are written, all at once, each at its full rate; the
+/// others stay empty. When drives run out, run the same command with more of them: nothing is copied
+/// twice. Each drive is read back before it is sealed.
 ///
 /// Example: packmule seed prepare -r /srv/backup --drive /mnt/d1 --drive /mnt/d2
 #[derive(Args, Debug)]
@@ -29,6 +32,8 @@ pub(crate) struct Prepare {
     /// Bytes of a drive that may be used: one for all, or one for each drive [default: what is free]
     #[arg(long, value_name = "SIZE", value_delimiter = ',')]
     capacity: Vec<ByteSize>,
+    #[command(flatten)]
+    writing: Writing,
     /// Parity drives: how many drives may be lost. This version writes none
     #[arg(long, value_name = "K", default_value_t = 0)]
     parity: u32,
@@ -69,10 +74,13 @@ impl Prepare {
             set: 0,
             now: jiff::Timestamp::now(),
             read_back: &PlainReads,
+            filling: self.writing.filling(),
         };
-        let store = repository.store().as_ref();
+        let rate = Rate::new(self.writing.limit_rate());
+        let store = Arc::clone(repository.store());
+        let store = RateLimit::new(store, rate, Arc::new(SystemClock::new()));
         let mut report = Report::new(&progress, &context.stop);
-        let prepared = seed::prepare(&options, &[store], &specs, &mut report)?;
+        let prepared = seed::prepare(&options, &[&store], &specs, &mut report)?;
         lock.check()?;
         progress.finish();
         show_prepared(context, &prepared);
@@ -104,14 +112,16 @@ impl Prepare {
                 ))
             })
             .collect::<Result<_, Failure>>()?;
-        let plan = seed::plan(&frozen.objects, &rooms, inventory).map_err(|large| {
-            let words = format!(
-                "one object needs {}, the largest drive has {}",
-                ByteSize(large.needed),
-                ByteSize(large.largest)
-            );
-            Failure::new(ErrorKind::Full, words)
-        })?;
+        let plan = seed::plan(&frozen.objects, &rooms, inventory, self.writing.filling()).map_err(
+            |large| {
+                let words = format!(
+                    "one object needs {}, the largest drive has {}",
+                    ByteSize(large.needed),
+                    ByteSize(large.largest)
+                );
+                Failure::new(ErrorKind::Full, words)
+            },
+        )?;
         for (spec, objects) in specs.iter().zip(&plan.drives) {
             let bytes = objects.iter().map(|object| object.length).sum();
             context.printer.line(format!(

@@ -1,6 +1,6 @@
 //! `packmule seed verify`.
 
-use super::drives::Report;
+use super::rates::Report;
 use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::Outcome;
