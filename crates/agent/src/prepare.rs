@@ -222,8 +222,11 @@ fn write(
         read_back: what.read_back,
         filling: what.filling,
     };
-    let (store, rate) = (Arc::clone(repository.store()), Rate::new(what.limit_rate));
-    let store = RateLimit::new(store, rate, Arc::clone(&ctx.clock));
+    let mut store = Arc::clone(repository.store());
+    if what.limit_rate > 0 {
+        let rate = Rate::new(what.limit_rate);
+        store = Arc::new(RateLimit::new(store, rate, Arc::clone(&ctx.clock)));
+    }
     let prepared = seed::prepare(&options, &[&store], what.drives, &mut Told(ctx))?;
     lock.check()?;
     Ok(prepared)

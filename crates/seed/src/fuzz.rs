@@ -62,23 +62,50 @@ pub fn journal(data: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::path::Path;
+
+    type Target = fn(&[u8]) -> bool;
+    const TARGETS: [(&str, Target); 4] =
+        [("label", label), ("inventory", inventory), ("manifest", manifest), ("journal", journal)];
+
+    fn seeds(name: &str) -> Vec<Vec<u8>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(name);
+        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        paths.map(|path| std::fs::read(path).unwrap()).collect()
+    }
 
     #[test]
     fn some_seeds_are_right_and_some_are_not() {
-        type Target = fn(&[u8]) -> bool;
-        let targets: [(&str, Target); 4] = [
-            ("label", label),
-            ("inventory", inventory),
-            ("manifest", manifest),
-            ("journal", journal),
-        ];
-        for (name, target) in targets {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(name);
-            let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-            let seeds: Vec<Vec<u8>> = paths.map(|path| std::fs::read(path).unwrap()).collect();
+        for (name, target) in TARGETS {
+            let seeds = seeds(name);
             let right = seeds.iter().filter(|seed| target(seed)).count();
             assert!(right > 0 && right < seeds.len(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_lies_near_a_seed_breaks_no_rule() {
+        for (name, target) in TARGETS {
+            for seed in seeds(name) {
+                for at in 0..seed.len() {
+                    target(&seed[..at]);
+                    for bit in [0x01, 0x10, 0x80] {
+                        let mut near = seed.clone();
+                        near[at] ^= bit;
+                        target(&near);
+                    }
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn noise_breaks_no_rule(noise in prop::collection::vec(any::<u8>(), 0..300)) {
+            for (_, target) in TARGETS {
+                target(&noise);
+            }
         }
     }
 }

@@ -76,9 +76,11 @@ impl Prepare {
             read_back: &PlainReads,
             filling: self.writing.filling(),
         };
-        let rate = Rate::new(self.writing.limit_rate());
-        let store = Arc::clone(repository.store());
-        let store = RateLimit::new(store, rate, Arc::new(SystemClock::new()));
+        let mut store = Arc::clone(repository.store());
+        if self.writing.limit_rate() > 0 {
+            let rate = Rate::new(self.writing.limit_rate());
+            store = Arc::new(RateLimit::new(store, rate, Arc::new(SystemClock::new())));
+        }
         let mut report = Report::new(&progress, &context.stop);
         let prepared = seed::prepare(&options, &[&store], &specs, &mut report)?;
         lock.check()?;
