@@ -6,6 +6,7 @@ mod bound;
 mod case;
 mod cycle;
 mod data;
+mod drives;
 mod gather;
 mod goal;
 mod ground;
@@ -24,6 +25,7 @@ mod tool;
 mod tree;
 mod undo;
 
+pub(crate) use drives::{Options as DriveOptions, drives};
 pub(crate) use measure::{WORD as MEASURED, measured};
 pub(crate) use memory::{memory, mounts};
 pub(crate) use options::Options;
@@ -114,7 +116,7 @@ fn finish(root: &Path, options: &Options, results: &Results) -> anyhow::Result<E
     let text = report::render(results, &options.cases);
     say(&text);
     if options.write {
-        publish::publish(root, &text)?;
+        publish::publish(root, publish::ENGINE, &text)?;
     }
     let ours = results.tools.first().map(|tool| tool.name.as_str());
     let failed = results.faults.iter().any(|fault| Some(fault.tool.as_str()) == ours);

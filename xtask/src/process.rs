@@ -91,7 +91,7 @@ fn pass_on(from: impl Read, to: &mut dyn Write, see: &mut dyn FnMut(&str)) -> an
     Ok(())
 }
 
-fn shown(command: &Command) -> String {
+pub(crate) fn shown(command: &Command) -> String {
     let program = command.get_program().to_string_lossy().into_owned();
     let args = command.get_args().map(|arg| arg.to_string_lossy().into_owned());
     std::iter::once(program).chain(args).collect::<Vec<_>>().join(" ")

@@ -20,9 +20,13 @@ use crate::{job, journal};
 use flow::{SeedEvent, SeedState};
 use model::{ErrorKind, GroupName, JobName};
 use repo::LockMode;
-use seed::{DriveSpec, DriveState, Events, Options, Prepared, PreparedDrive, ReadBack, Shortfall};
+use seed::{
+    DriveSpec, DriveState, Events, Filling, Options, Prepared, PreparedDrive, ReadBack, Shortfall,
+};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use store::{Rate, RateLimit};
 use wire::{Job, Location, MAX_DRIVES, SeedId};
 
 /// What is to be prepared.
@@ -34,6 +38,10 @@ pub struct Preparation<'a> {
     pub drives: &'a [DriveSpec],
     /// Makes reading back come from the medium.
     pub read_back: &'a dyn ReadBack,
+    /// How several drives are filled.
+    pub filling: Filling,
+    /// Bytes a second that are read from staging at most; 0 for no limit.
+    pub limit_rate: u64,
     /// A name for the import job instead of the one given for the group.
     pub job: Option<&'a JobName>,
 }
@@ -212,9 +220,14 @@ fn write(
         set,
         now: ctx.now(),
         read_back: what.read_back,
+        filling: what.filling,
     };
-    let store = repository.store().as_ref();
-    let prepared = seed::prepare(&options, &[store], what.drives, &mut Told(ctx))?;
+    let mut store = Arc::clone(repository.store());
+    if what.limit_rate > 0 {
+        let rate = Rate::new(what.limit_rate);
+        store = Arc::new(RateLimit::new(store, rate, Arc::clone(&ctx.clock)));
+    }
+    let prepared = seed::prepare(&options, &[&store], what.drives, &mut Told(ctx))?;
     lock.check()?;
     Ok(prepared)
 }

@@ -78,6 +78,12 @@ impl Volume {
         Self { device: device.path.clone(), serial, part, whole, bytes: device.size.0 }
     }
 
+    /// The length of the device, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether the device is still attached.
     #[must_use]
     pub fn is_there(&self) -> bool {

@@ -1,5 +1,5 @@
-//! One drive while it is prepared: examined, labelled, filled, read back, sealed. Does not choose
-//! what goes onto it.
+//! One drive while it is prepared: examined, labelled, made ready. How objects get onto it is in
+//! `batch`, how it is read back and sealed in `seal`. Does not choose what goes onto it.
 //!
 //! ```text
 //!  empty ──label──▶ ours ──inventory──▶ objects… ──read back──▶ extents ──manifest──▶ sealed
@@ -10,22 +10,20 @@
 //! Nothing on the drive or beside it says which objects are complete: a file under its own name
 //! is, because it was synced before it got the name, and reading back proves it before sealing.
 
+use crate::batch::Batch;
 use crate::beneath::{Beneath, is_full, is_gone};
-use crate::drive::{self, BUFFER, FOLDER, LOST_AND_FOUND, PARTIAL, RESERVE, Sealed};
-use crate::event::{Events, Reason};
-use crate::extent::Extents;
+use crate::drive::{self, BAD, FOLDER, LOST_AND_FOUND, PARTIAL, PARTIALS, RESERVE, Sealed};
 use crate::label::{DriveRole, Label};
 use crate::object::REPOSITORIES;
 use crate::plan::Room;
 use crate::sign::{SigningKey, Trust};
-use crate::{Error, Event, Inventory, Manifest, ManifestHeader, Object, Signed};
+use crate::{Error, Inventory, Object, Signed};
 use jiff::Timestamp;
 use model::{Digest, DriveSerial};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeSet, HashMap};
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use store::Store;
 
 /// A drive to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,16 +37,17 @@ pub struct DriveSpec {
 }
 
 /// Makes reading back honest: whoever knows the device makes the next reads come from the medium.
-pub trait ReadBack {
-    /// Called when everything is synced and nothing on the drive is open. May unmount and mount
-    /// it again at the same path.
+pub trait ReadBack: Sync {
+    /// Called when everything is synced and nothing on the drive is open, from a thread of the
+    /// drive's own. May unmount and mount it again at the same path.
     ///
     /// # Errors
     /// The drive does not come back.
     fn refresh(&self, drive: &Path) -> io::Result<()>;
 }
 
-/// Reads back through the operating system's cache.
+/// Leaves the drive mounted. On file systems of disks what is read back still comes from the drive,
+/// past the cache; on others it may come from there.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PlainReads;
 
@@ -88,14 +87,6 @@ pub(crate) enum Stopped {
     Failed(Error),
 }
 
-/// How copying one object ended where the drive is well.
-#[derive(Debug)]
-pub(crate) enum Copied {
-    Done,
-    /// The object could not be had; nothing of it is on the drive.
-    NotHad(Reason),
-}
-
 /// A drive in hand.
 #[derive(Debug)]
 pub(crate) struct Bay {
@@ -105,14 +96,12 @@ pub(crate) struct Bay {
     pub(crate) room: Room,
     /// Objects that are on the drive under their names.
     pub(crate) objects: BTreeSet<Object>,
-    /// Folders that have names not yet synced.
-    unsynced: BTreeSet<String>,
+    /// Whether objects are on the drive whose names a power cut could still undo, and what else is
+    /// on its way to a name.
+    pub(crate) batch: Batch,
     /// Whether label, inventory and reserve are known to be in place.
-    ready: bool,
+    pub(crate) ready: bool,
 }
-
-/// Folders are synced after this many objects: what a power cut can cost is copying them again.
-const SYNC_EVERY: usize = 64;
 
 impl Bay {
     /// Opens a drive and sees what it is. Changes nothing.
@@ -138,8 +127,8 @@ impl Bay {
         };
         let spec = spec.clone();
         let room = Room::new(0, 0);
-        let (objects, unsynced) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Self { spec, folder, progress, room, objects, unsynced, ready: false })
+        let (objects, batch) = (BTreeSet::new(), Batch::default());
+        Ok(Self { spec, folder, progress, room, objects, batch, ready: false })
     }
 
     pub(crate) fn signed_label(&self) -> Option<&Signed<Label>> {
@@ -154,8 +143,15 @@ impl Bay {
         self.signed_label().map(|label| &label.body)
     }
 
+    pub(crate) fn sealed(&self) -> Option<&Sealed> {
+        match &self.progress {
+            Progress::Sealed(sealed) => Some(sealed),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_sealed(&self) -> bool {
-        matches!(self.progress, Progress::Sealed(_))
+        self.sealed().is_some()
     }
 
     /// Finds out the drive's room and which objects of the inventory are on it already.
@@ -220,6 +216,7 @@ impl Bay {
             self.folder.write(drive::INVENTORY, PARTIAL, job.inventory_bytes).map_err(&stop)?;
         }
         self.keep_reserve(job).map_err(&stop)?;
+        self.remove_all_in(PARTIALS).map_err(&stop)?;
         self.ready = true;
         Ok(())
     }
@@ -240,60 +237,44 @@ impl Bay {
         self.folder.rename(PARTIAL, RESERVE)
     }
 
-    /// Copies one object onto the drive, under another name until it is whole, right and synced.
-    pub(crate) fn copy(
-        &mut self,
-        job: &Job<'_>,
-        object: &Object,
-        from: &dyn Store,
-    ) -> Result<Copied, Stopped> {
-        let Some(path) = drive::path_of(&job.inventory.repositories, object) else {
-            return Ok(Copied::NotHad(Reason::Missing));
-        };
-        let stop = stopped("writing to", &self.spec.folder);
-        let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent).to_owned();
-        self.folder.create_folders(&parent).map_err(&stop)?;
-        self.folder.remove(PARTIAL).map_err(&stop)?;
-        let mut file = self.folder.create(PARTIAL).map_err(&stop)?;
-        let filled = match file.reserve(object.length) {
-            Ok(()) => fill(&mut file, object, from),
-            Err(cause) => Err(Filling::Drive(cause)),
-        };
-        match filled {
-            Ok(()) => {}
-            Err(Filling::Source(reason)) => {
-                self.folder.remove(PARTIAL).map_err(&stop)?;
-                return Ok(Copied::NotHad(reason));
-            }
-            Err(Filling::Unreachable(error)) => return Err(Stopped::Failed(Error::Store(error))),
-            Err(Filling::Drive(cause)) => {
-                // Gives the room back to the next attempt; a crash here leaves it to that one.
-                let _ = self.folder.remove(PARTIAL);
-                return Err(stop(cause));
-            }
+    /// Removes the files in one of our own folders on the drive, and the folder.
+    pub(crate) fn remove_all_in(&self, folder: &str) -> io::Result<()> {
+        let mut names = Vec::new();
+        self.folder.walk(folder, &mut |found| {
+            names.push(found.path);
+            true
+        })?;
+        for name in names {
+            self.folder.remove(&name)?;
         }
-        self.folder.rename(PARTIAL, &path).map_err(&stop)?;
-        self.unsynced.insert(parent);
-        self.objects.insert(*object);
-        self.room.add(object.length);
-        if self.unsynced.len() >= SYNC_EVERY {
-            self.sync().map_err(&stop)?;
-        }
-        Ok(Copied::Done)
+        self.folder.remove_folder(folder)
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        for folder in &self.unsynced {
-            self.folder.sync_folder(folder)?;
-        }
-        self.unsynced.clear();
-        Ok(())
-    }
-
-    /// Removes what reading back has found damaged.
-    pub(crate) fn discard(&mut self, job: &Job<'_>, damaged: &[Object]) -> Result<(), Stopped> {
-        let stop = stopped("removing a damaged object from", &self.spec.folder);
+    /// Moves what reading back has found damaged aside until the drive is sealed: as long as it has
+    /// its place on the medium, what is written anew gets another one.
+    pub(crate) fn set_aside(&mut self, job: &Job<'_>, damaged: &[Object]) -> Result<(), Stopped> {
+        let stop = stopped("moving a damaged object on", &self.spec.folder);
+        self.folder.create_folders(BAD).map_err(&stop)?;
         for object in damaged {
+            let Some(path) = drive::path_of(&job.inventory.repositories, object) else { continue };
+            let aside = format!("{BAD}/{}", object.name);
+            match self.folder.rename(&path, &aside) {
+                // It is missing altogether.
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+                other => other.map_err(&stop)?,
+            }
+            self.objects.remove(object);
+        }
+        self.folder.sync_folder(BAD).map_err(&stop)
+    }
+
+    /// Removes objects that sealing has no room beside. The manifest that may have come into being
+    /// before the room ran out names them, so it goes first.
+    pub(crate) fn discard(&mut self, job: &Job<'_>, objects: &[Object]) -> Result<(), Stopped> {
+        let stop = stopped("removing an object from", &self.spec.folder);
+        self.folder.remove(drive::MANIFEST).map_err(&stop)?;
+        self.folder.sync_folder(FOLDER).map_err(&stop)?;
+        for object in objects {
             if let Some(path) = drive::path_of(&job.inventory.repositories, object) {
                 self.folder.remove(&path).map_err(&stop)?;
             }
@@ -301,152 +282,10 @@ impl Bay {
         }
         Ok(())
     }
-
-    /// Reads everything back and, if it is as it should be, seals the drive. Otherwise the damaged
-    /// objects are returned and the drive stays open.
-    pub(crate) fn seal(
-        &mut self,
-        job: &Job<'_>,
-        events: &mut dyn Events,
-    ) -> Result<Vec<Object>, Stopped> {
-        let stop = stopped("sealing", &self.spec.folder);
-        let Progress::Labelled(label) = &self.progress else { return Ok(Vec::new()) };
-        let label = label.clone();
-        self.sync().map_err(&stop)?;
-        self.reopen(job, &label)?;
-        self.folder.remove(RESERVE).map_err(&stop)?;
-        let (extents, damaged) = self.read_back(job, events)?;
-        if !damaged.is_empty() {
-            return Ok(damaged);
-        }
-        self.folder.rename(PARTIAL, drive::EXTENTS).map_err(&stop)?;
-        self.folder.sync_folder(FOLDER).map_err(&stop)?;
-        let header = ManifestHeader {
-            seed: label.body.seed,
-            set: label.body.set,
-            drive: label.body.drive,
-            serial: label.body.serial.clone(),
-            sealed: job.now,
-            label: label.digest,
-            extents,
-            inventory: Some(job.inventory_digest),
-            repositories: label.body.repositories.clone(),
-        };
-        let manifest = Manifest { header, objects: self.objects.iter().copied().collect() };
-        let bytes =
-            manifest.encode(job.signer).map_err(|problem| malformed(&self.folder, problem))?;
-        self.folder.write(drive::MANIFEST, PARTIAL, &bytes).map_err(&stop)?;
-        let digest = Digest(Sha256::digest(&bytes).into());
-        let manifest = Signed { body: manifest, signer: job.signer.public(), digest };
-        self.progress =
-            Progress::Sealed(Box::new(Sealed { label, manifest, manifest_bytes: bytes }));
-        Ok(Vec::new())
-    }
-
-    /// Closes the drive, has it refreshed, opens it again, and makes sure that it is the same one.
-    fn reopen(&mut self, job: &Job<'_>, label: &Signed<Label>) -> Result<(), Stopped> {
-        let path = &self.spec.folder;
-        let stop = stopped("reading back", path);
-        // An open handle would keep the drive from being unmounted.
-        self.folder = Beneath::open(Path::new("/")).map_err(&stop)?;
-        job.read_back.refresh(path).map_err(&stop)?;
-        self.folder = Beneath::open(path).map_err(&stop)?;
-        if !self.folder.lock().map_err(&stop)? {
-            return Err(Stopped::Failed(Error::Busy { place: drive::place(&self.folder) }));
-        }
-        match drive::label(&self.folder, &Trust::Key(label.signer)) {
-            Ok(Some(again)) if again.digest == label.digest => Ok(()),
-            Ok(_) => Err(Stopped::Gone),
-            Err(Error::Io { cause, .. }) => Err(stop(cause)),
-            Err(other) => Err(Stopped::Failed(other)),
-        }
-    }
-
-    /// Reads every object, writes the extent hashes to the partial file. Answers their SHA-256 and
-    /// the objects that are not what their names say.
-    fn read_back(
-        &self,
-        job: &Job<'_>,
-        events: &mut dyn Events,
-    ) -> Result<(Digest, Vec<Object>), Stopped> {
-        let stop = stopped("reading back", &self.spec.folder);
-        self.folder.remove(PARTIAL).map_err(&stop)?;
-        let mut out = BufWriter::new(self.folder.create(PARTIAL).map_err(&stop)?);
-        let (mut extents, mut hash, mut damaged) = (Extents::default(), Sha256::new(), Vec::new());
-        let mut write = |extent: [u8; 32]| {
-            hash.update(extent);
-            out.write_all(&extent)
-        };
-        for object in &self.objects {
-            if events.stop() {
-                return Err(Stopped::Failed(Error::Interrupted));
-            }
-            let path = drive::path_of(&job.inventory.repositories, object).unwrap_or_default();
-            let mut feed = |bytes: &[u8]| extents.update(bytes, &mut write);
-            let (wrong, _) =
-                drive::read_object(&self.folder, &path, object, &mut feed).map_err(&stop)?;
-            if wrong.is_some() {
-                damaged.push(*object);
-            }
-            events.event(Event::Reading { serial: &self.spec.serial, bytes: object.length });
-        }
-        if let Some(last) = extents.finish() {
-            write(last).map_err(&stop)?;
-        }
-        let file = out.into_inner().map_err(|failed| stop(failed.into_error()))?;
-        file.sync().map_err(&stop)?;
-        Ok((Digest(hash.finalize().into()), damaged))
-    }
-}
-
-/// Why a file could not be filled.
-enum Filling {
-    /// The object could not be had.
-    Source(Reason),
-    /// No object can be had.
-    Unreachable(store::Error),
-    /// The drive failed.
-    Drive(io::Error),
-}
-
-fn fill(
-    file: &mut crate::beneath::NewFile,
-    object: &Object,
-    from: &dyn Store,
-) -> Result<(), Filling> {
-    let mut source = from.open(&object.key()).map_err(|error| match error.kind() {
-        model::ErrorKind::Unavailable => Filling::Unreachable(error),
-        model::ErrorKind::NotFound => Filling::Source(Reason::Missing),
-        _ => Filling::Source(Reason::Unreadable(error.to_string())),
-    })?;
-    let mut buffer = vec![0; BUFFER];
-    let mut hash = Sha256::new();
-    let mut length = 0_u64;
-    loop {
-        let bytes = drive::read_some(&mut *source, &mut buffer)
-            .map_err(|cause| Filling::Source(Reason::Unreadable(cause.to_string())))?;
-        if bytes.is_empty() {
-            break;
-        }
-        length += bytes.len() as u64;
-        if length > object.length {
-            break;
-        }
-        hash.update(bytes);
-        file.write_all(bytes).map_err(Filling::Drive)?;
-    }
-    if length != object.length {
-        let expected = object.length;
-        return Err(Filling::Source(Reason::Length { found: length, expected }));
-    }
-    if Digest(hash.finalize().into()) != object.name {
-        return Err(Filling::Source(Reason::Hash));
-    }
-    file.sync().map_err(Filling::Drive)
 }
 
 /// For `map_err`: what an error of the operating system means for the drive.
-fn stopped(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Stopped + use<> {
+pub(crate) fn stopped(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Stopped + use<> {
     let path = path.to_owned();
     move |cause| match cause {
         full if is_full(&full) => Stopped::Full,
@@ -455,7 +294,7 @@ fn stopped(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Stopped +
     }
 }
 
-fn malformed(folder: &Beneath, problem: crate::Malformed) -> Stopped {
+pub(crate) fn malformed(folder: &Beneath, problem: crate::Malformed) -> Stopped {
     let (document, place) = (crate::Document::Label, drive::place(folder));
     Stopped::Failed(Error::Malformed { document, place, problem })
 }

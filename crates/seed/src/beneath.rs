@@ -13,7 +13,10 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread::{Scope, ScopedJoinHandle};
+use store::direct;
 
 /// An open folder.
 #[derive(Debug)]
@@ -140,26 +143,67 @@ impl Beneath {
 
     /// Makes a folder and those above it, each synced into its parent.
     pub(crate) fn create_folders(&self, path: &str) -> io::Result<()> {
+        self.make_folders(path, &|parent| Ok(fs::fsync(parent)?))
+    }
+
+    /// The same, and the next [`sync_all`](Self::sync_all) makes them survive a power cut.
+    pub(crate) fn create_folders_unsynced(&self, path: &str) -> io::Result<()> {
+        self.make_folders(path, &|_| Ok(()))
+    }
+
+    fn make_folders(
+        &self,
+        path: &str,
+        sync: &dyn Fn(&OwnedFd) -> io::Result<()>,
+    ) -> io::Result<()> {
         if self.at(path, OFlags::PATH | OFlags::DIRECTORY).is_ok() {
             return Ok(());
         }
         if let Some((above, _)) = path.rsplit_once('/') {
-            self.create_folders(above)?;
+            self.make_folders(above, sync)?;
         }
         let (parent, name) = self.parent(path)?;
         step("mkdir", path)?;
         match fs::mkdirat(&parent, name, Mode::from_raw_mode(self.folder_mode)) {
-            Ok(()) => Ok(fs::fsync(&parent)?),
+            Ok(()) => sync(&parent),
             Err(Errno::EXIST) => Ok(()),
             Err(cause) => Err(cause.into()),
         }
+    }
+
+    /// Removes an empty folder; one that is not there is removed already.
+    pub(crate) fn remove_folder(&self, path: &str) -> io::Result<()> {
+        let removed = self.parent(path).and_then(|(parent, name)| {
+            step("rmdir", path)?;
+            Ok(fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?)
+        });
+        removed.or_else(|cause| if absent(&cause) { Ok(()) } else { Err(cause) })
+    }
+
+    /// Whether [`sync_all`](Self::sync_all) can be relied on here.
+    pub(crate) fn syncs_as_a_whole(&self) -> bool {
+        direct::is_on_a_disk(&self.folder)
+    }
+
+    /// Makes all that was written to the file system survive a power cut, files and names.
+    pub(crate) fn sync_all(&self) -> io::Result<()> {
+        step("sync all", ".")?;
+        Ok(fs::syncfs(&self.folder)?)
     }
 
     /// A new file, which must not be there yet.
     pub(crate) fn create(&self, path: &str) -> io::Result<NewFile> {
         step("create", path)?;
         let file = self.at(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
-        Ok(NewFile { file: File::from(file), path: path.to_owned() })
+        Ok(NewFile { file: File::from(file), path: path.to_owned(), direct: false, at: 0 })
+    }
+
+    /// A file of ours to be gone on with behind its first `length` bytes; what follows is cut off.
+    pub(crate) fn append(&self, path: &str, length: u64) -> io::Result<NewFile> {
+        step("open", path)?;
+        let file = File::from(self.at(path, OFlags::WRONLY)?);
+        file.set_len(length)?;
+        Ok(NewFile { file, path: path.to_owned(), direct: false, at: length })
     }
 
     /// Gives a file another name, taking the place of whatever has it. Sync its folder afterwards.
@@ -268,9 +312,63 @@ fn absent(cause: &io::Error) -> bool {
 pub(crate) struct NewFile {
     file: File,
     path: String,
+    /// Whether whole blocks pass the page cache by.
+    direct: bool,
+    /// Where the next part goes.
+    at: u64,
 }
 
 impl NewFile {
+    /// Bytes written as parts.
+    pub(crate) fn length(&self) -> u64 {
+        self.at
+    }
+
+    /// Lets its parts pass the page cache by, where the file system is known to do that well.
+    pub(crate) fn pass_the_cache(mut self) -> Self {
+        self.direct =
+            direct::is_on_a_disk(&self.file) && direct::set_direct(&self.file, true).is_ok();
+        self
+    }
+
+    /// Writes the next part, which begins at a multiple of the block in memory. All parts but the
+    /// last one have whole blocks only.
+    pub(crate) fn write_part(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let whole = if self.direct { bytes.len() - bytes.len() % direct::BLOCK } else { 0 };
+        let (blocks, tail) = bytes.split_at(whole);
+        let mut rest = blocks;
+        while self.direct && !rest.is_empty() {
+            step("write", &self.path)?;
+            match self.file.write_at(rest, self.at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.at += count as u64;
+                    rest = rest.get(count..).unwrap_or_default();
+                }
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                // A device with larger blocks, or a write cut short inside one.
+                Err(cause) if cause.kind() == io::ErrorKind::InvalidInput => {
+                    self.use_the_cache()?;
+                }
+                Err(cause) => return Err(cause),
+            }
+        }
+        for through_cache in [rest, tail].into_iter().filter(|bytes| !bytes.is_empty()) {
+            self.use_the_cache()?;
+            step("write", &self.path)?;
+            self.file.write_all_at(through_cache, self.at)?;
+            self.at += through_cache.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn use_the_cache(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.direct) {
+            direct::set_direct(&self.file, false)?;
+        }
+        Ok(())
+    }
+
     /// Asks for the room beforehand where the file system can tell, so that full is known early.
     pub(crate) fn reserve(&self, length: u64) -> io::Result<()> {
         step("reserve", &self.path)?;
@@ -324,6 +422,15 @@ pub(crate) fn leads_away(cause: &io::Error) -> bool {
     cause.raw_os_error().is_some_and(|code| codes.iter().any(|errno| errno.raw_os_error() == code))
 }
 
+/// A thread that goes on with the work of the one that starts it: in tests the same steps fail.
+#[cfg(not(test))]
+pub(crate) fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> ScopedJoinHandle<'scope, T> {
+    scope.spawn(work)
+}
+
 #[cfg(not(test))]
 #[expect(clippy::unnecessary_wraps, reason = "tests let it fail")]
 fn step(_action: &'static str, _path: &str) -> io::Result<()> {
@@ -331,33 +438,50 @@ fn step(_action: &'static str, _path: &str) -> io::Result<()> {
 }
 
 #[cfg(test)]
+pub(crate) use faults::spawn;
+#[cfg(test)]
 use faults::step;
 
 /// Faults on purpose, for the tests of this crate.
 #[cfg(test)]
 pub(crate) mod faults {
+    use super::{Scope, ScopedJoinHandle};
     use std::cell::RefCell;
     use std::io;
+    use std::sync::{Arc, Mutex};
 
-    type Hook = Box<dyn FnMut(&'static str, &str) -> io::Result<()>>;
+    type Hook = Arc<Mutex<dyn FnMut(&'static str, &str) -> io::Result<()> + Send>>;
 
     thread_local! {
         static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
     }
 
     /// Runs `act` with `hook` called before every step on a file, which fails when the hook does.
+    /// The threads that `act` starts have it too.
     pub(crate) fn with<R>(
-        hook: impl FnMut(&'static str, &str) -> io::Result<()> + 'static,
+        hook: impl FnMut(&'static str, &str) -> io::Result<()> + Send + 'static,
         act: impl FnOnce() -> R,
     ) -> R {
-        HOOK.set(Some(Box::new(hook)));
+        HOOK.set(Some(Arc::new(Mutex::new(hook))));
         let result = act();
         HOOK.set(None);
         result
     }
 
+    pub(crate) fn spawn<'scope, T: Send + 'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        work: impl FnOnce() -> T + Send + 'scope,
+    ) -> ScopedJoinHandle<'scope, T> {
+        let hook = HOOK.with_borrow(Clone::clone);
+        scope.spawn(move || {
+            HOOK.set(hook);
+            work()
+        })
+    }
+
     pub(super) fn step(action: &'static str, path: &str) -> io::Result<()> {
-        HOOK.with_borrow_mut(|hook| hook.as_mut().map_or(Ok(()), |hook| hook(action, path)))
+        let hook = HOOK.with_borrow(Clone::clone);
+        hook.map_or(Ok(()), |hook| (*hook.lock().unwrap())(action, path))
     }
 }
 

@@ -22,6 +22,10 @@ pub(crate) const EXTENTS: &str = "packmule/extents";
 pub(crate) const MANIFEST: &str = "packmule/manifest";
 /// What is being written: never means anything.
 pub(crate) const PARTIAL: &str = "packmule/partial";
+/// Objects that are being written: they never mean anything.
+pub(crate) const PARTIALS: &str = "packmule/partials";
+/// What did not come back as it was written. Never means anything.
+pub(crate) const BAD: &str = "packmule/bad";
 /// Room kept for what sealing writes.
 pub(crate) const RESERVE: &str = "packmule/reserve";
 
@@ -155,11 +159,20 @@ pub(crate) fn open_object(
     path: &str,
     object: &Object,
 ) -> Result<impl Read + use<>, Reason> {
+    open_file(folder, path, object).map(|file| file.take(object.length))
+}
+
+/// The same, as the file that it is.
+pub(crate) fn open_file(
+    folder: &Beneath,
+    path: &str,
+    object: &Object,
+) -> Result<std::fs::File, Reason> {
     let (file, length) = folder.file(path).map_err(|cause| reason(&cause))?;
     if length != object.length {
         return Err(Reason::Length { found: length, expected: object.length });
     }
-    Ok(file.take(length))
+    Ok(file)
 }
 
 fn reason(cause: &io::Error) -> Reason {

@@ -197,10 +197,15 @@ pub(crate) fn encode(
         bytes.extend_from_slice(&object.length.to_le_bytes());
         bytes.extend_from_slice(object.name.as_bytes());
     }
+    Ok(signed(document, bytes, key))
+}
+
+/// A document's bytes with the trailer behind them.
+pub(crate) fn signed(document: Document, mut bytes: Vec<u8>, key: &SigningKey) -> Vec<u8> {
     bytes.extend_from_slice(&key.public().0);
     let signature = key.sign(&message(document, &bytes));
     bytes.extend_from_slice(&signature);
-    Ok(bytes)
+    bytes
 }
 
 fn message(document: Document, signed: &[u8]) -> Vec<u8> {

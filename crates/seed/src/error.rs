@@ -261,7 +261,7 @@ impl Error {
     }
 
     /// For `map_err`: what was tried, and on what.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.display().to_string();
         move |cause| Self::Io { action, path, cause }
     }

@@ -25,6 +25,23 @@ pub enum Event<'a> {
         /// Which drive.
         serial: &'a DriveSerial,
     },
+    /// What a drive is to get, by plan.
+    DrivePlanned {
+        /// Which drive.
+        serial: &'a DriveSerial,
+        /// Objects that it does not have yet.
+        objects: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// Bytes were written to a drive: its rate follows from these. An object of which some were
+    /// written may still turn out to be damaged where it came from.
+    Writing {
+        /// Which drive.
+        serial: &'a DriveSerial,
+        /// Bytes just written.
+        bytes: u64,
+    },
     /// One object has reached its place.
     ObjectDone {
         /// The drive it was written to or read from.

@@ -3,7 +3,9 @@
 //! Knows objects, lengths and hashes; never blobs, passwords or repository keys. The bytes on a
 //! drive are described in `docs/format.md`.
 
+mod batch;
 mod bay;
+mod belt;
 mod beneath;
 mod drive;
 mod envelope;
@@ -11,19 +13,28 @@ mod error;
 mod event;
 mod extent;
 mod freeze;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod import;
 mod inspect;
 mod inventory;
+mod journal;
 mod label;
 mod landing;
 mod manifest;
 mod object;
 mod plan;
 mod prepare;
+mod reader;
+mod rooms;
+mod run;
+mod seal;
 mod sealed;
 mod sign;
 mod state;
 mod verify;
+mod writer;
 
 pub use bay::{DriveSpec, PlainReads, ReadBack};
 pub use envelope::{Document, Malformed, Refused, Signed};
@@ -38,8 +49,8 @@ pub use label::{DriveRole, Label};
 pub use landing::{Imported, Landed, Missing, Wanted, import, missing};
 pub use manifest::{Manifest, ManifestHeader};
 pub use object::{Object, object_path, root};
-pub use plan::{Plan, Room, Shortfall, TooLarge, cost, plan, reserve};
-pub use prepare::{DriveState, Options, Prepared, PreparedDrive, prepare};
+pub use plan::{Filling, Plan, Room, Shortfall, TooLarge, cost, plan, reserve};
+pub use prepare::{AbsentDrive, DriveState, Options, Prepared, PreparedDrive, prepare};
 pub use sealed::SealedDrive;
 pub use sign::{Fingerprint, FingerprintError, SigningKey, Trust};
 pub use verify::{MAX_EXTRA, Report, verify};

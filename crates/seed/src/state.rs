@@ -1,20 +1,23 @@
-//! What the source remembers of a seed between calls: its frozen list and the manifests of its
-//! sealed drives. Nothing here is the only copy: drives carry the same documents.
+//! What the source remembers of a seed between calls: its frozen list, the manifests of its sealed
+//! drives, and what the others hold. Nothing here is the only copy: drives carry the same documents.
 //!
 //! ```text
 //! <state>/inventory                         the frozen list, exactly as on the drives
 //! <state>/manifests/<set>-<drive>-<serial>  a copy of each sealed drive's manifest
+//! <state>/journal                           what drives hold that are not sealed: see `journal`
 //! ```
 
 use crate::beneath::Beneath;
 use crate::drive::{self, Found};
+use crate::journal::{JOURNAL, Journal};
 use crate::sign::Trust;
 use crate::{Document, Error, Inventory, Manifest, Signed};
 use std::path::{Path, PathBuf};
 
 const INVENTORY: &str = "inventory";
 const MANIFESTS: &str = "manifests";
-const PARTIAL: &str = "partial";
+/// What is being written: never means anything.
+pub(crate) const PARTIAL: &str = "partial";
 
 /// The state folder, locked against other processes.
 #[derive(Debug)]
@@ -59,6 +62,18 @@ impl State {
             found.map(|found| found.map(|(_, manifest)| manifest)).transpose()
         };
         names.iter().filter_map(read).collect()
+    }
+
+    /// What drives of this inventory hold that are not sealed, as far as is remembered.
+    pub(crate) fn journal(&self, inventory: &Signed<Inventory>) -> Result<Journal, Error> {
+        let path = self.folder.path().join(JOURNAL);
+        let journal = Journal::open(&self.folder, &inventory.digest, inventory.body.objects.len());
+        journal.map_err(Error::io("opening", &path))
+    }
+
+    /// For `map_err`: a record could not be written.
+    pub(crate) fn not_noted(&self) -> impl FnOnce(std::io::Error) -> Error + use<> {
+        Error::io("writing", &self.folder.path().join(JOURNAL))
     }
 
     /// Where the inventory is below a state folder.

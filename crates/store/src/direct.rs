@@ -1,45 +1,88 @@
-//! Large files written past the page cache, where the file system is known to do that well.
+//! Large files written and read past the page cache, where the file system is known to do that well.
 //!
 //! Bytes that are synced at once and not read soon gain nothing from the cache: through it, each page
-//! is copied, kept, and written later. Elsewhere, and for a file's last bytes, which fill no block,
-//! the same calls write through the cache. Syncs nothing.
+//! is copied, kept, and written later. And what is read to be sure of a device must not come from it.
+//! Elsewhere, and for a file's last bytes, which fill no block, the same calls go through the cache.
+//! Syncs nothing.
 
 use rustix::fs::{FsWord, OFlags};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 /// What addresses, offsets and lengths are multiples of: the largest block of the devices in use.
-const BLOCK: usize = 4096;
+pub const BLOCK: usize = 4096;
 /// Bytes a write has.
 const ROOM: usize = 1 << 20;
 
 /// ext4, XFS, Btrfs and F2FS, by the numbers in Linux's `magic.h`.
 const WELL: [FsWord; 4] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010];
 
+/// Whether a file or folder is on a file system of the kernel's own that is meant for disks: these
+/// take direct writes well, and keep what `syncfs` promises.
+pub fn is_on_a_disk(file: impl AsFd) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|stat| WELL.contains(&stat.f_type))
+}
+
+/// Lets a file's reads and writes pass the page cache by, or no longer.
+///
+/// # Errors
+/// The file system cannot do that.
+pub fn set_direct(file: &File, direct: bool) -> io::Result<()> {
+    let mut flags = rustix::fs::fcntl_getfl(file)?;
+    flags.set(OFlags::DIRECT, direct);
+    Ok(rustix::fs::fcntl_setfl(file, flags)?)
+}
+
+/// Bytes at an address that is a multiple of [`BLOCK`].
+#[derive(Debug)]
+pub struct Aligned {
+    /// One block longer than what is used of it.
+    buffer: Vec<u8>,
+    start: usize,
+    length: usize,
+}
+
+impl Aligned {
+    /// That many bytes, all zero.
+    #[must_use]
+    pub fn new(length: usize) -> Self {
+        let buffer = vec![0; length + BLOCK];
+        let start = buffer.as_ptr().addr().next_multiple_of(BLOCK) - buffer.as_ptr().addr();
+        Self { buffer, start, length }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..self.start + self.length).unwrap_or_default()
+    }
+
+    /// The bytes, to be filled.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(self.start..self.start + self.length).unwrap_or_default()
+    }
+}
+
 /// Writes one new file from its beginning.
 pub(crate) struct LargeFile<'f> {
     file: &'f File,
     direct: bool,
-    /// One block longer than its room, which begins at a multiple of the block.
-    buffer: Vec<u8>,
-    start: usize,
+    buffer: Aligned,
     filled: usize,
     offset: u64,
 }
 
 impl<'f> LargeFile<'f> {
     pub(crate) fn new(file: &'f File) -> Self {
-        let known = rustix::fs::fstatfs(file).is_ok_and(|stat| WELL.contains(&stat.f_type));
-        let direct = known && set_direct(file, true).is_ok();
-        let buffer = vec![0; ROOM + BLOCK];
-        let start = buffer.as_ptr().addr().next_multiple_of(BLOCK) - buffer.as_ptr().addr();
-        Self { file, direct, buffer, start, filled: 0, offset: 0 }
+        let direct = is_on_a_disk(file) && set_direct(file, true).is_ok();
+        Self { file, direct, buffer: Aligned::new(ROOM), filled: 0, offset: 0 }
     }
 
     /// Room for the bytes that come next. Never empty.
     pub(crate) fn room(&mut self) -> &mut [u8] {
-        self.buffer.get_mut(self.start + self.filled..self.start + ROOM).unwrap_or_default()
+        self.buffer.bytes_mut().get_mut(self.filled..).unwrap_or_default()
     }
 
     /// The first `bytes` of the room are filled.
@@ -52,15 +95,15 @@ impl<'f> LargeFile<'f> {
     pub(crate) fn finish(mut self) -> io::Result<()> {
         let tail = self.filled % BLOCK;
         self.filled -= tail;
-        let at = self.start + self.filled;
+        let at = self.filled;
         self.write()?;
         self.through_cache()?;
-        let tail = self.buffer.get(at..at + tail).unwrap_or_default();
+        let tail = self.buffer.bytes().get(at..at + tail).unwrap_or_default();
         self.file.write_all_at(tail, self.offset)
     }
 
     fn write(&mut self) -> io::Result<()> {
-        let mut rest = self.buffer.get(self.start..self.start + self.filled).unwrap_or_default();
+        let mut rest = self.buffer.bytes().get(..self.filled).unwrap_or_default();
         while !rest.is_empty() {
             match self.file.write_at(rest, self.offset) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -84,12 +127,6 @@ impl<'f> LargeFile<'f> {
     fn through_cache(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.direct) { set_direct(self.file, false) } else { Ok(()) }
     }
-}
-
-fn set_direct(file: &File, direct: bool) -> io::Result<()> {
-    let mut flags = rustix::fs::fcntl_getfl(file)?;
-    flags.set(OFlags::DIRECT, direct);
-    Ok(rustix::fs::fcntl_setfl(file, flags)?)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use std::io::Read;
 
 mod clock;
 pub mod conformance;
-mod direct;
+pub mod direct;
 pub mod durable;
 mod error;
 mod faulty;

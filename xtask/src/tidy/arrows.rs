@@ -31,7 +31,7 @@ pub(crate) const PLACES: &[Place] = &[
     place("engine", "backup", &["model", "sha256", "flow", "wire", "store", "repo"]),
     place("engine", "drive", &["model"]),
     place("engine", "keyring", &["model", "flow", "wire", "store"]),
-    place("engine", "seed", &["model", "flow", "wire", "store"]),
+    place("engine", "seed", &["model", "sha256", "flow", "wire", "store"]),
     place("control", "client", &["model", "flow", "wire", "store"]),
     place("control", "server", &["model", "flow", "wire", "store", "keyring", "seed"]),
     place(

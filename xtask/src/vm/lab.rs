@@ -3,10 +3,11 @@
 
 use super::drive::Image;
 use super::machine::{Machine, Spec};
-use super::parts::Parts;
+use super::parts::{Parts, bound};
 use anyhow::Context;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// How much of a console is shown of a scenario that failed.
 const TAIL: usize = 40;
@@ -39,6 +40,16 @@ impl<'a> Lab<'a> {
             .and_then(|file| file.set_len(mib << 20))
             .with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Image { path })
+    }
+
+    /// Its own folder on the host.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Our binary, as the host runs it; ended when we are.
+    pub(crate) fn packmule(&self) -> Command {
+        bound(&self.parts.place.join("packmule"))
     }
 
     /// Boots a machine.

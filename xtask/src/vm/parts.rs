@@ -30,6 +30,7 @@ const PROGRAMS: &[Program] = &[
     ("e2fsck", "e2fsprogs"),
     ("dumpe2fs", "e2fsprogs"),
     ("blkid", "util-linux"),
+    ("blkdiscard", "util-linux"),
     ("blockdev", "util-linux"),
     ("lsblk", "util-linux"),
     ("wipefs", "util-linux"),
@@ -106,7 +107,7 @@ impl Parts {
 }
 
 /// A command that the kernel ends when whoever starts it is ended, in whatever way.
-fn bound(program: &Path) -> Command {
+pub(super) fn bound(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command

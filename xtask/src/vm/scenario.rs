@@ -2,11 +2,14 @@
 //! machine is made and driven is not their business.
 
 mod broken;
+mod journey;
 mod list;
 mod luks;
 mod net;
 mod power;
 mod pulled;
+mod site;
+mod standalone;
 
 use super::lab::Lab;
 
@@ -47,6 +50,18 @@ pub(super) const ALL: &[Scenario] = &[
         short: false,
         about: "sectors that cannot be read are errors, and their neighbours are not",
         run: broken::run,
+    },
+    Scenario {
+        name: "standalone",
+        short: false,
+        about: "a drive set is written by one machine and taken in by another, whole",
+        run: standalone::run,
+    },
+    Scenario {
+        name: "journey",
+        short: true,
+        about: "encrypted drives travel from a source server through a dock into a vault, and are erased",
+        run: journey::run,
     },
     Scenario {
         name: "power",

@@ -203,6 +203,8 @@ fn a_wrong_password_changes_nothing() {
         staging: &staging,
         drives: &drives,
         read_back: &seed::PlainReads,
+        filling: seed::Filling::Even,
+        limit_rate: 0,
         job: None,
     };
     let error = agent::prepare(&site.ctx(), &what, b"falsch").unwrap_err();
@@ -357,6 +359,8 @@ fn a_job_of_something_else_is_left_alone() {
         staging: &staging,
         drives: &[],
         read_back: &seed::PlainReads,
+        filling: seed::Filling::Even,
+        limit_rate: 0,
         job: Some(&name),
     };
     let report = agent::prepare(&site.ctx(), &what, PASSWORD).unwrap();

@@ -196,7 +196,14 @@ impl Site {
         drives: &[DriveSpec],
     ) -> agent::Result<agent::PrepareReport> {
         let staging = self.staging();
-        let what = Preparation { staging: &staging, drives, read_back: &PlainReads, job: None };
+        let what = Preparation {
+            staging: &staging,
+            drives,
+            read_back: &PlainReads,
+            filling: seed::Filling::Even,
+            limit_rate: 0,
+            job: None,
+        };
         agent::prepare(ctx, &what, PASSWORD)
     }
 

@@ -118,6 +118,7 @@ impl DriveSet {
             set: 0,
             now: "2026-03-01T12:00:00Z".parse().unwrap(),
             read_back: &PlainReads,
+            filling: seed::Filling::Even,
         };
         let prepared = seed::prepare(&options, &[&source], &specs, &mut ()).unwrap();
         assert!(prepared.is_complete());

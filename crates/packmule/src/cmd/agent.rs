@@ -168,7 +168,8 @@ pub(crate) fn with_agent<T>(
     operation: impl FnOnce(&::agent::Context<'_>) -> ::agent::Result<T>,
 ) -> Result<T, Failure> {
     let progress = Progress::new(&context.printer, what);
-    let events = |event: Event<'_>| show(&progress, &event);
+    let rates = super::seed::Rates::default();
+    let events = |event: Event<'_>| show(&progress, &rates, &event);
     let now = Timestamp::now;
     let mut agent =
         ::agent::Context::new(state, context.author.clone(), &now, &context.stop, &events);
@@ -178,7 +179,7 @@ pub(crate) fn with_agent<T>(
     Ok(result?)
 }
 
-fn show(progress: &Progress<'_>, event: &Event<'_>) {
+fn show(progress: &Progress<'_>, rates: &super::seed::Rates, event: &Event<'_>) {
     match event {
         Event::Phase(phase) => progress.note(words(*phase)),
         Event::Backup(event) => super::repo::show_backup(progress, event),
@@ -192,7 +193,7 @@ fn show(progress: &Progress<'_>, event: &Event<'_>) {
             progress.total(publication.bytes_total, publication.objects_total);
             progress.reach(publication.bytes);
         }
-        Event::Drive(event) => super::seed::show_event(progress, event),
+        Event::Drive(event) => super::seed::show_event(progress, rates, event),
         Event::Removed { bytes } => progress.bytes(*bytes),
         _ => {}
     }

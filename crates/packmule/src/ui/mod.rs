@@ -6,4 +6,4 @@ mod progress;
 
 pub(crate) use ask::{Ask, Nobody, Terminal};
 pub(crate) use printer::Printer;
-pub(crate) use progress::{Progress, duration, per_second};
+pub(crate) use progress::{Part, Progress, duration, per_second};

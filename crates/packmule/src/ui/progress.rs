@@ -15,6 +15,39 @@ const LINES: Duration = Duration::from_secs(10);
 /// Between two status objects.
 const OBJECTS: Duration = Duration::from_secs(1);
 
+/// One of several things that an operation does at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    /// Which.
+    pub(crate) name: String,
+    /// What its bytes are: `written`.
+    pub(crate) what: &'static str,
+    /// How many there are so far.
+    pub(crate) bytes: u64,
+    /// How many there will be.
+    pub(crate) total: u64,
+    /// In how long.
+    pub(crate) elapsed: Duration,
+}
+
+impl Part {
+    fn rate(&self) -> u64 {
+        per_second(self.bytes, self.elapsed)
+    }
+
+    fn seconds_left(&self) -> Option<u64> {
+        self.total.saturating_sub(self.bytes).checked_div(self.rate())
+    }
+
+    fn words(&self) -> String {
+        let left = self.seconds_left().map(|s| duration(Duration::from_secs(s)));
+        let left = left.map(|left| format!(", {left} left")).unwrap_or_default();
+        let (bytes, total, rate) =
+            (ByteSize(self.bytes), ByteSize(self.total), ByteSize(self.rate()));
+        format!("{}: {bytes} of {total} {}, {rate}/s{left}", self.name, self.what)
+    }
+}
+
 /// One operation's progress.
 pub(crate) struct Progress<'a> {
     printer: &'a Printer,
@@ -22,6 +55,8 @@ pub(crate) struct Progress<'a> {
     bar: Option<ProgressBar>,
     started: Instant,
     last: Mutex<Instant>,
+    /// When the parts were told last.
+    last_parts: Mutex<Instant>,
     bytes: AtomicU64,
     total: AtomicU64,
     items: Arc<AtomicU64>,
@@ -47,6 +82,7 @@ impl<'a> Progress<'a> {
             bar,
             started: now,
             last: Mutex::new(now),
+            last_parts: Mutex::new(now),
             bytes: AtomicU64::new(0),
             total: AtomicU64::new(0),
             items: Arc::default(),
@@ -124,6 +160,36 @@ impl<'a> Progress<'a> {
         match &self.bar {
             Some(bar) => bar.suspend(|| self.printer.note(text)),
             None => self.printer.note(text),
+        }
+    }
+
+    /// How far each part is, asked for when it is time to tell: beside the bar on a terminal, as a
+    /// line or an object each otherwise.
+    pub(crate) fn parts(&self, parts: impl FnOnce() -> Vec<Part>) {
+        let every = if self.bar.is_some() || self.printer.is_json() { OBJECTS } else { LINES };
+        let Ok(mut last) = self.last_parts.try_lock() else { return };
+        if last.elapsed() < every || self.printer.is_quiet() {
+            return;
+        }
+        *last = Instant::now();
+        drop(last);
+        let parts = parts();
+        if let Some(bar) = &self.bar {
+            let rate = |part: &Part| format!("{} {}/s", part.name, ByteSize(part.rate()));
+            let rates = parts.iter().map(rate).collect::<Vec<_>>().join(", ");
+            return bar.set_message(format!("{} ({rates})", self.what));
+        }
+        for part in &parts {
+            self.printer.note(part.words());
+            let object = json!({
+                "name": part.name,
+                "action": part.what,
+                "bytes_done": part.bytes,
+                "total_bytes": part.total,
+                "bytes_per_second": part.rate(),
+                "seconds_remaining": part.seconds_left(),
+            });
+            self.printer.object("part_status", &object);
         }
     }
 
@@ -250,6 +316,20 @@ mod tests {
         assert_eq!(counted(5, 0, "files"), ", 5 files");
         assert_eq!(counted(5, 9, "files"), ", 5 of 9 files");
         assert_eq!(counted(5, 9, ""), "");
+    }
+
+    #[test]
+    fn a_part_says_how_fast_it_is_and_how_long_it_takes() {
+        let part = Part {
+            name: "S1".to_owned(),
+            what: "written",
+            bytes: 300 << 20,
+            total: 900 << 20,
+            elapsed: Duration::from_secs(3),
+        };
+        let words = "S1: 300.000 MiB of 900.000 MiB written, 100.000 MiB/s, 6.0 s left";
+        assert_eq!(part.words(), words);
+        assert_eq!(Part { elapsed: Duration::ZERO, ..part }.seconds_left(), None);
     }
 
     #[test]

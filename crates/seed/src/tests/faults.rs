@@ -3,22 +3,22 @@
 use super::*;
 use crate::beneath::faults;
 use crate::{DriveState, ReadBack, import, missing, verify};
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Lets that many steps happen and fails from then on, as if the process had died. Says whether
 /// it came to that.
 fn dying<R>(after: u64, act: impl FnOnce() -> R) -> (R, bool) {
-    let steps = Rc::new(Cell::new(0));
-    let counted = Rc::clone(&steps);
+    let steps = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&steps);
     let hook = move |_: &'static str, _: &str| {
-        counted.set(counted.get() + 1);
-        if counted.get() > after { Err(io::Error::other("killed")) } else { Ok(()) }
+        let now = counted.fetch_add(1, Ordering::Relaxed) + 1;
+        if now > after { Err(io::Error::other("killed")) } else { Ok(()) }
     };
     let result = faults::with(hook, act);
-    (result, steps.get() > after)
+    (result, steps.load(Ordering::Relaxed) > after)
 }
 
 /// Inode and time of change of every object under its own name.
@@ -42,9 +42,19 @@ fn small() -> Memory {
 
 #[test]
 fn a_process_may_die_at_any_step_of_writing() {
+    dies_at_any_step(true);
+}
+
+#[test]
+fn a_process_may_die_at_any_step_where_each_file_is_synced() {
+    dies_at_any_step(false);
+}
+
+fn dies_at_any_step(whole: bool) {
     let store = small();
     for after in 0.. {
-        let site = Site::new();
+        let mut site = Site::new();
+        site.limits.whole = Some(whole);
         let drives = site.drives(2, 1_500_000);
         let (result, died) = dying(after, || site.prepare(&store, &drives));
         if !died {
@@ -83,8 +93,14 @@ fn a_lost_state_folder_costs_reading_and_loses_nothing() {
     let store = small();
     let site = Site::new();
     let drives = site.drives(2, 1_500_000);
-    let (_, died) = dying(45, || site.prepare(&store, &drives));
-    assert!(died);
+    // Until something has its name: how many steps that takes is no matter.
+    for after in 40.. {
+        let (_, died) = dying(after, || site.prepare(&store, &drives));
+        assert!(died);
+        if !marks(&drives).is_empty() {
+            break;
+        }
+    }
     let before = marks(&drives);
     assert!(!before.is_empty());
     fs::remove_dir_all(site.path("state")).unwrap();
@@ -142,14 +158,14 @@ fn each_step_fails_once(code: i32) {
     for at in 1.. {
         let site = Site::new();
         let drives = site.drives(3, 1_500_000);
-        let steps = Rc::new(Cell::new(0));
-        let counted = Rc::clone(&steps);
+        let steps = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&steps);
         let hook = move |_: &'static str, _: &str| {
-            counted.set(counted.get() + 1);
-            if counted.get() == at { Err(io::Error::from_raw_os_error(code)) } else { Ok(()) }
+            let now = counted.fetch_add(1, Ordering::Relaxed) + 1;
+            if now == at { Err(io::Error::from_raw_os_error(code)) } else { Ok(()) }
         };
         let first = faults::with(hook, || site.prepare(&store, &drives));
-        if steps.get() < at {
+        if steps.load(Ordering::Relaxed) < at {
             break;
         }
         if let Ok(first) = &first {
@@ -178,14 +194,19 @@ fn each_step_fails_once(code: i32) {
             .filter(|folder| folder.join("packmule/manifest").exists())
             .collect();
         let into = site.path("into");
-        import(&into, &folders, &site.trust(), &mut ()).unwrap();
-        assert_eq!(tree(&into), expected_tree(&store), "step {at}");
+        let imported = import(&into, &folders, &site.trust(), &mut ()).unwrap();
+        assert!(tree(&into) == expected_tree(&store), "step {at} of {first:?}: {imported:?}");
     }
 }
 
 #[test]
 fn a_full_drive_at_any_step_loses_nothing() {
     each_step_fails_once(28);
+}
+
+#[test]
+fn a_drive_that_fails_to_read_or_write_at_any_step_can_be_gone_on_with() {
+    each_step_fails_once(5);
 }
 
 #[test]
@@ -196,14 +217,14 @@ fn what_sealing_has_no_room_beside_goes_to_the_next_drive_in_the_same_call() {
     let mut refused = false;
     let hook = move |action: &'static str, path: &str| {
         sealing |= action == "remove" && path == "packmule/reserve";
-        if sealing && !refused && action == "write" {
+        if sealing && !refused && action == "write" && path.starts_with("packmule/") {
             refused = true;
             return Err(io::Error::from_raw_os_error(28));
         }
         Ok(())
     };
     let prepared = faults::with(hook, || site.prepare(&store, &drives)).unwrap();
-    assert!(prepared.is_complete());
+    assert!(prepared.is_complete(), "{prepared:?}");
     let objects: Vec<u64> = prepared.drives.iter().map(|drive| drive.objects).collect();
     assert_eq!(objects, [8, 1]);
 }
@@ -213,47 +234,63 @@ fn a_drive_that_goes_away_at_any_step_can_be_gone_on_with() {
     each_step_fails_once(19);
 }
 
-#[test]
-fn every_file_is_synced_before_it_has_its_name_and_the_manifest_is_last() {
-    let site = Site::new();
+/// What happened to the files of one drive and of the state folder, step by step.
+fn trace(whole: bool) -> Vec<(String, String)> {
+    let mut site = Site::new();
+    site.limits.whole = Some(whole);
     let drives = site.drives(1, 8 << 20);
-    let trace: Rc<RefCell<Vec<(String, String)>>> = Rc::default();
-    let kept = Rc::clone(&trace);
+    let trace: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+    let kept = Arc::clone(&trace);
     let hook = move |action: &'static str, path: &str| {
-        kept.borrow_mut().push((action.to_owned(), path.to_owned()));
+        kept.lock().unwrap().push((action.to_owned(), path.to_owned()));
         Ok(())
     };
     faults::with(hook, || site.prepare(&small(), &drives)).unwrap();
-    let trace = trace.borrow();
-    let at =
-        |action: &str, path: &str| trace.iter().position(|step| step.0 == action && step.1 == path);
-    let mut named = 0;
-    for (number, (action, path)) in trace.iter().enumerate() {
-        if action != "rename" || path == "packmule/reserve" {
-            continue;
+    let steps = trace.lock().unwrap().clone();
+    // What the journal does beside it is looked at elsewhere.
+    steps.into_iter().filter(|(_, path)| path != "journal").collect()
+}
+
+#[test]
+fn every_file_is_synced_before_it_has_its_name_and_the_manifest_is_last() {
+    for whole in [true, false] {
+        let trace = trace(whole);
+        let at = |action: &str, path: &str| {
+            trace.iter().position(|step| step.0 == action && step.1 == path)
+        };
+        let manifest = at("rename", "packmule/manifest").unwrap();
+        let (mut named, mut objects) = (0, 0);
+        for (number, (action, path)) in trace.iter().enumerate() {
+            if action != "rename" || path == "packmule/reserve" {
+                continue;
+            }
+            named += 1;
+            // A batch is named at once, its folders made on the way.
+            let of_a_batch = |step: &&(String, String)| {
+                let naming = step.0 == "rename" && step.1.starts_with("repositories/");
+                naming || ["mkdir", "rmdir", "remove", "sync folder"].contains(&step.0.as_str())
+            };
+            let before = trace[..number].iter().rev().find(|step| !of_a_batch(step)).unwrap();
+            let object = path.starts_with("repositories/");
+            let expected = if whole && object { "sync all" } else { "sync" };
+            assert_eq!(before.0, expected, "{path}");
+            let folder = path.rsplit_once('/').map_or(".", |(folder, _)| folder);
+            if object {
+                objects += 1;
+                let synced = trace.iter().rposition(|step| match whole {
+                    true => step.0 == "sync all",
+                    false => step.0 == "sync folder" && step.1 == folder,
+                });
+                assert!(number < synced.unwrap() && synced.unwrap() < manifest, "{path}");
+            }
         }
-        let (last, _) = &trace[number - 1];
-        assert_eq!(last, "sync", "{path}");
-        named += 1;
-        if path.starts_with("repositories/") {
-            let folder = path.rsplit_once('/').unwrap().0;
-            let synced =
-                trace.iter().rposition(|step| step.0 == "sync folder" && step.1 == folder).unwrap();
-            assert!(
-                number < synced && synced < at("rename", "packmule/manifest").unwrap(),
-                "{path}"
-            );
-        }
+        assert!(named > 12 && objects == 9);
+        assert!(at("rename", "packmule/label") < at("rename", "packmule/inventory"));
+        let list = at("rename", "inventory");
+        assert!(list < at("rename", "packmule/label"), "the list is kept first");
+        let after = trace[manifest + 1..].iter().filter(|step| step.0 == "rename");
+        assert_eq!(after.map(|step| step.1.as_str()).collect::<Vec<_>>(), ["manifests/0-0-D0"]);
     }
-    assert!(named > 12);
-    assert!(at("rename", "packmule/label") < at("rename", "packmule/inventory"));
-    assert!(at("rename", "inventory") < at("rename", "packmule/label"), "the list is kept first");
-    let after: Vec<_> = trace[at("rename", "packmule/manifest").unwrap() + 1..]
-        .iter()
-        .filter(|step| step.0 == "rename")
-        .map(|step| step.1.as_str())
-        .collect();
-    assert_eq!(after, ["manifests/0-0-D0"]);
 }
 
 /// Takes a drive away once that many objects are done.
@@ -277,21 +314,23 @@ fn a_drive_taken_away_in_the_middle_is_told_and_the_others_go_on() {
     let drives = site.drives(3, 1_500_000);
     let prepared =
         site.prepare_with(&store, &drives, &mut TakeAway(drives[0].folder.clone(), 4)).unwrap();
-    assert_eq!(prepared.drives.iter().filter(|drive| drive.state == DriveState::Gone).count(), 1);
+    let gone: Vec<_> =
+        prepared.drives.iter().filter(|drive| drive.state == DriveState::Gone).collect();
+    assert_eq!(gone.len(), 1);
     assert!(!prepared.is_complete());
-    assert_eq!(prepared.remaining.len(), 4);
+    assert_eq!(prepared.remaining.len() as u64, gone[0].objects, "all else is on the others");
     let fresh = site.drive("fresh", 1_500_000);
     let prepared = site.prepare(&store, std::slice::from_ref(&fresh)).unwrap();
     assert!(prepared.is_complete(), "what was on the lost drive goes onto another");
 }
 
 /// Flips a byte of the largest object on the drive, that many times.
-struct Lies(Cell<u32>);
+struct Lies(AtomicU32);
 
 impl ReadBack for Lies {
     fn refresh(&self, drive: &Path) -> io::Result<()> {
-        if self.0.get() > 0 {
-            self.0.set(self.0.get() - 1);
+        let less = |times: u32| times.checked_sub(1);
+        if self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
             let objects =
                 tree(drive).into_iter().filter(|(name, _)| name.starts_with("repositories/"));
             let (name, mut bytes) = objects.max_by_key(|(_, bytes)| bytes.len()).unwrap();
@@ -308,7 +347,7 @@ fn what_does_not_come_back_right_is_written_again_before_sealing() {
     let state = site.path("state");
     let drives = site.drives(1, 8 << 20);
     let store = small();
-    let lies = Lies(Cell::new(2));
+    let lies = Lies(AtomicU32::new(2));
     let options = Options { read_back: &lies, ..site.options(&state) };
     let mut words = Words::default();
     let prepared = crate::prepare(&options, &[&store], &drives, &mut words).unwrap();
@@ -322,7 +361,7 @@ fn a_drive_that_never_gives_back_what_was_written_is_never_sealed() {
     let site = Site::new();
     let state = site.path("state");
     let drives = site.drives(1, 8 << 20);
-    let lies = Lies(Cell::new(u32::MAX));
+    let lies = Lies(AtomicU32::new(u32::MAX));
     let options = Options { read_back: &lies, ..site.options(&state) };
     let prepared = crate::prepare(&options, &[&small()], &drives, &mut ()).unwrap();
     assert_eq!(prepared.drives[0].state, DriveState::Unreliable);
@@ -363,31 +402,71 @@ fn a_damaged_object_at_the_source_is_named_and_the_rest_is_shipped() {
     assert_eq!(tree(&into), expected_tree(&store));
 }
 
-/// Asks to stop after the first object.
-struct Impatient(Cell<bool>);
+/// Asks to stop when the drive is to be read back.
+#[derive(Default)]
+struct Impatient {
+    asked: AtomicBool,
+    /// How often it has said so.
+    said: AtomicU32,
+}
 
-impl Events for Impatient {
-    fn event(&mut self, event: Event<'_>) {
-        self.0.set(self.0.get() || matches!(event, Event::ObjectDone { .. }));
-    }
+impl Events for &Impatient {
+    fn event(&mut self, _: Event<'_>) {}
 
     fn stop(&self) -> bool {
-        self.0.get()
+        let asked = self.asked.load(Ordering::Relaxed);
+        self.said.fetch_add(u32::from(asked), Ordering::Relaxed);
+        asked
+    }
+}
+
+impl ReadBack for Impatient {
+    fn refresh(&self, _: &Path) -> io::Result<()> {
+        self.asked.store(true, Ordering::Relaxed);
+        // When it is asked for the second time, the first answer has been heard.
+        while self.said.load(Ordering::Relaxed) < 2 {
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 }
 
 #[test]
 fn stopping_is_not_losing() {
     let site = Site::new();
-    let (store, drives) = (small(), site.drives(1, 8 << 20));
-    let mut calls = 0;
+    let (store, drives, state) = (small(), site.drives(2, 1_500_000), site.path("state"));
+    let impatient = Impatient::default();
+    let options = Options { read_back: &impatient, ..site.options(&state) };
+    let stopped = crate::prepare(&options, &[&store], &drives, &mut &impatient).unwrap_err();
+    assert_eq!(stopped.kind(), model::ErrorKind::Interrupted);
+    let before = marks(&drives);
+    assert!(!before.is_empty());
+    assert!(site.prepare(&store, &drives).unwrap().is_complete());
+    let after = marks(&drives);
+    assert!(before.iter().all(|(path, mark)| after.get(path) == Some(mark)));
+}
+
+/// Dies at an event.
+struct Dies(usize);
+
+impl Events for Dies {
+    fn event(&mut self, event: Event<'_>) {
+        assert!(self.0 > 0, "dies at {event:?}");
+        self.0 -= 1;
+    }
+}
+
+#[test]
+fn whoever_is_told_may_die_at_any_event_and_nobody_waits_for_ever() {
+    let (site, store) = (Site::new(), small());
+    let drives = site.drives(2, 1_500_000);
+    let mut deaths = 0;
     loop {
-        calls += 1;
-        let result = site.prepare_with(&store, &drives, &mut Impatient(Cell::new(false)));
-        match result {
-            Ok(prepared) => break assert!(prepared.is_complete()),
-            Err(error) => assert_eq!(error.kind(), model::ErrorKind::Interrupted),
+        let call = || site.prepare_with(&store, &drives, &mut Dies(deaths));
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)) {
+            Ok(prepared) => break assert!(prepared.unwrap().is_complete()),
+            Err(_) => deaths += 1,
         }
     }
-    assert!(calls > 5);
+    assert!(deaths > 2);
 }

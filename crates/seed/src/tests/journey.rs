@@ -110,3 +110,24 @@ fn drives_that_run_out_are_an_answer_and_the_same_call_with_more_goes_on() {
     assert!(imported.seeds[0].published);
     assert_eq!(tree(&into), expected_tree(&store));
 }
+
+#[test]
+fn a_set_fits_on_the_fewest_drives_whichever_way_they_are_filled() {
+    for filling in [crate::Filling::Even, crate::Filling::Sequential] {
+        let (site, store) = (Site::new(), repository(3, &[300_000; 7]));
+        let (state, drives) = (site.path("state"), site.drives(4, 1_800_000));
+        let options = Options { filling, ..site.options(&state) };
+        let prepared = crate::prepare(&options, &[&store], &drives, &mut ()).unwrap();
+        assert!(prepared.is_complete());
+        let mut bytes: Vec<u64> = prepared.drives.iter().map(|drive| drive.bytes).collect();
+        bytes.sort_unstable();
+        assert_eq!(bytes[..2], [0, 0], "two drives stay empty");
+        let even = bytes[3] - bytes[2] <= 600_000;
+        assert_eq!(even, filling == crate::Filling::Even, "{bytes:?}");
+        let into = site.path("into");
+        let sealed = prepared.drives.iter().filter(|d| d.state == DriveState::Sealed);
+        let folders: Vec<PathBuf> = sealed.map(|drive| site.path(drive.serial.as_str())).collect();
+        assert!(import(&into, &folders, &site.trust(), &mut ()).unwrap().seeds[0].published);
+        assert_eq!(tree(&into), expected_tree(&store));
+    }
+}

@@ -1,15 +1,19 @@
 //! What the tests of this crate share: small repositories and small drives. Tests nothing.
 
 mod codec;
+mod device;
 mod faults;
 mod hostile;
+mod journal;
 mod journey;
 
+use crate::belt::Limits;
 use crate::{DriveSpec, Error, Event, Events, Options, PlainReads, Prepared, SigningKey};
 use model::{ObjectKey, ObjectKind};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use store::{Memory, Store};
 use tempfile::TempDir;
 
@@ -50,10 +54,23 @@ pub(crate) fn repository(seed: u64, packs: &[usize]) -> Memory {
     store
 }
 
+/// Small enough that a few objects take several parts and several batches.
+pub(crate) const SMALL: Limits = Limits {
+    part: 256 << 10,
+    buffers: 8,
+    open: 3,
+    readers: 2,
+    batch_bytes: 1 << 20,
+    batch_objects: 3,
+    whole: Some(true),
+};
+
 /// A place with drives, a state folder and a destination.
 pub(crate) struct Site {
     pub(crate) dir: TempDir,
     pub(crate) key: SigningKey,
+    /// How much is under way at once.
+    pub(crate) limits: Limits,
 }
 
 impl Site {
@@ -61,7 +78,7 @@ impl Site {
         // Thousands of syncs: memory takes them faster than a disk shared with others.
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-        Self { dir: dir.unwrap(), key: SigningKey::from_bytes(&[7; 32]) }
+        Self { dir: dir.unwrap(), key: SigningKey::from_bytes(&[7; 32]), limits: SMALL }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -94,7 +111,7 @@ impl Site {
     ) -> Result<Prepared, Error> {
         let state = self.path("state");
         let options = self.options(&state);
-        crate::prepare(&options, &[store], drives, events)
+        crate::prepare::prepare_within(self.limits, &options, &[store], drives, events)
     }
 
     pub(crate) fn options<'a>(&'a self, state: &'a Path) -> Options<'a> {
@@ -105,6 +122,7 @@ impl Site {
             set: 0,
             now: "2026-03-01T12:00:00Z".parse().unwrap(),
             read_back: &PlainReads,
+            filling: crate::Filling::Even,
         }
     }
 
@@ -158,5 +176,35 @@ impl Events for Words {
 impl Words {
     pub(crate) fn count(&self, start: &str) -> usize {
         self.0.iter().filter(|word| word.starts_with(start)).count()
+    }
+}
+
+/// A file system of its own, as small as a test needs. None where mounting is not allowed.
+pub(crate) struct Tmpfs(pub(crate) PathBuf);
+
+impl Tmpfs {
+    pub(crate) fn mount(at: PathBuf, kib: u64) -> Option<Self> {
+        fs::create_dir(&at).unwrap();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "packmule-test"])
+            .arg(&at)
+            .output();
+        mount.is_ok_and(|output| output.status.success()).then_some(Self(at))
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).output();
+    }
+}
+
+/// Says that a test could not be run here.
+pub(crate) fn skip(test: &str, why: &str) {
+    use std::io::Write;
+    let line = format!("SKIP: seed::{test}: {why}\n");
+    if let Some(path) = std::env::var_os("PACKMULE_SKIPS") {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
     }
 }

@@ -5,7 +5,7 @@ mod dialogue;
 mod shipping;
 
 use super::agent::{StateOptions, with_agent};
-use super::seed::{DriveOptions, describe, show_drives};
+use super::seed::{DriveOptions, Writing, describe, show_drives};
 use crate::context::{Context, PasswordOptions};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
@@ -36,6 +36,8 @@ pub(crate) struct Diskprep {
     words: Vec<Word>,
     #[command(flatten)]
     drives: DriveOptions,
+    #[command(flatten)]
+    writing: Writing,
     /// Name for the import job, instead of the one given for the group
     #[arg(long, value_name = "NAME")]
     job: Option<JobName>,
@@ -196,7 +198,14 @@ impl Source<'_> {
         let given = DriveOptions { drive: drives.to_vec(), ..options.drives.clone() };
         let bays = given.ready(self.context, &keys, self.ask)?;
         let (drives, job) = (bays.specs.as_slice(), options.job.as_ref());
-        let what = Preparation { staging, drives, read_back: &bays, job };
+        let what = Preparation {
+            staging,
+            drives,
+            read_back: &bays,
+            filling: options.writing.filling(),
+            limit_rate: options.writing.limit_rate(),
+            job,
+        };
         let report =
             self.agent("writing drives", |agent| agent::prepare(agent, &what, password.as_bytes()));
         // Whatever became of it: the drives can be taken out afterwards.

@@ -259,7 +259,8 @@ impl Place {
     fn room(&self) -> u64 {
         let bytes = match self {
             Self::Foreign(device, _) => device.size.0,
-            Self::Ours(_) | Self::Folder(_) => 0,
+            Self::Ours(volume) => volume.bytes(),
+            Self::Folder(_) => 0,
         };
         bytes.saturating_sub(drive::HEADER_BYTES) / 100 * 98
     }

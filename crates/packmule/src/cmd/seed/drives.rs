@@ -1,13 +1,48 @@
-//! Drives on the command line, and the rendering of what happens to them.
+//! Drives on the command line, how they are written, and what came of them. What happens meanwhile
+//! is shown by `rates`.
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::ui::Progress;
+use clap::{Args, ValueEnum};
 use model::{ByteSize, DriveSerial, ErrorKind};
-use seed::{DriveSpec, DriveState, Event, Events, Prepared, PreparedDrive};
+use seed::{DriveSpec, DriveState, Filling, Prepared, PreparedDrive};
 use serde_json::json;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How drives are written.
+#[derive(Args, Debug, Clone, Copy)]
+pub(crate) struct Writing {
+    /// Fill all drives that are needed at once, or one after the other
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    fill: Fill,
+    /// Bytes a second for all drives together, at most, as 100M
+    #[arg(long, value_name = "SIZE")]
+    limit_rate: Option<ByteSize>,
+}
+
+/// See [`Filling`].
+#[derive(ValueEnum, Debug, Clone, Copy, Default)]
+enum Fill {
+    /// All drives that are needed at once: the fastest
+    #[default]
+    Even,
+    /// One drive after the other: a full one can be taken out early
+    Sequential,
+}
+
+impl Writing {
+    pub(crate) fn filling(self) -> Filling {
+        match self.fill {
+            Fill::Even => Filling::Even,
+            Fill::Sequential => Filling::Sequential,
+        }
+    }
+
+    /// 0 for no limit.
+    pub(crate) fn limit_rate(self) -> u64 {
+        self.limit_rate.map_or(0, |rate| rate.0)
+    }
+}
 
 /// The drive at that folder. One that has a label keeps its serial number; one that has none gets one
 /// made up, because a folder has no hardware that could tell.
@@ -33,60 +68,6 @@ fn made_up_serial() -> Result<DriveSerial, Failure> {
     format!("PM{text}")
         .parse()
         .map_err(|e: model::NameError| Failure::new(ErrorKind::Internal, e.to_string()))
-}
-
-/// Renders events of preparing, verifying and importing.
-pub(crate) struct Report<'a> {
-    progress: &'a Progress<'a>,
-    stop: &'a AtomicBool,
-}
-
-impl<'a> Report<'a> {
-    /// Into this progress, until this stop sign.
-    pub(crate) fn new(progress: &'a Progress<'a>, stop: &'a AtomicBool) -> Self {
-        Self { progress, stop }
-    }
-}
-
-impl Events for Report<'_> {
-    fn event(&mut self, event: Event<'_>) {
-        show_event(self.progress, &event);
-    }
-
-    fn stop(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-}
-
-/// Shows one event of preparing, verifying or importing.
-pub(crate) fn show_event(progress: &Progress<'_>, event: &Event<'_>) {
-    match *event {
-        Event::Planned { objects, bytes, done_bytes, .. } => {
-            progress.total(bytes, objects);
-            progress.bytes(done_bytes);
-        }
-        Event::DriveStarted { serial } => progress.note(&format!("drive {serial}: started")),
-        Event::ObjectDone { bytes, .. } => {
-            progress.item();
-            progress.bytes(bytes);
-        }
-        Event::DriveFull { serial } => progress.note(&format!("drive {serial}: full")),
-        Event::DriveSealed { serial } => {
-            progress.note(&format!("drive {serial}: read back, sealed; it can be taken out"));
-        }
-        Event::DriveGone { serial } => {
-            progress.problem(
-                &format!("drive {serial}"),
-                "no longer answers; attach it again and run the same command",
-            );
-        }
-        Event::Problem { serial, problem } => {
-            let place = serial.map(|serial| format!(" on drive {serial}")).unwrap_or_default();
-            progress.problem(&format!("{}{place}", problem.key), &problem.reason.to_string());
-        }
-        Event::Publishing { objects } => progress.note(&format!("publishing {objects} objects")),
-        _ => {}
-    }
 }
 
 /// Renders drives that were prepared.
@@ -134,6 +115,14 @@ pub(crate) fn show_prepared(context: &Context, prepared: &Prepared) {
             prepared.remaining.len(),
             ByteSize(bytes)
         ));
+        for drive in &prepared.absent {
+            printer.line(format!(
+                "drive {} is not at hand and holds {} objects ({}) that no sealed drive has: give it again to save writing them",
+                drive.serial,
+                drive.objects,
+                ByteSize(drive.bytes)
+            ));
+        }
         if let Some(shortfall) = prepared.shortfall {
             printer.line(format!(
                 "run the same command with more drives: about {} of {} more",

@@ -1,7 +1,7 @@
 //! `packmule seed import`.
 
-use super::drives::Report;
 use super::missing::show as show_missing;
+use super::rates::Report;
 use super::readers::{ReadOptions, Readers};
 use crate::context::Context;
 use crate::exit::Status;

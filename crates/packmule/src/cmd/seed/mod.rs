@@ -5,11 +5,13 @@ mod drives;
 mod import;
 mod missing;
 mod prepare;
+mod rates;
 mod readers;
 mod verify;
 
 pub(crate) use bays::{DriveOptions, describe, find};
-pub(crate) use drives::{show_drives, show_event};
+pub(crate) use drives::{Writing, show_drives};
+pub(crate) use rates::{Rates, show_event};
 
 use crate::context::Context;
 use crate::failure::Outcome;

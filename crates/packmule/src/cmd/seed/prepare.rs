@@ -1,8 +1,9 @@
 //! `packmule seed prepare`.
 
 use super::bays::{Bays, DriveOptions, Room};
-use super::drives::{Report, show_prepared};
+use super::drives::{Writing, show_prepared};
 use super::keys_folder;
+use super::rates::Report;
 use crate::context::{Context, RepoOptions, state_folder};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
@@ -14,12 +15,14 @@ use repo::LockMode;
 use seed::{Options, Prepared, SigningKey};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::{Rate, RateLimit, SystemClock};
 
 /// Write a drive set from a repository
 ///
-/// Objects are spread over the drives in order; a full drive is normal, the next one goes on. When
-/// drives run out, run the same command with more of them: nothing is copied twice. Each drive is
-/// read back before it is sealed.
+/// As few of the drives as can hold everything are written, all at once, each at its full rate; the
+/// others stay empty. When drives run out, run the same command with more of them: nothing is copied
+/// twice. Each drive is read back before it is sealed.
 ///
 /// A drive that is not one of this set yet is formatted and encrypted first: only after you have confirmed
 /// its model, serial number and size. `packmule drive key` shows the password with which the other end
@@ -33,6 +36,8 @@ pub(crate) struct Prepare {
     repo: RepoOptions,
     #[command(flatten)]
     drives: DriveOptions,
+    #[command(flatten)]
+    writing: Writing,
     /// Parity drives: how many drives may be lost. This version writes none
     #[arg(long, value_name = "K", default_value_t = 0)]
     parity: u32,
@@ -57,11 +62,12 @@ impl Prepare {
         let folder = keys_folder(&state);
         if self.dry_run {
             let keys = folder.is_dir().then(|| DriveKeys::open(&folder)).transpose()?;
-            return plan(context, &repository, &self.drives.plan(context, keys.as_ref())?);
+            let drives = self.drives.plan(context, keys.as_ref())?;
+            return plan(context, &repository, &drives, self.writing);
         }
         let keys = DriveKeys::open(&folder)?;
         let bays = self.drives.ready(context, &keys, &Terminal)?;
-        let prepared = write(context, &repository, &state, &bays);
+        let prepared = write(context, &repository, &state, &bays, self.writing);
         // Whatever became of it: the drives can be taken out afterwards.
         let left = bays.leave();
         let prepared = prepared?;
@@ -83,6 +89,7 @@ fn write(
     repository: &repo::Repository,
     state: &Path,
     bays: &Bays,
+    writing: Writing,
 ) -> Result<Prepared, Failure> {
     let signer = SigningKey::load_or_create(&state.join("signing.key"))?;
     let folder = state.join("standalone").join(repository.identity().to_hex());
@@ -94,29 +101,40 @@ fn write(
         set: 0,
         now: jiff::Timestamp::now(),
         read_back: bays,
+        filling: writing.filling(),
     };
-    let store = repository.store().as_ref();
+    let mut store = Arc::clone(repository.store());
+    if writing.limit_rate() > 0 {
+        let rate = Rate::new(writing.limit_rate());
+        store = Arc::new(RateLimit::new(store, rate, Arc::new(SystemClock::new())));
+    }
     let mut report = Report::new(&progress, &context.stop);
-    let prepared = seed::prepare(&options, &[store], &bays.specs, &mut report)?;
+    let prepared = seed::prepare(&options, &[&store], &bays.specs, &mut report)?;
     progress.finish();
     Ok(prepared)
 }
 
 /// The same plan that preparing makes, printed.
-fn plan(context: &Context, repository: &repo::Repository, drives: &[Room]) -> Outcome {
+fn plan(
+    context: &Context,
+    repository: &repo::Repository,
+    drives: &[Room],
+    writing: Writing,
+) -> Outcome {
     let frozen = seed::freeze(&[repository.store().as_ref()])?;
     // 44 bytes an object, and room for header and signature.
     let inventory = 44 * frozen.objects.len() as u64 + (64 << 10);
     let rooms: Vec<seed::Room> =
         drives.iter().map(|drive| seed::Room::new(drive.bytes, inventory)).collect();
-    let plan = seed::plan(&frozen.objects, &rooms, inventory).map_err(|large| {
-        let words = format!(
-            "one object needs {}, the largest drive has {}",
-            ByteSize(large.needed),
-            ByteSize(large.largest)
-        );
-        Failure::new(ErrorKind::Full, words)
-    })?;
+    let plan =
+        seed::plan(&frozen.objects, &rooms, inventory, writing.filling()).map_err(|large| {
+            let words = format!(
+                "one object needs {}, the largest drive has {}",
+                ByteSize(large.needed),
+                ByteSize(large.largest)
+            );
+            Failure::new(ErrorKind::Full, words)
+        })?;
     for (drive, objects) in drives.iter().zip(&plan.drives) {
         let bytes = objects.iter().map(|object| object.length).sum();
         context.printer.line(format!(

@@ -1,6 +1,6 @@
 //! `packmule seed verify`.
 
-use super::drives::Report;
+use super::rates::Report;
 use super::readers::{ReadOptions, Readers};
 use crate::context::Context;
 use crate::exit::Status;

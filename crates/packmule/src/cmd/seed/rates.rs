@@ -1,0 +1,137 @@
+//! What happens to drives while they are written, verified and imported, and how fast each one is.
+//! Decides nothing.
+
+use crate::ui::{Part, Progress};
+use model::DriveSerial;
+use seed::{Event, Events};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// How far each drive is.
+#[derive(Debug, Default)]
+pub(crate) struct Rates(Mutex<BTreeMap<DriveSerial, Rate>>);
+
+#[derive(Debug)]
+struct Rate {
+    what: &'static str,
+    since: Instant,
+    bytes: u64,
+    total: u64,
+}
+
+impl Rates {
+    fn change(&self, serial: &DriveSerial, change: impl FnOnce(&mut Rate)) {
+        let mut drives = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Rate { what: "", since: Instant::now(), bytes: 0, total: 0 };
+        change(drives.entry(serial.clone()).or_insert_with(new));
+    }
+
+    /// Whether bytes are counted as they are written, and not when an object is done.
+    fn are_written(&self) -> bool {
+        !self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn add(&self, serial: &DriveSerial, what: &'static str, bytes: u64) {
+        self.change(serial, |rate| {
+            if rate.what != what {
+                // What is read back is what was written.
+                let total = if rate.what.is_empty() { rate.total } else { rate.bytes };
+                *rate = Rate { what, since: Instant::now(), bytes: 0, total };
+            }
+            rate.bytes += bytes;
+            rate.total = rate.total.max(rate.bytes);
+        });
+    }
+
+    fn forget(&self, serial: &DriveSerial) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(serial);
+    }
+
+    fn show(&self, progress: &Progress<'_>) {
+        progress.parts(|| {
+            let drives = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let busy = drives.iter().filter(|(_, rate)| !rate.what.is_empty());
+            let part = |(serial, rate): (&DriveSerial, &Rate)| Part {
+                name: serial.to_string(),
+                what: rate.what,
+                bytes: rate.bytes,
+                total: rate.total,
+                elapsed: rate.since.elapsed(),
+            };
+            busy.map(part).collect()
+        });
+    }
+}
+
+/// Renders events of preparing, verifying and importing.
+pub(crate) struct Report<'a> {
+    progress: &'a Progress<'a>,
+    rates: Rates,
+    stop: &'a AtomicBool,
+}
+
+impl<'a> Report<'a> {
+    /// Into this progress, until this stop sign.
+    pub(crate) fn new(progress: &'a Progress<'a>, stop: &'a AtomicBool) -> Self {
+        Self { progress, rates: Rates::default(), stop }
+    }
+}
+
+impl Events for Report<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        show_event(self.progress, &self.rates, &event);
+    }
+
+    fn stop(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Shows one event of preparing, verifying or importing.
+pub(crate) fn show_event(progress: &Progress<'_>, rates: &Rates, event: &Event<'_>) {
+    match *event {
+        Event::Planned { objects, bytes, done_bytes, .. } => {
+            progress.total(bytes, objects);
+            progress.bytes(done_bytes);
+        }
+        Event::DrivePlanned { serial, bytes, .. } => {
+            rates.change(serial, |rate| rate.total = bytes);
+        }
+        Event::DriveStarted { serial } => progress.note(&format!("drive {serial}: started")),
+        Event::Writing { serial, bytes } => {
+            rates.add(serial, "written", bytes);
+            progress.bytes(bytes);
+            rates.show(progress);
+        }
+        Event::Reading { serial, bytes } => {
+            rates.add(serial, "read", bytes);
+            rates.show(progress);
+        }
+        Event::ObjectDone { bytes, .. } => {
+            progress.item();
+            if !rates.are_written() {
+                progress.bytes(bytes);
+            }
+        }
+        Event::DriveFull { serial } => progress.note(&format!("drive {serial}: full")),
+        Event::DriveSealed { serial } => {
+            rates.forget(serial);
+            progress.note(&format!("drive {serial}: read back, sealed; it can be taken out"));
+        }
+        Event::DriveGone { serial } => {
+            rates.forget(serial);
+            progress.problem(
+                &format!("drive {serial}"),
+                "no longer answers; attach it again and run the same command",
+            );
+        }
+        Event::Problem { serial, problem } => {
+            let place = serial.map(|serial| format!(" on drive {serial}")).unwrap_or_default();
+            progress.problem(&format!("{}{place}", problem.key), &problem.reason.to_string());
+        }
+        Event::Publishing { objects } => progress.note(&format!("publishing {objects} objects")),
+        _ => {}
+    }
+}

@@ -1,0 +1,6 @@
+//! The records of a journal of preparation. Holds no rule itself: those are in `seed::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    seed::fuzz::journal(data);
+});

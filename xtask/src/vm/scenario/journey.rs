@@ -1,0 +1,126 @@
+//! The whole journey with encrypted drives: a server on the host, a source server and a dock as machines
+//! of their own, an import job between them. A drive that no job knows lies at the dock, too.
+
+use super::super::drive::{Controller, Drive};
+use super::super::lab::Lab;
+use super::super::machine::Machine;
+use super::site::Site;
+use super::standalone::{SERIALS, images, object, with};
+use anyhow::ensure;
+
+const STRANGER: &str = "STRANGER";
+
+pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
+    let site = Site::start(lab)?;
+    let (staging, drives) = (lab.image("staging", 400)?, images(lab)?);
+    let source = || with(&staging, "STAGING", &drives).reaches(site.port);
+    let mut first = lab.boot(source())?;
+    let files = prepare(&mut first, &site)?;
+    first.power_off()?;
+
+    let stranger = lab.image("stranger", 300)?;
+    let disk = lab.image("dock", 300)?;
+    let at_dock = || {
+        let spec = with(&disk, "DOCK", &drives).reaches(site.port);
+        spec.drive(Drive::new(&stranger, Controller::Usb, STRANGER))
+    };
+    let mut dock = lab.boot(at_dock())?;
+    let untouched = std::fs::read(stranger.path())?;
+    take_in(&mut dock, &site)?;
+    ensure!(std::fs::read(stranger.path())? == untouched, "the stranger's drive was written to");
+    refuse_to_wipe(&mut dock)?;
+
+    let mut again = lab.boot(source())?;
+    publish(&mut again, &files)?;
+    again.power_off()?;
+    wipe(&mut dock)?;
+    dock.power_off()
+}
+
+/// Registers, backs up into staging, writes the drives, announces and ships the job.
+fn prepare(source: &mut Machine, site: &Site) -> anyhow::Result<String> {
+    let device = source.device("STAGING")?;
+    source.done(&format!("mkfs.ext4 -q {device} && mkdir -p /disk && mount {device} /disk"))?;
+    source.done(
+        "mkdir -p /disk/data/sub && cd /disk/data && for n in 1 2 3 4 5; do \
+         head -c 9000000 /dev/urandom >sub/$n; done && echo small >small",
+    )?;
+    source.put("/disk/fs01.json", 0o600, &site.agent)?;
+    agent(source, "agent register --credentials /disk/fs01.json")?;
+    agent(
+        source,
+        "group create files --path /disk/data --staging /disk/staging --import-job seed-vm \
+         --storage-account seedacct --container seeds",
+    )?;
+    agent(source, "backup now files")?;
+    let mut devices = String::new();
+    for serial in SERIALS {
+        devices += &format!(" --drive {}", source.device(serial)?);
+    }
+    let said =
+        agent(source, &format!("diskprep s:/disk/staging --yes --capacity 24MiB {devices}"))?;
+    ensure!(object(&said, "summary")?["complete"] == true, "{said}");
+    agent(
+        source,
+        "diskprep u: --yes --carrier FedEx --tracking VM-1234567 --recipient Archive --street Quay \
+         --city Porto --postal-code 4000 --country PT --phone 1 --email a@example.org",
+    )?;
+    source.done("cd /disk/data && find . -type f | sort | xargs sha256sum")
+}
+
+/// A command of the source server; what it says in JSON.
+fn agent(source: &mut Machine, words: &str) -> anyhow::Result<String> {
+    source.done(&format!("PACKMULE_PASSWORD=x packmule --json {words} --state /disk/agent"))
+}
+
+fn take_in(dock: &mut Machine, site: &Site) -> anyhow::Result<()> {
+    let device = dock.device("DOCK")?;
+    dock.device(STRANGER)?;
+    dock.done(&format!("mkfs.ext4 -q {device} && mkdir -p /disk && mount {device} /disk"))?;
+    dock.put("/disk/dock.json", 0o600, &site.dock)?;
+    let said = dock
+        .done("packmule --json dock run --once --credentials /disk/dock.json --state /disk/dock")?;
+    for serial in SERIALS {
+        let whole = said.lines().any(|line| {
+            line.contains("\"message_type\":\"drive\"")
+                && line.contains(serial)
+                && line.contains("\"state\":\"Completed\"")
+        });
+        ensure!(whole, "{serial} was not taken in whole: {said}");
+    }
+    let left_alone = object(&said, "left_alone")?;
+    ensure!(said.contains(STRANGER), "nothing is said of the stranger: {left_alone}");
+    Ok(())
+}
+
+fn refuse_to_wipe(dock: &mut Machine) -> anyhow::Result<()> {
+    let device = dock.device(SERIALS[0])?;
+    let said = dock
+        .run(&format!("packmule dock wipe --yes --credentials /disk/dock.json --drive {device}"))?;
+    ensure!(said.code != 0 && said.all().contains("receipt"), "{}", said.all());
+    ensure!(dock.run(&format!("cryptsetup isLuks {device}1"))?.code == 0, "it was wiped");
+    Ok(())
+}
+
+/// The next backup publishes what has landed, and goes on over the network.
+fn publish(source: &mut Machine, files: &str) -> anyhow::Result<()> {
+    let device = source.device("STAGING")?;
+    source.done(&format!("mkdir -p /disk && mount {device} /disk"))?;
+    agent(source, "backup now files")?;
+    agent(source, "restore files --target /disk/restored")?;
+    let restored =
+        source.done("cd /disk/restored/disk/data && find . -type f | sort | xargs sha256sum")?;
+    ensure!(restored == files, "what is restored is not what was backed up:\n{restored}{files}");
+    Ok(())
+}
+
+fn wipe(dock: &mut Machine) -> anyhow::Result<()> {
+    for serial in SERIALS {
+        let device = dock.device(serial)?;
+        dock.done(&format!(
+            "packmule dock wipe --yes --credentials /disk/dock.json --drive {device}"
+        ))?;
+        ensure!(dock.run(&format!("blkid -p {device}"))?.code == 2, "{serial} still has marks");
+    }
+    Ok(())
+}
