@@ -2,7 +2,8 @@
 //! in side by side. What is done with an unlocked drive is `import`'s part.
 //!
 //! ```text
-//!  noticed ─▶ does a job expect that serial number? ─▶ its arrival is recorded ─▶ header read
+//!  noticed ─▶ does a job expect that serial number, and was its package received? ─▶ header read
+//!     ─▶ a drive that was not in the package counts as arrived now
 //!     ─▶ key asked for: the server compares state, serial number, header, and notes it
 //!     ─▶ set read-only, unlocked, mounted ─▶ import ─▶ unmounted: it can be taken out
 //! ```
@@ -321,6 +322,11 @@ fn not_now(job: &Job, serial: &DriveSerial) -> Option<String> {
     }
     match (job.state, state) {
         (JobState::Creating, _) => Some("its owner has not shipped it yet".to_owned()),
+        (JobState::Shipping, _) => {
+            let number = job.delivery_package.as_ref().map(|package| &package.tracking_number);
+            let number = number.map_or_else(|| "NUMBER".to_owned(), ToString::to_string);
+            Some(format!("receive its package: packmule dock receive --tracking {number}"))
+        }
         (_, DriveState::Completed) => Some("all of it was taken in: it can go home".to_owned()),
         (_, DriveState::ShippedBack) => Some("it counts as sent back".to_owned()),
         _ => None,

@@ -373,9 +373,6 @@ impl Control for Dock {
         self.events.lock().unwrap().push((serial.clone(), event.clone()));
         let mut jobs = self.jobs.lock().unwrap();
         let job = Self::find(&mut jobs, job)?;
-        if *event == DriveEvent::Came && job.state == JobState::Shipping {
-            job.state = JobState::Received;
-        }
         let drive = job.drive_list.iter_mut().find(|drive| drive.drive_id == *serial).unwrap();
         self.apply(drive, event);
         Ok(drive.clone())

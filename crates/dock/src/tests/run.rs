@@ -233,17 +233,20 @@ fn what_nobody_expects_is_named_once_and_not_touched() {
 }
 
 #[test]
-fn a_drive_waits_aside_until_its_job_is_shipped_and_its_arrival_is_recorded() {
+fn a_drive_waits_aside_until_its_package_is_received_and_one_that_was_missing_in_it_is_recorded() {
     let set = DriveSet::three();
     let dock = Dock::with(&set);
     dock.jobs.lock().unwrap()[0].state = JobState::Creating;
     for serial in ["D0", "D1", "D2"] {
-        dock.set_drive(serial, |drive| drive.state = DriveState::Specified);
+        dock.set_drive(serial, |drive| drive.state = DriveState::NeverReceived);
     }
     let mut slots = Slots::of(&dock, &set);
     slots.look = Box::new(|slots, look| {
         if look == 5 {
             slots.dock.jobs.lock().unwrap()[0].state = JobState::Shipping;
+        }
+        if look == 10 {
+            slots.dock.jobs.lock().unwrap()[0].state = JobState::Received;
         }
         let jobs = slots.dock.jobs.lock().unwrap();
         if jobs[0].drive_list.iter().all(|drive| drive.state == DriveState::Completed) {
@@ -251,7 +254,7 @@ fn a_drive_waits_aside_until_its_job_is_shipped_and_its_arrival_is_recorded() {
         }
     });
     slots.run_until_complete();
-    assert_eq!(dock.said("LeftAlone"), 3);
+    assert_eq!(dock.said("LeftAlone"), 6, "for each of the two reasons");
     let events = dock.events.lock().unwrap();
     for serial in ["D0", "D1", "D2"] {
         let mut own = events.iter().filter(|(drive, _)| drive.as_str() == serial);

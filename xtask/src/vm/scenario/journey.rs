@@ -13,8 +13,7 @@ const STRANGER: &str = "STRANGER";
 pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let site = Site::start(lab)?;
     let (staging, drives) = (lab.image("staging", 400)?, images(lab)?);
-    let source = || with(&staging, "STAGING", &drives).reaches(site.port);
-    let mut first = lab.boot(source())?;
+    let mut first = lab.boot(with(&staging, "STAGING", &drives).reaches(site.port))?;
     let files = prepare(&mut first, &site)?;
     first.power_off()?;
 
@@ -30,7 +29,7 @@ pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     ensure!(std::fs::read(stranger.path())? == untouched, "the stranger's drive was written to");
     refuse_to_wipe(&mut dock)?;
 
-    let mut again = lab.boot(source())?;
+    let mut again = lab.boot(with(&staging, "STAGING", &[]).reaches(site.port))?;
     publish(&mut again, &files)?;
     again.power_off()?;
     wipe(&mut dock)?;
@@ -78,8 +77,11 @@ fn take_in(dock: &mut Machine, site: &Site) -> anyhow::Result<()> {
     dock.device(STRANGER)?;
     dock.done(&format!("mkfs.ext4 -q {device} && mkdir -p /disk && mount {device} /disk"))?;
     dock.put("/disk/dock.json", 0o600, &site.dock)?;
-    let said = dock
-        .done("packmule --json dock run --once --credentials /disk/dock.json --state /disk/dock")?;
+    let run = "packmule --json dock run --once --credentials /disk/dock.json --state /disk/dock";
+    let early = dock.done(run)?;
+    ensure!(early.contains("packmule dock receive --tracking VM1234567"), "{early}");
+    dock.done("packmule dock receive --tracking VM-1234567 --credentials /disk/dock.json")?;
+    let said = dock.done(run)?;
     for serial in SERIALS {
         let whole = said.lines().any(|line| {
             line.contains("\"message_type\":\"drive\"")
