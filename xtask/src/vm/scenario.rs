@@ -5,9 +5,11 @@ mod broken;
 mod journey;
 mod list;
 mod luks;
+mod mishaps;
 mod net;
 mod power;
 mod pulled;
+mod set;
 mod site;
 mod standalone;
 
@@ -62,6 +64,24 @@ pub(super) const ALL: &[Scenario] = &[
         short: true,
         about: "encrypted drives travel from a source server through a dock into a vault, and are erased",
         run: journey::run,
+    },
+    Scenario {
+        name: "mishap-pulled",
+        short: false,
+        about: "a drive is pulled while it is written and while it is read, and put in again",
+        run: mishaps::pulled,
+    },
+    Scenario {
+        name: "mishap-cut",
+        short: false,
+        about: "the power goes while a set is written, and the same command goes on",
+        run: mishaps::cut,
+    },
+    Scenario {
+        name: "mishap-worn",
+        short: false,
+        about: "a drive with bad sectors is left out when written, and gives what it can when read",
+        run: mishaps::worn,
     },
     Scenario {
         name: "power",

@@ -4,15 +4,16 @@
 use super::super::drive::{Controller, Drive};
 use super::super::lab::Lab;
 use super::super::machine::Machine;
+use super::set::{self, SERIALS};
 use super::site::Site;
-use super::standalone::{SERIALS, images, object, with};
+use super::standalone::with;
 use anyhow::ensure;
 
 const STRANGER: &str = "STRANGER";
 
 pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let site = Site::start(lab)?;
-    let (staging, drives) = (lab.image("staging", 400)?, images(lab)?);
+    let (staging, drives) = (lab.image("staging", 400)?, set::images(lab)?);
     let mut first = lab.boot(with(&staging, "STAGING", &drives).reaches(site.port))?;
     let files = prepare(&mut first, &site)?;
     first.power_off()?;
@@ -38,12 +39,8 @@ pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
 
 /// Registers, backs up into staging, writes the drives, announces and ships the job.
 fn prepare(source: &mut Machine, site: &Site) -> anyhow::Result<String> {
-    let device = source.device("STAGING")?;
-    source.done(&format!("mkfs.ext4 -q {device} && mkdir -p /disk && mount {device} /disk"))?;
-    source.done(
-        "mkdir -p /disk/data/sub && cd /disk/data && for n in 1 2 3 4 5; do \
-         head -c 9000000 /dev/urandom >sub/$n; done && echo small >small",
-    )?;
+    set::disk(source, "STAGING")?;
+    let files = set::files(source, 9_000_000)?;
     source.put("/disk/fs01.json", 0o600, &site.agent)?;
     agent(source, "agent register --credentials /disk/fs01.json")?;
     agent(
@@ -52,19 +49,18 @@ fn prepare(source: &mut Machine, site: &Site) -> anyhow::Result<String> {
          --storage-account seedacct --container seeds",
     )?;
     agent(source, "backup now files")?;
-    let mut devices = String::new();
-    for serial in SERIALS {
-        devices += &format!(" --drive {}", source.device(serial)?);
-    }
-    let said =
-        agent(source, &format!("diskprep s:/disk/staging --yes --capacity 24MiB {devices}"))?;
-    ensure!(object(&said, "summary")?["complete"] == true, "{said}");
+    let devices = set::devices(source, &SERIALS)?;
+    let said = agent(
+        source,
+        &format!("diskprep s:/disk/staging --yes --capacity 24MiB --drive {devices}"),
+    )?;
+    set::is_complete(&said)?;
     agent(
         source,
         "diskprep u: --yes --carrier FedEx --tracking VM-1234567 --recipient Archive --street Quay \
          --city Porto --postal-code 4000 --country PT --phone 1 --email a@example.org",
     )?;
-    source.done("cd /disk/data && find . -type f | sort | xargs sha256sum")
+    Ok(files)
 }
 
 /// A command of the source server; what it says in JSON.
@@ -73,9 +69,8 @@ fn agent(source: &mut Machine, words: &str) -> anyhow::Result<String> {
 }
 
 fn take_in(dock: &mut Machine, site: &Site) -> anyhow::Result<()> {
-    let device = dock.device("DOCK")?;
+    set::disk(dock, "DOCK")?;
     dock.device(STRANGER)?;
-    dock.done(&format!("mkfs.ext4 -q {device} && mkdir -p /disk && mount {device} /disk"))?;
     dock.put("/disk/dock.json", 0o600, &site.dock)?;
     let run = "packmule --json dock run --once --credentials /disk/dock.json --state /disk/dock";
     let early = dock.done(run)?;
@@ -90,7 +85,7 @@ fn take_in(dock: &mut Machine, site: &Site) -> anyhow::Result<()> {
         });
         ensure!(whole, "{serial} was not taken in whole: {said}");
     }
-    let left_alone = object(&said, "left_alone")?;
+    let left_alone = set::object(&said, "left_alone")?;
     ensure!(said.contains(STRANGER), "nothing is said of the stranger: {left_alone}");
     Ok(())
 }
@@ -106,14 +101,10 @@ fn refuse_to_wipe(dock: &mut Machine) -> anyhow::Result<()> {
 
 /// The next backup publishes what has landed, and goes on over the network.
 fn publish(source: &mut Machine, files: &str) -> anyhow::Result<()> {
-    let device = source.device("STAGING")?;
-    source.done(&format!("mkdir -p /disk && mount {device} /disk"))?;
+    set::disk_again(source, "STAGING")?;
     agent(source, "backup now files")?;
     agent(source, "restore files --target /disk/restored")?;
-    let restored =
-        source.done("cd /disk/restored/disk/data && find . -type f | sort | xargs sha256sum")?;
-    ensure!(restored == files, "what is restored is not what was backed up:\n{restored}{files}");
-    Ok(())
+    set::same(source, files)
 }
 
 fn wipe(dock: &mut Machine) -> anyhow::Result<()> {
