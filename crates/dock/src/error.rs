@@ -96,6 +96,30 @@ pub enum Error {
         /// Where it was.
         place: String,
     },
+    /// Somebody has mounted it, or made something of it.
+    #[error(
+        "drive {serial} in {place} is not taken in: {usage}; let go of it, and put the drive in again"
+    )]
+    InUse {
+        /// Where it is.
+        place: String,
+        /// Its serial number.
+        serial: DriveSerial,
+        /// By whom.
+        usage: String,
+    },
+    /// Another serial number on its label than the hardware says.
+    #[error(
+        "the label in {place} is that of drive {label}, but this is drive {serial}: it is a copy, or an adaptor hides the drive's own number; attach it without one"
+    )]
+    OtherLabel {
+        /// Where it is.
+        place: String,
+        /// What the hardware says.
+        serial: DriveSerial,
+        /// What the label says.
+        label: DriveSerial,
+    },
     /// Encrypted where it should not be, or the other way round.
     #[error(
         "drive {serial} in {place} is {}encrypted, and its job announces the opposite: it was written anew on its way; do not use it, and tell its owner", if *announced { "not " } else { "" }
@@ -156,6 +180,8 @@ impl Error {
             Self::Device(cause) => cause.kind(),
             Self::WrongDrive { .. }
             | Self::NotThere { .. }
+            | Self::InUse { .. }
+            | Self::OtherLabel { .. }
             | Self::OtherProtection { .. }
             | Self::GivenTwice { .. }
             | Self::OtherManifest { .. }

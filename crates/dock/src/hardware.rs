@@ -2,7 +2,7 @@
 //! so that nothing on them is changed. Knows no job.
 
 use crate::Error;
-use drive::{Access, Attached, Blkid, Device, Glance, Protection, Source, Usage, Volume};
+use drive::{Access, Attached, Blkid, Device, Glance, Protection, Source, Unread, Usage, Volume};
 use model::{Digest, DrivePassword, DriveSerial};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -65,13 +65,36 @@ pub struct BlockDevices {
 }
 
 impl BlockDevices {
-    fn device(&self, found: &Found) -> Result<(Device, Volume), Error> {
+    /// The drive as it is now, if it is still the one that was found, and nobody uses it.
+    fn volume(&self, found: &Found) -> Result<Volume, Error> {
         let gone = || Error::NotThere { place: found.place.display().to_string() };
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, devices) = last.as_ref().ok_or_else(gone)?;
-        let device = devices.iter().find(|device| device.path == found.place).ok_or_else(gone)?;
         let serial = found.serial.clone().ok_or_else(gone)?;
-        Ok((device.clone(), Volume::of(device, serial)))
+        let now = |probe: &dyn drive::Probe| -> Result<Device, Error> {
+            let devices = drive::discover(&self.source, probe).map_err(Error::Device)?;
+            let same = |device: &Device| {
+                device.path == found.place
+                    && device.insertion == found.insertion
+                    && device.serial.as_ref() == Some(&serial)
+            };
+            devices.into_iter().find(same).ok_or_else(gone)
+        };
+        // What a dock that was killed has left open is not somebody else's.
+        drive::release(&Volume::of(&now(&Unread)?, serial.clone())).map_err(Error::Device)?;
+        let device = now(&Unread)?;
+        if let Some(usage) = device.usage.first() {
+            let (place, usage) = (found.place.display().to_string(), usage.to_string());
+            return Err(Error::InUse { place, serial, usage });
+        }
+        Ok(Volume::of(&device, serial))
+    }
+}
+
+impl BlockDevices {
+    /// Those of this machine. What a dock that was killed has left unlocked is closed first.
+    #[must_use]
+    pub fn new() -> Self {
+        drive::release_all();
+        Self::default()
     }
 }
 
@@ -80,13 +103,14 @@ impl Hardware for BlockDevices {
         let glance = drive::glance(&self.source).map_err(Error::Device)?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_ref().is_none_or(|(before, _)| *before != glance) {
-            let devices = drive::discover(&self.source, &Blkid).map_err(Error::Device)?;
+            // What lies on a drive that no job expects is nobody's business here.
+            let devices = drive::discover(&self.source, &Unread).map_err(Error::Device)?;
             *last = Some((glance, devices));
         }
-        let Some((glance, devices)) = last.as_ref() else { return Ok(Vec::new()) };
+        let Some((_, devices)) = last.as_ref() else { return Ok(Vec::new()) };
         let found = devices.iter().map(|device| Found {
             place: device.path.clone(),
-            insertion: glance.insertion(&device.path),
+            insertion: device.insertion,
             serial: device.serial.clone(),
             used: device.usage.first().map(Usage::to_string),
         });
@@ -94,9 +118,7 @@ impl Hardware for BlockDevices {
     }
 
     fn header_hash(&self, found: &Found) -> Result<Option<Digest>, Error> {
-        let (_, volume) = self.device(found)?;
-        // What a dock that was killed has left open is not somebody else's.
-        drive::release(&volume).map_err(Error::Device)?;
+        let volume = self.volume(found)?;
         if !volume.is_encrypted(&Blkid).map_err(Error::Device)? {
             return Ok(None);
         }
@@ -108,7 +130,7 @@ impl Hardware for BlockDevices {
         found: &Found,
         password: Option<DrivePassword>,
     ) -> Result<Box<dyn Mounted>, Error> {
-        let (_, volume) = self.device(found)?;
+        let volume = self.volume(found)?;
         let protection = password.map_or(Protection::None, Protection::Luks);
         let attached = Attached::new(volume, protection, Access::Read).map_err(Error::Device)?;
         Ok(Box::new(attached))

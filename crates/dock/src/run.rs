@@ -88,6 +88,9 @@ pub(crate) fn run_through(
     Ok(dock.board.into_inner().unwrap_or_else(PoisonError::into_inner).visits)
 }
 
+/// When a drive is tried again that failed because something was away.
+const AGAIN: Duration = Duration::from_secs(60);
+
 /// One insertion of a drive.
 type Insertion = (PathBuf, u64);
 
@@ -100,8 +103,8 @@ enum Standing {
     Busy,
     /// It was taken in, or could not be: only another insertion changes that.
     Done,
-    /// The server was away. Tried again.
-    Later,
+    /// It waits for its turn, or until this moment: the server was away, or another process has it.
+    Later(Duration),
 }
 
 #[derive(Default)]
@@ -181,8 +184,11 @@ impl Dock<'_> {
         });
         for found in found {
             let before = self.board().standing.get(&key(found)).cloned();
-            if matches!(before, Some(Standing::Busy | Standing::Done)) {
-                continue;
+            let now = self.options.clock.now();
+            match before {
+                Some(Standing::Busy | Standing::Done) => continue,
+                Some(Standing::Later(until)) if until > now => continue,
+                _ => {}
             }
             let twice = |serial: &DriveSerial| serials.get(serial).is_some_and(|count| *count > 1);
             match judge(found, jobs, twice) {
@@ -195,7 +201,7 @@ impl Dock<'_> {
                         let found = found.clone();
                         scope.spawn(move || self.visit(&found, &job));
                     } else if before.is_none() {
-                        self.set(found, Standing::Later);
+                        self.set(found, Standing::Later(Duration::ZERO));
                     }
                 }
             }
@@ -223,9 +229,10 @@ impl Dock<'_> {
         let Some(serial) = found.serial.clone() else { return };
         let result = self.take_in(found, job, &serial);
         let place = found.place.clone();
+        let passes = |kind| matches!(kind, ErrorKind::Unavailable | ErrorKind::Locked);
         let standing = match &result {
-            Err(error) if error.kind() == ErrorKind::Unavailable && !self.options.once => {
-                Standing::Later
+            Err(error) if passes(error.kind()) && !self.options.once => {
+                Standing::Later(self.options.clock.now().saturating_add(AGAIN))
             }
             _ => Standing::Done,
         };
@@ -261,6 +268,7 @@ impl Dock<'_> {
             None => None,
         };
         let mounted = self.hardware.mount(found, password)?;
+        refuse_other_label(found, serial, mounted.folder())?;
         let result = self.import(job, mounted.as_ref());
         // A drive that was pulled out has nothing that could be unmounted.
         let left = mounted.unmount();
@@ -283,6 +291,18 @@ impl Dock<'_> {
         let outcome = import_through(self.control, self.places, &options)?;
         let mut drives = outcome.drives.into_iter();
         drives.next().map_or(Err(Error::Interrupted), |drive| drive.result)
+    }
+}
+
+/// A drive of the job with another one's number is read as that other one otherwise.
+fn refuse_other_label(found: &Found, serial: &DriveSerial, folder: &Path) -> Result<(), Error> {
+    match seed::inspect(folder).map_err(Error::Drive)? {
+        Some(label) if label.body.serial != *serial => Err(Error::OtherLabel {
+            place: found.place.display().to_string(),
+            serial: serial.clone(),
+            label: label.body.serial,
+        }),
+        _ => Ok(()),
     }
 }
 

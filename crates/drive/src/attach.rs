@@ -2,9 +2,9 @@
 //! the file system.
 
 use crate::signature::Probe;
-use crate::step::{BLOCKDEV, Step};
-use crate::volume::{Protection, Volume, forget};
-use crate::{Blkid, Error};
+use crate::step::{BLOCKDEV, CRYPTSETUP, Step, command};
+use crate::volume::{Protection, Volume, forget, place_of};
+use crate::{Blkid, Error, header};
 use model::DriveSerial;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Where drives are mounted, each at its serial number; gone after a restart, as mounts are.
-const ROOT: &str = "/run/packmule";
+const ROOT: &str = "/run/packmule/drives";
+/// Who works with which of them.
+const LOCKS: &str = "/run/packmule/locks";
 
 /// How long somebody else, such as an indexer, may keep a drive from being unmounted.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,6 +44,8 @@ pub struct Attached {
     /// Held until it is detached, against other processes of ours.
     _lock: OwnedFd,
     is_attached: bool,
+    /// Whether it is we who have set the device read-only.
+    was_writable: bool,
 }
 
 impl Attached {
@@ -57,9 +61,13 @@ impl Attached {
         let lock = lock(&volume.serial)?;
         let folder = folder(&volume.serial);
         close_leftovers(&volume)?;
-        let attached = Self { volume, protection, access, folder, _lock: lock, is_attached: true };
+        volume.refuse_another()?;
+        let (is_attached, was_writable) = (true, false);
+        let mut attached =
+            Self { volume, protection, access, folder, _lock: lock, is_attached, was_writable };
         if access == Access::Read {
-            attached.set_read_only()?;
+            attached.was_writable = !attached.is_read_only()?;
+            attached.set("--setro")?;
         }
         attached.open()?;
         Ok(attached)
@@ -75,6 +83,12 @@ impl Attached {
     #[must_use]
     pub fn serial(&self) -> &DriveSerial {
         &self.volume.serial
+    }
+
+    /// Whether its container was opened.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.protection, Protection::Luks(_))
     }
 
     /// The device.
@@ -99,24 +113,46 @@ impl Attached {
     /// # Errors
     /// It is in use, or could not be written to the end.
     pub fn detach(mut self) -> Result<(), Error> {
-        self.close()?;
+        let closed = self.close().and_then(|()| forget(&self.volume.device));
+        if closed.is_err() && !self.volume.is_there() {
+            // It was pulled, which whoever used it has heard by now: dropping lets go of what is left.
+            return Ok(());
+        }
+        closed?;
         self.is_attached = false;
-        forget(&self.volume.device)?;
+        self.give_back();
         // An empty folder that stays does no harm.
         let _ = std::fs::remove_dir(&self.folder);
         Ok(())
     }
 
-    fn set_read_only(&self) -> Result<(), Error> {
+    fn is_read_only(&self) -> Result<bool, Error> {
+        let step = Step::new("asking whether the drive is read-only", BLOCKDEV);
+        let output = step.args(["--getro".as_ref(), self.volume.device.as_os_str()]).output()?;
+        Ok(output.stdout.trim_ascii() == b"1")
+    }
+
+    fn set(&self, what: &str) -> Result<(), Error> {
         for path in [&self.volume.device, self.volume.part()?] {
-            let step = Step::new("setting the drive read-only", BLOCKDEV);
-            step.args(["--setro".as_ref(), path.as_os_str()]).run()?;
+            let step = Step::new("setting whether the drive can be written", BLOCKDEV);
+            step.args([what.as_ref(), path.as_os_str()]).run()?;
         }
         Ok(())
     }
 
+    /// What we have set is ours to set back: at the source, a drive that was looked at is written later.
+    fn give_back(&self) {
+        if self.was_writable {
+            // A drive that was pulled has nothing to set.
+            let _ = self.set("--setrw");
+        }
+    }
+
     fn open(&self) -> Result<(), Error> {
         if let Protection::Luks(password) = &self.protection {
+            if self.access != Access::Write {
+                self.refuse_expensive()?;
+            }
             let step = self.volume.open_step(password, self.access != Access::Write)?;
             let output = step.output()?;
             if output.status.code() == Some(NO_KEY) {
@@ -135,6 +171,24 @@ impl Attached {
         })
     }
 
+    /// A header from elsewhere says itself how much memory and time opening it takes.
+    fn refuse_expensive(&self) -> Result<(), Error> {
+        let step = Step::new("reading the header of the encrypted drive", CRYPTSETUP);
+        let step =
+            step.args(["luksDump", "--dump-json-metadata", "--"]).args([self.volume.part()?]);
+        let output = step.output()?;
+        if !output.status.success() {
+            return Err(step.failed(&output));
+        }
+        match header::is_ours(&output.stdout) {
+            true => Ok(()),
+            false => Err(Error::OtherLayout {
+                device: self.volume.device.clone(),
+                what: "its container was not made by this program".to_owned(),
+            }),
+        }
+    }
+
     fn mount(&self, opened: &Path) -> Result<(), Error> {
         let found = Blkid.signature(opened).map_err(Error::io("reading", opened))?;
         // The kernel is asked to read this one file system and no other, whatever the drive holds.
@@ -149,7 +203,8 @@ impl Attached {
             Access::Write => c"errors=remount-ro",
             Access::Read | Access::Look => {
                 flags |= MountFlags::RDONLY;
-                c"noload"
+                // What the file system itself asks for could be to stop the machine.
+                c"noload,errors=continue"
             }
         };
         std::fs::create_dir_all(&self.folder).map_err(Error::io("making", &self.folder))?;
@@ -167,7 +222,12 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        if self.is_attached && self.close().is_err() {
+        if !self.is_attached {
+            return;
+        }
+        let closed = self.close();
+        self.give_back();
+        if closed.is_err() {
             // The drive is gone, or somebody uses it: it is let go of as soon as they do.
             let _ = unmount(&self.folder, UnmountFlags::DETACH);
             let _ = self.volume.close_later_step().run();
@@ -187,9 +247,26 @@ pub fn release(volume: &Volume) -> Result<(), Error> {
     close_leftovers(volume)
 }
 
-fn close_leftovers(volume: &Volume) -> Result<(), Error> {
+pub(crate) fn close_leftovers(volume: &Volume) -> Result<(), Error> {
     unmount_all(&folder(&volume.serial))?;
     close_mapping(volume)
+}
+
+/// The same for every drive: those that nobody asks for any more would stay unlocked. Drives that another
+/// process of ours works with are left to it.
+pub fn release_all() {
+    let entries = std::fs::read_dir(ROOT).into_iter().flatten().flatten();
+    for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
+        let Ok(Some(_lock)) = lock_place(&name) else { continue };
+        let mapping = format!("packmule-{name}");
+        let step = Step::new("closing the encrypted drive", CRYPTSETUP);
+        let closed = unmount_all(&Path::new(ROOT).join(&name)).is_ok()
+            && (!Path::new("/dev/mapper").join(&mapping).exists()
+                || step.args(["close", "--", &mapping]).run().is_ok());
+        if closed {
+            let _ = std::fs::remove_dir(Path::new(ROOT).join(&name));
+        }
+    }
 }
 
 fn close_mapping(volume: &Volume) -> Result<(), Error> {
@@ -216,21 +293,26 @@ fn unmount_all(folder: &Path) -> Result<(), Error> {
 }
 
 fn folder(serial: &DriveSerial) -> PathBuf {
-    Path::new(ROOT).join(serial.as_str())
+    Path::new(ROOT).join(place_of(serial))
 }
 
-fn lock(serial: &DriveSerial) -> Result<OwnedFd, Error> {
+pub(crate) fn lock(serial: &DriveSerial) -> Result<OwnedFd, Error> {
+    lock_place(&place_of(serial))?.ok_or_else(|| Error::Busy { serial: serial.clone() })
+}
+
+/// None when another process has it.
+fn lock_place(place: &str) -> Result<Option<OwnedFd>, Error> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let root = Path::new(ROOT);
+    let root = Path::new(LOCKS);
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
     made.map_err(Error::io("making", root))?;
-    let path = root.join(format!("{serial}.lock"));
+    let path = root.join(place);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600));
     let file = file.map_err(Error::io("opening", &path))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(Error::Busy { serial: serial.clone() }),
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(Error::io("locking", &path)(errno)),
     }
 }
@@ -246,7 +328,7 @@ pub fn require_mapper() -> Result<(), Error> {
     };
     if !has_it() {
         // A module that nobody has needed so far; without modprobe, or without it, the answer stays no.
-        let _ = std::process::Command::new("modprobe").arg("dm_crypt").output();
+        let _ = command("modprobe").arg("dm_crypt").output();
     }
     if has_it() { Ok(()) } else { Err(Error::NoMapper) }
 }

@@ -12,6 +12,9 @@ pub struct Device {
     pub path: PathBuf,
     /// Major and minor number.
     pub number: (u32, u32),
+    /// A number that it keeps until it is taken out; 0 on kernels before 5.15.
+    #[serde(skip)]
+    pub insertion: u64,
     /// What its maker calls it; none when it does not say.
     pub model: Option<String>,
     /// Its serial number; none when it does not say, or says what cannot be one.

@@ -57,6 +57,16 @@ pub fn discover(source: &Source, probe: &dyn Probe) -> Result<Vec<Device>, Error
     Ok(names.iter().filter_map(find).map(|found| found.device(source, &in_use, probe)).collect())
 }
 
+/// For looking at devices without reading any: what lies on them stays unknown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unread;
+
+impl Probe for Unread {
+    fn signature(&self, _: &Path) -> io::Result<Option<crate::Signature>> {
+        Ok(None)
+    }
+}
+
 /// What tells at once whether anything was put in or taken out, without looking at any device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glance(BTreeMap<PathBuf, Seen>);
@@ -67,6 +77,8 @@ struct Seen {
     sequence: u64,
     size: Option<String>,
     read_only: Option<String>,
+    /// A partition may be seen later than its device.
+    parts: Vec<String>,
 }
 
 impl Glance {
@@ -84,14 +96,17 @@ impl Glance {
 /// The machine does not tell.
 pub fn glance(source: &Source) -> Result<Glance, Error> {
     let block = source.sys.join("block");
-    let names = names(&block).map_err(|cause| Error::Read { path: block.clone(), cause })?;
+    let all = names(&block).map_err(|cause| Error::Read { path: block.clone(), cause })?;
     let seen = |name: String| {
         let value = |value: &str| text(&block.join(&name).join(value));
         let sequence = value("diskseq").and_then(|number| number.parse().ok()).unwrap_or(0);
-        let seen = Seen { sequence, size: value("size"), read_only: value("ro") };
+        let mut parts = names(&block.join(&name)).unwrap_or_default();
+        parts.retain(|part| block.join(&name).join(part).join("partition").exists());
+        parts.sort();
+        let seen = Seen { sequence, size: value("size"), read_only: value("ro"), parts };
         (source.dev.join(name.replace('!', "/")), seen)
     };
-    Ok(Glance(names.into_iter().map(seen).collect()))
+    Ok(Glance(all.into_iter().map(seen).collect()))
 }
 
 fn names(folder: &Path) -> io::Result<Vec<String>> {
@@ -225,6 +240,7 @@ impl Found {
             Partition { path, number, size }
         };
         Device {
+            insertion: text(&value("diskseq")).and_then(|n| n.parse().ok()).unwrap_or(0),
             model: text(&value("device/model")),
             serial: serial(source, &whole),
             bus,
@@ -475,8 +491,11 @@ mod tests {
         assert_eq!(first, glance());
         assert_eq!(first.insertion(Path::new("/dev/sdb")), 7);
         assert_eq!(first.insertion(Path::new("/dev/sdc")), 0);
+        machine.partition("sdb", 1, "8:17");
+        let parted = glance();
+        assert_ne!(parted, first, "its partition is seen later");
         machine.write("sys/block/sdb/diskseq", "8\n");
-        assert_ne!(glance(), first);
+        assert_ne!(glance(), parted);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Makes what is on a drive unreadable for good.
 
-use crate::attach::release;
+use crate::attach::{close_leftovers, lock};
 use crate::step::{BLKDISCARD, BLOCKDEV, Step, WIPEFS};
 use crate::volume::{Aligned, HEADER_BYTES, Volume, forget, open_direct};
 use crate::{Blkid, Error};
@@ -26,7 +26,9 @@ pub struct Erased {
 /// # Errors
 /// It cannot be written; [`Error::NotErased`] when something else is read back.
 pub fn erase(volume: &Volume, told: &mut dyn FnMut(u64) -> bool) -> Result<Erased, Error> {
-    release(volume)?;
+    let _lock = lock(&volume.serial)?;
+    close_leftovers(volume)?;
+    volume.refuse_another()?;
     let device = volume.device.as_path();
     // A dock has set it read-only.
     let writable = |path: &Path| {
@@ -47,8 +49,10 @@ pub fn erase(volume: &Volume, told: &mut dyn FnMut(u64) -> bool) -> Result<Erase
         let step = Step::new("removing marks from the drive", WIPEFS);
         step.args(["--all", "--quiet", "--"]).args([device]).run()?;
     }
-    // Turning disks, and many adaptors, do not know how.
-    let step = Step::new("discarding", BLKDISCARD).args(["--force".as_ref(), device]);
+    volume.refuse_another()?;
+    // Turning disks, and many adaptors, do not know how. Not forced: it asks the kernel first whether
+    // anybody uses the drive.
+    let step = Step::new("discarding", BLKDISCARD).args([device]);
     let discarded = step.output()?.status.success();
     forget(device)?;
     Ok(Erased { header: encrypted, overwritten, discarded })
@@ -67,7 +71,7 @@ fn overwrite(path: &Path, length: u64, told: &mut dyn FnMut(u64) -> bool) -> Res
         file.write_all_at(piece, at).map_err(fail)?;
         at += left as u64;
         if !told(at) {
-            return Err(fail(io::ErrorKind::Interrupted.into()));
+            return Err(Error::Interrupted);
         }
     }
     file.sync_all().map_err(fail)?;

@@ -68,7 +68,7 @@ pub enum Error {
     },
     /// The password does not open it.
     #[error(
-        "the password of drive {serial} does not open {device}: it was encrypted again by somebody else, or its header is damaged"
+        "this password does not open drive {serial} ({device}): it is the password of another drive, or the drive was encrypted again or damaged on its way"
     )]
     WrongPassword {
         /// The device.
@@ -82,6 +82,17 @@ pub enum Error {
         /// Its serial number.
         serial: DriveSerial,
     },
+    /// Another device has its name now, or it was taken out.
+    #[error(
+        "{device} is not the drive any more that it was: nothing more was done to it; look with `packmule drive list`"
+    )]
+    Exchanged {
+        /// The device.
+        device: PathBuf,
+    },
+    /// The caller asked to stop.
+    #[error("stopped; the same command begins again")]
+    Interrupted,
     /// It was overwritten, and gives back something else.
     #[error(
         "{device} does not give back what was written over it: destroy the drive by other means"
@@ -106,7 +117,10 @@ impl Error {
                 _ => ErrorKind::Internal,
             },
             Self::NoProgram { .. } | Self::NoMapper => ErrorKind::Invalid,
-            Self::NoPartition { .. } | Self::OtherLayout { .. } => ErrorKind::WrongDrive,
+            Self::NoPartition { .. } | Self::OtherLayout { .. } | Self::Exchanged { .. } => {
+                ErrorKind::WrongDrive
+            }
+            Self::Interrupted => ErrorKind::Interrupted,
             Self::WrongPassword { .. } => ErrorKind::WrongPassword,
             Self::Busy { .. } => ErrorKind::Locked,
         }

@@ -1,9 +1,9 @@
 //! What lies on a device, in the words of `blkid`: it knows some hundred kinds of file systems and
 //! volumes, and where each has its mark.
 
+use crate::step::command;
 use std::io;
 use std::path::Path;
-use std::process::Command;
 
 /// A mark on a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,10 @@ pub trait Probe {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Blkid;
 
+/// Parts of something larger that `blkid` counts among file systems. A btrfs may be one of several, which
+/// it does not say.
+const MEMBERS: [&str; 3] = ["bcache", "btrfs", "ceph_bluestore"];
+
 /// What it exits with when it finds nothing that it knows.
 const NOTHING: i32 = 2;
 /// And when it finds several things that contradict each other.
@@ -36,10 +40,10 @@ impl Probe for Blkid {
     fn signature(&self, device: &Path) -> io::Result<Option<Signature>> {
         // It says "nothing" of what it cannot open, too.
         std::fs::File::open(device)?;
-        let mut blkid = Command::new("blkid");
+        let mut blkid = command("blkid");
         let said = blkid.args(["--probe", "--output", "export", "--match-tag", "TYPE"]);
         let said = said.args(["--match-tag", "USAGE"]).arg("--").arg(device);
-        let said = said.env("LC_ALL", "C").output().map_err(|error| match error.kind() {
+        let said = said.output().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => io::Error::other("there is no blkid: install util-linux"),
             _ => error,
         })?;
@@ -55,7 +59,10 @@ impl Probe for Blkid {
 fn parse(said: &str) -> Option<Signature> {
     let value = |name| said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     let kind = value("TYPE")?.to_owned();
-    Some(Signature { kind, is_member: value("USAGE") == Some("raid") })
+    let is_member = value("USAGE") == Some("raid")
+        || kind.ends_with("_member")
+        || MEMBERS.contains(&kind.as_str());
+    Some(Signature { kind, is_member })
 }
 
 #[cfg(test)]
@@ -68,6 +75,10 @@ mod tests {
         assert_eq!(ext4, Signature { kind: "ext4".to_owned(), is_member: false });
         let lvm = parse("DEVNAME=/dev/sdb\nTYPE=LVM2_member\nUSAGE=raid\n").unwrap();
         assert!(lvm.is_member);
+        let member =
+            |kind: &str| parse(&format!("TYPE={kind}\nUSAGE=filesystem\n")).unwrap().is_member;
+        assert!(["zfs_member", "btrfs", "bcache", "ceph_bluestore"].into_iter().all(member));
+        assert!(!["ext4", "ntfs", "crypto_LUKS"].into_iter().any(member));
         assert_eq!(parse("DEVNAME=/dev/sdb\n"), None);
     }
 }

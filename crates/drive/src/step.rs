@@ -4,6 +4,7 @@ use crate::Error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use zeroize::Zeroizing;
 
@@ -87,8 +88,8 @@ impl Step {
             }
             _ => Error::Io { action: "running", path: self.program.name.into(), cause },
         };
-        let mut command = Command::new(self.program.name);
-        command.args(&self.arguments).env("LC_ALL", "C").env("PATH", path());
+        let mut command = command(self.program.name);
+        command.args(&self.arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(fail)?;
         if let Some(mut stdin) = child.stdin.take() {
@@ -104,11 +105,16 @@ impl Step {
     }
 }
 
-/// An ordinary user's, and where programs for administrators are.
-fn path() -> OsString {
-    let mut path = std::env::var_os("PATH").unwrap_or_default();
-    path.push(":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin");
-    path
+/// Where programs for administrators are, whatever the caller's own variables say: they may name a folder
+/// that somebody else can write to, and hold passwords that are no program's business.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A program by its name, with nothing of our surroundings.
+pub(crate) fn command(name: &str) -> Command {
+    let found = PATH.split(':').map(|folder| Path::new(folder).join(name)).find(|it| it.is_file());
+    let mut command = Command::new(found.unwrap_or_else(|| name.into()));
+    command.env_clear().env("LC_ALL", "C").env("PATH", PATH);
+    command
 }
 
 impl fmt::Debug for Step {

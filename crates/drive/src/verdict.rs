@@ -134,6 +134,7 @@ mod tests {
         Device {
             path: "/dev/sdb".into(),
             number: (8, 16),
+            insertion: 1,
             model: Some("Model".to_owned()),
             serial: Some("WD-WX11A1".parse().unwrap()),
             size: ByteSize(4_000_000_000_000),

@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,8 @@ pub struct Volume {
     /// Whether the device is laid out without a table.
     whole: bool,
     bytes: u64,
+    number: (u32, u32),
+    insertion: u64,
 }
 
 impl Volume {
@@ -75,7 +77,32 @@ impl Volume {
             [only] => Some(only.path.clone()),
             _ => None,
         };
-        Self { device: device.path.clone(), serial, part, whole, bytes: device.size.0 }
+        Self {
+            device: device.path.clone(),
+            serial,
+            part,
+            whole,
+            bytes: device.size.0,
+            number: device.number,
+            insertion: device.insertion,
+        }
+    }
+
+    /// Refuses when another device has this one's name by now.
+    ///
+    /// # Errors
+    /// [`Error::Exchanged`].
+    pub fn refuse_another(&self) -> Result<(), Error> {
+        let exchanged = || Error::Exchanged { device: self.device.clone() };
+        let path = self.device.as_path();
+        let found = std::fs::metadata(path).map_err(|_| exchanged())?.rdev();
+        let (major, minor) = (rustix::fs::major(found), rustix::fs::minor(found));
+        let told = format!("/sys/dev/block/{major}:{minor}/diskseq");
+        let insertion = std::fs::read_to_string(told).ok().and_then(|n| n.trim().parse().ok());
+        match (major, minor) == self.number && insertion.unwrap_or(0) == self.insertion {
+            true => Ok(()),
+            false => Err(exchanged()),
+        }
     }
 
     /// The length of the device, in bytes.
@@ -139,7 +166,7 @@ impl Volume {
 
     /// The name of its opened container below `/dev/mapper`.
     pub(crate) fn mapping(&self) -> String {
-        format!("packmule-{}", self.serial)
+        format!("packmule-{}", place_of(&self.serial))
     }
 
     /// What the file system lies on once it is open.
@@ -170,6 +197,20 @@ impl Volume {
         let step = Step::new("closing the encrypted drive", CRYPTSETUP);
         step.args(["close", "--deferred", "--", &self.mapping()])
     }
+}
+
+/// A serial number as a part of names: of a folder, and of a device below `/dev/mapper`, where many a
+/// character has another meaning. Two serial numbers never have the same.
+pub(crate) fn place_of(serial: &DriveSerial) -> String {
+    let text = serial.as_str();
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if text.chars().all(plain) {
+        return text.to_owned();
+    }
+    let hash = Digest(Sha256::digest(text).into()).to_hex();
+    let readable: String = text.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    // No plain serial number has a point in it.
+    format!("{readable}.{}", hash.get(..16).unwrap_or_default())
 }
 
 /// What formatting a device does, in order.
@@ -210,8 +251,8 @@ impl Plan {
         let mut steps: Vec<Step> = self.parts.iter().chain([device]).map(wipe).collect();
         if !self.volume.whole {
             let step = Step::new("writing the partition table", SFDISK);
-            let step =
-                step.args(["--quiet", "--wipe", "always", "--wipe-partitions", "always", "--"]);
+            let step = step.args(["--quiet", "--lock=yes", "--wipe", "always"]);
+            let step = step.args(["--wipe-partitions", "always", "--"]);
             steps.push(step.args([device]).input(Input::Text(TABLE)));
         }
         steps
@@ -251,14 +292,17 @@ impl Plan {
         if matches!(self.protection, Protection::Luks(_)) {
             crate::attach::require_mapper()?;
         }
+        // Against other processes of ours; the programs ask the kernel about everybody else.
+        let _lock = crate::attach::lock(&self.volume.serial)?;
         let mut run = |step: &Step| {
+            self.volume.refuse_another()?;
             told(step);
             step.run()
         };
         self.table().iter().try_for_each(&mut run)?;
         let mut volume = self.volume.clone();
         if !volume.whole {
-            volume.part = Some(await_partition(&volume.device)?);
+            volume.part = Some(await_partition(&volume.device, volume.bytes)?);
         }
         if let Err(error) = self.file_system(&volume)?.iter().try_for_each(&mut run) {
             if matches!(self.protection, Protection::Luks(_)) {
@@ -291,14 +335,24 @@ fn first_partition(device: &Path) -> PathBuf {
     format!("{name}{between}1").into()
 }
 
-/// The partition, once the kernel shows it and its file is there.
-fn await_partition(device: &Path) -> Result<PathBuf, Error> {
+/// The partition, once the kernel shows the one that was just written, and its file is there.
+fn await_partition(device: &Path, bytes: u64) -> Result<PathBuf, Error> {
     let name = device.file_name().unwrap_or_default();
     let part = first_partition(device);
     let shown = Path::new("/sys/class/block").join(name).join(part.file_name().unwrap_or_default());
+    let sectors = |value: &str| {
+        let text = std::fs::read_to_string(shown.join(value)).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    // One that was there before may still be shown: it is told by its place. GPT takes a little at the end.
+    let is_ours = || {
+        let (start, size) = (sectors("start")?, sectors("size")?);
+        let end = start.saturating_add(size).saturating_mul(512);
+        Some(start == 2048 && end.saturating_add(4 << 20) > bytes)
+    };
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
-        if shown.exists() && File::open(&part).is_ok() {
+        if is_ours() == Some(true) && File::open(&part).is_ok() {
             return Ok(part);
         }
         std::thread::sleep(Duration::from_millis(100));

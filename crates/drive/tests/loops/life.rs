@@ -72,6 +72,7 @@ fn a_drive_is_formatted_written_read_back_and_read_elsewhere() {
     assert!(drive.found().read_only);
     drop(attached);
     assert_eq!(drive.found().usage, []);
+    assert!(!drive.found().read_only, "what was set is set back");
 }
 
 #[test]
@@ -104,6 +105,26 @@ fn what_a_killed_process_left_mounted_is_not_in_the_way() {
     assert_eq!(drive.found().usage, []);
     run("mount", &[&drive.device, &folder]);
     drive.attach(Access::Write).unwrap().detach().unwrap();
+}
+
+#[test]
+fn a_drive_whose_place_another_one_has_taken_is_not_touched() {
+    let test = "drive::a_drive_whose_place_another_one_has_taken_is_not_touched";
+    let Some(drive) = Loop::new(test) else { return };
+    let (device, volume) = (drive.found(), drive.volume());
+    run("losetup", &["--detach".as_ref(), &drive.device]);
+    let other = drive.folder.path().join("other");
+    std::fs::File::create(&other).unwrap().set_len(300 << 20).unwrap();
+    run("losetup", &[&drive.device, &other]);
+    let exchanged = |result: Result<(), Error>| {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::Exchanged { .. }), "{error}");
+    };
+    let plan = Plan::new(&device, &volume, Protection::None);
+    exchanged(plan.run(&mut |step| panic!("{step}")).map(drop));
+    exchanged(Attached::new(volume.clone(), Protection::None, Access::Write).map(drop));
+    exchanged(erase(&volume, &mut |_| panic!("it is written to")).map(drop));
+    assert!(std::fs::read(&other).unwrap().iter().all(|byte| *byte == 0));
 }
 
 #[test]

@@ -30,7 +30,9 @@ pub(super) fn pulled(lab: &Lab<'_>) -> anyhow::Result<()> {
     let files = set::back_up(&mut machine)?;
     let prepare = set::prepare(&mut machine, &SERIALS, "--yes --unsuitable")?;
     let said = pull_while(&mut machine, victim, &prepare, Counter::Written)?;
-    ensure!(said.contains(victim) && !said.contains("\"complete\":true"), "{said}");
+    let summary = set::object(&said, "summary")?;
+    let complete = summary.get("complete").is_some_and(|complete| *complete == true);
+    ensure!(said.contains(victim) && !complete, "{said}");
     put_in_again(&mut machine, &images, victim)?;
     let prepare = set::prepare(&mut machine, &SERIALS, "--yes --unsuitable")?;
     set::is_complete(&machine.done(&prepare)?)?;
@@ -69,8 +71,8 @@ fn pull_while(
     let job = machine.begin(command)?;
     // It is mounted, and its objects' turn has come.
     let begun = match counter {
-        Counter::Read => format!("[ -e /run/packmule/{serial}/packmule/manifest ]"),
-        Counter::Written => format!("[ -e /run/packmule/{serial}/packmule/partials ]"),
+        Counter::Read => format!("[ -e /run/packmule/drives/{serial}/packmule/manifest ]"),
+        Counter::Written => format!("[ -e /run/packmule/drives/{serial}/packmule/partials ]"),
     };
     machine.until(&begun)?;
     machine.throttle(serial, BYTES_A_SECOND)?;
@@ -100,7 +102,7 @@ pub(super) fn cut(lab: &Lab<'_>) -> anyhow::Result<()> {
     let prepare = set::prepare(&mut machine, &SERIALS, "--yes")?;
     machine.begin(&prepare)?;
     // Labels are there, and objects are on their way.
-    machine.until("ls /run/packmule/*/packmule/partials/* >/dev/null 2>&1")?;
+    machine.until("ls /run/packmule/drives/*/packmule/partials/* >/dev/null 2>&1")?;
     for serial in SERIALS {
         machine.throttle(serial, BYTES_A_SECOND)?;
     }

@@ -209,10 +209,8 @@ impl Source<'_> {
         let report =
             self.agent("writing drives", |agent| agent::prepare(agent, &what, password.as_bytes()));
         // Whatever became of it: the drives can be taken out afterwards.
-        let left = bays.leave();
-        let report = report?;
-        left?;
-        Ok(report)
+        bays.leave(self.context);
+        report
     }
 }
 

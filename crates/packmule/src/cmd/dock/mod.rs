@@ -271,6 +271,7 @@ impl<'a> Counts<'a> {
                 self.progress.note(&format!("{item}: all of it is taken in; it can be taken out"));
             }
             Ok(taken) => {
+                *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = true;
                 let words = format!(
                     "{} objects are damaged or missing; it can be taken out, or put in again for another try",
                     taken.status.failure_count
@@ -279,6 +280,7 @@ impl<'a> Counts<'a> {
             }
             Err(error) => {
                 let kind = error.kind();
+                *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = true;
                 let words = chain(error).join(": ");
                 self.progress.problem(&item, &words);
                 let code = crate::exit::code(kind);

@@ -10,7 +10,7 @@ use crate::ui::{Ask as _, Progress, Terminal};
 use clap::Args;
 use client::Client;
 use dock::{BlockDevices, Event, RunOptions};
-use drive::Volume;
+use drive::{Access, Attached, Blkid, Protection, Volume};
 use model::{ByteSize, DriveSerial, ErrorKind};
 use serde_json::json;
 use std::path::PathBuf;
@@ -68,7 +68,7 @@ impl Run {
         if !self.once {
             progress.note("waiting for drives; Ctrl-C ends");
         }
-        let visits = dock::run(&client, &BlockDevices::default(), &options)?;
+        let visits = dock::run(&client, &BlockDevices::new(), &options)?;
         progress.finish();
         let mut refused = None;
         for visit in visits {
@@ -122,6 +122,7 @@ impl Wipe {
         let job = job_of(&client, &serial)?;
         receipt(&client, &job)?;
         let volume = Volume::of(&device, serial.clone());
+        refuse_another(&job, &volume)?;
         context.printer.note(describe(&device, &volume));
         if !self.yes {
             let question = "Everything on this drive will be lost. Type yes to erase";
@@ -167,6 +168,29 @@ fn job_of(client: &Client, serial: &DriveSerial) -> Result<Job, Failure> {
         return Err(Failure::new(ErrorKind::Conflict, words));
     }
     Ok(job)
+}
+
+/// The same drive may have come again with something else on it: a later seed, whose receipt is still to come.
+fn refuse_another(job: &Job, volume: &Volume) -> Result<(), Failure> {
+    let entry = job.drive_list.iter().find(|drive| drive.drive_id == volume.serial);
+    let is_same = match entry.and_then(|drive| drive.drive_header_hash) {
+        Some(hash) => volume.is_encrypted(&Blkid)? && volume.header_hash()? == hash,
+        None => {
+            let attached = Attached::new(volume.clone(), Protection::None, Access::Look)?;
+            let label = seed::inspect(attached.folder());
+            attached.detach()?;
+            let ours = |label: &seed::Label| (label.seed, label.set) == (job.seed.id, job.seed.set);
+            label?.is_some_and(|label| ours(&label.body))
+        }
+    };
+    if is_same {
+        return Ok(());
+    }
+    let words = format!(
+        "what is on drive {} is not what import job {} has taken in: it is not erased",
+        volume.serial, job.name
+    );
+    Err(Failure::new(ErrorKind::WrongDrive, words))
 }
 
 fn receipt(client: &Client, job: &Job) -> Result<(), Failure> {

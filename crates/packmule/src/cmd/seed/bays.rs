@@ -10,10 +10,12 @@
 
 use super::drives::folder_spec;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Failure;
 use crate::ui::Ask;
 use clap::{Args, ValueEnum};
-use drive::{Access, Attached, Blkid, Device, Plan, Probe as _, Protection, Source, Usage, Volume};
+use drive::{
+    Access, Attached, Blkid, Device, Plan, Probe as _, Protection, Source, Unread, Usage, Volume,
+};
 use keyring::DriveKeys;
 use model::{ByteSize, DriveSerial, ErrorKind};
 use seed::{DriveSpec, ReadBack};
@@ -21,6 +23,7 @@ use serde_json::json;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use wire::MAX_DRIVES;
 
 /// Which drives, and how they are treated.
 #[derive(Args, Debug, Clone)]
@@ -37,9 +40,12 @@ pub(crate) struct DriveOptions {
     /// Take drives that import services refuse, too: not SATA, larger than 10 TB, removable
     #[arg(long)]
     pub(crate) unsuitable: bool,
-    /// Format drives, and confirm everything else, without asking
+    /// Confirm everything without asking: drives on which nothing is are formatted
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Serial number of a drive that may be formatted whatever is on it; may be repeated
+    #[arg(long, value_name = "SERIAL")]
+    pub(crate) format: Vec<DriveSerial>,
 }
 
 /// What keeps others from reading a drive.
@@ -87,7 +93,7 @@ impl DriveOptions {
         ask: &dyn Ask,
     ) -> Result<Bays, Failure> {
         self.check_capacities()?;
-        let judged = self.judged()?;
+        let judged = self.judged(true)?;
         let mut places = Vec::new();
         for (path, device) in self.drive.iter().zip(judged) {
             places.push(match device {
@@ -98,9 +104,13 @@ impl DriveOptions {
         if places.iter().any(|place| place.protection(self.encryption) == Some(Encryption::Luks2)) {
             drive::require_mapper()?;
         }
-        self.confirm(context, ask, &places)?;
+        self.confirm(context, keys, ask, &places)?;
         let mut bays = Bays { specs: Vec::new(), attached: Vec::new() };
         for (at, place) in places.into_iter().enumerate() {
+            if context.stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let words = "stopped; the same command goes on where this one ended";
+                return Err(Failure::new(ErrorKind::Interrupted, words));
+            }
             let mut spec = bays.enter(context, keys, self.encryption, place)?;
             spec.capacity = self.capacity_of(at);
             bays.specs.push(spec);
@@ -116,7 +126,7 @@ impl DriveOptions {
     ) -> Result<Vec<Room>, Failure> {
         self.check_capacities()?;
         let mut rooms = Vec::new();
-        for (at, (path, device)) in self.drive.iter().zip(self.judged()?).enumerate() {
+        for (at, (path, device)) in self.drive.iter().zip(self.judged(false)?).enumerate() {
             let free = match device {
                 None => free(path)?,
                 Some(device) => {
@@ -131,11 +141,19 @@ impl DriveOptions {
         Ok(rooms)
     }
 
-    /// The devices among the paths given, each of which may be used; none for a folder.
-    fn judged(&self) -> Result<Vec<Option<Device>>, Failure> {
+    /// The devices among the paths given, each of which may be used; none for a folder. With `release`,
+    /// what an earlier call of ours has left open of them is closed first.
+    fn judged(&self, release: bool) -> Result<Vec<Option<Device>>, Failure> {
+        if self.drive.len() > MAX_DRIVES {
+            let words = format!(
+                "{} drives were given, and a set has at most {MAX_DRIVES}",
+                self.drive.len()
+            );
+            return Err(Failure::new(ErrorKind::Invalid, words));
+        }
         let mut devices: Vec<Option<Device>> = Vec::new();
         for path in &self.drive {
-            let device = find(path)?;
+            let device = look(path, release)?;
             if let Some(device) = &device {
                 self.refuse(device)?;
                 if devices.iter().flatten().any(|other| other.number == device.number) {
@@ -151,7 +169,12 @@ impl DriveOptions {
     fn refuse(&self, device: &Device) -> Result<(), Failure> {
         let refusals = drive::judge(device);
         let counts = |refusal: &&drive::Refusal| !(self.unsuitable && refusal.can_be_overridden());
-        let words: Vec<String> = refusals.iter().filter(counts).map(ToString::to_string).collect();
+        let mut words: Vec<String> =
+            refusals.iter().filter(counts).map(ToString::to_string).collect();
+        if let Some(other) = twin(device)? {
+            // Two ways to one drive, or an adaptor that says the same of every drive.
+            words.push(format!("{} says the same serial number", other.display()));
+        }
         if words.is_empty() {
             return Ok(());
         }
@@ -168,27 +191,46 @@ impl DriveOptions {
         Ok(if kept { Place::Ours(volume) } else { Place::Foreign(Box::new(device), volume) })
     }
 
-    /// Whether it was formatted by an earlier call, for this seed.
+    /// Whether it was formatted by an earlier call, for this seed. What cannot be read is an error, never
+    /// a no: a no leads to formatting.
     fn is_ours(&self, volume: &Volume, keys: Option<&DriveKeys>) -> Result<bool, Failure> {
-        let Ok(encrypted) = volume.is_encrypted(&Blkid) else { return Ok(false) };
+        let encrypted = match volume.is_encrypted(&Blkid) {
+            Err(drive::Error::OtherLayout { .. }) => return Ok(false),
+            other => other?,
+        };
         match self.encryption {
             Encryption::Luks2 if encrypted => {
                 let Some(keys) = keys else { return Ok(false) };
                 let hash = keys.get(&volume.serial)?.and_then(|key| key.header_hash);
-                Ok(hash.is_some_and(|hash| volume.header_hash().is_ok_and(|found| found == hash)))
+                Ok(hash.is_some() && Some(volume.header_hash()?) == hash)
             }
             Encryption::None if !encrypted => {
-                let attached = Attached::new(volume.clone(), Protection::None, Access::Look);
-                let Ok(attached) = attached else { return Ok(false) };
-                let labelled = seed::inspect(attached.folder()).is_ok_and(|label| label.is_some());
+                let attached = Attached::new(volume.clone(), Protection::None, Access::Look)?;
+                let label = seed::inspect(attached.folder());
                 attached.detach()?;
-                Ok(labelled)
+                Ok(label?.is_some())
             }
             _ => Ok(false),
         }
     }
 
-    fn confirm(&self, context: &Context, ask: &dyn Ask, places: &[Place]) -> Result<(), Failure> {
+    /// Whether a drive that holds something may be formatted without somebody who looks at it: it was named,
+    /// or it was begun to be formatted for this seed and nothing can be on it yet.
+    fn may_lose(&self, volume: &Volume, keys: &DriveKeys) -> Result<bool, Failure> {
+        let named = self.format.contains(&volume.serial);
+        let begun = || {
+            Ok::<_, Failure>(keys.get(&volume.serial)?.is_some_and(|key| key.header_hash.is_none()))
+        };
+        Ok(named || begun()?)
+    }
+
+    fn confirm(
+        &self,
+        context: &Context,
+        keys: &DriveKeys,
+        ask: &dyn Ask,
+        places: &[Place],
+    ) -> Result<(), Failure> {
         let foreign: Vec<String> = places.iter().filter_map(Place::describe).collect();
         if foreign.is_empty() {
             return Ok(());
@@ -197,7 +239,7 @@ impl DriveOptions {
             context.printer.note(line);
         }
         if self.yes {
-            return Ok(());
+            return places.iter().try_for_each(|place| self.refuse_unseen(place, keys));
         }
         let drives = if foreign.len() == 1 { "this drive" } else { "these drives" };
         let question = format!("Everything on {drives} will be lost. Type yes to format");
@@ -206,6 +248,32 @@ impl DriveOptions {
         }
         Err(Failure::new(ErrorKind::Interrupted, "not confirmed: nothing was changed"))
     }
+}
+
+impl DriveOptions {
+    /// Names such as /dev/sdb go to another drive after every restart: nothing that somebody may miss is
+    /// formatted because it has one.
+    fn refuse_unseen(&self, place: &Place, keys: &DriveKeys) -> Result<(), Failure> {
+        let Place::Foreign(device, volume) = place else { return Ok(()) };
+        let found = holds(device);
+        if found.is_empty() || self.may_lose(volume, keys)? {
+            return Ok(());
+        }
+        let (path, serial) = (device.path.display(), &volume.serial);
+        let words = format!(
+            "{path} (serial number {serial}) is not empty, on it: {}; to lose that, add --format {serial}",
+            found.join(", ")
+        );
+        Err(Failure::new(ErrorKind::WrongDrive, words))
+    }
+}
+
+/// Another device with the same serial number.
+fn twin(device: &Device) -> Result<Option<PathBuf>, Failure> {
+    let devices = drive::discover(&Source::default(), &Unread)?;
+    let is_twin = |other: &Device| other.number != device.number && other.serial == device.serial;
+    let twin = devices.into_iter().filter(|_| device.serial.is_some()).find(is_twin);
+    Ok(twin.map(|other| other.path))
 }
 
 /// How much of a drive a plan may use.
@@ -302,6 +370,10 @@ pub(super) fn serial(device: &Device) -> Result<DriveSerial, Failure> {
 /// The device behind a path; none where the path is a folder. What an earlier call of ours has left open
 /// of it is closed.
 pub(crate) fn find(path: &Path) -> Result<Option<Device>, Failure> {
+    look(path, true)
+}
+
+fn look(path: &Path, release: bool) -> Result<Option<Device>, Failure> {
     let looked = std::fs::metadata(path).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => {
             let words = format!(
@@ -335,7 +407,8 @@ pub(crate) fn find(path: &Path) -> Result<Option<Device>, Failure> {
     };
     let device = again()?;
     let held = |usage: &Usage| matches!(usage, Usage::Holder { .. } | Usage::Mount { .. });
-    if let Some(serial) = device.serial.clone().filter(|_| device.usage.iter().any(held)) {
+    if let Some(serial) = device.serial.clone().filter(|_| release && device.usage.iter().any(held))
+    {
         drive::release(&Volume::of(&device, serial))?;
         return again().map(Some);
     }
@@ -381,18 +454,23 @@ impl Bays {
         Ok(DriveSpec { folder, serial, capacity: None })
     }
 
-    /// Unmounts and closes what was opened: drives can be taken out then.
-    ///
-    /// # Errors
-    /// The first that was in the way; the others are closed all the same.
-    pub(crate) fn leave(self) -> Outcome {
-        let mut failed = None;
+    /// Serial numbers of the drives that are encrypted.
+    #[expect(dead_code, reason = "the agent asks for it soon")]
+    pub(crate) fn encrypted(&self) -> Vec<DriveSerial> {
+        let encrypted = self.attached.iter().filter(|bay| bay.is_encrypted());
+        encrypted.map(|bay| bay.serial().clone()).collect()
+    }
+
+    /// Unmounts and closes what was opened: drives can be taken out then. What is in the way is told, and
+    /// takes nothing back of what was done.
+    pub(crate) fn leave(self, context: &Context) {
         for attached in self.attached {
+            let item = format!("drive {}", attached.serial());
             if let Err(error) = attached.detach() {
-                failed.get_or_insert(error);
+                let words = crate::failure::chain(&error).join(": ");
+                context.printer.problem(&item, &format!("do not take it out yet: {words}"));
             }
         }
-        failed.map_or(Ok(crate::exit::Status::Done), |error| Err(error.into()))
     }
 }
 
@@ -424,10 +502,9 @@ impl ReadBack for Bays {
         let Some(attached) = self.attached.iter().find(|bay| bay.folder() == folder) else {
             return Ok(());
         };
-        attached.refresh().map_err(|error| {
-            let is_there = attached.volume().is_there();
-            let gone = || io::Error::from_raw_os_error(rustix::io::Errno::NODEV.raw_os_error());
-            if is_there { io::Error::other(error) } else { gone() }
-        })
+        // A drive that does not come back is one that no longer answers; the others go on.
+        attached
+            .refresh()
+            .map_err(|_| io::Error::from_raw_os_error(rustix::io::Errno::NODEV.raw_os_error()))
     }
 }

@@ -36,7 +36,7 @@ impl Import {
         let into = folder(&self.into)?;
         let readers = self.drives.open(&Terminal)?;
         let status = self.take_in(context, &into, &readers);
-        readers.leave()?;
+        readers.leave(context);
         status
     }
 

@@ -69,9 +69,8 @@ impl Prepare {
         let bays = self.drives.ready(context, &keys, &Terminal)?;
         let prepared = write(context, &repository, &state, &bays, self.writing);
         // Whatever became of it: the drives can be taken out afterwards.
-        let left = bays.leave();
+        bays.leave(context);
         let prepared = prepared?;
-        left?;
         lock.check()?;
         show_prepared(context, &prepared);
         Ok(if !prepared.problems.is_empty() {

@@ -3,7 +3,7 @@
 
 use super::bays::{find, serial};
 use super::keys_folder;
-use crate::context::state_folder;
+use crate::context::{Context, state_folder};
 use crate::failure::Failure;
 use crate::ui::Ask;
 use clap::Args;
@@ -43,18 +43,15 @@ impl Readers {
         at.and_then(|at| self.given.get(at)).map_or_else(|| folder.to_owned(), Clone::clone)
     }
 
-    /// Lets go of the drives.
-    ///
-    /// # Errors
-    /// The first that cannot be let go of.
-    pub(crate) fn leave(self) -> Result<(), Failure> {
-        let mut failed = None;
+    /// Lets go of the drives. What is in the way is told.
+    pub(crate) fn leave(self, context: &Context) {
         for attached in self.attached {
+            let item = format!("drive {}", attached.serial());
             if let Err(error) = attached.detach() {
-                failed.get_or_insert(error);
+                let words = crate::failure::chain(&error).join(": ");
+                context.printer.problem(&item, &format!("do not take it out yet: {words}"));
             }
         }
-        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 

@@ -29,7 +29,7 @@ impl Verify {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         let readers = self.drives.open(&Terminal)?;
         let status = self.look(context, &readers);
-        readers.leave()?;
+        readers.leave(context);
         status
     }
 
