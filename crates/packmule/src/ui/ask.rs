@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use model::ErrorKind;
 use std::io::{IsTerminal, Write};
+use zeroize::Zeroizing;
 
 /// Somebody who can be asked.
 pub(crate) trait Ask {
@@ -11,6 +12,14 @@ pub(crate) trait Ask {
     /// # Errors
     /// [`ErrorKind::Invalid`] when nobody is there, [`ErrorKind::Interrupted`] when they leave.
     fn ask(&self, flag: &str, question: &str) -> Result<String, Failure>;
+
+    /// The same for what nobody else may see.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    fn ask_secret(&self, flag: &str, question: &str) -> Result<Zeroizing<String>, Failure> {
+        self.ask(flag, question).map(Zeroizing::new)
+    }
 
     /// Whether anybody is there.
     fn is_there(&self) -> bool;
@@ -34,6 +43,16 @@ impl Ask for Terminal {
             return Err(Failure::new(ErrorKind::Interrupted, "no answer"));
         }
         Ok(line.trim().to_owned())
+    }
+
+    fn ask_secret(&self, flag: &str, question: &str) -> Result<Zeroizing<String>, Failure> {
+        if !self.is_there() {
+            let words = format!("there is no terminal to ask on: give --{flag}");
+            return Err(Failure::new(ErrorKind::Invalid, words));
+        }
+        rpassword::prompt_password(format!("{question}: "))
+            .map(Zeroizing::new)
+            .map_err(|cause| Failure::io("asking on", std::path::Path::new("/dev/tty"), cause))
     }
 
     fn is_there(&self) -> bool {

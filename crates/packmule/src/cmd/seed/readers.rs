@@ -109,11 +109,11 @@ impl ReadOptions {
             return Ok(key.password);
         }
         let question = format!("Password of drive {serial}, eight groups of six digits");
-        let typed = zeroize::Zeroizing::new(ask.ask("keys FILE", &question)?);
+        let typed = ask.ask_secret("keys FILE", &question)?;
         let wrong = |e: model::DrivePasswordError| {
             Failure::new(ErrorKind::WrongPassword, format!("drive {serial}: {e}"))
         };
-        typed.parse().map_err(wrong)
+        typed.trim().parse().map_err(wrong)
     }
 
     fn passwords(&self) -> Result<BTreeMap<DriveSerial, DrivePassword>, Failure> {
