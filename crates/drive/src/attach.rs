@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Where drives are mounted, each at its serial number; gone after a restart, as mounts are.
@@ -43,7 +44,7 @@ pub struct Attached {
     folder: PathBuf,
     /// Held until it is detached, against other processes of ours.
     _lock: OwnedFd,
-    is_attached: bool,
+    is_attached: AtomicBool,
     /// Whether it is we who have set the device read-only.
     was_writable: bool,
 }
@@ -62,7 +63,7 @@ impl Attached {
         let folder = folder(&volume.serial);
         close_leftovers(&volume)?;
         volume.refuse_another()?;
-        let (is_attached, was_writable) = (true, false);
+        let (is_attached, was_writable) = (AtomicBool::new(true), false);
         let mut attached =
             Self { volume, protection, access, folder, _lock: lock, is_attached, was_writable };
         if access == Access::Read {
@@ -108,22 +109,33 @@ impl Attached {
         self.open()
     }
 
-    /// Unmounts and closes it. What was written is on the medium then.
+    /// Unmounts and closes it, so that all that was written is on the medium, and nothing of it in a journal
+    /// that somebody would have to replay. It is not used again then.
     ///
     /// # Errors
-    /// It is in use, or could not be written to the end.
-    pub fn detach(mut self) -> Result<(), Error> {
-        let closed = self.close().and_then(|()| forget(&self.volume.device));
-        if closed.is_err() && !self.volume.is_there() {
-            // It was pulled, which whoever used it has heard by now: dropping lets go of what is left.
+    /// It is in use, could not be written to the end, or was pulled.
+    pub fn finish(&self) -> Result<(), Error> {
+        if !self.is_attached.load(Ordering::Relaxed) {
             return Ok(());
         }
-        closed?;
-        self.is_attached = false;
+        self.close()?;
+        forget(&self.volume.device)?;
+        self.is_attached.store(false, Ordering::Relaxed);
         self.give_back();
         // An empty folder that stays does no harm.
         let _ = std::fs::remove_dir(&self.folder);
         Ok(())
+    }
+
+    /// Finishes with it. One that was pulled is let go of: whoever used it has heard of that by now.
+    ///
+    /// # Errors
+    /// It is in use, or could not be written to the end.
+    pub fn detach(self) -> Result<(), Error> {
+        match self.finish() {
+            Err(_) if !self.volume.is_there() => Ok(()),
+            finished => finished,
+        }
     }
 
     fn is_read_only(&self) -> Result<bool, Error> {
@@ -222,7 +234,7 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        if !self.is_attached {
+        if !self.is_attached.load(Ordering::Relaxed) {
             return;
         }
         let closed = self.close();
