@@ -8,6 +8,9 @@ use super::set::{self, SERIALS};
 use super::standalone::with;
 use anyhow::ensure;
 
+/// Fast enough for formatting, and slow enough that nobody is done before it is noticed that he has begun.
+const STEADY: u64 = 3 << 20;
+
 /// Slow enough that nobody is done before something happens.
 const BYTES_A_SECOND: u64 = 512 << 10;
 
@@ -68,11 +71,12 @@ fn pull_while(
         Counter::Written => 7,
     };
     let value = format!("awk '{{ print ${field} }}' {stat}");
+    machine.throttle(serial, STEADY)?;
     let job = machine.begin(command)?;
     // It is mounted, and its objects' turn has come.
     let begun = match counter {
         Counter::Read => format!("[ -e /run/packmule/drives/{serial}/packmule/manifest ]"),
-        Counter::Written => format!("[ -e /run/packmule/drives/{serial}/packmule/partials ]"),
+        Counter::Written => format!("[ -e /run/packmule/drives/{serial}/packmule/label ]"),
     };
     patiently(machine, &begun)?;
     machine.throttle(serial, BYTES_A_SECOND)?;
@@ -109,12 +113,16 @@ pub(super) fn cut(lab: &Lab<'_>) -> anyhow::Result<()> {
     let files = set::back_up(&mut machine)?;
     machine.done("sync")?;
     let prepare = set::prepare(&mut machine, &SERIALS, "--yes")?;
+    for serial in SERIALS {
+        machine.throttle(serial, STEADY)?;
+    }
     machine.begin(&prepare)?;
     // Labels are there, and objects are on their way.
-    patiently(&mut machine, "ls /run/packmule/drives/*/packmule/partials/* >/dev/null 2>&1")?;
+    patiently(&mut machine, "ls /run/packmule/drives/*/packmule/label >/dev/null 2>&1")?;
     for serial in SERIALS {
         machine.throttle(serial, BYTES_A_SECOND)?;
     }
+    machine.until("ls /run/packmule/drives/*/packmule/partials/* >/dev/null 2>&1")?;
     machine.power_cut();
 
     let mut machine = lab.boot(with(&staging, "STAGING", &drives))?;
