@@ -48,7 +48,7 @@ pub(super) fn hashes(machine: &mut Machine, folder: &str) -> anyhow::Result<Stri
 
 /// Backs up files of the guest's own making into `/disk/repository`; tells their hashes.
 pub(super) fn back_up(machine: &mut Machine) -> anyhow::Result<String> {
-    let files = files(machine, 4_000_000)?;
+    let files = files(machine, 4_600_000)?;
     machine.done(
         "export PACKMULE_PASSWORD=x; packmule repo init -r /disk/repository && \
          packmule repo backup -r /disk/repository --pack-size 4MiB --state /disk/state /disk/data",
