@@ -6,11 +6,15 @@ use crate::drive::{self, Sealed};
 use crate::event::{Events, Problem, Reason};
 use crate::label::Label;
 use crate::sign::Trust;
+use crate::stream::{self, PART};
 use crate::{Error, Event, ManifestHeader, Object, object_path};
 use model::{Digest, ErrorKind, ObjectKey};
 use sha2::{Digest as _, Sha256};
+use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
+use store::direct::Aligned;
 
 /// Where the objects of drives go.
 pub trait Landing {
@@ -103,6 +107,7 @@ pub(crate) fn unload_sealed(
     let serial = sealed.label.body.serial.clone();
     let (mut copied, mut copied_bytes, mut already, mut problems) = (0, 0_u64, 0, Vec::new());
     events.event(Event::DriveStarted { serial: &serial });
+    let mut buffer = Aligned::new(PART);
     for object in &manifest.objects {
         if events.stop() {
             return Err(Error::Interrupted);
@@ -110,7 +115,7 @@ pub(crate) fn unload_sealed(
         // Decoding has made sure that the repository is listed.
         let Some(repository) = manifest.repository(object) else { continue };
         let key = object.key();
-        match copy(folder, &repository, object, landing)? {
+        match copy((folder, &mut buffer), &repository, object, landing)? {
             Outcome::Copied => {
                 copied += 1;
                 copied_bytes = copied_bytes.saturating_add(object.length);
@@ -135,7 +140,7 @@ pub(crate) fn unload_sealed(
 }
 
 /// Tells one bad object from a drive that was pulled out: then every object would seem bad.
-fn refuse_gone(folder: &Beneath, sealed: &Sealed, reason: &Reason) -> Result<(), Error> {
+pub(crate) fn refuse_gone(folder: &Beneath, sealed: &Sealed, reason: &Reason) -> Result<(), Error> {
     let is_reading = matches!(reason, Reason::Missing | Reason::NotAFile | Reason::Unreadable(_));
     if !is_reading || drive::has_label(folder, &sealed.label.digest) {
         return Ok(());
@@ -150,7 +155,7 @@ enum Outcome {
 }
 
 fn copy(
-    folder: &Beneath,
+    (folder, buffer): (&Beneath, &mut Aligned),
     repository: &Digest,
     object: &Object,
     landing: &dyn Landing,
@@ -165,14 +170,15 @@ fn copy(
     let mut outcome = Outcome::Copied;
     let stored = landing.try_until_done(&mut || {
         outcome = Outcome::Copied;
-        let source = match drive::open_object(folder, &path, object) {
+        let source = match drive::open_file(folder, &path, object) {
             Ok(source) => source,
             Err(reason) => {
                 outcome = Outcome::Wrong(reason);
                 return Ok(());
             }
         };
-        let mut source = Checked::new(source, object);
+        stream::from_the_medium(&source);
+        let mut source = Checked::new(InParts::new(source, object.length, buffer), object);
         let stored = landing.put_from(repository, &key, object.length, &mut source);
         outcome = source.verdict(stored)?.map_or(Outcome::Copied, Outcome::Wrong);
         Ok(())
@@ -184,11 +190,46 @@ fn copy(
 }
 
 /// What concerns one object is its problem; what concerns all ends the copy.
-fn of_this_object(error: store::Error) -> Result<Reason, Error> {
+pub(crate) fn of_this_object(error: store::Error) -> Result<Reason, Error> {
     match error.kind() {
         ErrorKind::Conflict => Ok(Reason::Conflict),
         ErrorKind::Corrupt => Ok(Reason::Hash),
         _ => Err(Error::Store(error)),
+    }
+}
+
+/// A file's bytes, read in parts as large as the buffer, which may pass the page cache by.
+struct InParts<'b> {
+    file: File,
+    /// Bytes of the file that were not read yet.
+    left: u64,
+    buffer: &'b mut Aligned,
+    /// What of the buffer was not given yet.
+    ready: Range<usize>,
+}
+
+impl<'b> InParts<'b> {
+    fn new(file: File, length: u64, buffer: &'b mut Aligned) -> Self {
+        Self { file, left: length, buffer, ready: 0..0 }
+    }
+}
+
+impl Read for InParts<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        // Not asked again at its end, which may be in the middle of a block.
+        if self.ready.is_empty() && self.left > 0 {
+            let count = drive::read_some(&mut self.file, self.buffer.bytes_mut())?.len();
+            let used = usize::try_from(self.left).map_or(count, |left| left.min(count));
+            self.left = if count == 0 { 0 } else { self.left.saturating_sub(used as u64) };
+            self.ready = 0..used;
+        }
+        let ready = self.buffer.bytes().get(self.ready.clone()).unwrap_or_default();
+        let count = ready.len().min(into.len());
+        if let (Some(to), Some(from)) = (into.get_mut(..count), ready.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        self.ready.start += count;
+        Ok(count)
     }
 }
 

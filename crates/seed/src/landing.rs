@@ -6,25 +6,32 @@
 //! <into>/<sha256 of config>/…                       each of them, when it has several
 //! <into>/pending/<seed>/inventory                   what must arrive
 //! <into>/pending/<seed>/manifests/<sha256>          of each drive taken in so far
+//! <into>/pending/<seed>/packmule/partials/…         what is being written; means nothing
 //! <into>/pending/<seed>/repositories/<…>/…          what has arrived, as on the drives
 //! ```
+//!
+//! What this very call has hashed, written, synced and named is published as it is. Everything else,
+//! as what an earlier call has left, is hashed again before.
 //!
 //! Publication moves objects by renames: keys, config, packs, indexes, snapshots, each kind synced
 //! before the next begins. Keys go before the config because a repository exists from its config
 //! on, and one that exists keeps its own keys: a crash between the two must not lose them.
 
+use crate::arrive::{self, Ground};
+use crate::belt::Limits;
 use crate::beneath::Beneath;
 use crate::drive::{self, PARTIAL, Sealed};
 use crate::event::Events;
-use crate::import::{Landing, Unloaded, refuse_unpinned, unload_sealed};
+use crate::import::{Unloaded, refuse_unpinned};
+use crate::intake::{self, Admit, Intake, Stopped, Verified};
 use crate::object::REPOSITORIES;
 use crate::sign::Trust;
+use crate::stream::{self, Heard};
 use crate::{Document, Error, Event, Inventory, Manifest, Object, Signed, object_path};
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
-use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use store::{Folder, Store};
 use wire::SeedId;
 
@@ -75,8 +82,9 @@ pub struct Imported {
     pub seeds: Vec<Landed>,
 }
 
-/// Takes in the drives at hand and publishes every seed that is complete with them. The drives may
-/// come in any order and in any number of calls; a drive that is refused does not stop the others.
+/// Takes in the drives at hand, side by side, and publishes every seed that is complete with them.
+/// The drives may come in any order and in any number of calls; a drive that is refused, damaged or
+/// gone does not stop the others.
 ///
 /// # Errors
 /// The destination cannot be used, or takes nothing more. What has arrived stays, and the same
@@ -87,20 +95,27 @@ pub fn import(
     trust: &Trust,
     events: &mut dyn Events,
 ) -> Result<Imported, Error> {
+    import_within(Limits::USUAL, into, drives, trust, events)
+}
+
+pub(crate) fn import_within(
+    limits: Limits,
+    into: &Path,
+    drives: &[PathBuf],
+    trust: &Trust,
+    events: &mut dyn Events,
+) -> Result<Imported, Error> {
     store::durable::create_folder(into, 0o700).map_err(Error::io("creating", into))?;
     let destination = Destination::open(into)?;
-    let mut results = Vec::new();
-    for path in drives {
-        let result = destination.take_in(path, trust, events);
-        let result = match result {
-            Err(error) if ends_everything(&error) => return Err(error),
-            other => other,
-        };
-        results.push((path.clone(), result));
-    }
+    let ground = Ground::new(&destination.folder, &limits);
+    let admission = Admission { destination: &destination, trust, seeds: Mutex::default() };
+    let intake = intake::take_in(drives, &admission, (&ground, limits), events)?;
+    let Intake { drives: results, verified } = intake;
+    let results = drives.iter().cloned().zip(results).collect();
+    let publication = Publication { trust, verified, part: limits.part };
     let mut landed = Vec::new();
     for seed in destination.waiting()? {
-        match destination.publish_if_complete(seed, trust, events) {
+        match destination.publish_if_complete(seed, &publication, events) {
             // Drives of somebody else brought it: theirs to go on with.
             Err(Error::OtherSigner { .. }) => {}
             other => landed.push(other?),
@@ -126,14 +141,64 @@ fn ends_everything(error: &Error) -> bool {
     matches!(error, Error::Store(_) | Error::Interrupted | Error::Busy { .. })
 }
 
+/// Whether a drive may be used here.
+pub(crate) struct Admission<'a> {
+    pub(crate) destination: &'a Destination,
+    pub(crate) trust: &'a Trust,
+    /// Seeds that this call has met. Held while documents are written, of which all drives have some.
+    pub(crate) seeds: Mutex<BTreeSet<SeedId>>,
+}
+
+impl Admit for Admission<'_> {
+    fn admit(&self, drive: &Beneath) -> Result<(Sealed, FolderLanding), Stopped> {
+        self.open(drive).map_err(|error| match ends_everything(&error) {
+            true => Stopped::All(error),
+            false => Stopped::Drive(error),
+        })
+    }
+}
+
+impl Admission<'_> {
+    fn open(&self, drive: &Beneath) -> Result<(Sealed, FolderLanding), Error> {
+        let (destination, trust) = (self.destination, self.trust);
+        refuse_unpinned(drive, trust)?;
+        let sealed = drive::sealed(drive, trust)?;
+        let label = &sealed.label.body;
+        destination.refuse_other_repository(&label.repositories)?;
+        // Another drive has it too; a damaged one is as good as none.
+        let found = drive::inventory(drive, &sealed.label, trust).unwrap_or_default();
+        {
+            let mut seeds = self.seeds.lock().unwrap_or_else(PoisonError::into_inner);
+            if !seeds.contains(&label.seed) {
+                let folder = &destination.folder;
+                let removed = arrive::remove_partials(folder, &pending(label.seed));
+                removed.map_err(Error::io("cleaning up in", folder.path()))?;
+                seeds.insert(label.seed);
+            }
+            destination.keep_documents(drive, &sealed, found, trust)?;
+        }
+        let landing = destination.landing(label.seed, &label.repositories)?;
+        Ok((sealed, landing))
+    }
+}
+
+/// What publishing goes by.
+struct Publication<'a> {
+    trust: &'a Trust,
+    /// What need not be hashed again.
+    verified: Verified,
+    /// Bytes that are read at a time.
+    part: usize,
+}
+
 /// The folder that drives are imported into.
 #[derive(Debug)]
-struct Destination {
-    folder: Beneath,
+pub(crate) struct Destination {
+    pub(crate) folder: Beneath,
 }
 
 impl Destination {
-    fn open(into: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(into: &Path) -> Result<Self, Error> {
         let folder = Beneath::open(into).map_err(Error::io("opening", into))?.private();
         if !folder.lock().map_err(Error::io("locking", into))? {
             return Err(Error::Busy { place: into.display().to_string() });
@@ -150,21 +215,6 @@ impl Destination {
         };
         self.folder.walk(PENDING, &mut see).map_err(Error::io("listing", self.folder.path()))?;
         Ok(seeds)
-    }
-
-    fn take_in(
-        &self,
-        path: &Path,
-        trust: &Trust,
-        events: &mut dyn Events,
-    ) -> Result<Unloaded, Error> {
-        let drive = Beneath::open(path).map_err(Error::io("opening", path))?;
-        refuse_unpinned(&drive, trust)?;
-        let sealed = drive::sealed(&drive, trust)?;
-        self.refuse_other_repository(&sealed.label.body.repositories)?;
-        self.keep_documents(&drive, &sealed, trust)?;
-        let landing = self.landing(sealed.label.body.seed, &sealed.label.body.repositories)?;
-        unload_sealed(&drive, &sealed, &landing, events)
     }
 
     /// A folder holds one repository for good.
@@ -184,8 +234,15 @@ impl Destination {
         Ok(())
     }
 
-    /// Keeps what says what must arrive, before the first object arrives.
-    fn keep_documents(&self, drive: &Beneath, sealed: &Sealed, trust: &Trust) -> Result<(), Error> {
+    /// Keeps what says what must arrive, before the first object arrives. `found` is the drive's
+    /// inventory.
+    fn keep_documents(
+        &self,
+        drive: &Beneath,
+        sealed: &Sealed,
+        found: Option<drive::Found<Inventory>>,
+        trust: &Trust,
+    ) -> Result<(), Error> {
         let pending = pending(sealed.label.body.seed);
         let io = |cause| Error::io("writing below", self.folder.path())(cause);
         let manifests = format!("{pending}/manifests");
@@ -197,11 +254,7 @@ impl Destination {
             self.folder.write(&name, &partial, &sealed.manifest_bytes).map_err(io)?;
         }
         let named = sealed.manifest.body.header.inventory;
-        let found = match drive::inventory(drive, &sealed.label, trust) {
-            Ok(found) => found.filter(|(_, inventory)| Some(inventory.digest) == named),
-            // Another drive has it too; a damaged one is as good as none.
-            Err(_) => None,
-        };
+        let found = found.filter(|(_, inventory)| Some(inventory.digest) == named);
         let kept = self.inventory(sealed.label.body.seed, trust)?;
         match (kept, found) {
             (Some(kept), Some((_, found))) if kept.digest != found.digest => {
@@ -288,9 +341,10 @@ impl Destination {
     fn publish_if_complete(
         &self,
         seed: SeedId,
-        trust: &Trust,
+        publication: &Publication<'_>,
         events: &mut dyn Events,
     ) -> Result<Landed, Error> {
+        let trust = publication.trust;
         let mut missing = self.missing(seed, trust)?;
         if !missing.inventory || !missing.wanted.is_empty() {
             return Ok(Landed { missing, published: false });
@@ -298,12 +352,77 @@ impl Destination {
         let expected = self.expected(seed, trust)?;
         self.refuse_other_repository(&expected.repositories)?;
         let landing = self.landing(seed, &expected.repositories)?;
-        missing.wanted = landing.prove(&expected, events)?;
+        missing.wanted = self.prove(seed, (&expected, &landing), publication, events)?;
         if !missing.wanted.is_empty() {
             return Ok(Landed { missing, published: false });
         }
         self.publish(seed, &expected, &landing, events)?;
         Ok(Landed { missing, published: true })
+    }
+
+    /// Reads every object from where it is now, but those that this call has verified. What waits and
+    /// is damaged is removed, so that the next drive can bring it; all that is not right is answered.
+    fn prove(
+        &self,
+        seed: SeedId,
+        (expected, landing): (&Expected, &FolderLanding),
+        publication: &Publication<'_>,
+        events: &dyn Events,
+    ) -> Result<Vec<Wanted>, Error> {
+        let verified = publication.verified.get(&(seed, expected.repositories.clone()));
+        let mut unproved = Vec::new();
+        for object in &expected.objects {
+            if verified.is_some_and(|verified| verified.contains(object)) {
+                continue;
+            }
+            if let Some(path) = self.place(seed, expected, landing, object)? {
+                unproved.push((*object, path));
+            }
+        }
+        let mut wrong = Vec::new();
+        let mut hear = |heard: Heard<'_>| -> Result<bool, Error> {
+            if let Heard::End(object, Some(_)) = heard {
+                wrong.push(*object);
+            }
+            Ok(!events.stop())
+        };
+        let part = publication.part;
+        if events.stop() || !stream::each(&self.folder, unproved.into_iter(), part, &mut hear)? {
+            return Err(Error::Interrupted);
+        }
+        let mut wanted = Vec::new();
+        for object in wrong {
+            let Some(repository) = expected.repository(&object) else { continue };
+            let key = object.key();
+            let waiting = format!("{}/{}", pending(seed), object_path(&repository, &key));
+            if self.place(seed, expected, landing, &object)?.as_ref() == Some(&waiting) {
+                let removed = self.folder.remove(&waiting);
+                removed.map_err(Error::io("removing below", self.folder.path()))?;
+            }
+            wanted.push(Wanted { repository, key, length: object.length });
+        }
+        Ok(wanted)
+    }
+
+    /// Where an object is now, below the folder. None for keys that a repository does not take.
+    fn place(
+        &self,
+        seed: SeedId,
+        expected: &Expected,
+        landing: &FolderLanding,
+        object: &Object,
+    ) -> Result<Option<String>, Error> {
+        let key = object.key();
+        let Some(repository) = expected.repository(object) else { return Ok(None) };
+        let Some(place) = landing.places.get(&repository) else { return Ok(None) };
+        if key.kind() == ObjectKind::Key && place.exists {
+            return Ok(None);
+        }
+        let published = holds(&place.published, &key, object.length).map_err(Error::Store)?;
+        Ok(Some(match published {
+            true => published_path(&expected.repositories, &repository, &key),
+            false => format!("{}/{}", pending(seed), object_path(&repository, &key)),
+        }))
     }
 
     /// Moves everything that waits to its repository, kind by kind, and forgets the seed.
@@ -362,10 +481,7 @@ impl Destination {
                 self.folder.remove(&from)?;
                 continue;
             }
-            let to = match expected.repositories.as_slice() {
-                [_] => object.key().path(),
-                _ => format!("{repository}/{}", object.key()),
-            };
+            let to = published_path(&expected.repositories, &repository, &object.key());
             let parent = to.rsplit_once('/').map_or(".", |(parent, _)| parent);
             // Also where a crash came between the rename and this.
             touched.insert(parent.to_owned());
@@ -407,78 +523,29 @@ struct Place {
     exists: bool,
 }
 
-/// The landing in a folder.
+/// What the destination has of a seed, waiting or published.
 #[derive(Debug)]
-struct FolderLanding {
+pub(crate) struct FolderLanding {
     places: BTreeMap<Digest, Place>,
 }
 
-impl Landing for FolderLanding {
-    fn has(&self, repository: &Digest, key: &ObjectKey, length: u64) -> store::Result<bool> {
+impl FolderLanding {
+    /// Whether the object is there already, of the right length.
+    ///
+    /// # Errors
+    /// [`store::Error::Conflict`] when it has another length; else as [`Store::length`].
+    pub(crate) fn has(
+        &self,
+        repository: &Digest,
+        key: &ObjectKey,
+        length: u64,
+    ) -> store::Result<bool> {
         let Some(place) = self.places.get(repository) else { return Ok(false) };
         if key.kind() == ObjectKind::Key && place.exists {
             return Ok(true);
         }
         Ok(holds(&place.published, key, length)? || holds(&place.waiting, key, length)?)
     }
-
-    fn put_from(
-        &self,
-        repository: &Digest,
-        key: &ObjectKey,
-        length: u64,
-        from: &mut dyn Read,
-    ) -> store::Result<()> {
-        let refuse = || store::Error::Location {
-            location: repository.to_hex(),
-            what: "no repository of this seed".to_owned(),
-        };
-        let place = self.places.get(repository).ok_or_else(refuse)?;
-        place.waiting.create()?;
-        place.waiting.put_from(key, length, from)
-    }
-}
-
-impl FolderLanding {
-    /// Reads every object from where it is now. Those that wait and are damaged are removed, so
-    /// that the next drive can bring them; all that are not right are answered.
-    fn prove(&self, expected: &Expected, events: &dyn Events) -> Result<Vec<Wanted>, Error> {
-        let mut wanted = Vec::new();
-        for object in &expected.objects {
-            if events.stop() {
-                return Err(Error::Interrupted);
-            }
-            let Some(repository) = expected.repository(object) else { continue };
-            let Some(place) = self.places.get(&repository) else { continue };
-            let key = object.key();
-            if key.kind() == ObjectKind::Key && place.exists {
-                continue;
-            }
-            let published = holds(&place.published, &key, object.length).map_err(Error::Store)?;
-            let store = if published { &place.published } else { &place.waiting };
-            if !is_right(store, object) {
-                if !published {
-                    store.remove(&key).map_err(Error::Store)?;
-                }
-                wanted.push(Wanted { repository, key, length: object.length });
-            }
-        }
-        Ok(wanted)
-    }
-}
-
-fn is_right(store: &Folder, object: &Object) -> bool {
-    let mut hash = Sha256::new();
-    let read = store.open(&object.key()).ok().and_then(|mut from| {
-        let mut buffer = vec![0; drive::BUFFER];
-        loop {
-            match drive::read_some(&mut *from, &mut buffer).ok()? {
-                [] => return Some(()),
-                bytes => hash.update(bytes),
-            }
-        }
-    });
-    read.is_some() && Digest(hash.finalize().into()) == object.name
 }
 
 fn holds(store: &Folder, key: &ObjectKey, expected: u64) -> store::Result<bool> {
@@ -507,8 +574,16 @@ fn conflict_is_absence(error: store::Error) -> store::Result<bool> {
     if error.kind() == ErrorKind::Conflict { Ok(false) } else { Err(error) }
 }
 
-fn pending(seed: SeedId) -> String {
+pub(crate) fn pending(seed: SeedId) -> String {
     format!("{PENDING}/{seed}")
+}
+
+/// Where an object is once it is published, below the folder.
+fn published_path(repositories: &[Digest], repository: &Digest, key: &ObjectKey) -> String {
+    match repositories {
+        [_] => key.path(),
+        _ => format!("{repository}/{key}"),
+    }
 }
 
 /// Where a repository is once it is published: the folder itself, or, of several, one in it.

@@ -3,6 +3,7 @@
 //! Knows objects, lengths and hashes; never blobs, passwords or repository keys. The bytes on a
 //! drive are described in `docs/format.md`.
 
+mod arrive;
 mod batch;
 mod bay;
 mod belt;
@@ -18,6 +19,7 @@ mod freeze;
 pub mod fuzz;
 mod import;
 mod inspect;
+mod intake;
 mod inventory;
 mod journal;
 mod label;
@@ -33,6 +35,7 @@ mod seal;
 mod sealed;
 mod sign;
 mod state;
+mod stream;
 mod verify;
 mod writer;
 

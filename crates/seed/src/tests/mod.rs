@@ -4,6 +4,7 @@ mod codec;
 mod device;
 mod faults;
 mod hostile;
+mod intake;
 mod journal;
 mod journey;
 
