@@ -6,7 +6,9 @@
 //! ```
 //!
 //! Each arrow is one rename of a synced file, so a crash leaves one of these states. From the
-//! label on the drive belongs to its seed; from the manifest on it is never written again.
+//! label on the drive belongs to its seed; from the manifest on it is never written again. It counts as
+//! sealed elsewhere only once it is finished: until then its last writes may be in a journal alone,
+//! which whoever mounts it for reading does not replay.
 //! Nothing on the drive or beside it says which objects are complete: a file under its own name
 //! is, because it was synced before it got the name, and reading back proves it before sealing.
 
@@ -36,7 +38,8 @@ pub struct DriveSpec {
     pub capacity: Option<u64>,
 }
 
-/// Makes reading back honest: whoever knows the device makes the next reads come from the medium.
+/// What only whoever knows the device can do: have the next reads come from the medium, and all that
+/// was written be there.
 pub trait ReadBack: Sync {
     /// Called when everything is synced and nothing on the drive is open, from a thread of the
     /// drive's own. May unmount and mount it again at the same path.
@@ -44,6 +47,16 @@ pub trait ReadBack: Sync {
     /// # Errors
     /// The drive does not come back.
     fn refresh(&self, drive: &Path) -> io::Result<()>;
+
+    /// Called when a drive is sealed and nothing on it is open: whoever knows the device unmounts and
+    /// closes it, so that all of it is on the medium; it is not used again in this call.
+    ///
+    /// # Errors
+    /// It may not be. Then the drive does not count as sealed in this call.
+    fn finish(&self, drive: &Path) -> io::Result<()> {
+        let _ = drive;
+        Ok(())
+    }
 }
 
 /// Leaves the drive mounted. On file systems of disks what is read back still comes from the drive,

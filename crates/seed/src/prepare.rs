@@ -165,11 +165,7 @@ pub(crate) fn prepare_within(
     for bay in &mut bays {
         bay.take_stock(&inventory.body, inventory_bytes.len() as u64)?;
     }
-    let earlier: Vec<Signed<Manifest>> = state
-        .manifests(&trust)?
-        .into_iter()
-        .filter(|manifest| manifest.body.header.seed == inventory.body.seed)
-        .collect();
+    let earlier = earlier(&state, &trust, inventory.body.seed, &bays)?;
     let job = Job {
         signer: options.signer,
         now: options.now,
@@ -192,11 +188,32 @@ pub(crate) fn prepare_within(
         problems: Vec::new(),
         stopped: HashMap::new(),
     };
-    run.keep_sealed(&bays)?;
+    run.keep_sealed(&mut bays)?;
     run.refuse_too_many(&bays)?;
     run.note_found(&bays)?;
     let left = run.fill(&mut bays, events)?;
     Ok(run.report(&bays, &left, options.state))
+}
+
+/// Manifests of drives sealed so far. A drive at hand that has lost its manifest is not sealed,
+/// whatever was kept.
+fn earlier(
+    state: &State,
+    trust: &Trust,
+    seed: SeedId,
+    bays: &[Bay],
+) -> Result<Vec<Signed<Manifest>>, Error> {
+    let mut earlier = state.manifests(trust)?;
+    let open: BTreeSet<Digest> = bays
+        .iter()
+        .filter(|bay| !bay.is_sealed())
+        .filter_map(|bay| bay.signed_label().map(|label| label.digest))
+        .collect();
+    earlier.retain(|manifest| {
+        let header = &manifest.body.header;
+        header.seed == seed && !open.contains(&header.label)
+    });
+    Ok(earlier)
 }
 
 /// The frozen list: from the state folder, else from a drive, else made now. It is in the state

@@ -4,6 +4,7 @@
 use crate::bay::{Bay, Job};
 use crate::belt::{Belt, Limits, Share, Watch};
 use crate::beneath;
+use crate::drive::Sealed;
 use crate::event::{Events, Problem, Reason};
 use crate::journal::{self, Held, Journal};
 use crate::plan::{self, Filling, Room, Shortfall};
@@ -44,21 +45,30 @@ const LOOK: Duration = Duration::from_millis(50);
 
 impl Run<'_> {
     /// Remembers drives that were sealed when the state folder was not there, or just before a
-    /// crash.
-    pub(crate) fn keep_sealed(&mut self, bays: &[Bay]) -> Result<(), Error> {
+    /// crash. As after sealing: only once all of it is on the medium.
+    pub(crate) fn keep_sealed(&mut self, bays: &mut [Bay]) -> Result<(), Error> {
         for bay in bays {
-            if let Some(sealed) = bay.sealed() {
-                self.keep(&sealed.manifest, &sealed.manifest_bytes)?;
+            let kept = |sealed: &&Sealed| self.is_kept(&sealed.label.digest);
+            let Some(sealed) = bay.sealed().filter(|sealed| !kept(sealed)) else { continue };
+            let (manifest, bytes) = (sealed.manifest.clone(), sealed.manifest_bytes.clone());
+            match bay.finish(self.job) {
+                Ok(()) => self.keep(manifest, &bytes)?,
+                Err(_) => {
+                    self.stopped.insert(bay.spec.serial.clone(), DriveState::Gone);
+                }
             }
         }
         Ok(())
     }
 
-    fn keep(&mut self, manifest: &Signed<Manifest>, bytes: &[u8]) -> Result<(), Error> {
-        if self.earlier.iter().all(|known| known.digest != manifest.digest) {
-            self.state.keep_manifest(&manifest.body, bytes)?;
-            self.earlier.push(manifest.clone());
-        }
+    /// Whether the drive with that label counts as sealed.
+    fn is_kept(&self, label: &Digest) -> bool {
+        self.earlier.iter().any(|manifest| manifest.body.header.label == *label)
+    }
+
+    fn keep(&mut self, manifest: Signed<Manifest>, bytes: &[u8]) -> Result<(), Error> {
+        self.state.keep_manifest(&manifest.body, bytes)?;
+        self.earlier.push(manifest);
         Ok(())
     }
 
@@ -123,11 +133,9 @@ impl Run<'_> {
 
     /// Drives that are neither at hand nor sealed, and what they hold.
     fn absent(&self) -> impl Iterator<Item = &Held> {
-        let sealed = |held: &Held| {
-            self.earlier.iter().any(|manifest| manifest.body.header.label == held.label)
-        };
         // A drive at hand that was erased and begun anew is no longer the one that it was.
-        let absent = move |held: &&Held| !self.at_hand.contains(&held.serial) && !sealed(held);
+        let at_hand = |held: &Held| self.at_hand.contains(&held.serial);
+        let absent = move |held: &&Held| !at_hand(held) && !self.is_kept(&held.label);
         self.journal.drives().iter().filter(absent)
     }
 
@@ -319,7 +327,7 @@ impl Run<'_> {
             Told::Full(at) => events.event(Event::DriveFull { serial: serial(at) }),
             Told::Read(at, bytes) => events.event(Event::Reading { serial: serial(at), bytes }),
             Told::Sealed(at, sealed) => {
-                self.keep(&sealed.0, &sealed.1)?;
+                self.keep(sealed.0, &sealed.1)?;
                 events.event(Event::DriveSealed { serial: serial(at) });
             }
             Told::Gone(at) => {
@@ -394,7 +402,12 @@ impl Run<'_> {
                 manifest_file: Some(State::manifest_file(state, &manifest.body)),
             })
             .collect();
-        drives.extend(bays.iter().filter(|bay| !bay.is_sealed()).map(|bay| PreparedDrive {
+        // Among these may be one that has its manifest and could not be finished.
+        let others = bays.iter().filter(|bay| {
+            let kept = bay.signed_label().is_some_and(|label| self.is_kept(&label.digest));
+            !kept && bay.label().is_none_or(|label| label.set == self.job.set)
+        });
+        drives.extend(others.map(|bay| PreparedDrive {
             serial: bay.spec.serial.clone(),
             set: self.job.set,
             drive: bay.label().map(|label| label.drive),

@@ -112,12 +112,24 @@ impl Bay {
         Ok(())
     }
 
+    /// Has all of a sealed drive be on its medium. invariant: nothing uses its folder afterwards.
+    pub(crate) fn finish(&mut self, job: &Job<'_>) -> Result<(), Stopped> {
+        // Whatever it was, the drive cannot be relied on before another call has looked at it.
+        let finished = self.let_go().and_then(|()| job.read_back.finish(&self.spec.folder));
+        finished.map_err(|_| Stopped::Gone)
+    }
+
+    /// An open handle would keep the drive from being unmounted.
+    fn let_go(&mut self) -> io::Result<()> {
+        self.folder = Beneath::open(Path::new("/"))?;
+        Ok(())
+    }
+
     /// Closes the drive, has it refreshed, opens it again, and makes sure that it is the same one.
     fn reopen(&mut self, job: &Job<'_>, label: &Signed<Label>) -> Result<(), Stopped> {
+        let stop = stopped("reading back", &self.spec.folder);
+        self.let_go().map_err(&stop)?;
         let path = &self.spec.folder;
-        let stop = stopped("reading back", path);
-        // An open handle would keep the drive from being unmounted.
-        self.folder = Beneath::open(Path::new("/")).map_err(&stop)?;
         job.read_back.refresh(path).map_err(&stop)?;
         self.folder = Beneath::open(path).map_err(&stop)?;
         if !self.folder.lock().map_err(&stop)? {

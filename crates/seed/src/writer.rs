@@ -27,6 +27,7 @@ pub(crate) enum Told {
     Full(usize),
     /// Bytes were read back.
     Read(usize, u64),
+    /// A drive is sealed, and all of it is on its medium.
     Sealed(usize, Box<(Signed<Manifest>, Vec<u8>)>),
     Gone(usize),
     Unreliable(usize),
@@ -234,6 +235,7 @@ impl Writer<'_> {
             return Ok(Vec::new());
         }
         bay.seal(self.job, &read)?;
+        bay.finish(self.job)?;
         if let Some(sealed) = bay.sealed() {
             let kept = (sealed.manifest.clone(), sealed.manifest_bytes.clone());
             self.tell(Told::Sealed(self.at, Box::new(kept)));

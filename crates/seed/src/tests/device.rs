@@ -92,6 +92,45 @@ fn what_the_medium_lost_is_found_although_the_cache_has_it_and_is_written_elsewh
     assert!(report.is_intact() && report.extra.is_empty(), "{report:?}");
 }
 
+/// Unmounts a drive when it is finished, which fails when anything on it is open.
+struct Unmounts;
+
+impl ReadBack for Unmounts {
+    fn refresh(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&self, drive: &Path) -> io::Result<()> {
+        // A process that another test is just starting has a copy of every handle for a moment.
+        for _ in 0..100 {
+            if Command::new("umount").arg(drive).output()?.status.success() {
+                return Ok(());
+            }
+        }
+        panic!("something on {} is open", drive.display());
+    }
+}
+
+#[test]
+fn a_sealed_drive_has_its_manifest_without_a_look_at_its_journal() {
+    let (site, store) = (Site::new(), repository(3, &[300_000]));
+    let Some(disk) = Disk::mount(site.path("image"), site.path("disk"), 32) else {
+        return skip(
+            "a_sealed_drive_has_its_manifest",
+            "mounting a loop device is not allowed here",
+        );
+    };
+    let state = site.path("state");
+    let options = Options { read_back: &Unmounts, ..site.options(&state) };
+    let prepared = crate::prepare(&options, &[&store], &[disk.spec("D0")], &mut ()).unwrap();
+    assert!(prepared.is_complete());
+    // As docks do.
+    let mut mount = Command::new("mount");
+    let mount = mount.args(["-o", "loop,ro,noload"]).arg(&disk.image).arg(&disk.at);
+    assert!(mount.output().unwrap().status.success());
+    assert!(verify(&disk.at, &site.trust(), &mut ()).unwrap().is_intact());
+}
+
 #[test]
 fn a_drive_that_is_smaller_than_it_says_holds_up_nobody() {
     let (site, store) = (Site::new(), repository(3, &[900_000; 24]));

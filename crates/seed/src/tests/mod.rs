@@ -3,6 +3,7 @@
 mod codec;
 mod device;
 mod faults;
+mod finish;
 mod hostile;
 mod intake;
 mod journal;

@@ -507,4 +507,9 @@ impl ReadBack for Bays {
             .refresh()
             .map_err(|_| io::Error::from_raw_os_error(rustix::io::Errno::NODEV.raw_os_error()))
     }
+
+    fn finish(&self, folder: &Path) -> io::Result<()> {
+        let attached = self.attached.iter().find(|bay| bay.folder() == folder);
+        attached.map_or(Ok(()), |attached| attached.finish().map_err(io::Error::other))
+    }
 }
