@@ -148,6 +148,14 @@ pub enum Error {
         /// Which.
         groups: Vec<GroupName>,
     },
+    /// Every drive set has its job.
+    #[error(
+        "every drive set of seed {seed} has its import job: no drive is needed; packmule diskprep u: shows how it stands"
+    )]
+    NothingToPrepare {
+        /// The seed.
+        seed: SeedId,
+    },
     /// The job carries something else.
     #[error(
         "import job {0} is over, or carries another seed or drive set; choose another job name"
@@ -303,6 +311,7 @@ impl Error {
             | Self::SeedUnderWay { .. }
             | Self::VaultHasRepository
             | Self::GroupsNotStaged { .. }
+            | Self::NothingToPrepare { .. }
             | Self::JobTaken(_)
             | Self::NotFormatted { .. }
             | Self::OtherRepository { .. }

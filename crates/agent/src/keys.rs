@@ -28,8 +28,9 @@ pub fn drive_keys(ctx: &Context<'_>, staging: &str) -> Result<DriveKeys, Error> 
     state.drive_keys(record.id)
 }
 
-/// The passwords of these sealed drives, and in each drive the header's hash. A drive that has neither
-/// is not encrypted.
+/// The passwords of these sealed drives, and in each drive the header's hash. Whether a drive is
+/// encrypted is what the record says, and an earlier job that carries it as it is now; what the keyring
+/// has of others is of what they were before.
 pub(crate) fn of(
     state: &State,
     vault: &Vault,
@@ -38,14 +39,19 @@ pub(crate) fn of(
 ) -> Result<Vec<DriveKey>, Error> {
     let mut found = Vec::new();
     for drive in drives {
+        let announced = announced(record, drive);
+        if announced.is_none() && !record.encrypted.contains(&drive.serial) {
+            continue;
+        }
         let known = match state.known_drive_keys(record.id)? {
             Some(keys) => keys.get(&drive.serial)?,
             None => None,
         };
-        let key = match (known, announced(record, drive)) {
+        let lost = || Error::PasswordLost { serial: drive.serial.clone() };
+        let key = match (known, announced) {
             (Some(key), _) => key,
             (None, Some(job)) => fetch(state, vault, record, job, &drive.serial)?,
-            (None, None) => continue,
+            (None, None) => return Err(lost()),
         };
         let not_formatted = || Error::NotFormatted { serial: drive.serial.clone() };
         drive.header = Some(key.header_hash.ok_or_else(not_formatted)?);

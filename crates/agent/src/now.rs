@@ -13,7 +13,7 @@ use backup::{BackupOptions, BackupOutcome};
 use flow::{SeedEvent, SeedState};
 use model::GroupName;
 use repo::{LockMode, Repository};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::SeedId;
 
 /// What `backup now` did.
@@ -115,6 +115,7 @@ fn begun(ctx: &Context<'_>, state: &State, inputs: &OfflineInputs) -> Result<See
         contents: None,
         jobs: Vec::new(),
         receipt: None,
+        encrypted: BTreeSet::new(),
         history: Vec::new(),
     };
     state.save_seed(&record)?;

@@ -13,16 +13,18 @@ use crate::context::{Context, Event, Phase};
 use crate::init::open_seed_staging;
 use crate::names;
 use crate::record::{JobDrive, SeedRecord};
-use crate::state::State;
+use crate::state::{Lock, State};
 use crate::transit;
 use crate::vault::Vault;
 use crate::{job, journal};
-use flow::{SeedEvent, SeedState};
-use model::{ErrorKind, GroupName, JobName};
-use repo::LockMode;
+use flow::{Effect, SeedEvent, SeedState};
+use model::{DriveSerial, ErrorKind, GroupName, JobName};
+use repo::{LockGuard, LockMode, Repository};
 use seed::{
     DriveSpec, DriveState, Events, Filling, Options, Prepared, PreparedDrive, ReadBack, Shortfall,
+    SigningKey, Trust,
 };
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,6 +38,8 @@ pub struct Preparation<'a> {
     pub staging: &'a str,
     /// The drives at hand, mounted. None to finish what needs none.
     pub drives: &'a [DriveSpec],
+    /// Which of these are encrypted, by whoever calls.
+    pub encrypted: &'a [DriveSerial],
     /// Makes reading back come from the medium.
     pub read_back: &'a dyn ReadBack,
     /// How several drives are filled.
@@ -94,17 +98,9 @@ pub fn prepare(
     password: &[u8],
 ) -> Result<PrepareReport, Error> {
     let state = State::open(ctx.state)?;
-    let folder = names::staging_folder(what.staging)?;
-    let none = || Error::NoSeedAt(what.staging.to_owned());
-    let record = state.seed_at(&folder)?.ok_or_else(none)?;
-    let _lock = state.lock_seed(record.id)?;
-    let record = startable(&state, state.seed(record.id)?)?;
+    let (record, _lock) = claim(&state, what.staging)?;
     let vault = Vault::connect(ctx, &state)?;
-    // Drives can be written while the server is away; it is needed for the job only.
-    let record = match transit::sync(ctx, &state, &vault, &record) {
-        Err(error) if error.kind() == ErrorKind::Unavailable => record,
-        synced => synced?.0,
-    };
+    let record = synced(ctx, &state, &vault, record)?;
     let Some(set) = record.next_set() else {
         return nothing_left(&state, &vault, &record);
     };
@@ -126,6 +122,48 @@ pub fn prepare(
         other => other?,
     };
     Ok(PrepareReport { seed, groups, set, fingerprint, drives, job, locations, needed })
+}
+
+/// Whether [`prepare`] would write drives for the seed with that staging location: ask before a drive
+/// is formatted for it. Writes no drive, and the seed stays in its state.
+///
+/// # Errors
+/// [`Error::NothingToPrepare`], and all that [`prepare`] refuses before it looks at drives.
+/// [`Error::InventoryLost`], too, where the seed's own drives can still bring the inventory: these are
+/// given without any that has to be formatted.
+pub fn check_preparation(ctx: &Context<'_>, staging: &str, password: &[u8]) -> Result<(), Error> {
+    let state = State::open(ctx.state)?;
+    let (record, _lock) = claim(&state, staging)?;
+    let vault = Vault::connect(ctx, &state)?;
+    let mut record = synced(ctx, &state, &vault, record)?;
+    if record.next_set().is_none() {
+        return Err(Error::NothingToPrepare { seed: record.id });
+    }
+    start(ctx, &mut record)?;
+    source(ctx, &state, &record, &[], password)?;
+    Ok(())
+}
+
+/// The seed with that staging location, which nobody else works on until the lock is dropped.
+fn claim(state: &State, staging: &str) -> Result<(SeedRecord, Lock), Error> {
+    let folder = names::staging_folder(staging)?;
+    let none = || Error::NoSeedAt(staging.to_owned());
+    let record = state.seed_at(&folder)?.ok_or_else(none)?;
+    let lock = state.lock_seed(record.id)?;
+    Ok((startable(state, state.seed(record.id)?)?, lock))
+}
+
+/// Drives can be written while the server is away; it is needed for the job only.
+fn synced(
+    ctx: &Context<'_>,
+    state: &State,
+    vault: &Vault,
+    record: SeedRecord,
+) -> Result<SeedRecord, Error> {
+    match transit::sync(ctx, state, vault, &record) {
+        Err(error) if error.kind() == ErrorKind::Unavailable => Ok(record),
+        synced => Ok(synced?.0),
+    }
 }
 
 /// A seed whose every group has its first backup, and that is not over.
@@ -178,18 +216,20 @@ fn nothing_left(state: &State, vault: &Vault, record: &SeedRecord) -> Result<Pre
 }
 
 fn begin(ctx: &Context<'_>, state: &State, record: &SeedRecord) -> Result<SeedRecord, Error> {
-    let (record, effects) = state.change_seed(record.id, |record| {
-        if matches!(record.state(), SeedState::Staged | SeedState::Preparing) {
-            return record.happen(SeedEvent::PreparationStarted, ctx.now());
-        }
-        // A set that was lost is prepared again wherever the seed is; before it was staged, never.
-        if record.state() == SeedState::Staging {
-            return Err(flow::Refused::NotStaged.into());
-        }
-        Ok(Vec::new())
-    })?;
+    let (record, effects) = state.change_seed(record.id, |record| start(ctx, record))?;
     transit::tell(ctx, record.id, &effects);
     Ok(record)
+}
+
+fn start(ctx: &Context<'_>, record: &mut SeedRecord) -> Result<Vec<Effect>, Error> {
+    if matches!(record.state(), SeedState::Staged | SeedState::Preparing) {
+        return record.happen(SeedEvent::PreparationStarted, ctx.now());
+    }
+    // A set that was lost is prepared again wherever the seed is; before it was staged, never.
+    if record.state() == SeedState::Staging {
+        return Err(flow::Refused::NotStaged.into());
+    }
+    Ok(Vec::new())
 }
 
 /// Freezes and writes under a shared lock, which is renewed meanwhile.
@@ -201,17 +241,10 @@ fn write(
     what: &Preparation<'_>,
     password: &[u8],
 ) -> Result<Prepared, Error> {
-    let repository = open_seed_staging(ctx, record, password)?;
-    let lock = repository.lock(LockMode::Shared)?;
-    if let Some(contents) = &record.contents
-        && !journal::put_back(state, record, contents)?
-        && what.drives.is_empty()
-    {
-        return Err(Error::InventoryLost { seed: record.id, staging: record.staging.clone() });
-    }
-    refuse_unlisted(record, &state.seed_folder(record.id), what.drives)?;
-    ctx.tell(Event::Phase(Phase::Drives));
+    let (repository, lock) = source(ctx, state, record, what.drives, password)?;
     let signer = state.signing_key()?;
+    note_encrypted(state, record, what, &signer)?;
+    ctx.tell(Event::Phase(Phase::Drives));
     let folder = state.seed_folder(record.id);
     let options = Options {
         state: &folder,
@@ -230,6 +263,57 @@ fn write(
     let prepared = seed::prepare(&options, &[&store], what.drives, &mut Told(ctx))?;
     lock.check()?;
     Ok(prepared)
+}
+
+/// Staging, locked, with the seed's inventory beside it where that can be had.
+fn source(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+    drives: &[DriveSpec],
+    password: &[u8],
+) -> Result<(Repository, LockGuard), Error> {
+    let repository = open_seed_staging(ctx, record, password)?;
+    let lock = repository.lock(LockMode::Shared)?;
+    if let Some(contents) = &record.contents
+        && !journal::put_back(state, record, contents)?
+        && drives.is_empty()
+    {
+        return Err(Error::InventoryLost { seed: record.id, staging: record.staging.clone() });
+    }
+    refuse_unlisted(record, &state.seed_folder(record.id), drives)?;
+    Ok((repository, lock))
+}
+
+/// Has the record say which drives are encrypted, before any is written. What was said of a drive stays
+/// for as long as the drive is the seed's: it would have to be erased to become another one.
+fn note_encrypted(
+    state: &State,
+    record: &SeedRecord,
+    what: &Preparation<'_>,
+    signer: &SigningKey,
+) -> Result<(), Error> {
+    let trust = Trust::Key(signer.public());
+    let sealed = seed::sealed_before(&state.seed_folder(record.id), &trust)?;
+    let mut stay: BTreeSet<DriveSerial> =
+        sealed.into_iter().map(|manifest| manifest.body.header.serial).collect();
+    for drive in what.drives {
+        let label = seed::inspect(&drive.folder)?;
+        if label.is_some_and(|label| label.body.seed == record.id) {
+            stay.insert(drive.serial.clone());
+        }
+    }
+    state.change_seed(record.id, |record| {
+        for DriveSpec { serial, .. } in what.drives {
+            if what.encrypted.contains(serial) {
+                record.encrypted.insert(serial.clone());
+            } else if !stay.contains(serial) {
+                record.encrypted.remove(serial);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(())
 }
 
 /// With its inventory gone everywhere but on drives, a seed must not begin a second one: one of

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use model::{AccountName, ContainerName, Digest, DriveSerial, GroupName, JobName, ObjectKind};
 use seed::Object;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use wire::{KeysFrom, PublicKey, SeedId, SignedReceipt};
 
@@ -40,6 +40,9 @@ pub struct SeedRecord {
     /// What it holds, once that is frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contents: Option<Contents>,
+    /// Drives that are encrypted, of those that were ever given for it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub encrypted: BTreeSet<DriveSerial>,
     /// Its import jobs, in the order in which they were made.
     #[serde(default)]
     pub jobs: Vec<SeedJob>,

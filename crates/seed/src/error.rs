@@ -4,7 +4,7 @@ use crate::sign::Fingerprint;
 use crate::{Document, Malformed};
 use model::{Digest, DriveSerial, ErrorKind};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wire::SeedId;
 
 /// Why an operation on a drive set could not be done.
@@ -77,6 +77,19 @@ pub enum Error {
     NotEmpty {
         /// The drive.
         place: String,
+    },
+    /// Sealed once, and empty now.
+    #[error(
+        "drive {serial} in {place} was sealed for this seed and is empty now: take another drive; if it was erased on purpose, remove {} and run the same command again, its objects are then written anew",
+        manifest.display()
+    )]
+    Erased {
+        /// The drive.
+        place: String,
+        /// Its serial number.
+        serial: DriveSerial,
+        /// Where its manifest is kept.
+        manifest: PathBuf,
     },
     /// No label.
     #[error("{place} is not a drive of a seed: it has no label")]
@@ -241,6 +254,7 @@ impl Error {
             }
             Self::OtherSigner { .. } | Self::NoSigner { .. } => ErrorKind::Denied,
             Self::NotEmpty { .. }
+            | Self::Erased { .. }
             | Self::NotADrive { .. }
             | Self::Gone { .. }
             | Self::NotSealed { .. }

@@ -227,7 +227,11 @@ impl Shared<'_> {
     }
 
     fn destination(&self, cause: std::io::Error) -> Stopped {
-        Stopped::All(Error::io("writing below", self.ground.folder.path())(cause))
+        let folder = self.ground.folder.path();
+        Stopped::All(match beneath::is_full(&cause) {
+            true => Error::Store(store::Error::Full { location: folder.display().to_string() }),
+            false => Error::io("writing below", folder)(cause),
+        })
     }
 }
 

@@ -56,6 +56,7 @@ pub use plan::{Filling, Plan, Room, Shortfall, TooLarge, cost, plan, reserve};
 pub use prepare::{AbsentDrive, DriveState, Options, Prepared, PreparedDrive, prepare};
 pub use sealed::SealedDrive;
 pub use sign::{Fingerprint, FingerprintError, SigningKey, Trust};
+pub use state::sealed_before;
 pub use verify::{MAX_EXTRA, Report, verify};
 
 #[cfg(test)]

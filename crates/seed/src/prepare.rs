@@ -133,7 +133,8 @@ impl Prepared {
 ///
 /// # Errors
 /// Refuses, before anything is written, drives that are not empty and not of this seed and set,
-/// the same drive twice, more than ten drives, and objects that no drive can hold. A drive that
+/// drives that were sealed for these and are empty now, the same drive twice, more than ten drives,
+/// and objects that no drive can hold. A drive that
 /// fills up or goes away, and an object that cannot be read, are not errors: see [`Prepared`].
 pub fn prepare(
     options: &Options<'_>,
@@ -166,6 +167,7 @@ pub(crate) fn prepare_within(
         bay.take_stock(&inventory.body, inventory_bytes.len() as u64)?;
     }
     let earlier = earlier(&state, &trust, inventory.body.seed, &bays)?;
+    refuse_erased(options, &earlier, &bays)?;
     let job = Job {
         signer: options.signer,
         now: options.now,
@@ -214,6 +216,27 @@ fn earlier(
         header.seed == seed && !open.contains(&header.label)
     });
     Ok(earlier)
+}
+
+/// What a sealed drive carried would count as being on it for ever.
+fn refuse_erased(
+    options: &Options<'_>,
+    earlier: &[Signed<Manifest>],
+    bays: &[Bay],
+) -> Result<(), Error> {
+    for bay in bays.iter().filter(|bay| bay.label().is_none()) {
+        let serial = &bay.spec.serial;
+        let was = |manifest: &&Signed<Manifest>| {
+            let header = &manifest.body.header;
+            header.set == options.set && header.serial == *serial
+        };
+        if let Some(manifest) = earlier.iter().find(was) {
+            let (place, serial) = (drive::place(&bay.folder), serial.clone());
+            let manifest = State::manifest_file(options.state, &manifest.body);
+            return Err(Error::Erased { place, serial, manifest });
+        }
+    }
+    Ok(())
 }
 
 /// The frozen list: from the state folder, else from a drive, else made now. It is in the state

@@ -19,6 +19,14 @@ const MANIFESTS: &str = "manifests";
 /// What is being written: never means anything.
 pub(crate) const PARTIAL: &str = "partial";
 
+/// The manifests that a state folder keeps of drives sealed so far, at hand or not.
+///
+/// # Errors
+/// Another process has the folder; a manifest there is damaged, or somebody else has signed it.
+pub fn sealed_before(state: &Path, trust: &Trust) -> Result<Vec<Signed<Manifest>>, Error> {
+    State::open(state)?.manifests(trust)
+}
+
 /// The state folder, locked against other processes.
 #[derive(Debug)]
 pub(crate) struct State {

@@ -202,6 +202,7 @@ fn a_wrong_password_changes_nothing() {
     let what = agent::Preparation {
         staging: &staging,
         drives: &drives,
+        encrypted: &[],
         read_back: &seed::PlainReads,
         filling: seed::Filling::Even,
         limit_rate: 0,
@@ -358,6 +359,7 @@ fn a_job_of_something_else_is_left_alone() {
     let what = agent::Preparation {
         staging: &staging,
         drives: &[],
+        encrypted: &[],
         read_back: &seed::PlainReads,
         filling: seed::Filling::Even,
         limit_rate: 0,

@@ -84,6 +84,7 @@ fn a_drive_that_was_never_said_to_be_formatted_is_not_announced() {
     let drives = site.drives(2);
     site.lock(&drives[..1]);
     let first = site.keys().password(&serial("D1")).unwrap();
+    site.encrypted.lock().unwrap().push(serial("D1"));
     let refused = site.prepare(&drives).unwrap_err();
     assert!(matches!(refused, Error::NotFormatted { .. }), "{refused}");
     assert!(site.agent().jobs().unwrap().is_empty());
@@ -182,4 +183,71 @@ fn an_encrypted_drive_is_never_announced_as_an_open_one() {
     let refused = site.prepare(&[]).unwrap_err();
     assert!(matches!(refused, Error::PasswordLost { .. }), "{refused}");
     assert!(site.agent().jobs().unwrap().is_empty());
+}
+
+#[test]
+fn an_encrypted_drive_whose_password_was_lost_before_there_was_a_job_is_not_announced() {
+    let site = Site::with_group();
+    site.backup().unwrap();
+    let drives = site.drives(2);
+    site.lock(&drives);
+    // The first one is sealed, and its seed is not complete.
+    assert!(site.prepare(&drives[..1]).unwrap().needed.is_some());
+    fs::remove_dir_all(keys_folder(&site)).unwrap();
+    site.lock(&drives[1..]);
+    for given in [&drives[1..], &[]] {
+        let refused = site.prepare(given).unwrap_err();
+        let lost = matches!(&refused, Error::PasswordLost { serial } if serial.as_str() == "D0");
+        assert!(lost, "{refused}");
+    }
+    assert!(site.agent().jobs().unwrap().is_empty());
+    assert!(site.seed().record.jobs.is_empty());
+}
+
+/// Leaves drives labelled and filled, and unsealed.
+struct NotNow;
+
+impl seed::ReadBack for NotNow {
+    fn refresh(&self, _: &std::path::Path) -> std::io::Result<()> {
+        Err(std::io::Error::from_raw_os_error(19))
+    }
+}
+
+#[test]
+fn a_drive_that_was_encrypted_first_and_is_plain_now_travels_as_a_plain_one() {
+    let site = Site::with_group();
+    site.backup().unwrap();
+    let drives = site.drives(2);
+    site.lock(&drives);
+    assert!(site.prepare_with(&site.ctx(), &drives, &NotNow).unwrap().needed.is_some());
+    assert_eq!(site.seed().record.encrypted.len(), 2);
+    // D0 is formatted again, without encryption; D1 is mounted by somebody else, as it is.
+    fs::remove_dir_all(&drives[0].folder).unwrap();
+    fs::create_dir(&drives[0].folder).unwrap();
+    site.encrypted.lock().unwrap().clear();
+    let job = site.prepare(&drives).unwrap().job.unwrap();
+    let held = |name: &str| {
+        let drive = job.drive_list.iter().find(|drive| drive.drive_id.as_str() == name).unwrap();
+        (drive.key_held, drive.drive_header_hash)
+    };
+    assert_eq!(held("D0"), (false, None));
+    assert_eq!(held("D1"), (true, Some(header(&serial("D1")))));
+    assert_eq!(site.keys().list().unwrap().len(), 2, "no password is removed");
+}
+
+#[test]
+fn what_is_said_of_a_sealed_drive_stays_although_it_is_given_as_a_folder_or_erased() {
+    let site = Site::with_group();
+    site.backup().unwrap();
+    let drives = site.drives(2);
+    site.lock(&drives);
+    site.prepare(&drives[..1]).unwrap();
+    site.encrypted.lock().unwrap().clear();
+    site.prepare(&drives[..1]).unwrap();
+    assert!(site.seed().record.encrypted.contains(&serial("D0")));
+    fs::remove_dir_all(&drives[0].folder).unwrap();
+    fs::create_dir(&drives[0].folder).unwrap();
+    let refused = site.prepare(&drives).unwrap_err();
+    assert!(matches!(refused, Error::Seed(seed::Error::Erased { .. })), "{refused}");
+    assert!(site.seed().record.encrypted.contains(&serial("D0")));
 }

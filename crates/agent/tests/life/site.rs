@@ -6,13 +6,14 @@ use client::Client;
 use jiff::Timestamp;
 use model::{Address, Digest, DriveSerial, Package};
 use repo::{Author, KdfParams};
-use seed::{DriveSpec, Landing, PlainReads, Trust};
+use seed::{DriveSpec, Landing, PlainReads, ReadBack, Trust};
 use server::{Config, Server};
 use sha2::Digest as _;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 use store::{Rest, RestOptions, RetryPolicy, Store};
@@ -26,6 +27,8 @@ pub(crate) struct Site {
     pub(crate) dir: TempDir,
     pub(crate) server: Option<Server>,
     pub(crate) stop: AtomicBool,
+    /// What [`prepare`](Self::prepare) says is encrypted.
+    pub(crate) encrypted: Mutex<Vec<DriveSerial>>,
     state: PathBuf,
     now: Box<dyn Fn() -> Timestamp + Sync + Send>,
 }
@@ -39,7 +42,7 @@ impl Site {
         let seconds = AtomicI64::new(1_772_366_400);
         let tick = move || Timestamp::from_second(seconds.fetch_add(1, Ordering::Relaxed)).unwrap();
         let (stop, now) = (AtomicBool::new(false), Box::new(tick));
-        let mut site = Self { dir, server: None, stop, state, now };
+        let mut site = Self { dir, server: None, stop, encrypted: Mutex::default(), state, now };
         site.start(|_| {});
         let admin = site.admin();
         admin.create_vault(&"vault1".parse().unwrap()).unwrap();
@@ -195,11 +198,22 @@ impl Site {
         ctx: &Context<'_>,
         drives: &[DriveSpec],
     ) -> agent::Result<agent::PrepareReport> {
+        self.prepare_with(ctx, drives, &PlainReads)
+    }
+
+    pub(crate) fn prepare_with(
+        &self,
+        ctx: &Context<'_>,
+        drives: &[DriveSpec],
+        read_back: &dyn ReadBack,
+    ) -> agent::Result<agent::PrepareReport> {
         let staging = self.staging();
+        let encrypted = self.encrypted.lock().unwrap().clone();
         let what = Preparation {
             staging: &staging,
             drives,
-            read_back: &PlainReads,
+            encrypted: &encrypted,
+            read_back,
             filling: seed::Filling::Even,
             limit_rate: 0,
             job: None,
@@ -217,6 +231,7 @@ impl Site {
         for drive in drives {
             self.keys().password(&drive.serial).unwrap();
             self.keys().formatted(&drive.serial, header(&drive.serial)).unwrap();
+            self.encrypted.lock().unwrap().push(drive.serial.clone());
         }
     }
 

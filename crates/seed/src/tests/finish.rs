@@ -156,3 +156,28 @@ fn a_drive_at_hand_that_has_lost_its_manifest_is_sealed_again() {
     assert_eq!(fs::read(prepared.drives[0].manifest_file.as_ref().unwrap()).unwrap(), there);
     assert!(verify(&drives[0].folder, &site.trust(), &mut ()).unwrap().is_intact());
 }
+
+#[test]
+fn a_sealed_drive_that_was_erased_is_refused_until_its_manifest_is_removed() {
+    let (site, store) = (Site::new(), repository(3, &[1_200_000, 300_000, 5000]));
+    let drives = site.drives(2, 1_500_000);
+    site.prepare(&store, &drives).unwrap();
+    fs::remove_dir_all(&drives[0].folder).unwrap();
+    fs::create_dir(&drives[0].folder).unwrap();
+    let (other, state) = (tree(&drives[1].folder), tree(&site.path("state")));
+    for given in [&drives[..], &drives[..1]] {
+        let refused = site.prepare(&store, given).unwrap_err();
+        let crate::Error::Erased { serial, manifest, .. } = &refused else { panic!("{refused:?}") };
+        assert_eq!(refused.kind(), model::ErrorKind::WrongDrive);
+        assert_eq!((serial, manifest), (&drives[0].serial, &site.path("state/manifests/0-0-D0")));
+        assert!(refused.to_string().contains(&manifest.display().to_string()), "{refused}");
+        assert!(tree(&drives[0].folder).is_empty());
+        assert_eq!(tree(&drives[1].folder), other);
+        assert_eq!(tree(&site.path("state")), state);
+    }
+    fs::remove_file(site.path("state/manifests/0-0-D0")).unwrap();
+    assert!(!site.prepare(&store, &[]).unwrap().is_complete());
+    assert!(site.prepare(&store, &drives).unwrap().is_complete());
+    assert!(verify(&drives[0].folder, &site.trust(), &mut ()).unwrap().is_intact());
+    assert_eq!(tree(&drives[1].folder), other);
+}

@@ -201,6 +201,7 @@ impl Source<'_> {
         let what = Preparation {
             staging,
             drives,
+            encrypted: &bays.encrypted(),
             read_back: &bays,
             filling: options.writing.filling(),
             limit_rate: options.writing.limit_rate(),

@@ -455,7 +455,6 @@ impl Bays {
     }
 
     /// Serial numbers of the drives that are encrypted.
-    #[expect(dead_code, reason = "the agent asks for it soon")]
     pub(crate) fn encrypted(&self) -> Vec<DriveSerial> {
         let encrypted = self.attached.iter().filter(|bay| bay.is_encrypted());
         encrypted.map(|bay| bay.serial().clone()).collect()
