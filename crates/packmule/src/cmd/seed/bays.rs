@@ -463,12 +463,17 @@ impl Bays {
     /// Unmounts and closes what was opened: drives can be taken out then. What is in the way is told, and
     /// takes nothing back of what was done.
     pub(crate) fn leave(self, context: &Context) {
-        for attached in self.attached {
-            let item = format!("drive {}", attached.serial());
-            if let Err(error) = attached.detach() {
-                let words = crate::failure::chain(&error).join(": ");
-                context.printer.problem(&item, &format!("do not take it out yet: {words}"));
-            }
+        let_go(context, self.attached);
+    }
+}
+
+/// Unmounts and closes drives, and tells what is in the way.
+pub(super) fn let_go(context: &Context, drives: Vec<Attached>) {
+    for drive in drives {
+        let item = format!("drive {}", drive.serial());
+        if let Err(error) = drive.detach() {
+            let words = crate::failure::chain(&error).join(": ");
+            context.printer.problem(&item, &format!("do not take it out yet: {words}"));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Drives that have come from somewhere: folders as they are, block devices set read-only, unlocked and
 //! mounted. Changes nothing on any.
 
-use super::bays::{find, serial};
+use super::bays::{find, let_go, serial};
 use super::keys_folder;
 use crate::context::{Context, state_folder};
 use crate::failure::Failure;
@@ -45,13 +45,7 @@ impl Readers {
 
     /// Lets go of the drives. What is in the way is told.
     pub(crate) fn leave(self, context: &Context) {
-        for attached in self.attached {
-            let item = format!("drive {}", attached.serial());
-            if let Err(error) = attached.detach() {
-                let words = crate::failure::chain(&error).join(": ");
-                context.printer.problem(&item, &format!("do not take it out yet: {words}"));
-            }
-        }
+        let_go(context, self.attached);
     }
 }
 
