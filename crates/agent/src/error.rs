@@ -188,7 +188,7 @@ pub enum Error {
     },
     /// The list of what the seed holds.
     #[error(
-        "the inventory of seed {seed} is lost, and {} no longer holds exactly what it listed; give all drives of the seed again",
+        "the inventory of seed {seed} is lost, and {} no longer holds exactly what it listed; give all drives of the seed again, before any new one",
         staging.display()
     )]
     InventoryLost {

@@ -1,9 +1,10 @@
 //! What lies on a device, in the words of `blkid`: it knows some hundred kinds of file systems and
 //! volumes, and where each has its mark.
 
-use crate::step::command;
+use crate::step::{command, finish};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 /// A mark on a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,9 @@ const NOTHING: i32 = 2;
 /// And when it finds several things that contradict each other.
 const AMBIVALENT: i32 = 8;
 
+/// It reads a few sectors.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 impl Probe for Blkid {
     fn signature(&self, device: &Path) -> io::Result<Option<Signature>> {
         // It says "nothing" of what it cannot open, too.
@@ -43,7 +47,7 @@ impl Probe for Blkid {
         let mut blkid = command("blkid");
         let said = blkid.args(["--probe", "--output", "export", "--match-tag", "TYPE"]);
         let said = said.args(["--match-tag", "USAGE"]).arg("--").arg(device);
-        let said = said.output().map_err(|error| match error.kind() {
+        let said = finish(said, b"", PATIENCE).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => io::Error::other("there is no blkid: install util-linux"),
             _ => error,
         })?;

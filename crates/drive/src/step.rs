@@ -1,11 +1,14 @@
 //! One call of a program that changes a device: what a plan consists of, printed as it is run.
 
 use crate::Error;
+use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// A program, and the package that has it.
@@ -86,22 +89,20 @@ impl Step {
             io::ErrorKind::NotFound => {
                 Error::NoProgram { program: self.program.name, package: self.program.package }
             }
+            io::ErrorKind::TimedOut => Error::Program {
+                what: self.what,
+                program: self.program.name,
+                said: cause.to_string(),
+            },
             _ => Error::Io { action: "running", path: self.program.name.into(), cause },
         };
         let mut command = command(self.program.name);
-        command.args(&self.arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(fail)?;
-        if let Some(mut stdin) = child.stdin.take() {
-            let given: &[u8] = match &self.input {
-                Input::None => b"",
-                Input::Text(text) => text.as_bytes(),
-                Input::Secret(secret) => secret.as_bytes(),
-            };
-            // A program that has ended early says why by itself.
-            let _ = stdin.write_all(given);
-        }
-        child.wait_with_output().map_err(fail)
+        let given: &[u8] = match &self.input {
+            Input::None => b"",
+            Input::Text(text) => text.as_bytes(),
+            Input::Secret(secret) => secret.as_bytes(),
+        };
+        finish(command.args(&self.arguments), given, LONGEST).map_err(fail)
     }
 }
 
@@ -115,6 +116,41 @@ pub(crate) fn command(name: &str) -> Command {
     let mut command = Command::new(found.unwrap_or_else(|| name.into()));
     command.env_clear().env("LC_ALL", "C").env("PATH", PATH);
     command
+}
+
+/// What formatting or discarding a whole drive may take.
+const LONGEST: Duration = Duration::from_secs(30 * 60);
+
+/// Runs a program to its end, or to that of our patience: one that waits for a drive that does not answer
+/// cannot even be killed, and is left to itself.
+///
+/// # Errors
+/// [`io::ErrorKind::TimedOut`]; [`io::ErrorKind::NotFound`] when there is no such program.
+pub(crate) fn finish(
+    command: &mut Command,
+    given: &[u8],
+    patience: Duration,
+) -> io::Result<Output> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let id = child.id();
+    let stdin = child.stdin.take();
+    let given = Zeroizing::new(given.to_owned());
+    let (sender, ended) = mpsc::channel();
+    // Neither thread is waited for once patience has ended.
+    std::thread::spawn(move || {
+        // A program that has ended early says why by itself.
+        let _ = stdin.map(|mut stdin| stdin.write_all(&given));
+    });
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    ended.recv_timeout(patience).unwrap_or_else(|_| {
+        if let Some(process) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(process, Signal::KILL);
+        }
+        let words =
+            format!("it has not ended within {} s: does the drive answer?", patience.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, words))
+    })
 }
 
 impl fmt::Debug for Step {
@@ -172,6 +208,8 @@ mod tests {
         assert_eq!(error, "trying failed; sh says: no room");
         let deaf = Step::new("trying", SH).args(["-c", "exit 0"]);
         deaf.input(Input::Secret("x".repeat(1 << 20).into())).run().unwrap();
+        let hangs = finish(command("sh").args(["-c", "sleep 60"]), b"", Duration::from_millis(50));
+        assert_eq!(hangs.unwrap_err().kind(), io::ErrorKind::TimedOut);
         let none = Program { name: "no-such-program", package: "its-package" };
         let error = Step::new("trying", none).run().unwrap_err();
         assert!(matches!(error, Error::NoProgram { package: "its-package", .. }), "{error}");

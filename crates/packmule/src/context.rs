@@ -2,7 +2,7 @@
 //! The one place that reads environment and operating system for the engines.
 
 use crate::failure::Failure;
-use crate::ui::Printer;
+use crate::ui::{Ask as _, Printer, Terminal};
 use clap::Args;
 use model::ErrorKind;
 use repo::{Author, Repository};
@@ -46,6 +46,11 @@ impl Context {
         Ok(Self { printer, stop, author: author(), threads })
     }
 
+    /// Whoever sits there.
+    pub(crate) fn terminal(&self) -> Terminal<'_> {
+        Terminal { stop: &self.stop }
+    }
+
     /// Opens the place of a repository, without looking whether there is one.
     ///
     /// # Errors
@@ -64,7 +69,7 @@ impl Context {
         if let Err(store::Error::NotFound { .. }) = store.length(&model::ObjectKey::Config) {
             return Err(repo::Error::NoRepository { location: store.location() }.into());
         }
-        let password = options.password.read(&self.printer, false)?;
+        let password = options.password.read(self, false)?;
         Ok(Repository::open(store, password.as_bytes(), self.author.clone())?)
     }
 }
@@ -136,7 +141,7 @@ impl PasswordOptions {
     ///
     /// # Errors
     /// When none can be had, or it is empty.
-    pub(crate) fn read(&self, printer: &Printer, new: bool) -> Result<Zeroizing<String>, Failure> {
+    pub(crate) fn read(&self, context: &Context, new: bool) -> Result<Zeroizing<String>, Failure> {
         let password = match (&self.password_file, std::env::var("PACKMULE_PASSWORD")) {
             (Some(path), _) => {
                 let text =
@@ -144,7 +149,7 @@ impl PasswordOptions {
                 Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())
             }
             (None, Ok(password)) => Zeroizing::new(password),
-            (None, Err(_)) => ask(printer, new)?,
+            (None, Err(_)) => ask(context, new)?,
         };
         if password.is_empty() {
             return Err(Failure::new(ErrorKind::Invalid, "the password is empty"));
@@ -153,19 +158,15 @@ impl PasswordOptions {
     }
 }
 
-fn ask(printer: &Printer, new: bool) -> Result<Zeroizing<String>, Failure> {
-    use std::io::IsTerminal;
-    if printer.is_json() || !std::io::stdin().is_terminal() {
+fn ask(context: &Context, new: bool) -> Result<Zeroizing<String>, Failure> {
+    let terminal = context.terminal();
+    if context.printer.is_json() || !terminal.is_there() {
         let words = "no password: set PACKMULE_PASSWORD, or give --password-file FILE";
         return Err(Failure::new(ErrorKind::Invalid, words));
     }
-    let prompt = |text: &str| {
-        rpassword::prompt_password(text).map(Zeroizing::new).map_err(|e| {
-            Failure::new(ErrorKind::Internal, format!("asking for the password failed: {e}"))
-        })
-    };
-    let password = prompt("password: ")?;
-    if new && *prompt("the same again: ")? != *password {
+    let prompt = |text: &str| terminal.secret("password-file FILE", text);
+    let password = prompt("password")?;
+    if new && *prompt("the same again")? != *password {
         return Err(Failure::new(ErrorKind::Invalid, "the two passwords differ"));
     }
     Ok(password)

@@ -38,12 +38,14 @@ pub(crate) enum Access {
     Write,
 }
 
-/// A drive. Its serial number is what scenarios call it by, so no two of a machine have the same.
+/// A drive. Its serial number is what scenarios call it by, so no two of a machine have the same; one
+/// that is to say another's has a name besides.
 #[derive(Debug, Clone)]
 pub(crate) struct Drive {
     image: Image,
     controller: Controller,
     pub(super) serial: String,
+    says: Option<String>,
     rotation: u32,
     removable: bool,
     read_only: bool,
@@ -57,6 +59,7 @@ impl Drive {
             image: image.clone(),
             controller,
             serial: serial.to_owned(),
+            says: None,
             rotation: 7200,
             removable: false,
             read_only: false,
@@ -80,6 +83,12 @@ impl Drive {
     /// That nobody can write to. Not on AHCI, where QEMU has no such drives.
     pub(crate) fn read_only(mut self) -> Self {
         self.read_only = true;
+        self
+    }
+
+    /// That tells the guest that serial number instead of its own.
+    pub(crate) fn saying(mut self, serial: &str) -> Self {
+        self.says = Some(serial.to_owned());
         self
     }
 
@@ -152,7 +161,7 @@ impl Drive {
             "driver": driver,
             "id": device(&self.serial),
             "drive": top(&self.serial),
-            "serial": self.serial,
+            "serial": self.says.as_ref().unwrap_or(&self.serial),
         });
         if let (Value::Object(device), Value::Object(more)) = (&mut device, more) {
             device.extend(more);
@@ -212,5 +221,7 @@ mod tests {
         assert_eq!(device(Controller::Ahci)["rotation_rate"], 1);
         assert!(device(Controller::Virtio).get("rotation_rate").is_none());
         assert_eq!(device(Controller::Nvme)["serial"], "S1");
+        let twin = Drive::new(&image, Controller::Usb, "S2").saying("S1").device(0);
+        assert_eq!((&twin["serial"], &twin["id"]), (&json!("S1"), &json!("d-S2")));
     }
 }

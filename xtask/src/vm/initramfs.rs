@@ -48,7 +48,7 @@ fn programs(
 ) -> anyhow::Result<()> {
     let ours = [
         ("packmule", stripped(packmule, &parts.place.join("packmule"))?),
-        (guest::CALLED, stripped(&std::env::current_exe()?, &parts.place.join(guest::CALLED))?),
+        (guest::CALLED, stripped(&itself(parts)?, &parts.place.join(guest::CALLED))?),
     ];
     let all: BTreeMap<&str, PathBuf> = parts.programs.iter().cloned().chain(ours).collect();
     for (name, program) in &all {
@@ -64,6 +64,14 @@ fn programs(
         archive.link(&format!("bin/{applet}"), "busybox")?;
     }
     Ok(())
+}
+
+/// A copy of this program as it runs: its file may have been built anew since it was started, and then
+/// has no name any more.
+fn itself(parts: &Parts) -> anyhow::Result<PathBuf> {
+    let copy = parts.place.join(format!("{}.whole", guest::CALLED));
+    std::fs::copy("/proc/self/exe", &copy).context("cannot copy this program")?;
+    Ok(copy)
 }
 
 /// The program without what only a debugger wants, which is most of it. Where nothing can take that

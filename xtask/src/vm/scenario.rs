@@ -2,6 +2,7 @@
 //! machine is made and driven is not their business.
 
 mod broken;
+mod hostile;
 mod journey;
 mod list;
 mod luks;
@@ -82,6 +83,12 @@ pub(super) const ALL: &[Scenario] = &[
         short: false,
         about: "a drive with bad sectors is left out when written, and gives what it can when read",
         run: mishaps::worn,
+    },
+    Scenario {
+        name: "hostile",
+        short: false,
+        about: "drives made to harm are refused by name, and what is sound on them is taken in",
+        run: hostile::run,
     },
     Scenario {
         name: "power",

@@ -286,7 +286,7 @@ fn clean(
     password: &PasswordOptions,
     state: &StateOptions,
 ) -> Outcome {
-    let password = if dry_run { None } else { Some(password.read(&context.printer, false)?) };
+    let password = if dry_run { None } else { Some(password.read(context, false)?) };
     let cleaning = match &password {
         Some(password) => Cleaning::Remove { password: password.as_bytes() },
         None => Cleaning::DryRun,
@@ -380,7 +380,7 @@ impl Backup {
     /// Runs it.
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         let Self::Now { group, password, state } = self;
-        let password = password.read(&context.printer, false)?;
+        let password = password.read(context, false)?;
         let started = std::time::Instant::now();
         let report = with_agent(context, &state.state, "backing up", |agent| {
             ::agent::backup_now(agent, group, password.as_bytes())
@@ -435,7 +435,7 @@ impl RecoveryPoint {
     /// Runs it.
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         let Self::List { group, password, state } = self;
-        let password = password.read(&context.printer, false)?;
+        let password = password.read(context, false)?;
         let points = with_agent(context, &state.state, "listing", |agent| {
             ::agent::recovery_points(agent, Some(group), password.as_bytes())
         })?;
@@ -468,7 +468,7 @@ impl RecoveryPoint {
 impl Restore {
     /// Runs it.
     pub(crate) fn run(&self, context: &Context) -> Outcome {
-        let password = self.password.read(&context.printer, false)?;
+        let password = self.password.read(context, false)?;
         let (repository, mut points) =
             with_agent(context, &self.state.state, "opening", |agent| {
                 let points =

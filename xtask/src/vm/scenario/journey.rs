@@ -50,6 +50,7 @@ fn prepare(source: &mut Machine, site: &Site) -> anyhow::Result<String> {
     )?;
     agent(source, "backup now files")?;
     let devices = set::devices(source, &SERIALS)?;
+    refuse_too_early(source, &devices)?;
     let said = agent(
         source,
         &format!("diskprep s:/disk/staging --yes --capacity 24MiB --drive {devices}"),
@@ -61,6 +62,24 @@ fn prepare(source: &mut Machine, site: &Site) -> anyhow::Result<String> {
          --city Porto --postal-code 4000 --country PT --phone 1 --email a@example.org",
     )?;
     Ok(files)
+}
+
+/// Nothing is formatted for a seed that is not whole yet: a group has no first backup.
+fn refuse_too_early(source: &mut Machine, devices: &str) -> anyhow::Result<()> {
+    agent(
+        source,
+        "group create more --path /disk/data/small --staging /disk/staging --import-job seed-vm \
+         --storage-account seedacct --container seeds",
+    )?;
+    let said = source.run(&format!(
+        "PACKMULE_PASSWORD=x packmule diskprep s:/disk/staging --yes --drive {devices} --state /disk/agent"
+    ))?;
+    ensure!(said.code != 0 && said.all().contains("more"), "{}", said.all());
+    for serial in SERIALS {
+        let device = source.device(serial)?;
+        ensure!(source.run(&format!("blkid -p {device}"))?.code == 2, "{device} was written to");
+    }
+    agent(source, "backup now more").map(|_| ())
 }
 
 /// A command of the source server; what it says in JSON.

@@ -51,7 +51,7 @@ pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
 }
 
 /// What `packmule drive list` tells of all devices.
-fn devices(machine: &mut Machine) -> anyhow::Result<Vec<Value>> {
+pub(super) fn devices(machine: &mut Machine) -> anyhow::Result<Vec<Value>> {
     let told = machine.done("packmule drive list --all --json")?;
     let lines = told.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>();
     let lines = lines.with_context(|| format!("no JSON: {told}"))?;

@@ -9,15 +9,17 @@ use super::seed::{DriveOptions, Writing, describe, show_drives};
 use crate::context::{Context, PasswordOptions};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
-use crate::ui::{Ask, Nobody, Terminal};
+use crate::ui::{Ask, Nobody};
 use agent::{Preparation, PrepareReport, ShipTarget};
 use clap::Args;
 use dialogue::{Choice, Desk, Dialogue, Ended, Round};
 use model::{ByteSize, ErrorKind, GroupName, JobName};
 use serde_json::json;
 use shipping::{Shipping, confirm};
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use wire::Job;
+use zeroize::Zeroizing;
 
 /// Write a seed's drives and create its import job; later, give the shipping details
 ///
@@ -82,8 +84,9 @@ impl Diskprep {
             let words = "this version prepares drives on the source server itself: run it there, without p:";
             return Err(Failure::new(ErrorKind::Invalid, words));
         }
-        let ask: &dyn Ask = if self.drives.yes { &Nobody } else { &Terminal };
-        let desk = Source { context, options: self, ask };
+        let terminal = context.terminal();
+        let ask: &dyn Ask = if self.drives.yes { &Nobody } else { &terminal };
+        let desk = Source { context, options: self, ask, password: OnceCell::new() };
         if self.words.contains(&Word::Update) {
             return desk.update(staging);
         }
@@ -110,6 +113,8 @@ struct Source<'a> {
     context: &'a Context,
     options: &'a Diskprep,
     ask: &'a dyn Ask,
+    /// Asked for once.
+    password: OnceCell<Zeroizing<String>>,
 }
 
 impl Source<'_> {
@@ -193,10 +198,21 @@ impl Source<'_> {
 
     fn prepare(&self, staging: &str, drives: &[PathBuf]) -> Result<PrepareReport, Failure> {
         let options = self.options;
-        let password = options.password.read(&self.context.printer, false)?;
+        let password = match self.password.get() {
+            Some(password) => password,
+            None => {
+                let read = options.password.read(self.context, false)?;
+                self.password.get_or_init(|| read)
+            }
+        };
         let keys = self.agent("asking", |agent| agent::drive_keys(agent, staging))?;
         let given = DriveOptions { drive: drives.to_vec(), ..options.drives.clone() };
-        let bays = given.ready(self.context, &keys, self.ask)?;
+        let may_format = || {
+            self.agent("asking", |agent| {
+                agent::check_preparation(agent, staging, password.as_bytes())
+            })
+        };
+        let bays = given.ready(self.context, &keys, self.ask, may_format)?;
         let (drives, job) = (bays.specs.as_slice(), options.job.as_ref());
         let what = Preparation {
             staging,

@@ -6,7 +6,7 @@ use crate::cmd::seed::{describe, find};
 use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
-use crate::ui::{Ask as _, Progress, Terminal};
+use crate::ui::{Ask as _, Progress};
 use clap::Args;
 use client::Client;
 use dock::{BlockDevices, Event, RunOptions};
@@ -126,7 +126,7 @@ impl Wipe {
         context.printer.note(describe(&device, &volume));
         if !self.yes {
             let question = "Everything on this drive will be lost. Type yes to erase";
-            if Terminal.ask("yes", question)? != "yes" {
+            if context.terminal().ask("yes", question)? != "yes" {
                 let words = "not confirmed: nothing was changed";
                 return Err(Failure::new(ErrorKind::Interrupted, words));
             }

@@ -19,7 +19,7 @@ pub(crate) struct Init {
 impl Init {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         let store = context.store(&self.repo)?;
-        let password = self.repo.password.read(&context.printer, true)?;
+        let password = self.repo.password.read(context, true)?;
         let now = jiff::Timestamp::now();
         let author = context.author.clone();
         let repository =

@@ -82,7 +82,8 @@ impl DriveOptions {
         self.capacity.get(at).or(all).map(|size| size.0)
     }
 
-    /// Makes every drive ready to be written.
+    /// Makes every drive ready to be written. `may_format` is asked before anybody is, and where a drive
+    /// has to be formatted only.
     ///
     /// # Errors
     /// Refuses before anything is changed: what may not be used, what was not confirmed.
@@ -91,6 +92,7 @@ impl DriveOptions {
         context: &Context,
         keys: &DriveKeys,
         ask: &dyn Ask,
+        may_format: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Bays, Failure> {
         self.check_capacities()?;
         let judged = self.judged(true)?;
@@ -104,7 +106,10 @@ impl DriveOptions {
         if places.iter().any(|place| place.protection(self.encryption) == Some(Encryption::Luks2)) {
             drive::require_mapper()?;
         }
-        self.confirm(context, keys, ask, &places)?;
+        if places.iter().any(|place| matches!(place, Place::Foreign(..))) {
+            may_format()?;
+            self.confirm(context, keys, ask, &places)?;
+        }
         let mut bays = Bays { specs: Vec::new(), attached: Vec::new() };
         for (at, place) in places.into_iter().enumerate() {
             if context.stop.load(std::sync::atomic::Ordering::Relaxed) {
@@ -232,9 +237,6 @@ impl DriveOptions {
         places: &[Place],
     ) -> Result<(), Failure> {
         let foreign: Vec<String> = places.iter().filter_map(Place::describe).collect();
-        if foreign.is_empty() {
-            return Ok(());
-        }
         for line in &foreign {
             context.printer.note(line);
         }

@@ -6,7 +6,7 @@ use super::readers::{ReadOptions, Readers};
 use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
-use crate::ui::{Progress, Terminal};
+use crate::ui::Progress;
 use clap::Args;
 use model::{ByteSize, ErrorKind};
 use seed::{Fingerprint, Trust};
@@ -34,7 +34,7 @@ pub(crate) struct Import {
 impl Import {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         let into = folder(&self.into)?;
-        let readers = self.drives.open(&Terminal)?;
+        let readers = self.drives.open(&context.terminal())?;
         let status = self.take_in(context, &into, &readers);
         readers.leave(context);
         status

@@ -7,7 +7,7 @@ use super::rates::Report;
 use crate::context::{Context, RepoOptions, state_folder};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
-use crate::ui::{Progress, Terminal};
+use crate::ui::Progress;
 use clap::Args;
 use keyring::DriveKeys;
 use model::{ByteSize, ErrorKind};
@@ -56,8 +56,6 @@ impl Prepare {
             return Err(Failure::new(ErrorKind::Invalid, words));
         }
         let repository = context.repository(&self.repo)?;
-        // Nothing may be pruned away while it is copied.
-        let lock = repository.lock(LockMode::Shared)?;
         let state = state_folder(self.state.as_deref())?;
         let folder = keys_folder(&state);
         if self.dry_run {
@@ -65,8 +63,10 @@ impl Prepare {
             let drives = self.drives.plan(context, keys.as_ref())?;
             return plan(context, &repository, &drives, self.writing);
         }
+        // Nothing may be pruned away while it is copied.
+        let lock = repository.lock(LockMode::Shared)?;
         let keys = DriveKeys::open(&folder)?;
-        let bays = self.drives.ready(context, &keys, &Terminal)?;
+        let bays = self.drives.ready(context, &keys, &context.terminal(), || Ok(()))?;
         let prepared = write(context, &repository, &state, &bays, self.writing);
         // Whatever became of it: the drives can be taken out afterwards.
         bays.leave(context);

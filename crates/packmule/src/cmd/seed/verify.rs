@@ -5,7 +5,7 @@ use super::readers::{ReadOptions, Readers};
 use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::Outcome;
-use crate::ui::{Progress, Terminal};
+use crate::ui::Progress;
 use clap::Args;
 use model::ByteSize;
 use seed::{Fingerprint, Trust};
@@ -27,7 +27,7 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
-        let readers = self.drives.open(&Terminal)?;
+        let readers = self.drives.open(&context.terminal())?;
         let status = self.look(context, &readers);
         readers.leave(context);
         status
