@@ -127,24 +127,24 @@ fn change(dock: &mut Machine, serial: &str, script: &str) -> anyhow::Result<Stri
     Ok(said)
 }
 
-/// Three objects become a link to a file outside, a device that never ends, and a pipe that nobody writes;
-/// beside them lies what nobody has asked for.
+/// Two objects become a link to a file outside and a device that never ends; beside them lies what nobody
+/// has asked for.
 fn spoil_objects(dock: &mut Machine, serial: &str) -> anyhow::Result<Vec<String>> {
     let said = change(
         dock,
         serial,
-        "cd /mnt && set -- $(find . -path '*/data/*' -type f | head -n 3) && rm $1 $2 $3 && \
-         ln -s /disk/outside/file $1 && mknod $2 c 1 5 && mkfifo $3 && \
-         ln -s /disk/outside escape && truncate -s 200G enormous && \
+        "cd /mnt && set -- $(find . -path '*/data/*' -type f | head -n 2) && rm $1 $2 && \
+         ln -s /disk/outside/file $1 && mknod $2 c 1 5 && mkfifo packmule/pipe pipe && \
+         ln -s /disk/outside escape && truncate -s 12G enormous && \
          d=.; for n in $(seq 60); do d=$d/deep; done; mkdir -p $d && \
-         touch $(printf 'n%.0s' $(seq 250)) && basename $1 && basename $2 && basename $3",
+         touch $(printf 'n%.0s' $(seq 250)) && basename $1 && basename $2",
     )?;
     let names: Vec<String> = said.lines().map(str::to_owned).collect();
-    ensure!(names.len() == 3, "not three objects: {said}");
+    ensure!(names.len() == 2, "not two objects: {said}");
     Ok(names)
 }
 
 /// The list of what is on the drive goes on for ever.
 fn spoil_manifest(dock: &mut Machine, serial: &str) -> anyhow::Result<()> {
-    change(dock, serial, "truncate -s 200G /mnt/packmule/manifest").map(|_| ())
+    change(dock, serial, "truncate -s 12G /mnt/packmule/manifest").map(|_| ())
 }
