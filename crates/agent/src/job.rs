@@ -112,7 +112,8 @@ fn create(
 
 fn fits(job: &Job, record: &SeedRecord, own: &SeedJob) -> bool {
     let over = matches!(job.state, JobState::Canceled | JobState::Closed);
-    !over && job.seed.id == record.id && job.seed.set == own.set
+    let seed = job.carries.as_ref().map(|carries| &carries.seed);
+    !over && seed.is_some_and(|seed| seed.id == record.id && seed.set == own.set)
 }
 
 fn request(drive: &JobDrive, keys: &[DriveKey]) -> DriveRequest {

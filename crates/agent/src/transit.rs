@@ -134,7 +134,7 @@ pub(crate) fn of_seed(vault: &Vault, record: &SeedRecord) -> Result<Vec<Job>, Er
 }
 
 fn is_of(job: &Job, record: &SeedRecord) -> bool {
-    job.seed.id == record.id
+    job.carries.as_ref().is_some_and(|own| own.seed.id == record.id)
 }
 
 /// Lets happen what the jobs say has happened.

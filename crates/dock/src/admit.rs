@@ -45,6 +45,12 @@ pub(crate) fn check_job(job: &Job) -> Result<(), Error> {
     Err(Error::JobState { job: job.name.clone(), state: job.state, next })
 }
 
+/// Whether the job's drives carry the seed and set that the label names.
+fn is_of(job: &Job, label: &Label) -> bool {
+    let carries = job.carries.as_ref();
+    carries.is_some_and(|own| (own.seed.id, own.seed.set) == (label.seed, label.set))
+}
+
 fn is_over(state: JobState) -> bool {
     matches!(state, JobState::Completed | JobState::Closed | JobState::Canceled)
 }
@@ -103,19 +109,21 @@ impl Desk<'_> {
 
     fn judge(&mut self, folder: &Path, claimed: &Label) -> Result<Verdict, Error> {
         let status = self.expected(folder, claimed)?;
-        let drive =
-            SealedDrive::open(folder, &Trust::Key(self.job.seed.signer)).map_err(Error::Drive)?;
+        let no_seed = || Error::NoSeed { job: self.job.name.clone() };
+        let signer = self.job.carries.as_ref().ok_or_else(no_seed)?.seed.signer;
+        let announced = status.manifest_hash.ok_or_else(no_seed)?;
+        let drive = SealedDrive::open(folder, &Trust::Key(signer)).map_err(Error::Drive)?;
         // What counts is the label that was opened with the manifest, should there be two.
         if drive.label() != claimed {
             return Err(self.wrong(folder, drive.label()));
         }
-        if drive.manifest().digest != status.manifest_hash {
+        if drive.manifest().digest != announced {
             return Err(Error::OtherManifest {
                 place: folder.display().to_string(),
                 serial: status.drive_id,
                 job: self.job.name.clone(),
                 found: Box::new(drive.manifest().digest),
-                announced: Box::new(status.manifest_hash),
+                announced: Box::new(announced),
             });
         }
         if status.state == DriveState::Completed {
@@ -130,8 +138,7 @@ impl Desk<'_> {
 
     /// The job's entry for a drive with that label.
     fn expected(&mut self, folder: &Path, label: &Label) -> Result<DriveStatus, Error> {
-        let seed = &self.job.seed;
-        let of_this_set = (label.seed, label.set) == (seed.id, seed.set);
+        let of_this_set = is_of(self.job, label);
         let mut entries = self.job.drive_list.iter();
         let entry = entries.find(|drive| of_this_set && drive.drive_id == label.serial);
         entry.cloned().ok_or_else(|| self.wrong(folder, label))
@@ -153,7 +160,7 @@ impl Desk<'_> {
     fn owner(&mut self, label: &Label) -> Option<JobName> {
         let others = self.others.get_or_insert_with(|| self.control.jobs().unwrap_or_default());
         let expects = |job: &&Job| {
-            (job.seed.id, job.seed.set) == (label.seed, label.set)
+            is_of(job, label)
                 && job.name != self.job.name
                 && job.drive_list.iter().any(|drive| drive.drive_id == label.serial)
         };

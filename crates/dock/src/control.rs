@@ -92,7 +92,11 @@ impl Places for DataPlane<'_> {
             Some(Credentials { user: known.user.clone(), password: known.token.clone().into() });
         options.rest.ca_pem = known.ca_pem.as_ref().map(|pem| pem.clone().into_bytes());
         options.rest.ca_pinned = true;
-        let url = self.client.landing_url(&job.storage_account, &job.container, repository);
+        let carries = job.carries.as_ref().ok_or_else(|| store::Error::Denied {
+            location: format!("import job {}", job.name),
+            what: "it carries no seed".to_owned(),
+        })?;
+        let url = self.client.landing_url(&job.storage_account, &carries.container, repository);
         open_location(&format!("rest:{url}"), &options)
     }
 }

@@ -35,6 +35,14 @@ pub enum Error {
         /// The job that does expect it, where the server knows one.
         other: Option<JobName>,
     },
+    /// A job that another client of the import service has made.
+    #[error(
+        "import job {job} carries no seed: nobody has said who signs what is on its drives, so nothing is taken from them"
+    )]
+    NoSeed {
+        /// The job.
+        job: JobName,
+    },
     /// One drive, or one and a copy of it, in two places.
     #[error("{first} and {second} are both drive {serial}: give each drive once")]
     GivenTwice {
@@ -186,7 +194,7 @@ impl Error {
             | Self::GivenTwice { .. }
             | Self::OtherManifest { .. }
             | Self::NotInJob { .. } => ErrorKind::WrongDrive,
-            Self::NoManifest { .. } | Self::JobState { .. } | Self::Canceled { .. } => {
+            Self::NoManifest { .. } | Self::NoSeed { .. } | Self::JobState { .. } | Self::Canceled { .. } => {
                 ErrorKind::Conflict
             }
             Self::Busy { .. } => ErrorKind::Locked,

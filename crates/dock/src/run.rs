@@ -334,6 +334,10 @@ fn judge(found: &Found, jobs: &[Job], twice: impl Fn(&DriveSerial) -> bool) -> V
 /// Why a drive of that job is not read now.
 fn not_now(job: &Job, serial: &DriveSerial) -> Option<String> {
     let state = job.drive_list.iter().find(|drive| drive.drive_id == *serial)?.state;
+    if job.carries.is_none() {
+        let why = "it carries no seed: another client of the import service has made it, and nobody has said who signs what is on its drives";
+        return Some(why.to_owned());
+    }
     if is_over(job.state) {
         return Some(format!("it is over ({:?}) and takes nothing more", job.state));
     }

@@ -6,7 +6,9 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use http::Segments;
-use model::AccountName;
+use jiff::Timestamp;
+use model::{AccountName, VaultName};
+use sqlx::SqliteConnection;
 use std::sync::Arc;
 use wire::{Code, List, StorageAccount};
 
@@ -16,9 +18,12 @@ pub(crate) async fn create(
     _body: Body,
 ) -> Result<Json<StorageAccount>, Error> {
     sqlx::query(
-        "INSERT INTO storage_account (name, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO storage_account (name, subscription, resource_group, created_at)
+         VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
     .bind(name.as_str())
+    .bind(&app.group.subscription)
+    .bind(&app.group.name)
     .bind(db::time(app.now()))
     .execute(app.db.pool())
     .await?;
@@ -56,4 +61,76 @@ pub(crate) async fn must_exist(app: &App, name: &AccountName) -> Result<(), Erro
         );
         Error::refused(Code::ResourceNotFound, message)
     })
+}
+
+/// The vaults of other subscriptions that may read an account.
+pub(crate) async fn readers(
+    on: &mut SqliteConnection,
+    name: &AccountName,
+) -> Result<Vec<String>, Error> {
+    let rows: Vec<(String,)> =
+        sqlx::query_as("SELECT vault FROM account_reader WHERE account = ? ORDER BY vault")
+            .bind(name.as_str())
+            .fetch_all(on)
+            .await?;
+    Ok(rows.into_iter().map(|(vault,)| vault).collect())
+}
+
+/// Makes exactly these vaults the account's readers.
+pub(crate) async fn set_readers(
+    on: &mut SqliteConnection,
+    name: &AccountName,
+    vaults: &[String],
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM account_reader WHERE account = ?")
+        .bind(name.as_str())
+        .execute(&mut *on)
+        .await?;
+    for vault in vaults {
+        sqlx::query(
+            "INSERT INTO account_reader (account, vault, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(name.as_str())
+        .bind(vault)
+        .bind(db::time(now))
+        .execute(&mut *on)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Removes an account that nothing names.
+pub(crate) async fn remove(on: &mut SqliteConnection, name: &AccountName) -> Result<(), Error> {
+    set_readers(&mut *on, name, &[], Timestamp::UNIX_EPOCH).await?;
+    sqlx::query("DELETE FROM storage_account WHERE name = ?")
+        .bind(name.as_str())
+        .execute(on)
+        .await?;
+    Ok(())
+}
+
+/// Refuses a seed for a vault whose subscription is not the account's, unless the account's owner has said
+/// that this vault may read it.
+pub(crate) async fn must_be_readable(
+    on: &mut SqliteConnection,
+    account: &AccountName,
+    vault: &VaultName,
+) -> Result<(), Error> {
+    let row: Option<(String, String)> = sqlx::query_as(
+        "SELECT storage_account.subscription, vault.subscription FROM storage_account, vault
+         WHERE storage_account.name = ? AND vault.name = ?",
+    )
+    .bind(account.as_str())
+    .bind(vault.as_str())
+    .fetch_optional(&mut *on)
+    .await?;
+    let same = row.is_none_or(|(account, vault)| account == vault);
+    if same || readers(on, account).await?.iter().any(|reader| reader == vault.as_str()) {
+        return Ok(());
+    }
+    let message = format!(
+        "storage account {account} is of another subscription than vault {vault}; its owner can let the vault read it: packmule storage-account share {account} --vault {vault}"
+    );
+    Err(Error::refused(Code::AuthorizationFailed, message))
 }

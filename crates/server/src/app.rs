@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::db::Db;
+use crate::groups::Group;
 use crate::objects::Objects;
 use crate::publication::Publications;
 use crate::receipt::ReceiptKey;
@@ -19,6 +20,10 @@ pub(crate) struct App {
     pub(crate) receipt_key: ReceiptKey,
     pub(crate) keyring: Keyring,
     pub(crate) ca_pem: String,
+    /// The tenant that this server is.
+    pub(crate) tenant: String,
+    /// Where what is made without a group lies: of the first subscription.
+    pub(crate) group: Group,
     pub(crate) endpoint: String,
     pub(crate) publications: Publications,
 }

@@ -193,15 +193,23 @@ fn detail(error: Error, code: &Code) -> ErrorDetail {
     }
 }
 
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
+impl Error {
+    /// What the caller is told, with the status; what they are not goes to the log.
+    pub(crate) fn told(self) -> (StatusCode, ErrorDetail) {
         let code = self.code();
         if !matches!(self, Self::Refused { .. }) {
             let cause = causes(&self);
             tracing::error!(error = %self, %cause, "request failed");
         }
-        let body = Json(ErrorBody { error: detail(self, &code) });
-        let mut response = (status(&code), body).into_response();
+        (status(&code), detail(self, &code))
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, error) = self.told();
+        let code = error.code.clone();
+        let mut response = (status, Json(ErrorBody { error })).into_response();
         if code == Code::AuthenticationFailed {
             let scheme = HeaderValue::from_static("Basic realm=\"packmule\", charset=\"UTF-8\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, scheme);

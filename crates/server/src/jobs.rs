@@ -7,8 +7,10 @@ mod customer;
 mod dock;
 mod documents;
 mod keys;
+pub(crate) mod plain;
 mod record;
-mod view;
+pub(crate) mod said;
+pub(crate) mod view;
 
 pub(crate) use clock::tick_all;
 pub(crate) use customer::{create, get, list, patch};
@@ -17,7 +19,7 @@ pub(crate) use documents::{
     get_inventory, get_manifest, put_copy_log, put_inventory, put_manifest, read_inventory,
     read_manifest,
 };
-pub(crate) use keys::{list_keys, open_keyring, release};
+pub(crate) use keys::{list_keys, open_keyring, read_keys, release};
 pub(crate) use record::{DriveRow, Record};
 
 use crate::app::App;
@@ -51,7 +53,17 @@ pub(crate) async fn announced(
 async fn visible(app: &App, caller: &Principal, name: &JobName) -> Result<Record, Error> {
     let mut connection = app.db.pool().acquire().await.map_err(Error::from)?;
     let record = Record::load(&mut connection, name).await?;
-    record.filter(|job| caller.may_see(&job.vault, &job.server)).ok_or_else(|| missing(name))
+    record.filter(|job| job.may_be_seen_by(caller)).ok_or_else(|| missing(name))
+}
+
+impl Record {
+    /// An agent sees its own seeds' jobs.
+    fn may_be_seen_by(&self, caller: &Principal) -> bool {
+        match &self.request {
+            Some(seed) => caller.may_see(&seed.vault, &seed.server),
+            None => caller.own.is_none(),
+        }
+    }
 }
 
 fn missing(name: &JobName) -> Error {
@@ -69,7 +81,7 @@ async fn change(
     let mut transaction = app.db.write().await?;
     let record = Record::load(&mut transaction, name).await?;
     let before = record
-        .filter(|job| caller.may_see(&job.vault, &job.server))
+        .filter(|job| job.may_be_seen_by(caller))
         .ok_or_else(|| missing(name))?;
     let mut after = before.clone();
     let effects = decide(&mut after)?;

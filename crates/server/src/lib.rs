@@ -19,6 +19,7 @@
 mod accounts;
 mod admin;
 mod app;
+mod arm;
 mod auth;
 mod config;
 mod data;
@@ -26,6 +27,7 @@ mod dataplane;
 mod db;
 mod docks;
 mod error;
+mod groups;
 mod http;
 mod identity;
 mod jobs;

@@ -164,6 +164,20 @@ impl Objects {
         self.0.list(Some(below)).map_err(Error::from).boxed()
     }
 
+    /// Whether nothing lies below a path.
+    pub(crate) async fn is_empty(&self, below: &Path) -> Result<bool, Error> {
+        Ok(self.list(below).try_next().await?.is_none())
+    }
+
+    /// Removes what lies below a path: documents of our own, never a repository's objects.
+    pub(crate) async fn remove_below(&self, below: &Path) -> Result<(), Error> {
+        let mut found = self.list(below);
+        while let Some(object) = found.try_next().await? {
+            self.remove(&object.location).await?;
+        }
+        Ok(())
+    }
+
     /// Gives an object a second name. False when something has that name.
     pub(crate) async fn copy(&self, from: &Path, to: &Path) -> Result<bool, Error> {
         match self.0.copy_if_not_exists(from, to).await {

@@ -59,6 +59,16 @@ pub(crate) fn manifest(job: &JobName, drive: &DriveSerial) -> Path {
     Path::from_iter(["jobs", job.as_str(), &format!("{drive}.manifest")])
 }
 
+/// All that was handed over with a job.
+pub(crate) fn job(job: &JobName) -> Path {
+    Path::from_iter(["jobs", job.as_str()])
+}
+
+/// All that has landed in a storage account.
+pub(crate) fn account(account: &AccountName) -> Path {
+    Path::from_iter(["accounts", account.as_str()])
+}
+
 /// The inventory of a job's seed as handed over.
 pub(crate) fn inventory(job: &JobName) -> Path {
     Path::from_iter(["jobs", job.as_str(), "inventory"])

@@ -8,7 +8,9 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
+use crate::groups::Group;
 use http::Segments;
+use jiff::Timestamp;
 use model::{ServerName, VaultName};
 use sqlx::SqliteConnection;
 use std::sync::Arc;
@@ -28,13 +30,30 @@ pub(crate) async fn create(
     if !is_new("vault", name.as_str(), like)? {
         return Ok(Json(read(&app, &name).await?));
     }
-    sqlx::query("INSERT INTO vault (name, created_at) VALUES (?, ?)")
-        .bind(name.as_str())
-        .bind(db::time(app.now()))
-        .execute(&mut *transaction)
-        .await?;
+    add(&mut transaction, &name, &app.default_group(), "{}", app.now()).await?;
     transaction.commit().await?;
     Ok(Json(read(&app, &name).await?))
+}
+
+/// Stores a vault that is not there yet; `said` is what the resource manager's customer has written.
+pub(crate) async fn add(
+    on: &mut SqliteConnection,
+    name: &VaultName,
+    group: &Group,
+    said: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO vault (name, subscription, resource_group, said, created_at) VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(name.as_str())
+    .bind(&group.subscription)
+    .bind(&group.name)
+    .bind(said)
+    .bind(db::time(now))
+    .execute(on)
+    .await?;
+    Ok(())
 }
 
 /// Whether nothing has the name yet, given what has it when case does not count.

@@ -61,8 +61,9 @@ pub enum CopyStatus {
 pub struct DriveStatus {
     /// Its serial number.
     pub drive_id: DriveSerial,
-    /// SHA-256 of its manifest.
-    pub manifest_hash: Digest,
+    /// SHA-256 of its manifest; absent for a drive of a job without a seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_hash: Option<Digest>,
     /// Whether the server holds that manifest.
     pub manifest_received: bool,
     /// SHA-256 of its LUKS2 header area; absent for a drive that is not encrypted.

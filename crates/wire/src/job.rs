@@ -73,6 +73,21 @@ pub enum JobState {
     Canceled,
 }
 
+/// What a job's drives carry, and whose it is. A job that another client of the import service made says
+/// nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Carries {
+    /// The vault the seed is for.
+    pub vault: VaultName,
+    /// The source server it comes from.
+    pub server: ServerName,
+    /// The seed.
+    pub seed: SeedRef,
+    /// The container of the storage account that it arrives in.
+    pub container: ContainerName,
+}
+
 /// An import job as answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,20 +96,18 @@ pub struct Job {
     pub name: JobName,
     /// Counts changes; only ever grows.
     pub version: u64,
-    /// Always `Import`.
+    /// `Import`, or `Export`.
     pub job_type: String,
     /// Where it is.
     pub state: JobState,
-    /// The vault the seed is for.
-    pub vault: VaultName,
-    /// The source server it comes from.
-    pub server: ServerName,
-    /// The seed.
-    pub seed: SeedRef,
+    /// The resource manager's id of it.
+    #[serde(default)]
+    pub id: String,
+    /// Its seed, and whose.
+    #[serde(flatten)]
+    pub carries: Option<Carries>,
     /// The storage account it arrives in first.
     pub storage_account: AccountName,
-    /// The container there.
-    pub container: ContainerName,
     /// Where copy logs go: a container of the same account.
     #[serde(rename = "diagnosticsPath")]
     pub diagnostics: ContainerName,

@@ -19,7 +19,7 @@ pub use credentials::{Credentials, Role};
 pub use drive::{CopyStatus, DriveEvent, DriveRequest, DriveState, DriveStatus, Failure};
 pub use error::{Code, ErrorBody, ErrorDetail};
 pub use hex::{HexError, PublicKey, SeedId, Signature};
-pub use job::{Job, JobPatch, JobRequest, JobState, ReceiveRequest, SeedRef};
+pub use job::{Carries, Job, JobPatch, JobRequest, JobState, ReceiveRequest, SeedRef};
 pub use key::{DriveBitLockerKey, KeyRelease, KeyRequest};
 pub use publication::{JobOutcome, Publication, PublicationRequest, PublicationState};
 pub use receipt::{KeysFrom, Receipt, SignedReceipt};

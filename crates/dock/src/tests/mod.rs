@@ -150,7 +150,7 @@ impl DriveSet {
 fn status(serial: &DriveSerial, manifest: Digest) -> DriveStatus {
     DriveStatus {
         drive_id: serial.clone(),
-        manifest_hash: manifest,
+        manifest_hash: Some(manifest),
         manifest_received: true,
         drive_header_hash: None,
         key_held: false,
@@ -171,11 +171,14 @@ fn job_of(name: &str, seed: SeedId, signer: wire::PublicKey, drives: Vec<DriveSt
         version: 1,
         job_type: "Import".to_owned(),
         state: JobState::Received,
-        vault: "vault-1".parse().unwrap(),
-        server: "fs01".parse().unwrap(),
-        seed: SeedRef { id: seed, set: 0, sets: None, signer },
+        id: String::new(),
+        carries: Some(Carries {
+            vault: "vault-1".parse().unwrap(),
+            server: "fs01".parse().unwrap(),
+            seed: SeedRef { id: seed, set: 0, sets: None, signer },
+            container: "seeds".parse().unwrap(),
+        }),
         storage_account: "acct01".parse().unwrap(),
-        container: "seeds".parse().unwrap(),
         diagnostics: "logs".parse().unwrap(),
         shipping_information: None,
         return_address: None,
@@ -218,7 +221,7 @@ pub(crate) struct Dock {
 
 impl Dock {
     pub(crate) fn with(set: &DriveSet) -> Self {
-        let trust = Trust::Key(set.job.seed.signer);
+        let trust = Trust::Key(set.job.carries.as_ref().unwrap().seed.signer);
         let manifests = set.folders.iter().map(|folder| {
             let drive = SealedDrive::open(folder, &trust).unwrap();
             let objects = drive.manifest().body.objects.iter().map(|o| (o.key(), o.length));

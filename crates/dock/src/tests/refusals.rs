@@ -22,7 +22,7 @@ fn a_drive_of_another_job_is_refused_with_the_name_of_that_job() {
     let refusal = refusal(&dock, &other.folders[0]);
     assert_eq!(refusal.kind(), ErrorKind::WrongDrive);
     let text = refusal.to_string();
-    for word in ["E0", &other.job.seed.id.to_string(), "job-1", "belongs to import job job-2"] {
+    for word in ["E0", &other.job.carries.as_ref().unwrap().seed.id.to_string(), "job-1", "belongs to import job job-2"] {
         assert!(text.contains(word), "{word} in: {text}");
     }
 }
@@ -58,7 +58,7 @@ fn a_drive_signed_by_somebody_else_is_refused() {
 fn a_manifest_that_the_job_does_not_announce_is_refused() {
     let set = DriveSet::three();
     let dock = Dock::with(&set);
-    dock.set_drive("D0", |drive| drive.manifest_hash = Digest([1; 32]));
+    dock.set_drive("D0", |drive| drive.manifest_hash = Some(Digest([1; 32])));
     assert!(matches!(refusal(&dock, &set.folders[0]), Error::OtherManifest { .. }));
 }
 

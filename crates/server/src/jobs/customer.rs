@@ -4,6 +4,7 @@ use super::record::{DriveRow, Record, lost};
 use super::{change, keys, refused, view, visible};
 use crate::app::App;
 use crate::auth::Principal;
+use crate::groups::Group;
 use crate::http::{self, Segments};
 use crate::{Error, accounts, db, place};
 use axum::body::Body;
@@ -30,7 +31,7 @@ pub(super) fn shown(app: &App, caller: &Principal, record: &Record) -> Result<Js
 }
 
 pub(super) fn diagnostics(record: &Record) -> Result<ContainerName, Error> {
-    match &record.request.diagnostics {
+    match record.request.as_ref().and_then(|request| request.diagnostics.as_ref()) {
         Some(name) => Ok(name.clone()),
         None => db::parsed("diagnosticsPath", DIAGNOSTICS),
     }
@@ -47,21 +48,23 @@ pub(crate) async fn create(
     check(&app, &caller, &request).await?;
     let now = app.now();
     let mut transaction = app.db.write().await?;
+    accounts::must_be_readable(&mut transaction, &request.storage_account, &request.vault).await?;
     let there = Record::load(&mut transaction, &name).await?;
     let kept = keys::keep(&mut transaction, &app, &request, &given).await?;
     let status = if there.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let record = match there {
         None => {
-            let mut record = first(&mut transaction, name, request, now).await?;
+            let group = app.default_group();
+            let mut record = first(&mut transaction, name, group, request, now).await?;
             record.link_keys(&kept);
             record.save(&mut transaction).await?;
             record
         }
-        Some(record) if !caller.may_see(&record.vault, &record.server) => {
+        Some(record) if record.request.is_none() || !record.may_be_seen_by(&caller) => {
             let message = format!("the name {name} is taken; choose another");
             return Err(Error::refused(Code::AlreadyExists, message));
         }
-        Some(record) if record.request == request && record.keys() == kept => record,
+        Some(record) if record.request.as_ref() == Some(&request) && record.keys() == kept => record,
         Some(record) => {
             let mut record = again(&mut transaction, record, request, now).await?;
             record.link_keys(&kept);
@@ -102,13 +105,13 @@ fn serials(request: &JobRequest) -> Vec<DriveSerial> {
 async fn first(
     on: &mut SqliteConnection,
     name: JobName,
+    group: Group,
     request: JobRequest,
     now: Timestamp,
 ) -> Result<Record, Error> {
     let flow = ImportJob::new(JobType::Import, serials(&request), now).map_err(refused)?;
-    let mut record = Record::new(name, request, flow, now);
-    let (address, package) =
-        (record.request.return_address.clone(), record.request.delivery_package.clone());
+    let (address, package) = (request.return_address.clone(), request.delivery_package.clone());
+    let mut record = Record::new(name, group, request, flow, now);
     give_shipping(on, &mut record, address, package, now).await?;
     Ok(record)
 }
@@ -121,12 +124,13 @@ async fn again(
     request: JobRequest,
     now: Timestamp,
 ) -> Result<Record, Error> {
-    if (&record.vault, &record.server) != (&request.vault, &request.server) {
+    let before = record.seed()?;
+    if (&before.vault, &before.server) != (&request.vault, &request.server) {
         return Err(Error::invalid("an import job stays with its vault and source server"));
     }
+    let same_seed = before.seed == request.seed;
     let event = JobEvent::DrivesReplaced { serials: serials(&request) };
     step(&mut record, &event, now)?;
-    let same_seed = record.request.seed == request.seed;
     let known = std::mem::take(&mut record.drives);
     record.drives = request.drive_list.iter().map(DriveRow::new).collect();
     for drive in &mut record.drives {
@@ -137,20 +141,19 @@ async fn again(
     }
     record.inventory &= same_seed;
     record.account = request.storage_account.clone();
-    record.container = request.container.clone();
     let (address, package) = (request.return_address.clone(), request.delivery_package.clone());
-    record.request = request;
+    record.request = Some(request);
     give_shipping(on, &mut record, address, package, now).await?;
     Ok(record)
 }
 
-fn step(record: &mut Record, event: &JobEvent, now: Timestamp) -> Result<Vec<Effect>, Error> {
+pub(super) fn step(record: &mut Record, event: &JobEvent, now: Timestamp) -> Result<Vec<Effect>, Error> {
     let (flow, effects) = record.flow.transition(event, now).map_err(refused)?;
     record.flow = flow;
     Ok(effects)
 }
 
-async fn give_shipping(
+pub(super) async fn give_shipping(
     on: &mut SqliteConnection,
     record: &mut Record,
     return_address: Option<Address>,
@@ -202,7 +205,7 @@ pub(crate) async fn list(
     for (name,) in names {
         let name = db::parsed("import_job.name", &name)?;
         let record = Record::load(&mut connection, &name).await?;
-        if let Some(record) = record.filter(|job| caller.may_see(&job.vault, &job.server)) {
+        if let Some(record) = record.filter(|job| job.may_be_seen_by(&caller)) {
             value.push(shown(&app, &caller, &record)?.0);
         }
     }
@@ -261,7 +264,10 @@ fn decide(
 }
 
 /// A drive whose manifest the server does not have could not be taken in.
-fn manifests_are_here(record: &Record) -> Result<(), Error> {
+pub(super) fn manifests_are_here(record: &Record) -> Result<(), Error> {
+    if record.request.is_none() {
+        return Ok(());
+    }
     let without = record.drives.iter().filter(|drive| drive.repository.is_none());
     let names: Vec<String> = without.map(|drive| drive.serial.to_string()).collect();
     if names.is_empty() || !record.is_creating() {

@@ -107,12 +107,13 @@ async fn look(
 ) -> Result<Landed, Error> {
     let record = visible(app, caller, name).await?;
     record.drive(serial)?;
+    let container = &record.seed()?.container;
     let manifest = documents::read_manifest(app, &record, serial).await?;
     let reasons: HashMap<String, String> =
         reported.into_iter().map(|failure| (failure.key, failure.reason)).collect();
     let looks = manifest.body.objects.iter().copied().map(|object| {
         let repository = manifest.body.repository(&object);
-        let place = repository.map(|id| Place::landed(&record.account, &record.container, &id));
+        let place = repository.map(|id| Place::landed(&record.account, container, &id));
         async move {
             let Some(place) = place else { return Ok((object, None)) };
             Ok::<_, Error>((object, app.objects.length(&place.object(&object.key())).await?))

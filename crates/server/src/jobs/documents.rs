@@ -28,7 +28,8 @@ pub(crate) async fn put_manifest(
     body: Body,
 ) -> Result<StatusCode, Error> {
     let record = visible(&app, &caller, &name).await?;
-    let announced = record.drive(&serial)?.manifest;
+    record.seed()?;
+    let announced = record.drive(&serial)?.manifest.ok_or_else(|| no_manifest(&record, &serial))?;
     refuse_at_end(&record)?;
     let at = place::manifest(&name, &serial);
     let body = http::octets(body, app.config.stall);
@@ -45,7 +46,7 @@ pub(crate) async fn put_manifest(
     change(&app, &caller, &name, |record| {
         same_repository(record, &serial, repository)?;
         let row = record.drive_mut(&serial)?;
-        if row.manifest != announced {
+        if row.manifest != Some(announced) {
             return Err(super::record::lost());
         }
         row.repository = repository;
@@ -103,11 +104,12 @@ pub(crate) async fn read_manifest(
 ) -> Result<Signed<Manifest>, Error> {
     let bytes = stored(app, &place::manifest(&record.name, serial)).await?;
     let bytes = bytes.ok_or_else(|| no_manifest(record, serial))?;
-    let trust = Trust::Key(record.request.seed.signer);
+    let seed = &record.seed()?.seed;
+    let trust = Trust::Key(seed.signer);
     let decoded = tokio::task::spawn_blocking(move || Manifest::decode(&bytes, &trust)).await?;
     let manifest = decoded.map_err(|why| told(&why, Document::Manifest))?;
     let header = &manifest.body.header;
-    if header.seed != record.request.seed.id || header.set != record.request.seed.set {
+    if header.seed != seed.id || header.set != seed.set {
         return Err(unfit("manifest", "it is of another seed or drive set than the job"));
     }
     if header.serial != *serial {
@@ -131,10 +133,11 @@ pub(crate) async fn read_inventory(app: &App, record: &Record) -> Result<Invento
 async fn read_inventory_at(app: &App, record: &Record, at: &Path) -> Result<Inventory, Error> {
     let bytes = stored(app, at).await?;
     let bytes = bytes.ok_or_else(|| Error::not_found("inventory of that import job"))?;
-    let trust = Trust::Key(record.request.seed.signer);
+    let seed = &record.seed()?.seed;
+    let trust = Trust::Key(seed.signer);
     let decoded = tokio::task::spawn_blocking(move || Inventory::decode(&bytes, &trust)).await?;
     let inventory = decoded.map_err(|why| told(&why, Document::Inventory))?.body;
-    if inventory.seed != record.request.seed.id {
+    if inventory.seed != seed.id {
         return Err(unfit("inventory", "it is of another seed than the job"));
     }
     if inventory.repositories.len() != 1 {

@@ -152,7 +152,7 @@ async fn password(
     let (Some(header), Some(row)) = (drive.header, drive.key) else { return Ok(None) };
     let (sealed,): (Vec<u8>,) =
         sqlx::query_as("SELECT sealed FROM drive_key WHERE id = ?").bind(row).fetch_one(on).await?;
-    let context = context(&record.request, serial, &header);
+    let context = context(record.seed()?, serial, &header);
     let bit_locker_key = unseal(&app.keyring, &context, &sealed, serial)?;
     let drive_id = serial.clone();
     Ok(Some(DriveBitLockerKey { drive_id, bit_locker_key, drive_header_hash: header }))
@@ -164,14 +164,15 @@ async fn note(
     record: &Record,
     release: &KeyRelease,
 ) -> Result<(), Error> {
+    let seed = record.seed()?;
     sqlx::query(
         "INSERT INTO key_release (at, subject, vault, server, job, serial, header_sha256, granted)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(db::time(release.at))
     .bind(&release.by)
-    .bind(record.vault.as_str())
-    .bind(record.server.as_str())
+    .bind(seed.vault.as_str())
+    .bind(seed.server.as_str())
     .bind(record.name.as_str())
     .bind(release.drive_id.as_str())
     .bind(release.drive_header_hash.as_bytes().as_slice())
@@ -221,19 +222,30 @@ pub(crate) async fn list_keys(
     Extension(caller): Extension<Principal>,
     Segments(name): Segments<JobName>,
 ) -> Result<Json<List<DriveBitLockerKey>>, Error> {
+    let mut connection = app.db.pool().acquire().await?;
+    let record = load(&mut connection, &caller, &name).await?;
+    drop(connection);
+    Ok(Json(List { value: read_keys(&app, &caller, &record).await? }))
+}
+
+/// The passwords of a seed's drives, after it is on the disk that they were given out, and to whom.
+pub(crate) async fn read_keys(
+    app: &App,
+    caller: &Principal,
+    record: &Record,
+) -> Result<Vec<DriveBitLockerKey>, Error> {
     let mut transaction = app.db.write().await?;
-    let record = load(&mut transaction, &caller, &name).await?;
-    let mut value = Vec::new();
+    let mut keys = Vec::new();
     for drive in &record.drives {
-        if let Some(key) = password(&mut transaction, &app, &record, &drive.serial).await? {
-            let release = said(&caller, &key.drive_id, key.drive_header_hash, true, app.now());
-            note(&mut transaction, &record, &release).await?;
-            value.push(key);
+        if let Some(key) = password(&mut transaction, app, record, &drive.serial).await? {
+            let release = said(caller, &key.drive_id, key.drive_header_hash, true, app.now());
+            note(&mut transaction, record, &release).await?;
+            keys.push(key);
         }
     }
     transaction.commit().await?;
-    tracing::info!(job = %name, by = caller.subject, keys = value.len(), "drives' passwords were read");
-    Ok(Json(List { value }))
+    tracing::info!(job = %record.name, by = caller.subject, keys = keys.len(), "drives' passwords were read");
+    Ok(keys)
 }
 
 /// A dock asks for the password of a drive that it holds in its hands: given while the drive may be
@@ -270,7 +282,7 @@ async fn load(
     name: &JobName,
 ) -> Result<Record, Error> {
     let record = Record::load(on, name).await?;
-    record.filter(|job| caller.may_see(&job.vault, &job.server)).ok_or_else(|| missing(name))
+    record.filter(|job| job.may_be_seen_by(caller)).ok_or_else(|| missing(name))
 }
 
 fn said(

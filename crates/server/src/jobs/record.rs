@@ -1,11 +1,13 @@
 //! One import job in the database. Two writers that have read the same version: one is stored, the
 //! other hears of it.
 
+use super::said::Said;
+use crate::groups::Group;
 use crate::{Error, db};
 use flow::{ImportJob, JobState};
 use jiff::Timestamp;
 use model::{
-    AccountName, ContainerName, Digest, DriveSerial, JobName, ServerName, TrackingNumber, VaultName,
+    AccountName, Digest, DriveSerial, JobName, TrackingNumber,
 };
 use sqlx::SqliteConnection;
 use wire::{Code, Failure, JobRequest, KeyRelease};
@@ -18,11 +20,11 @@ pub(crate) struct Record {
     pub(crate) name: JobName,
     /// As read; what [`save`](Self::save) compares.
     pub(crate) version: u64,
-    pub(crate) vault: VaultName,
-    pub(crate) server: ServerName,
+    pub(crate) group: Group,
     pub(crate) account: AccountName,
-    pub(crate) container: ContainerName,
-    pub(crate) request: JobRequest,
+    /// What its drives carry; none when another client of the import service has made it.
+    pub(crate) request: Option<JobRequest>,
+    pub(crate) said: Said,
     pub(crate) flow: ImportJob,
     pub(crate) inventory: bool,
     pub(crate) created: Timestamp,
@@ -36,7 +38,8 @@ pub(crate) struct Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DriveRow {
     pub(crate) serial: DriveSerial,
-    pub(crate) manifest: Digest,
+    /// That its seed announces.
+    pub(crate) manifest: Option<Digest>,
     /// Of the header that its password opens; none when it is not encrypted.
     pub(crate) header: Option<Digest>,
     /// The row that keeps its password.
@@ -52,8 +55,12 @@ pub(crate) struct DriveRow {
 #[derive(sqlx::FromRow)]
 struct JobColumns {
     version: i64,
+    subscription: String,
+    resource_group: String,
+    storage_account: String,
     flow: String,
-    request: String,
+    request: Option<String>,
+    said: String,
     inventory: i64,
     created_at: String,
     changed_at: String,
@@ -62,7 +69,7 @@ struct JobColumns {
 #[derive(sqlx::FromRow)]
 struct DriveColumns {
     serial: String,
-    manifest_sha256: Vec<u8>,
+    manifest_sha256: Option<Vec<u8>>,
     header_sha256: Option<Vec<u8>>,
     key: Option<i64>,
     repository: Option<Vec<u8>>,
@@ -73,17 +80,37 @@ struct DriveColumns {
 }
 
 impl Record {
-    /// A job that is not stored yet.
-    pub(crate) fn new(name: JobName, request: JobRequest, flow: ImportJob, now: Timestamp) -> Self {
+    /// A job with a seed that is not stored yet.
+    pub(crate) fn new(
+        name: JobName,
+        group: Group,
+        request: JobRequest,
+        flow: ImportJob,
+        now: Timestamp,
+    ) -> Self {
         let drives = request.drive_list.iter().map(DriveRow::new).collect();
+        let mut record = Self::plain(name, group, request.storage_account.clone(), flow, now);
+        record.drives = drives;
+        record.request = Some(request);
+        record
+    }
+
+    /// A job without a seed that is not stored yet.
+    pub(crate) fn plain(
+        name: JobName,
+        group: Group,
+        account: AccountName,
+        flow: ImportJob,
+        now: Timestamp,
+    ) -> Self {
+        let drives = flow.drives.iter().map(|drive| DriveRow::plain(drive.serial.clone())).collect();
         Self {
             name,
             version: 0,
-            vault: request.vault.clone(),
-            server: request.server.clone(),
-            account: request.storage_account.clone(),
-            container: request.container.clone(),
-            request,
+            group,
+            account,
+            request: None,
+            said: Said::default(),
             flow,
             inventory: false,
             created: now,
@@ -98,7 +125,8 @@ impl Record {
         name: &JobName,
     ) -> Result<Option<Self>, Error> {
         let row: Option<JobColumns> = sqlx::query_as(
-            "SELECT version, flow, request, inventory, created_at, changed_at
+            "SELECT version, subscription, resource_group, storage_account, flow, request, said, inventory,
+                    created_at, changed_at
              FROM import_job WHERE name = ?",
         )
         .bind(name.as_str())
@@ -113,9 +141,13 @@ impl Record {
         .bind(name.as_str())
         .fetch_all(&mut *on)
         .await?;
-        let request: JobRequest = db::json("import_job.request", &row.request)?;
+        let request = row.request.map(|text| db::json("import_job.request", &text)).transpose()?;
         let flow: ImportJob = db::json("import_job.flow", &row.flow)?;
-        let mut record = Self::new(name.clone(), request, flow, Timestamp::UNIX_EPOCH);
+        let account = db::parsed("import_job.storage_account", &row.storage_account)?;
+        let group = Group { subscription: row.subscription, name: row.resource_group };
+        let mut record = Self::plain(name.clone(), group, account, flow, Timestamp::UNIX_EPOCH);
+        record.request = request;
+        record.said = db::json("import_job.said", &row.said)?;
         record.version = db::count("import_job.version", row.version)?;
         record.inventory = row.inventory != 0;
         record.created = db::parsed("import_job.created_at", &row.created_at)?;
@@ -152,22 +184,25 @@ impl Record {
 
     async fn insert(&self, on: &mut SqliteConnection) -> sqlx::Result<u64> {
         let done = sqlx::query(
-            "INSERT INTO import_job (name, version, vault, server, seed, seed_set,
-                 storage_account, container, state, tracking_number, flow, request, inventory,
-                 created_at, changed_at)
-             VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
+            "INSERT INTO import_job (name, version, subscription, resource_group, vault, server, seed,
+                 seed_set, storage_account, container, state, tracking_number, flow, request, said,
+                 inventory, created_at, changed_at)
+             VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
         )
         .bind(self.name.as_str())
-        .bind(self.vault.as_str())
-        .bind(self.server.as_str())
-        .bind(self.request.seed.id.to_string())
-        .bind(self.request.seed.set)
+        .bind(&self.group.subscription)
+        .bind(&self.group.name)
+        .bind(self.request.as_ref().map(|request| request.vault.as_str()))
+        .bind(self.request.as_ref().map(|request| request.server.as_str()))
+        .bind(self.request.as_ref().map(|request| request.seed.id.to_string()))
+        .bind(self.request.as_ref().map(|request| request.seed.set))
         .bind(self.account.as_str())
-        .bind(self.container.as_str())
+        .bind(self.request.as_ref().map(|request| request.container.as_str()))
         .bind(self.flow.state.name())
         .bind(self.tracking_number().map(TrackingNumber::as_str))
-        .bind(serde_json::to_string(&self.flow).map_err(|e| sqlx::Error::Encode(e.into()))?)
-        .bind(serde_json::to_string(&self.request).map_err(|e| sqlx::Error::Encode(e.into()))?)
+        .bind(text(&self.flow)?)
+        .bind(self.request.as_ref().map(text).transpose()?)
+        .bind(text(&self.said)?)
         .bind(self.inventory)
         .bind(db::time(self.created))
         .bind(db::time(self.changed))
@@ -180,17 +215,18 @@ impl Record {
         let done = sqlx::query(
             "UPDATE import_job SET version = version + 1, seed = ?, seed_set = ?,
                  storage_account = ?, container = ?, state = ?, tracking_number = ?, flow = ?,
-                 request = ?, inventory = ?, changed_at = ?
+                 request = ?, said = ?, inventory = ?, changed_at = ?
              WHERE name = ? AND version = ?",
         )
-        .bind(self.request.seed.id.to_string())
-        .bind(self.request.seed.set)
+        .bind(self.request.as_ref().map(|request| request.seed.id.to_string()))
+        .bind(self.request.as_ref().map(|request| request.seed.set))
         .bind(self.account.as_str())
-        .bind(self.container.as_str())
+        .bind(self.request.as_ref().map(|request| request.container.as_str()))
         .bind(self.flow.state.name())
         .bind(self.tracking_number().map(TrackingNumber::as_str))
-        .bind(serde_json::to_string(&self.flow).map_err(|e| sqlx::Error::Encode(e.into()))?)
-        .bind(serde_json::to_string(&self.request).map_err(|e| sqlx::Error::Encode(e.into()))?)
+        .bind(text(&self.flow)?)
+        .bind(self.request.as_ref().map(text).transpose()?)
+        .bind(text(&self.said)?)
         .bind(self.inventory)
         .bind(db::time(self.changed))
         .bind(self.name.as_str())
@@ -214,7 +250,7 @@ impl Record {
         .bind(self.name.as_str())
         .bind(drive.serial.as_str())
         .bind(db::number(position as u64))
-        .bind(drive.manifest.as_bytes().as_slice())
+        .bind(drive.manifest.as_ref().map(|hash| hash.as_bytes().as_slice()))
         .bind(drive.header.as_ref().map(|hash| hash.as_bytes().as_slice()))
         .bind(drive.key)
         .bind(drive.repository.as_ref().map(|id| id.as_bytes().as_slice()))
@@ -239,7 +275,6 @@ impl Record {
     }
 
     fn violation(&self, cause: sqlx::Error) -> Error {
-        let seed = &self.request.seed;
         if db::violates(&cause, "import_job.tracking_number") {
             let number = self.tracking_number().map(ToString::to_string).unwrap_or_default();
             let message = format!(
@@ -247,7 +282,9 @@ impl Record {
             );
             return Error::refused(Code::TrackingNumberInUse, message);
         }
-        if db::violates(&cause, "import_job.seed") {
+        if let Some(JobRequest { seed, .. }) = &self.request
+            && db::violates(&cause, "import_job.seed")
+        {
             let message = format!(
                 "drive set {} of seed {} has an import job already; change or cancel that one",
                 seed.set, seed.id
@@ -286,9 +323,26 @@ impl Record {
         }
     }
 
+    /// What its drives carry.
+    ///
+    /// Errors: `JobState` where they carry no seed.
+    pub(crate) fn seed(&self) -> Result<&JobRequest, Error> {
+        self.request.as_ref().ok_or_else(|| {
+            let message = format!(
+                "import job {} carries no seed: it was made by another client of the import service, and nobody has said who signs what is on its drives",
+                self.name
+            );
+            Error::refused(Code::JobState, message)
+        })
+    }
+
     pub(crate) fn is_creating(&self) -> bool {
         matches!(self.flow.state, JobState::Creating { .. })
     }
+}
+
+fn text<T: serde::Serialize>(value: &T) -> sqlx::Result<String> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
 fn no_drive(job: &JobName, serial: &DriveSerial) -> Error {
@@ -305,9 +359,18 @@ pub(crate) fn lost() -> Error {
 impl DriveRow {
     pub(crate) fn new(request: &wire::DriveRequest) -> Self {
         Self {
-            serial: request.drive_id.clone(),
-            manifest: request.manifest_hash,
+            manifest: Some(request.manifest_hash),
             header: request.drive_header_hash,
+            ..Self::plain(request.drive_id.clone())
+        }
+    }
+
+    /// A drive of which nothing but the number is known.
+    pub(crate) fn plain(serial: DriveSerial) -> Self {
+        Self {
+            serial,
+            manifest: None,
+            header: None,
             key: None,
             repository: None,
             objects: 0,
@@ -318,11 +381,12 @@ impl DriveRow {
     }
 
     fn read(row: DriveColumns) -> Result<Self, Error> {
+        let manifest = row.manifest_sha256.map(|hash| db::bytes("drive.manifest_sha256", &hash));
         let header = row.header_sha256.map(|hash| db::bytes("drive.header_sha256", &hash));
         let repository = row.repository.map(|id| db::bytes("drive.repository", &id)).transpose()?;
         Ok(Self {
             serial: db::parsed("drive.serial", &row.serial)?,
-            manifest: Digest(db::bytes("drive.manifest_sha256", &row.manifest_sha256)?),
+            manifest: manifest.transpose()?.map(Digest),
             header: header.transpose()?.map(Digest),
             key: row.key,
             repository: repository.map(Digest),
@@ -348,16 +412,17 @@ mod tests {
 
     async fn stored(db: &Db) -> Record {
         for statement in [
-            "INSERT INTO vault VALUES ('v1', '')",
+            "INSERT INTO vault (name, created_at) VALUES ('v1', '')",
             "INSERT INTO server VALUES ('v1', 's1', '')",
-            "INSERT INTO storage_account VALUES ('acct01', '')",
+            "INSERT INTO storage_account (name, created_at) VALUES ('acct01', '')",
         ] {
             sqlx::query(statement).execute(db.pool()).await.unwrap();
         }
         let request: JobRequest = serde_json::from_str(REQUEST).unwrap();
         let (now, drive) = (Timestamp::UNIX_EPOCH, "S1".parse().unwrap());
         let flow = ImportJob::new(JobType::Import, vec![drive], now).unwrap();
-        let mut record = Record::new("job-1".parse().unwrap(), request, flow, now);
+        let name = "job-1".parse().unwrap();
+        let mut record = Record::new(name, Group::default(), request, flow, now);
         record.save(&mut db.pool().acquire().await.unwrap()).await.unwrap();
         record
     }
@@ -388,7 +453,8 @@ mod tests {
         let stored = load(&other).await;
         assert_eq!((stored.version, stored.inventory), (2, true));
         assert!(stored.is_creating(), "the one that lost has changed nothing");
-        let mut again = Record::new(name.clone(), stored.request.clone(), stored.flow, later);
+        let request = stored.request.clone().unwrap();
+        let mut again = Record::new(name.clone(), Group::default(), request, stored.flow, later);
         let mut connection = other.pool().acquire().await.unwrap();
         assert!(again.save(&mut connection).await.is_err(), "created twice");
     }

@@ -4,7 +4,7 @@ use super::{DriveRow, Record};
 use crate::config::Config;
 use flow::{DriveState as FlowDrive, JobState as FlowJob};
 use model::ContainerName;
-use wire::{CopyStatus, DriveState, DriveStatus, Job, JobOutcome, JobState, MAX_NAMES};
+use wire::{Carries, CopyStatus, DriveState, DriveStatus, Job, JobOutcome, JobState, MAX_NAMES};
 
 /// The job as its customer, a dock or an administrator sees it.
 pub(crate) fn job(record: &Record, config: &Config, diagnostics: ContainerName) -> Job {
@@ -18,13 +18,16 @@ pub(crate) fn job(record: &Record, config: &Config, diagnostics: ContainerName) 
     Job {
         name: record.name.clone(),
         version: record.version,
-        job_type: "Import".to_owned(),
+        job_type: job_type(record).to_owned(),
         state: job_state(&record.flow.state),
-        vault: record.vault.clone(),
-        server: record.server.clone(),
-        seed: record.request.seed.clone(),
+        id: record.group.resource("Microsoft.ImportExport/jobs", record.name.as_str()),
+        carries: record.request.as_ref().map(|request| Carries {
+            vault: request.vault.clone(),
+            server: request.server.clone(),
+            seed: request.seed.clone(),
+            container: request.container.clone(),
+        }),
         storage_account: record.account.clone(),
-        container: record.container.clone(),
         diagnostics,
         shipping_information: config.locations.first().map(|location| location.address.clone()),
         return_address: record.flow.return_address.clone(),
@@ -36,6 +39,14 @@ pub(crate) fn job(record: &Record, config: &Config, diagnostics: ContainerName) 
         key_releases: record.releases.clone(),
         created_at: record.created,
         changed_at: record.changed,
+    }
+}
+
+/// The direction's name on the wire.
+pub(crate) fn job_type(record: &Record) -> &'static str {
+    match record.flow.job_type {
+        flow::JobType::Import => "Import",
+        flow::JobType::Export => "Export",
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) async fn make(app: &App, owner: &Owner, seed: SeedId) -> Result<Plan,
             take(&mut expected, &inventory.objects)?;
         }
         if let Some(id) = repository {
-            let place = Place::landed(&job.account, &job.container, &id);
+            let place = Place::landed(&job.account, &job.seed()?.container, &id);
             if !landed.contains(&place) {
                 landed.push(place);
             }
@@ -112,8 +112,9 @@ fn unfinished(job: &Record) -> Vec<String> {
 }
 
 fn sets_without_job(jobs: &[Record]) -> Vec<String> {
-    let sets = jobs.iter().filter_map(|job| job.request.seed.sets).max().unwrap_or(0);
-    let has = |set: &u32| jobs.iter().any(|job| job.request.seed.set == *set);
+    let seeds = || jobs.iter().filter_map(|job| job.request.as_ref()).map(|request| &request.seed);
+    let sets = seeds().filter_map(|seed| seed.sets).max().unwrap_or(0);
+    let has = |set: &u32| seeds().any(|seed| seed.set == *set);
     // A number from a request: named only as far as people read.
     let missing: Vec<u32> = (0..sets).filter(|set| !has(set)).take(20).collect();
     missing.into_iter().map(|set| format!("drive set {set} has no import job yet")).collect()

@@ -179,7 +179,10 @@ fn refuse_another(job: &Job, volume: &Volume) -> Result<(), Failure> {
             let attached = Attached::new(volume.clone(), Protection::None, Access::Look)?;
             let label = seed::inspect(attached.folder());
             attached.detach()?;
-            let ours = |label: &seed::Label| (label.seed, label.set) == (job.seed.id, job.seed.set);
+            let ours = |label: &seed::Label| {
+                let own = job.carries.as_ref();
+                own.is_some_and(|own| (label.seed, label.set) == (own.seed.id, own.seed.set))
+            };
             label?.is_some_and(|label| ours(&label.body))
         }
     };
@@ -194,12 +197,16 @@ fn refuse_another(job: &Job, volume: &Volume) -> Result<(), Failure> {
 }
 
 fn receipt(client: &Client, job: &Job) -> Result<(), Failure> {
-    match client.receipt(&job.vault, &job.server, Some(job.seed.id)) {
+    let Some(own) = &job.carries else {
+        let words = format!("import job {} carries no seed: no vault confirms it", job.name);
+        return Err(Failure::new(ErrorKind::Conflict, words));
+    };
+    match client.receipt(&own.vault, &own.server, Some(own.seed.id)) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let words = format!(
                 "the vault has not confirmed seed {} yet: a drive is erased only when its receipt is there",
-                job.seed.id
+                own.seed.id
             );
             Err(Failure::new(ErrorKind::Conflict, words))
         }

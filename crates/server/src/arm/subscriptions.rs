@@ -1,0 +1,163 @@
+//! Tenants, subscriptions, locations, providers, and the document that tells clients where everything is.
+
+use super::fault::Fault;
+use super::scope;
+use super::version::ApiVersion;
+use crate::app::App;
+use crate::auth::Principal;
+use crate::groups;
+use crate::http::Segments;
+use axum::extract::State;
+use axum::{Extension, Json};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) async fn endpoints(State(app): State<Arc<App>>) -> Json<Value> {
+    let endpoint = &app.endpoint;
+    // Clients add a path to most of these, and take others for audiences.
+    Json(json!({
+        "name": "Packmule",
+        "portal": format!("{endpoint}/portal"),
+        "authentication": {
+            "loginEndpoint": endpoint,
+            "audiences": ["https://management.core.windows.net/", "https://management.azure.com/"],
+            "tenant": app.tenant,
+            "identityProvider": "AAD",
+        },
+        "graph": endpoint,
+        "graphAudience": format!("{endpoint}/"),
+        "microsoftGraphResourceId": format!("{endpoint}/"),
+        "resourceManager": endpoint,
+        "activeDirectoryDataLake": "",
+        "batch": "",
+        "gallery": "",
+        "media": "",
+        "sqlManagement": "",
+        "vmImageAliasDoc": "",
+        "suffixes": {
+            "storage": host(endpoint),
+            "keyVaultDns": "",
+            "acrLoginServer": "",
+            "sqlServerHostname": "",
+            "azureDataLakeStoreFileSystem": "",
+            "azureDataLakeAnalyticsCatalogAndJob": "",
+        },
+    }))
+}
+
+fn host(endpoint: &str) -> &str {
+    endpoint.split("//").nth(1).unwrap_or(endpoint)
+}
+
+pub(super) async fn tenants(State(app): State<Arc<App>>, _: ApiVersion) -> Json<Value> {
+    let tenant = &app.tenant;
+    Json(json!({ "value": [{
+        "id": format!("/tenants/{tenant}"), "tenantId": tenant, "displayName": "Packmule",
+        "tenantCategory": "Home", "countryCode": "", "domains": [], "tenantType": "AAD",
+    }] }))
+}
+
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    _: ApiVersion,
+) -> Result<Json<Value>, Fault> {
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT id, name FROM subscription ORDER BY created_at, id")
+            .fetch_all(app.db.pool())
+            .await?;
+    let mine = rows.iter().filter(|(id, _)| caller.sees_below(&format!("/subscriptions/{id}")));
+    let value: Vec<Value> = mine.map(|(id, name)| shown(&app, id, name)).collect();
+    let count = json!({ "type": "Total", "value": value.len() });
+    Ok(Json(json!({ "value": value, "count": count })))
+}
+
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    _: ApiVersion,
+    Segments(id): Segments<String>,
+) -> Result<Json<Value>, Fault> {
+    let mut connection = app.db.pool().acquire().await?;
+    let (id, name) = scope::subscription(&mut connection, &id).await?;
+    Ok(Json(shown(&app, &id, &name)))
+}
+
+fn shown(app: &App, id: &str, name: &str) -> Value {
+    json!({
+        "id": format!("/subscriptions/{id}"), "subscriptionId": id, "tenantId": app.tenant,
+        "displayName": name, "state": "Enabled", "authorizationSource": "RoleBased",
+        "managedByTenants": [],
+        "subscriptionPolicies": { "locationPlacementId": "Public", "quotaId": "Default", "spendingLimit": "Off" },
+    })
+}
+
+/// Where resources can be: the configuration's locations, or the one that always is.
+pub(super) async fn locations(
+    State(app): State<Arc<App>>,
+    _: ApiVersion,
+    Segments(id): Segments<String>,
+) -> Result<Json<Value>, Fault> {
+    let mut connection = app.db.pool().acquire().await?;
+    let (id, _) = scope::subscription(&mut connection, &id).await?;
+    let mut names: Vec<&str> =
+        app.config.locations.iter().map(|location| location.name.as_str()).collect();
+    if names.is_empty() {
+        names.push(groups::LOCATION);
+    }
+    let location = |name: &&str| {
+        let short = short(name);
+        json!({
+            "id": format!("/subscriptions/{id}/locations/{short}"), "name": short,
+            "displayName": name, "regionalDisplayName": name, "type": "Region",
+            "metadata": { "regionType": "Physical", "regionCategory": "Recommended" },
+        })
+    };
+    Ok(Json(json!({ "value": names.iter().map(location).collect::<Vec<_>>() })))
+}
+
+/// A location as resources name it: `West US` is `westus`.
+pub(super) fn short(name: &str) -> String {
+    name.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect()
+}
+
+/// What a subscription can hold.
+const PROVIDERS: &[(&str, &[&str])] = &[
+    ("Microsoft.Authorization", &["roleAssignments", "roleDefinitions"]),
+    ("Microsoft.ImportExport", &["jobs", "locations", "operations"]),
+    ("Microsoft.RecoveryServices", &["vaults"]),
+    ("Microsoft.Resources", &["resourceGroups", "subscriptions"]),
+    ("Microsoft.Storage", &["storageAccounts"]),
+];
+
+pub(super) async fn providers(
+    State(app): State<Arc<App>>,
+    _: ApiVersion,
+    Segments(id): Segments<String>,
+) -> Result<Json<Value>, Fault> {
+    let mut connection = app.db.pool().acquire().await?;
+    let (id, _) = scope::subscription(&mut connection, &id).await?;
+    let value: Vec<Value> = PROVIDERS.iter().map(|it| provider(&id, it)).collect();
+    Ok(Json(json!({ "value": value })))
+}
+
+/// Read, or registered: all of them always are.
+pub(super) async fn one_provider(
+    State(app): State<Arc<App>>,
+    _: ApiVersion,
+    Segments((id, name)): Segments<(String, String)>,
+) -> Result<Json<Value>, Fault> {
+    let mut connection = app.db.pool().acquire().await?;
+    let (id, _) = scope::subscription(&mut connection, &id).await?;
+    let known = PROVIDERS.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
+    let known = known.ok_or_else(|| Fault::missing(format_args!("resource provider '{name}'")))?;
+    Ok(Json(provider(&id, known)))
+}
+
+fn provider(id: &str, (name, kinds): &(&str, &[&str])) -> Value {
+    let kind = |kind: &&str| json!({ "resourceType": kind, "locations": [], "apiVersions": [], "capabilities": "None" });
+    json!({
+        "id": format!("/subscriptions/{id}/providers/{name}"), "namespace": name,
+        "registrationPolicy": "RegistrationFree", "registrationState": "Registered",
+        "resourceTypes": kinds.iter().map(kind).collect::<Vec<_>>(),
+    })
+}
