@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::db::Db;
+use crate::entra::Entra;
 use crate::objects::Objects;
 use crate::publication::Publications;
 use crate::receipt::ReceiptKey;
@@ -21,6 +22,7 @@ pub(crate) struct App {
     pub(crate) ca_pem: String,
     pub(crate) endpoint: String,
     pub(crate) publications: Publications,
+    pub(crate) entra: Entra,
 }
 
 impl App {
@@ -48,6 +50,10 @@ impl App {
             user,
             token,
             receipt_key: self.receipt_key.public(),
+            tenant_id: None,
+            subscription_id: None,
+            client_id: None,
+            certificate_file: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::app::App;
 use crate::auth::{Access, guard};
+use crate::entra::handlers as identity;
 use crate::{Error, accounts, dataplane, docks, http, jobs, publication, vaults};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -91,6 +92,7 @@ fn all(table: &mut Table) {
     table.add(Method::POST, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::put);
     table.add(Method::DELETE, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::remove);
     landing(table);
+    entra(table);
 }
 
 fn landing(table: &mut Table) {
@@ -148,4 +150,17 @@ fn import_jobs(table: &mut Table) {
     table.add(Method::POST, events, DOCK, jobs::drive_event);
     table.add(Method::POST, key, DOCK, jobs::release);
     table.add(Method::PUT, copy_log, DOCK, jobs::put_copy_log);
+}
+
+/// The token endpoint and Graph.
+fn entra(table: &mut Table) {
+    let configuration = "/{tenant}/.well-known/openid-configuration";
+    let configuration_v2 = "/{tenant}/v2.0/.well-known/openid-configuration";
+    let anyone = Access::Anyone;
+    table.add(Method::GET, configuration, anyone, identity::configuration_v1);
+    table.add(Method::GET, configuration_v2, anyone, identity::configuration_v2);
+    table.add(Method::GET, "/{tenant}/discovery/keys", anyone, identity::keys);
+    table.add(Method::GET, "/{tenant}/discovery/v2.0/keys", anyone, identity::keys);
+    table.add(Method::POST, "/{tenant}/oauth2/token", anyone, identity::token_v1);
+    table.add(Method::POST, "/{tenant}/oauth2/v2.0/token", anyone, identity::token_v2);
 }

@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::data::DataFolder;
 use crate::db::Db;
+use crate::entra::Entra;
 use crate::identity::Identity;
 use crate::objects::{self, Objects};
 use crate::publication::{self, Publications};
@@ -221,7 +222,10 @@ async fn open(
     let keyring = jobs::open_keyring(data, &db).await?;
     let objects = Objects::open(&data.folder("objects")?)?;
     let endpoint = config.endpoint.clone().unwrap_or_else(|| endpoint(address));
-    admin::open(data, &db, &endpoint, receipt_key.public(), now).await?;
+    let entra = Entra::open(data, &db, now).await?;
+    let known =
+        admin::Known { endpoint: &endpoint, receipt_key: receipt_key.public(), entra: &entra };
+    admin::open(data, &db, known, now).await?;
     let tls = RustlsConfig::from_config(identity.tls);
     let app = App {
         config,
@@ -232,6 +236,7 @@ async fn open(
         ca_pem: identity.ca_pem,
         endpoint,
         publications: Publications::new()?,
+        entra,
     };
     Ok((Arc::new(app), tls))
 }
