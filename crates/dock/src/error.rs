@@ -194,9 +194,10 @@ impl Error {
             | Self::GivenTwice { .. }
             | Self::OtherManifest { .. }
             | Self::NotInJob { .. } => ErrorKind::WrongDrive,
-            Self::NoManifest { .. } | Self::NoSeed { .. } | Self::JobState { .. } | Self::Canceled { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::NoManifest { .. }
+            | Self::NoSeed { .. }
+            | Self::JobState { .. }
+            | Self::Canceled { .. } => ErrorKind::Conflict,
             Self::Busy { .. } => ErrorKind::Locked,
             Self::Io { cause, .. } => match cause.kind() {
                 io::ErrorKind::PermissionDenied => ErrorKind::Denied,

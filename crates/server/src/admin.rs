@@ -3,6 +3,7 @@
 
 use crate::data::DataFolder;
 use crate::db::Db;
+use crate::entra::{self, Entra};
 use crate::identity::Identity;
 use crate::principals::{self, Subject};
 use crate::{Error, token};
@@ -12,13 +13,20 @@ use wire::{Credentials, PublicKey, Role};
 /// The file's name in the data folder.
 pub(crate) const FILE: &str = "admin.json";
 
+/// What the file says beside the token.
+#[derive(Debug)]
+pub(crate) struct Known<'a> {
+    pub(crate) endpoint: &'a str,
+    pub(crate) receipt_key: PublicKey,
+    pub(crate) entra: &'a Entra,
+}
+
 /// Makes the file say where the server is now, with the token it has or a new one, and makes that
 /// the administrator's token.
 pub(crate) async fn open(
     data: &DataFolder,
     db: &Db,
-    endpoint: &str,
-    receipt_key: PublicKey,
+    known: Known<'_>,
     now: Timestamp,
 ) -> Result<(), Error> {
     let before = data.read(FILE)?;
@@ -32,15 +40,19 @@ pub(crate) async fn open(
     };
     let credentials = Credentials {
         version: Credentials::VERSION,
-        endpoint: endpoint.to_owned(),
+        endpoint: known.endpoint.to_owned(),
         ca_pem: None,
-        ca_file: Some(Identity::CA_FILE.to_owned()),
+        ca_file: Some(absolute(data, Identity::CA_FILE)?),
         role: Role::Admin,
         vault: None,
         server: None,
         user: Subject::Admin.user(),
         token,
-        receipt_key,
+        receipt_key: known.receipt_key,
+        tenant_id: Some(known.entra.tenant.to_string()),
+        subscription_id: Some(known.entra.subscription.to_string()),
+        client_id: Some(known.entra.admin_client.clone()),
+        certificate_file: Some(absolute(data, entra::CERTIFICATE_FILE)?),
     };
     let text = serde_json::to_vec_pretty(&credentials)
         .map_err(|why| Error::Damaged { what: FILE.to_owned(), why: why.to_string() })?;
@@ -51,4 +63,13 @@ pub(crate) async fn open(
     principals::set(&mut transaction, &Subject::Admin, &credentials.token, now).await?;
     transaction.commit().await?;
     Ok(())
+}
+
+/// Where a file of the data folder is, for programs that run elsewhere.
+fn absolute(data: &DataFolder, name: &str) -> Result<String, Error> {
+    let path = data.join(name);
+    let whole = std::path::absolute(&path).map_err(Error::io("finding", &path))?;
+    let text = whole.into_os_string().into_string();
+    // Such a path cannot be written in JSON; relative to the file, it is found nevertheless.
+    Ok(text.unwrap_or_else(|_| name.to_owned()))
 }

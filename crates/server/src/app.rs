@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::db::Db;
+use crate::entra::Entra;
 use crate::groups::Group;
 use crate::objects::Objects;
 use crate::publication::Publications;
@@ -20,12 +21,11 @@ pub(crate) struct App {
     pub(crate) receipt_key: ReceiptKey,
     pub(crate) keyring: Keyring,
     pub(crate) ca_pem: String,
-    /// The tenant that this server is.
-    pub(crate) tenant: String,
     /// Where what is made without a group lies: of the first subscription.
     pub(crate) group: Group,
     pub(crate) endpoint: String,
     pub(crate) publications: Publications,
+    pub(crate) entra: Entra,
 }
 
 impl App {
@@ -53,6 +53,10 @@ impl App {
             user,
             token,
             receipt_key: self.receipt_key.public(),
+            tenant_id: None,
+            subscription_id: None,
+            client_id: None,
+            certificate_file: None,
         }
     }
 }

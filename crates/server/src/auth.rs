@@ -2,12 +2,14 @@
 //! is for; whether a job or repository is theirs is decided where it is looked up.
 
 use crate::app::App;
+use crate::arm::Fault;
+use crate::entra::{self, Audience, Grant, GraphError, Right};
 use crate::{Error, db, token};
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use model::{ServerName, VaultName};
 use std::sync::Arc;
@@ -21,6 +23,12 @@ pub enum Access {
     /// Callers in one of these roles. An agent only below its own vault and name, where the path
     /// names them.
     Roles(&'static [Role]),
+    /// Callers with a grant that gives this right for the request's path, and administrators.
+    Arm(Right),
+    /// Callers with any grant at all, and administrators: for lists, which show each what is theirs.
+    ArmAny,
+    /// Applications, and administrators. What they may do there is decided by what they ask for.
+    Graph,
 }
 
 impl Access {
@@ -30,8 +38,58 @@ impl Access {
         match self {
             Self::Anyone => true,
             Self::Roles(roles) => roles.contains(&role),
+            Self::Arm(_) | Self::ArmAny | Self::Graph => role == Role::Admin,
         }
     }
+
+    /// What an access token must be for.
+    fn audience(self) -> Audience {
+        match self {
+            Self::Graph => Audience::Graph,
+            _ => Audience::Manager,
+        }
+    }
+
+    /// Whether the route is for that caller.
+    fn lets_in(self, caller: &Principal, path: &str) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Roles(_) => caller.role.is_some_and(|role| self.allows(role)),
+            Self::Arm(right) => caller.may(right, path),
+            Self::ArmAny => !caller.grants.is_empty(),
+            Self::Graph => caller.application.is_some() || caller.role == Some(Role::Admin),
+        }
+    }
+
+    /// The refusal in the shape that the route's callers know.
+    fn refuse(self, app: &App, error: Error) -> Response {
+        let unknown = matches!(&error, Error::Refused { code: Code::AuthenticationFailed, .. });
+        let mut response = match self {
+            Self::Graph => GraphError::from(error).into_response(),
+            Self::Arm(_) | Self::ArmAny => Fault::from(error).into_response(),
+            _ => error.into_response(),
+        };
+        if unknown && matches!(self, Self::Arm(_) | Self::ArmAny | Self::Graph) {
+            let (endpoint, tenant) = (&app.endpoint, &app.entra.tenant);
+            let scheme = format!(
+                "Bearer authorization_uri=\"{endpoint}/{tenant}\", error=\"invalid_token\""
+            );
+            if let Ok(scheme) = HeaderValue::from_str(&scheme) {
+                response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+            }
+        }
+        response
+    }
+}
+
+/// The application behind an access token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) object_id: String,
+    /// The client id.
+    pub(crate) app_id: String,
+    /// Object id of its service principal.
+    pub(crate) service_principal: String,
 }
 
 /// A caller whose token was found right.
@@ -39,9 +97,14 @@ impl Access {
 pub(crate) struct Principal {
     /// Whose token it was: for records of what they did.
     pub(crate) subject: String,
-    pub(crate) role: Role,
+    /// Of the callers of our own API. An application has one only if it is Owner of everything.
+    pub(crate) role: Option<Role>,
     /// Of an agent.
     pub(crate) own: Option<(VaultName, ServerName)>,
+    /// What the caller may do in the resource manager and in Graph.
+    pub(crate) grants: Vec<Grant>,
+    /// Of a caller with an access token.
+    pub(crate) application: Option<Caller>,
 }
 
 impl Principal {
@@ -49,8 +112,19 @@ impl Principal {
     pub(crate) fn may_see(&self, vault: &VaultName, server: &ServerName) -> bool {
         match &self.own {
             Some((own_vault, own_server)) => own_vault == vault && own_server == server,
-            None => self.role != Role::Agent,
+            None => matches!(self.role, Some(Role::Admin | Role::Dock)),
         }
+    }
+
+    /// Whether there is anything for the caller at that path or below it.
+    pub(crate) fn sees_below(&self, path: &str) -> bool {
+        let is_below = |scope: &str| entra::covers(path, scope);
+        self.may(Right::Read, path) || self.grants.iter().any(|grant| is_below(&grant.scope))
+    }
+
+    /// Whether the caller has that right for what is at that path of the resource manager.
+    pub(crate) fn may(&self, right: Right, path: &str) -> bool {
+        self.grants.iter().any(|grant| grant.holds(right, path))
     }
 }
 
@@ -60,16 +134,41 @@ pub(crate) async fn guard(
     params: RawPathParams,
     mut request: Request,
     next: Next,
-) -> Result<Response, Error> {
+) -> Response {
     if access != Access::Anyone {
-        let principal = authenticate(&app, request.headers()).await?;
-        if !access.allows(principal.role) || !owns(&principal, &params) {
-            let message = "these credentials do not allow this; ask the server's administrator";
-            return Err(Error::refused(Code::AuthorizationFailed, message));
-        }
-        request.extensions_mut().insert(principal);
+        let (headers, path) = (request.headers().clone(), request.uri().path().to_owned());
+        match admit(&app, access, &params, &headers, &path).await {
+            Ok(principal) => request.extensions_mut().insert(principal),
+            Err(error) => return access.refuse(&app, error),
+        };
     }
-    Ok(next.run(request).await)
+    next.run(request).await
+}
+
+async fn admit(
+    app: &App,
+    access: Access,
+    params: &RawPathParams,
+    headers: &HeaderMap,
+    path: &str,
+) -> Result<Principal, Error> {
+    let principal = match bearer(headers) {
+        Some(token) => {
+            let found = entra::authenticate(app, token, access.audience()).await?;
+            found.ok_or_else(unknown)?
+        }
+        None => authenticate(app, headers).await?,
+    };
+    if !access.lets_in(&principal, path) || !owns(&principal, params) {
+        let message = "these credentials do not allow this; ask the server's administrator";
+        return Err(Error::refused(Code::AuthorizationFailed, message));
+    }
+    Ok(principal)
+}
+
+fn unknown() -> Error {
+    let message = "no valid credentials came with the request; use those that were handed out";
+    Error::refused(Code::AuthenticationFailed, message)
 }
 
 /// An agent's path names its own vault and server, where it names any.
@@ -92,11 +191,7 @@ struct Columns {
 }
 
 async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error> {
-    let refused = || {
-        let message = "no valid credentials came with the request; use those that were handed out";
-        Error::refused(Code::AuthenticationFailed, message)
-    };
-    let (user, secret) = basic(headers).ok_or_else(refused)?;
+    let (user, secret) = basic(headers).ok_or_else(unknown)?;
     let rows: Vec<Columns> = sqlx::query_as(
         "SELECT subject, role, vault, server, token_sha256 FROM principal WHERE user_name = ?",
     )
@@ -110,7 +205,7 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error
             found = Some(row);
         }
     }
-    let Columns { subject, role, vault, server, .. } = found.ok_or_else(refused)?;
+    let Columns { subject, role, vault, server, .. } = found.ok_or_else(unknown)?;
     let own = match (vault, server) {
         (Some(vault), Some(server)) => {
             Some((db::parsed("principal.vault", &vault)?, db::parsed("principal.server", &server)?))
@@ -123,10 +218,18 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error
         "dock" => Role::Dock,
         other => return Err(db::damaged("principal.role", other)),
     };
-    Ok(Principal { subject, role, own })
+    let grants = if role == Role::Admin { vec![Grant::owner()] } else { Vec::new() };
+    Ok(Principal { subject, role: Some(role), own, grants, application: None })
 }
 
-fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+/// The access token, where one was sent.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// User name and password of Basic authentication, where they were sent.
+pub(crate) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let text = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = text.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {

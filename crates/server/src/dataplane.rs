@@ -207,7 +207,7 @@ pub(crate) async fn remove(
     target: Target,
 ) -> Result<StatusCode, Error> {
     let key = target.key()?;
-    if key.kind() != ObjectKind::Lock || principal.role != Role::Agent {
+    if key.kind() != ObjectKind::Lock || principal.role != Some(Role::Agent) {
         let message = "a vault is append-only: only locks can be removed";
         return Err(Error::refused(Code::AppendOnly, message));
     }
@@ -220,7 +220,7 @@ async fn may_append(app: &App, principal: &Principal, target: &Target) -> Result
     match &target.holder {
         Holder::Vault => Ok(()),
         Holder::Account { account, container, repository } => {
-            let announced = principal.role == Role::Dock
+            let announced = principal.role == Some(Role::Dock)
                 && jobs::announced(app, account, container, repository).await?;
             announced.then_some(()).ok_or_else(|| {
                 let message = format!("no import job at the dock announces repository {repository} for this container; receive its package first");

@@ -1,8 +1,8 @@
 //! Resource groups: where resources lie. Holds no resource.
 
+use crate::Error;
 use crate::app::App;
 use crate::db::{self, Db};
-use crate::Error;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sqlx::SqliteConnection;

@@ -1,15 +1,17 @@
 //! What every request goes through: an id, the log, bounded bodies, parsed path segments. Decides
 //! nothing about who may do what.
 
-use crate::{Error, token};
+use crate::{Error, arm, token};
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::header::{CACHE_CONTROL, EXPECT, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
+use axum::http::uri::{PathAndQuery, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures::stream::{Stream, StreamExt as _};
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,6 +67,20 @@ pub(crate) async fn drain(request: Request, next: Next) -> Response {
         let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
     }
     response
+}
+
+/// The request with its path as routes are written.
+pub(crate) fn plain_path(mut request: Request) -> Request {
+    let uri = request.uri();
+    let Cow::Owned(path) = arm::plain(uri.path()) else { return request };
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut parts = uri.clone().into_parts();
+    // What was a path still is one: nothing but slashes went, and no letter came.
+    parts.path_and_query = PathAndQuery::try_from(format!("{path}{query}")).ok();
+    if let (true, Ok(uri)) = (parts.path_and_query.is_some(), Uri::from_parts(parts)) {
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 /// Gives the request an id, and logs how it ended: never a header of it, never its query.

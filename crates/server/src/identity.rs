@@ -92,7 +92,11 @@ fn authority(data: &DataFolder, now: Timestamp) -> Result<(String, KeyPair), Err
 }
 
 /// Good from a day ago, for clocks that are behind.
-fn period(params: &mut CertificateParams, now: Timestamp, length: Span) -> Result<(), Error> {
+pub(crate) fn period(
+    params: &mut CertificateParams,
+    now: Timestamp,
+    length: Span,
+) -> Result<(), Error> {
     let today = now.to_zoned(TimeZone::UTC).date();
     let out_of_range = || wrap("finding the end of a certificate");
     let from = today.checked_sub(Span::new().days(1)).map_err(out_of_range())?;

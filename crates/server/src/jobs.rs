@@ -80,9 +80,7 @@ async fn change(
 ) -> Result<Record, Error> {
     let mut transaction = app.db.write().await?;
     let record = Record::load(&mut transaction, name).await?;
-    let before = record
-        .filter(|job| job.may_be_seen_by(caller))
-        .ok_or_else(|| missing(name))?;
+    let before = record.filter(|job| job.may_be_seen_by(caller)).ok_or_else(|| missing(name))?;
     let mut after = before.clone();
     let effects = decide(&mut after)?;
     if after != before {

@@ -4,6 +4,7 @@
 //! ```text
 //!  routes ─▶ auth ─┬▶ accounts, vaults, docks ─▶ db
 //!                  ├▶ jobs ─▶ flow, seed, db, objects
+//!                  ├▶ entra ─▶ db
 //!                  ├▶ publication ─▶ jobs, seed, objects, receipt
 //!                  └▶ dataplane ─▶ objects
 //! ```
@@ -26,6 +27,7 @@ mod data;
 mod dataplane;
 mod db;
 mod docks;
+mod entra;
 mod error;
 mod groups;
 mod http;
@@ -44,6 +46,7 @@ mod vaults;
 
 pub use auth::Access;
 pub use config::{Checkpoint, Clock, Config};
+pub use entra::Right;
 pub use error::Error;
 pub use publication::Step;
 pub use routes::{Route, routes};

@@ -3,7 +3,8 @@
 
 use crate::app::App;
 use crate::auth::{Access, guard};
-use crate::{Error, accounts, dataplane, docks, http, jobs, publication, vaults};
+use crate::entra::handlers as identity;
+use crate::{Error, accounts, arm, dataplane, docks, http, jobs, publication, vaults};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
@@ -11,6 +12,8 @@ use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, on};
 use std::sync::Arc;
+use tower::Layer as _;
+use tower::util::MapRequestLayer;
 use wire::{Code, Role};
 
 const ADMIN: Access = Access::Roles(&[Role::Admin]);
@@ -44,7 +47,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut table = Table { router: Some((Router::new(), Arc::clone(app))), routes: Vec::new() };
     all(&mut table);
     let router = table.router.map(|(router, _)| router).unwrap_or_default();
-    router
+    let router = router
         .fallback(async || Error::not_found("such path; docs/api.md lists them"))
         .method_not_allowed_fallback(async || {
             Error::refused(Code::MethodNotAllowed, "this path takes other methods")
@@ -52,18 +55,25 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(http::drain))
         .layer(from_fn(http::observe))
-        .with_state(Arc::clone(app))
+        .with_state(Arc::clone(app));
+    // Before routing: a router knows one spelling of a path.
+    Router::new().fallback_service(MapRequestLayer::new(http::plain_path).layer(router))
 }
 
 /// Routes as they are added: to a list, and to a router where there is one.
-struct Table {
+pub(crate) struct Table {
     router: Option<(Router<Arc<App>>, Arc<App>)>,
     routes: Vec<Route>,
 }
 
 impl Table {
-    fn add<H, T>(&mut self, method: Method, path: &'static str, access: Access, handler: H)
-    where
+    pub(crate) fn add<H, T>(
+        &mut self,
+        method: Method,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) where
         H: Handler<T, Arc<App>>,
         T: 'static,
     {
@@ -79,6 +89,7 @@ impl Table {
 
 fn all(table: &mut Table) {
     control(table);
+    arm::add(table);
     import_jobs(table);
     let own = "/vaults/{vault}/{server}/";
     table.add(Method::POST, own, AGENT, dataplane::create);
@@ -91,6 +102,7 @@ fn all(table: &mut Table) {
     table.add(Method::POST, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::put);
     table.add(Method::DELETE, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::remove);
     landing(table);
+    entra(table);
 }
 
 fn landing(table: &mut Table) {
@@ -148,4 +160,17 @@ fn import_jobs(table: &mut Table) {
     table.add(Method::POST, events, DOCK, jobs::drive_event);
     table.add(Method::POST, key, DOCK, jobs::release);
     table.add(Method::PUT, copy_log, DOCK, jobs::put_copy_log);
+}
+
+/// The token endpoint and Graph.
+fn entra(table: &mut Table) {
+    let configuration = "/{tenant}/.well-known/openid-configuration";
+    let configuration_v2 = "/{tenant}/v2.0/.well-known/openid-configuration";
+    let anyone = Access::Anyone;
+    table.add(Method::GET, configuration, anyone, identity::configuration_v1);
+    table.add(Method::GET, configuration_v2, anyone, identity::configuration_v2);
+    table.add(Method::GET, "/{tenant}/discovery/keys", anyone, identity::keys);
+    table.add(Method::GET, "/{tenant}/discovery/v2.0/keys", anyone, identity::keys);
+    table.add(Method::POST, "/{tenant}/oauth2/token", anyone, identity::token_v1);
+    table.add(Method::POST, "/{tenant}/oauth2/v2.0/token", anyone, identity::token_v2);
 }

@@ -5,11 +5,12 @@ use crate::app::App;
 use crate::config::Config;
 use crate::data::DataFolder;
 use crate::db::Db;
+use crate::entra::Entra;
 use crate::identity::Identity;
 use crate::objects::{self, Objects};
 use crate::publication::{self, Publications};
 use crate::receipt::ReceiptKey;
-use crate::{Error, admin, jobs, routes};
+use crate::{Error, admin, groups, jobs, routes};
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsConfig, from_tcp_rustls};
@@ -221,7 +222,11 @@ async fn open(
     let keyring = jobs::open_keyring(data, &db).await?;
     let objects = Objects::open(&data.folder("objects")?)?;
     let endpoint = config.endpoint.clone().unwrap_or_else(|| endpoint(address));
-    admin::open(data, &db, &endpoint, receipt_key.public(), now).await?;
+    let entra = Entra::open(data, &db, now).await?;
+    let group = groups::adopt(&db, entra.subscription.as_str(), now).await?;
+    let known =
+        admin::Known { endpoint: &endpoint, receipt_key: receipt_key.public(), entra: &entra };
+    admin::open(data, &db, known, now).await?;
     let tls = RustlsConfig::from_config(identity.tls);
     let app = App {
         config,
@@ -232,6 +237,8 @@ async fn open(
         ca_pem: identity.ca_pem,
         endpoint,
         publications: Publications::new()?,
+        group,
+        entra,
     };
     Ok((Arc::new(app), tls))
 }

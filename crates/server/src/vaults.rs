@@ -2,13 +2,13 @@
 //! its config is.
 
 use crate::app::App;
+use crate::groups::Group;
 use crate::principals::{self, Subject};
 use crate::{Error, db, http};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
-use crate::groups::Group;
 use http::Segments;
 use jiff::Timestamp;
 use model::{ServerName, VaultName};

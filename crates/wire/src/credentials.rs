@@ -29,7 +29,7 @@ pub struct Credentials {
     /// The certificate authority to trust for the endpoint, and nothing else, in PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_pem: Option<String>,
-    /// A file with that authority instead; relative to the document's folder.
+    /// A file with that authority instead, absolute or relative to the document's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
     /// What the token allows.
@@ -46,6 +46,18 @@ pub struct Credentials {
     pub token: String,
     /// What the vault signs receipts with.
     pub receipt_key: PublicKey,
+    /// The server's tenant, as Azure's clients call it; for [`Role::Admin`], like all below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
+    /// The server's first subscription.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription_id: Option<String>,
+    /// The application that may do everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// A file with that application's key and certificate in PEM; absolute or relative as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_file: Option<String>,
 }
 
 impl Credentials {
@@ -80,6 +92,10 @@ mod tests {
             user: "dock".into(),
             token: "s3cret".into(),
             receipt_key: PublicKey([0; 32]),
+            tenant_id: None,
+            subscription_id: None,
+            client_id: None,
+            certificate_file: None,
         };
         assert!(!format!("{credentials:?}").contains("s3cret"));
         assert!(serde_json::to_string(&credentials).unwrap().contains("s3cret"));

@@ -22,7 +22,12 @@ fn a_drive_of_another_job_is_refused_with_the_name_of_that_job() {
     let refusal = refusal(&dock, &other.folders[0]);
     assert_eq!(refusal.kind(), ErrorKind::WrongDrive);
     let text = refusal.to_string();
-    for word in ["E0", &other.job.carries.as_ref().unwrap().seed.id.to_string(), "job-1", "belongs to import job job-2"] {
+    for word in [
+        "E0",
+        &other.job.carries.as_ref().unwrap().seed.id.to_string(),
+        "job-1",
+        "belongs to import job job-2",
+    ] {
         assert!(text.contains(word), "{word} in: {text}");
     }
 }

@@ -261,7 +261,11 @@ async fn changed(
     }
     let word = |text: String, target| {
         let good = text.len() <= 60 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if good { Ok(text) } else { Err(Fault::content(target, format!("'{target}' is not one of the known values."))) }
+        if good {
+            Ok(text)
+        } else {
+            Err(Fault::content(target, format!("'{target}' is not one of the known values.")))
+        }
     };
     if let Some(location) = request.location {
         account.said.location = word(short(&location), "location")?;
@@ -342,11 +346,16 @@ pub(super) async fn check_name(
         Json(json!({ "nameAvailable": false, "reason": reason, "message": message }))
     };
     let Ok(name) = name.parse::<AccountName>() else {
-        let message = format!("{} is not a valid storage account name.", name.chars().take(80).collect::<String>());
+        let message = format!(
+            "{} is not a valid storage account name.",
+            name.chars().take(80).collect::<String>()
+        );
         return Ok(no("AccountNameInvalid", message));
     };
     Ok(match Account::find(&mut connection, &name).await? {
-        Some(_) => no("AlreadyExists", format!("The storage account named {name} is already taken.")),
+        Some(_) => {
+            no("AlreadyExists", format!("The storage account named {name} is already taken."))
+        }
         None => Json(json!({ "nameAvailable": true })),
     })
 }

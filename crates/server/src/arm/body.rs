@@ -9,15 +9,63 @@ use serde_json::{Map, Value};
 
 /// The keys that we read, in their own case.
 const KEYS: &[&str] = &[
-    "additionalInformation", "backupDriveManifest", "bitLockerKey", "blobList", "blobListBlobPath",
-    "blobPath", "blobPathPrefix", "cancelRequested", "carrierAccountNumber", "carrierName", "city",
-    "countryOrRegion", "deliveryPackage", "diagnosticsPath", "driveCount", "driveHeaderHash", "driveId",
-    "driveList", "email", "encryptionKey", "export", "identity", "jobType", "kekType", "kekUrl",
-    "kekVaultResourceID", "kind", "location", "logLevel", "manifestFile", "manifestHash", "name",
-    "packmuleBackend", "packmuleReaders", "phone", "postalCode", "principalId", "principalType", "properties",
-    "publicNetworkAccess", "recipientName", "returnAddress", "returnPackage", "returnShipping",
-    "roleDefinitionId", "shipDate", "shippingInformation", "sku", "state", "stateOrProvince",
-    "storageAccountId", "streetAddress1", "streetAddress2", "tags", "tier", "trackingNumber", "type",
+    "additionalInformation",
+    "backupDriveManifest",
+    "bitLockerKey",
+    "blobList",
+    "blobListBlobPath",
+    "blobPath",
+    "blobPathPrefix",
+    "cancelRequested",
+    "carrierAccountNumber",
+    "carrierName",
+    "city",
+    "countryOrRegion",
+    "deliveryPackage",
+    "diagnosticsPath",
+    "driveCount",
+    "driveHeaderHash",
+    "driveId",
+    "driveList",
+    "email",
+    "encryptionKey",
+    "export",
+    "identity",
+    "jobType",
+    "kekType",
+    "kekUrl",
+    "kekVaultResourceID",
+    "kind",
+    "location",
+    "logLevel",
+    "manifestFile",
+    "manifestHash",
+    "name",
+    "packmuleBackend",
+    "packmuleReaders",
+    "phone",
+    "postalCode",
+    "principalId",
+    "principalType",
+    "properties",
+    "publicNetworkAccess",
+    "recipientName",
+    "returnAddress",
+    "returnPackage",
+    "returnShipping",
+    "roleDefinitionId",
+    "shipDate",
+    "shippingInformation",
+    "sku",
+    "state",
+    "stateOrProvince",
+    "storageAccountId",
+    "streetAddress1",
+    "streetAddress2",
+    "tags",
+    "tier",
+    "trackingNumber",
+    "type",
 ];
 
 /// Tags' own names are the customer's.
@@ -31,14 +79,17 @@ pub(crate) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Fault> {
     if !value.is_object() {
         return Err(Fault::content("body", "The request's body has to be a JSON object."));
     }
-    serde_json::from_value(right(value))
-        .map_err(|cause| Fault::content("body", format!("The request content is invalid: {cause}.")))
+    serde_json::from_value(right(value)).map_err(|cause| {
+        Fault::content("body", format!("The request content is invalid: {cause}."))
+    })
 }
 
 /// The same value with keys in their right case, without `null`s.
 fn right(value: Value) -> Value {
     match value {
-        Value::Object(map) => Value::Object(map.into_iter().filter_map(entry).collect::<Map<_, _>>()),
+        Value::Object(map) => {
+            Value::Object(map.into_iter().filter_map(entry).collect::<Map<_, _>>())
+        }
         Value::Array(all) => Value::Array(all.into_iter().map(right).collect()),
         other => other,
     }

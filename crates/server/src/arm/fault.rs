@@ -12,12 +12,7 @@ use wire::Code;
 #[derive(Debug)]
 pub(crate) enum Fault {
     /// In the resource manager's own words.
-    Said {
-        status: StatusCode,
-        code: &'static str,
-        message: String,
-        target: Option<&'static str>,
-    },
+    Said { status: StatusCode, code: &'static str, message: String, target: Option<&'static str> },
     /// In the server's.
     Other(Error),
 }
@@ -62,7 +57,8 @@ impl IntoResponse for Fault {
             Self::Other(error) => {
                 let (status, said) = error.told();
                 let code = name(&said.code);
-                let detail = |what: &String| json!({ "code": code, "target": what, "message": what });
+                let detail =
+                    |what: &String| json!({ "code": code, "target": what, "message": what });
                 let details: Vec<Value> = said.details.iter().map(detail).collect();
                 let error = json!({ "code": code, "message": said.message, "details": details });
                 (status, Json(json!({ "error": error }))).into_response()
@@ -95,8 +91,7 @@ mod tests {
     #[tokio::test]
     async fn details_are_objects_and_internals_stay_inside() {
         let details = vec!["S1".to_owned()];
-        let refused =
-            Error::Refused { code: Code::JobState, message: "no".to_owned(), details };
+        let refused = Error::Refused { code: Code::JobState, message: "no".to_owned(), details };
         let (status, json) = body(refused.into()).await;
         assert_eq!(status, StatusCode::CONFLICT);
         assert_eq!(json["error"]["details"][0]["target"], "S1");

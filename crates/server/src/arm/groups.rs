@@ -151,8 +151,7 @@ pub(super) async fn resources(
 ) -> Result<Json<Value>, Fault> {
     let mut connection = app.db.pool().acquire().await?;
     let group = scope::group(&mut connection, &id, &name).await?.group;
-    let all =
-        groups::resources(&mut connection, &group.subscription, Some(&group.name)).await?;
+    let all = groups::resources(&mut connection, &group.subscription, Some(&group.name)).await?;
     Ok(Json(json!({ "value": all.iter().map(resource).collect::<Vec<_>>() })))
 }
 
@@ -183,7 +182,8 @@ fn check_name(name: &str) -> Result<(), Fault> {
 /// Azure's own rules for tags.
 pub(super) fn check_tags(tags: &Map<String, Value>) -> Result<(), Fault> {
     let fits = |(name, value): (&String, &Value)| {
-        name.chars().count() <= 512 && value.as_str().is_some_and(|text| text.chars().count() <= 256)
+        name.chars().count() <= 512
+            && value.as_str().is_some_and(|text| text.chars().count() <= 256)
     };
     if tags.len() <= 50 && tags.iter().all(fits) {
         return Ok(());

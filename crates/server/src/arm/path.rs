@@ -61,7 +61,10 @@ mod tests {
                 "/subscriptions/ABC/resourcegroups/Rg1/providers/microsoft.importexport/jobs/Job-1/listbitlockerkeys",
             ),
             ("//metadata//Endpoints", "/metadata/endpoints"),
-            ("/providers/Microsoft.ImportExport/locations/West%20US", "/providers/microsoft.importexport/locations/West%20US"),
+            (
+                "/providers/Microsoft.ImportExport/locations/West%20US",
+                "/providers/microsoft.importexport/locations/West%20US",
+            ),
             ("/v1.0/Applications/ABC/addKey", "/v1.0/applications/ABC/addkey"),
             ("/ABC/OAuth2/v2.0/Token", "/ABC/oauth2/v2.0/token"),
             ("/vaults/V1/Fs01//data", "/vaults/V1/Fs01//data"),

@@ -3,14 +3,15 @@
 //! [`plain`]: super::plain
 
 use super::{accounts, groups, import_export as jobs, subscriptions as subs, vaults};
-use crate::auth::{Access, Right};
+use crate::auth::Access;
+use crate::entra::Right;
 use crate::routes::Table;
 use axum::http::Method;
 
 const READ: Access = Access::Arm(Right::Read);
 const WRITE: Access = Access::Arm(Right::Write);
 /// Whoever has any grant: what is answered depends on which.
-const ANY: Access = Access::Arm(Right::Any);
+const ANY: Access = Access::ArmAny;
 
 pub(crate) fn add(table: &mut Table) {
     subscriptions(table);

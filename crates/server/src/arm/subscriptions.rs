@@ -21,7 +21,7 @@ pub(super) async fn endpoints(State(app): State<Arc<App>>) -> Json<Value> {
         "authentication": {
             "loginEndpoint": endpoint,
             "audiences": ["https://management.core.windows.net/", "https://management.azure.com/"],
-            "tenant": app.tenant,
+            "tenant": app.entra.tenant.as_str(),
             "identityProvider": "AAD",
         },
         "graph": endpoint,
@@ -50,7 +50,7 @@ fn host(endpoint: &str) -> &str {
 }
 
 pub(super) async fn tenants(State(app): State<Arc<App>>, _: ApiVersion) -> Json<Value> {
-    let tenant = &app.tenant;
+    let tenant = app.entra.tenant.as_str();
     Json(json!({ "value": [{
         "id": format!("/tenants/{tenant}"), "tenantId": tenant, "displayName": "Packmule",
         "tenantCategory": "Home", "countryCode": "", "domains": [], "tenantType": "AAD",
@@ -84,7 +84,7 @@ pub(super) async fn get(
 
 fn shown(app: &App, id: &str, name: &str) -> Value {
     json!({
-        "id": format!("/subscriptions/{id}"), "subscriptionId": id, "tenantId": app.tenant,
+        "id": format!("/subscriptions/{id}"), "subscriptionId": id, "tenantId": app.entra.tenant.as_str(),
         "displayName": name, "state": "Enabled", "authorizationSource": "RoleBased",
         "managedByTenants": [],
         "subscriptionPolicies": { "locationPlacementId": "Public", "quotaId": "Default", "spendingLimit": "Off" },

@@ -115,7 +115,11 @@ impl Vault {
     fn take(&mut self, request: Request) -> Result<(), Fault> {
         let word = |text: String, target| {
             let good = text.len() <= 60 && text.bytes().all(|b| b.is_ascii_alphanumeric());
-            if good { Ok(text) } else { Err(Fault::content(target, format!("'{target}' is not one of the known values."))) }
+            if good {
+                Ok(text)
+            } else {
+                Err(Fault::content(target, format!("'{target}' is not one of the known values.")))
+            }
         };
         if let Some(tags) = request.tags {
             check_tags(&tags)?;
@@ -223,7 +227,10 @@ pub(super) async fn put(
             let now = app.now();
             vaults::add(&mut transaction, &name, &group.group, "{}", now).await?;
             let said = Said { location: group.location, ..Said::default() };
-            (StatusCode::CREATED, Vault { name, group: group.group, said, created: now, servers: 0 })
+            (
+                StatusCode::CREATED,
+                Vault { name, group: group.group, said, created: now, servers: 0 },
+            )
         }
     };
     vault.take(request)?;
@@ -254,7 +261,8 @@ pub(super) async fn delete(
     version: ApiVersion,
     Segments((id, group, name)): Segments<(String, String, String)>,
 ) -> Result<StatusCode, Fault> {
-    let done = if version.date >= date(2024, 4, 1) { StatusCode::NO_CONTENT } else { StatusCode::OK };
+    let done =
+        if version.date >= date(2024, 4, 1) { StatusCode::NO_CONTENT } else { StatusCode::OK };
     let mut transaction = app.db.write().await?;
     let group = scope::group(&mut transaction, &id, &group).await?.group;
     let Ok(vault) = in_group(&mut transaction, &group, &name).await else {
@@ -265,7 +273,11 @@ pub(super) async fn delete(
             "Vault '{}' cannot be deleted as there are existing resources within the vault: {} source servers are registered with it.",
             vault.name, vault.servers
         );
-        return Err(Fault::new(StatusCode::CONFLICT, "ServiceResourceNotEmptyWithContainerDetails", message));
+        return Err(Fault::new(
+            StatusCode::CONFLICT,
+            "ServiceResourceNotEmptyWithContainerDetails",
+            message,
+        ));
     }
     sqlx::query("DELETE FROM account_reader WHERE vault = ?")
         .bind(vault.name.as_str())

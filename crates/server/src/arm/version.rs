@@ -45,7 +45,8 @@ impl<S: Send + Sync> FromRequestParts<S> for ApiVersion {
         let given = Query::<Given>::from_request_parts(parts, state).await.ok();
         let text = given.and_then(|Query(given)| given.version).unwrap_or_default();
         if text.is_empty() {
-            let message = "The api-version query parameter (?api-version=) is required for all requests.";
+            let message =
+                "The api-version query parameter (?api-version=) is required for all requests.";
             return Err(fault("MissingApiVersionParameter", message.to_owned()));
         }
         parse(&text).ok_or_else(|| {

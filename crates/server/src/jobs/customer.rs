@@ -24,7 +24,7 @@ const DIAGNOSTICS: &str = "waimportexport";
 /// The job as its owner or an administrator sees it; a dock is not told who has asked for keys.
 pub(super) fn shown(app: &App, caller: &Principal, record: &Record) -> Result<Json<Job>, Error> {
     let mut job = view::job(record, &app.config, diagnostics(record)?);
-    if caller.role == Role::Dock {
+    if caller.role == Some(Role::Dock) {
         job.key_releases.clear();
     }
     Ok(Json(job))
@@ -64,7 +64,9 @@ pub(crate) async fn create(
             let message = format!("the name {name} is taken; choose another");
             return Err(Error::refused(Code::AlreadyExists, message));
         }
-        Some(record) if record.request.as_ref() == Some(&request) && record.keys() == kept => record,
+        Some(record) if record.request.as_ref() == Some(&request) && record.keys() == kept => {
+            record
+        }
         Some(record) => {
             let mut record = again(&mut transaction, record, request, now).await?;
             record.link_keys(&kept);
@@ -147,7 +149,11 @@ async fn again(
     Ok(record)
 }
 
-pub(super) fn step(record: &mut Record, event: &JobEvent, now: Timestamp) -> Result<Vec<Effect>, Error> {
+pub(super) fn step(
+    record: &mut Record,
+    event: &JobEvent,
+    now: Timestamp,
+) -> Result<Vec<Effect>, Error> {
     let (flow, effects) = record.flow.transition(event, now).map_err(refused)?;
     record.flow = flow;
     Ok(effects)

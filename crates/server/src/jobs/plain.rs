@@ -58,11 +58,7 @@ pub(crate) async fn version(app: &App, name: &JobName) -> Result<u64, Error> {
 }
 
 /// The job of that name, if it lies in that group.
-pub(crate) async fn find(
-    app: &App,
-    group: &Group,
-    name: &str,
-) -> Result<Option<Record>, Error> {
+pub(crate) async fn find(app: &App, group: &Group, name: &str) -> Result<Option<Record>, Error> {
     let Ok(name) = name.to_ascii_lowercase().parse::<JobName>() else { return Ok(None) };
     let mut connection = app.db.pool().acquire().await?;
     let record = Record::load(&mut connection, &name).await?;
@@ -97,7 +93,8 @@ pub(crate) async fn put(
         let event = JobEvent::DrivesReplaced { serials: request.drives.clone() };
         step(&mut record, &event, now)?;
         record.drives = request.drives.into_iter().map(DriveRow::plain).collect();
-        said.shipping_information = said.shipping_information.or(record.said.shipping_information);
+        said.shipping_information =
+            said.shipping_information.or_else(|| record.said.shipping_information.clone());
     }
     keep(&mut transaction, app, &record, &mut said, &request.keys).await?;
     record.said = said;
@@ -210,7 +207,8 @@ pub(crate) async fn patch(
     let now = app.now();
     let mut transaction = app.db.write().await?;
     let found = Record::load(&mut transaction, name).await?;
-    let before = found.filter(|record| record.group.is(group)).ok_or_else(|| super::missing(name))?;
+    let before =
+        found.filter(|record| record.group.is(group)).ok_or_else(|| super::missing(name))?;
     if before.version != seen {
         return Err(lost());
     }
@@ -285,7 +283,8 @@ pub(crate) async fn remove(
 ) -> Result<(), Error> {
     let mut transaction = app.db.write().await?;
     let found = Record::load(&mut transaction, name).await?;
-    let record = found.filter(|record| record.group.is(group)).ok_or_else(|| super::missing(name))?;
+    let record =
+        found.filter(|record| record.group.is(group)).ok_or_else(|| super::missing(name))?;
     if record.version != seen {
         return Err(lost());
     }

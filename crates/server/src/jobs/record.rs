@@ -6,9 +6,7 @@ use crate::groups::Group;
 use crate::{Error, db};
 use flow::{ImportJob, JobState};
 use jiff::Timestamp;
-use model::{
-    AccountName, Digest, DriveSerial, JobName, TrackingNumber,
-};
+use model::{AccountName, Digest, DriveSerial, JobName, TrackingNumber};
 use sqlx::SqliteConnection;
 use wire::{Code, Failure, JobRequest, KeyRelease};
 
@@ -103,7 +101,8 @@ impl Record {
         flow: ImportJob,
         now: Timestamp,
     ) -> Self {
-        let drives = flow.drives.iter().map(|drive| DriveRow::plain(drive.serial.clone())).collect();
+        let drives =
+            flow.drives.iter().map(|drive| DriveRow::plain(drive.serial.clone())).collect();
         Self {
             name,
             version: 0,

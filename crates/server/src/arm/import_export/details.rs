@@ -3,7 +3,7 @@
 
 use super::super::fault::Fault;
 use super::super::groups::check_tags;
-use super::request::{Details, Drives, Request, drives, text};
+use super::request::{Drives, Request, drives, text};
 use super::view::shipping_to;
 use crate::app::App;
 use crate::groups::{ACCOUNTS, Group};
@@ -131,7 +131,10 @@ fn only_creating(state: Option<&str>) -> Result<(), Fault> {
     match state.unwrap_or_default() {
         "" => Ok(()),
         state if state.eq_ignore_ascii_case("Creating") => Ok(()),
-        _ => Err(Fault::content("state", "A job is created in state 'Creating'; it is shipped with PATCH.")),
+        _ => Err(Fault::content(
+            "state",
+            "A job is created in state 'Creating'; it is shipped with PATCH.",
+        )),
     }
 }
 
@@ -143,7 +146,10 @@ fn job_type(given: Option<&str>) -> Result<JobType, Fault> {
     }
 }
 
-fn listed(job_type: JobType, list: Option<Vec<super::request::DriveSaid>>) -> Result<Drives, Fault> {
+fn listed(
+    job_type: JobType,
+    list: Option<Vec<super::request::DriveSaid>>,
+) -> Result<Drives, Fault> {
     let list = list.unwrap_or_default();
     match job_type {
         JobType::Import if list.is_empty() => {
@@ -163,7 +169,9 @@ fn export(job_type: JobType, given: Option<Value>) -> Result<Option<Value>, Faul
     let Some(given) = given else {
         return match job_type {
             JobType::Import => Ok(None),
-            JobType::Export => Err(wrong("An export job says what is exported: 'export' is required.")),
+            JobType::Export => {
+                Err(wrong("An export job says what is exported: 'export' is required."))
+            }
         };
     };
     if job_type == JobType::Import {
@@ -182,7 +190,8 @@ fn export(job_type: JobType, given: Option<Value>) -> Result<Option<Value>, Faul
     let (Some(paths), Some(prefixes)) = (paths, prefixes) else {
         return Err(wrong("'blobPath' and 'blobPathPrefix' are lists of texts."));
     };
-    let by_list = given.get("blobListBlobPath").and_then(Value::as_str).is_some_and(|it| !it.is_empty());
+    let by_list =
+        given.get("blobListBlobPath").and_then(Value::as_str).is_some_and(|it| !it.is_empty());
     if paths + prefixes == 0 && !by_list {
         return Err(wrong("'export' names at least one blob, prefix, or list of blobs."));
     }
@@ -194,7 +203,9 @@ async fn account(app: &App, id: Option<String>) -> Result<(AccountName, String),
     let wrong = |message: String| Fault::content("storageAccountId", message);
     let id = text("storageAccountId", id.unwrap_or_default())?;
     let parts: Vec<&str> = id.trim_matches('/').split('/').collect();
-    let is = |at: usize, word: &str| parts.get(at).is_some_and(|it: &&str| it.eq_ignore_ascii_case(word));
+    let is = |at: usize, word: &str| {
+        parts.get(at).is_some_and(|it: &&str| it.eq_ignore_ascii_case(word))
+    };
     let is_id = parts.len() == 8
         && is(0, "subscriptions")
         && is(2, "resourceGroups")
@@ -220,7 +231,8 @@ async fn account(app: &App, id: Option<String>) -> Result<(AccountName, String),
     match row.filter(is_there) {
         Some((name, ..)) => Ok((crate::db::parsed("storage_account.name", &name)?, id)),
         None => {
-            let message = format!("The storage account '{id}' could not be found; create it first.");
+            let message =
+                format!("The storage account '{id}' could not be found; create it first.");
             let code = "StorageAccountNotFound";
             Err(Fault::Said {
                 status: StatusCode::BAD_REQUEST,
@@ -247,13 +259,17 @@ fn carrier(shipping: ReturnShipping) -> Result<ReturnShipping, Fault> {
     }
     Ok(ReturnShipping {
         carrier_name: text("returnShipping.carrierName", carrier_name)?,
-        carrier_account_number: text("returnShipping.carrierAccountNumber", carrier_account_number)?,
+        carrier_account_number: text(
+            "returnShipping.carrierAccountNumber",
+            carrier_account_number,
+        )?,
     })
 }
 
 fn log_level(level: String) -> Result<String, Fault> {
     let known = ["Error", "Verbose"].into_iter().find(|it| it.eq_ignore_ascii_case(&level));
-    let known = known.ok_or_else(|| Fault::content("logLevel", "'logLevel' is 'Error' or 'Verbose'."));
+    let known =
+        known.ok_or_else(|| Fault::content("logLevel", "'logLevel' is 'Error' or 'Verbose'."));
     known.map(str::to_owned)
 }
 

@@ -9,10 +9,10 @@ use super::details;
 use super::view::{self, Shown};
 use crate::app::App;
 use crate::auth::Principal;
+use crate::db;
 use crate::groups::Group;
 use crate::http::Segments;
 use crate::jobs::{self, Record, plain};
-use crate::db;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::header::{ETAG, HeaderMap, IF_MATCH};
@@ -73,7 +73,8 @@ fn check_match(headers: &HeaderMap, record: Option<&Record>) -> Result<(), Fault
     let Some(wanted) = headers.get(IF_MATCH).and_then(|value| value.to_str().ok()) else {
         return Ok(());
     };
-    let has = |record: &Record| wanted.split(',').any(|tag| ["*", &etag(record)].contains(&tag.trim()));
+    let has =
+        |record: &Record| wanted.split(',').any(|tag| ["*", &etag(record)].contains(&tag.trim()));
     if record.is_some_and(has) {
         return Ok(());
     }
@@ -146,9 +147,7 @@ pub(in super::super) async fn keys(
     let record = found(&app, &group, &name).await?;
     let value: Vec<Value> = if record.request.is_some() {
         let keys = jobs::read_keys(&app, &caller, &record).await?;
-        let key = |key: &wire::DriveBitLockerKey| {
-            json!({ "driveId": key.drive_id, "bitLockerKey": key.bit_locker_key.text().as_str() })
-        };
+        let key = |key: &wire::DriveBitLockerKey| json!({ "driveId": key.drive_id, "bitLockerKey": key.bit_locker_key.text().as_str() });
         keys.iter().map(key).collect()
     } else {
         let keys = plain::keys(&app, &caller, &record).await?;
@@ -259,11 +258,13 @@ fn next(app: &App, uri: &Uri, page: &Page, top: usize, last: &JobName) -> String
 /// Nobody has written down what a filter may be: one comparison of a field that people would ask for.
 fn filter(text: &str) -> Result<(String, String), Fault> {
     let wrong = || {
-        let message = "'$filter' compares one of state, jobType, name and location: state eq 'Shipping'.";
+        let message =
+            "'$filter' compares one of state, jobType, name and location: state eq 'Shipping'.";
         Fault::content("$filter", message)
     };
     let mut words = text.trim().splitn(3, char::is_whitespace);
-    let (Some(field), Some(operator), Some(value)) = (words.next(), words.next(), words.next()) else {
+    let (Some(field), Some(operator), Some(value)) = (words.next(), words.next(), words.next())
+    else {
         return Err(wrong());
     };
     let known = ["state", "jobType", "name", "location"];
@@ -288,7 +289,10 @@ mod tests {
     #[test]
     fn a_filter_is_one_comparison() {
         assert_eq!(filter("State eq 'Shipping'").unwrap(), ("state".into(), "Shipping".into()));
-        assert_eq!(filter("properties/jobType eq 'a''b'").unwrap(), ("jobType".into(), "a'b".into()));
+        assert_eq!(
+            filter("properties/jobType eq 'a''b'").unwrap(),
+            ("jobType".into(), "a'b".into())
+        );
         for bad in ["", "state", "state eq Shipping", "state ne 'x'", "other eq 'x'"] {
             assert!(filter(bad).is_err(), "{bad}");
         }

@@ -72,7 +72,8 @@ pub(super) fn text(target: &'static str, text: String) -> Result<String, Fault> 
 
 fn bounded(target: &'static str, text: String, longest: usize) -> Result<String, Fault> {
     if text.len() > longest || text.chars().any(char::is_control) {
-        let message = format!("'{target}' has a control character or more than {longest} characters.");
+        let message =
+            format!("'{target}' has a control character or more than {longest} characters.");
         return Err(Fault::content(target, message));
     }
     Ok(text)
@@ -99,8 +100,12 @@ impl Delivery {
             tracking_number: number
                 .parse()
                 .map_err(|why: model::AddressError| wrong(format!("{why}.")))?,
-            drive_count: count.map_err(|_| wrong("'driveCount' is not a number of drives.".to_owned()))?,
-            ship_date: self.ship_date.map(|date| text("deliveryPackage.shipDate", date)).transpose()?,
+            drive_count: count
+                .map_err(|_| wrong("'driveCount' is not a number of drives.".to_owned()))?,
+            ship_date: self
+                .ship_date
+                .map(|date| text("deliveryPackage.shipDate", date))
+                .transpose()?,
         })
     }
 }
@@ -165,7 +170,8 @@ fn header_hash(hash: String) -> Result<String, Fault> {
     if hash.len() <= LONGEST_HEADER && (hash.is_empty() || is_own || is_areas()) {
         return Ok(hash);
     }
-    let message = "'driveHeaderHash' is written offset:length:HASH, with semicolons between several.";
+    let message =
+        "'driveHeaderHash' is written offset:length:HASH, with semicolons between several.";
     Err(Fault::content("driveList.driveHeaderHash", message))
 }
 

@@ -116,7 +116,10 @@ fn drive_view(record: &Record, drive: &flow::Drive, row: &DriveRow) -> Value {
     fields.add("driveHeaderHash", header.or_else(|| row.header.map(upper)));
     fields.add("state", status.state);
     // The service says nothing of copying before it begins.
-    if !matches!(status.state, DriveState::Specified | DriveState::Received | DriveState::NeverReceived) {
+    if !matches!(
+        status.state,
+        DriveState::Specified | DriveState::Received | DriveState::NeverReceived
+    ) {
         fields.add("copyStatus", copy_status(&status));
         fields.add("percentComplete", status.percent_complete);
         fields.add("bytesSucceeded", status.bytes_succeeded);

@@ -1,0 +1,52 @@
+//! Callers with an access token of our own token endpoint. What they may do is read from the database
+//! at each request: a token says only who it was given to.
+
+use super::access_token;
+use super::audience::Audience;
+use super::records;
+use crate::Error;
+use crate::app::App;
+use crate::auth::{Caller, Principal};
+use wire::Role;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    object_id: String,
+    service_principal: String,
+}
+
+/// The application behind the token, with its grants; none when the token is not good for this
+/// audience, or the application or the credential that it was given for is gone.
+pub(crate) async fn authenticate(
+    app: &App,
+    token: &str,
+    audience: Audience,
+) -> Result<Option<Principal>, Error> {
+    let claims = access_token::read(&app.entra, &app.endpoint, token, app.now());
+    let Some(claims) = claims.filter(|claims| audience.takes(&claims.aud, &app.endpoint)) else {
+        return Ok(None);
+    };
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT object_id, service_principal FROM application
+         WHERE app_id = ?1 AND service_principal = ?2
+           AND (EXISTS (SELECT 1 FROM app_certificate
+                        WHERE application = object_id AND key_id = ?3)
+             OR EXISTS (SELECT 1 FROM app_secret
+                        WHERE application = object_id AND key_id = ?3))",
+    )
+    .bind(&claims.appid)
+    .bind(&claims.oid)
+    .bind(&claims.pm_key)
+    .fetch_optional(app.db.pool())
+    .await?;
+    let Some(Row { object_id, service_principal }) = row else { return Ok(None) };
+    let grants = records::grants(app.db.pool(), &service_principal).await?;
+    let owns_all = grants.iter().any(|grant| grant.holds(super::Right::Own, "/"));
+    Ok(Some(Principal {
+        subject: format!("application/{}", claims.appid),
+        role: owns_all.then_some(Role::Admin),
+        own: None,
+        grants,
+        application: Some(Caller { object_id, app_id: claims.appid, service_principal }),
+    }))
+}
