@@ -6,6 +6,7 @@
 //! ```
 
 mod accounts;
+mod authorization;
 mod body;
 mod fault;
 mod groups;

@@ -354,7 +354,7 @@ fn a_job_of_something_else_is_left_alone() {
     let error = site.prepare(&site.drives(2)).unwrap_err();
     assert!(matches!(error, Error::JobTaken(_)), "{error}");
     let after = site.agent().job(&job.name).unwrap();
-    assert_eq!((after.version, after.seed, after.drive_list), (1, job.seed, job.drive_list));
+    assert_eq!((after.version, after.carries, after.drive_list), (1, job.carries, job.drive_list));
     let (staging, name) = (site.staging(), "mine".parse().unwrap());
     let what = agent::Preparation {
         staging: &staging,

@@ -255,7 +255,7 @@ impl Site {
         let dock = Client::new(self.admin().register_dock(&request).unwrap()).unwrap();
         let request = ReceiveRequest { tracking_number: number.parse().unwrap(), drives: None };
         let job = dock.receive(&request).unwrap();
-        let trust = Trust::Key(job.seed.signer);
+        let trust = Trust::Key(job.carries.as_ref().unwrap().seed.signer);
         let lands = Lands { dock: &dock, job: &job, lost };
         for drive in &job.drive_list {
             let serial = &drive.drive_id;

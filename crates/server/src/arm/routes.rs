@@ -2,7 +2,7 @@
 //!
 //! [`plain`]: super::plain
 
-use super::{accounts, groups, import_export as jobs, subscriptions as subs, vaults};
+use super::{accounts, authorization as auth, groups, import_export as jobs, subscriptions as subs, vaults};
 use crate::auth::Access;
 use crate::entra::Right;
 use crate::routes::Table;
@@ -10,6 +10,7 @@ use axum::http::Method;
 
 const READ: Access = Access::Arm(Right::Read);
 const WRITE: Access = Access::Arm(Right::Write);
+const OWN: Access = Access::Arm(Right::Own);
 /// Whoever has any grant: what is answered depends on which.
 const ANY: Access = Access::ArmAny;
 
@@ -19,6 +20,37 @@ pub(crate) fn add(table: &mut Table) {
     accounts(table);
     vaults(table);
     import_export(table);
+    authorization(table);
+}
+
+fn authorization(table: &mut Table) {
+    for (all, one, roles, role) in [
+        (
+            "/providers/microsoft.authorization/roleassignments",
+            "/providers/microsoft.authorization/roleassignments/{id}",
+            "/providers/microsoft.authorization/roledefinitions",
+            "/providers/microsoft.authorization/roledefinitions/{id}",
+        ),
+        (
+            "/subscriptions/{subscription}/providers/microsoft.authorization/roleassignments",
+            "/subscriptions/{subscription}/providers/microsoft.authorization/roleassignments/{id}",
+            "/subscriptions/{subscription}/providers/microsoft.authorization/roledefinitions",
+            "/subscriptions/{subscription}/providers/microsoft.authorization/roledefinitions/{id}",
+        ),
+        (
+            "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.authorization/roleassignments",
+            "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.authorization/roleassignments/{id}",
+            "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.authorization/roledefinitions",
+            "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.authorization/roledefinitions/{id}",
+        ),
+    ] {
+        table.add(Method::GET, all, READ, auth::list);
+        table.add(Method::GET, one, READ, auth::get);
+        table.add(Method::PUT, one, OWN, auth::put);
+        table.add(Method::DELETE, one, OWN, auth::delete);
+        table.add(Method::GET, roles, READ, auth::definitions);
+        table.add(Method::GET, role, READ, auth::one_definition);
+    }
 }
 
 fn subscriptions(table: &mut Table) {
