@@ -121,13 +121,22 @@ pub(super) async fn changeable(
     on: &mut SqliteConnection,
     asked: &Asked,
 ) -> Result<Application, GraphError> {
-    let one = asked.find(&mut *on).await?;
+    let one = asked.application(&mut *on).await?;
+    check_change(on, asked, &one).await?;
+    Ok(one)
+}
+
+/// Refuses a caller who may not change that application.
+pub(super) async fn check_change(
+    on: &mut SqliteConnection,
+    asked: &Asked,
+    one: &Application,
+) -> Result<(), GraphError> {
     let grants = match &one.service_principal {
         Some(principal) => records::grants(on, principal).await?,
         None => Vec::new(),
     };
-    rights::change(&asked.caller, &one, &grants)?;
-    Ok(one)
+    rights::change(&asked.caller, one, &grants)
 }
 
 pub(crate) async fn patch(

@@ -205,9 +205,9 @@ async fn proven(
     asked: &Asked,
     proof: &str,
 ) -> Result<Application, GraphError> {
-    let one = asked.find(&mut *on).await?;
+    let one = asked.application(&mut *on).await?;
     if !rights::is_itself(&asked.caller, &one) {
-        applications::changeable(on, asked).await?;
+        applications::check_change(on, asked, &one).await?;
     }
     let now = app.now();
     let registered: Vec<Registered> = records::registered(on, &one.object_id, now).await?;

@@ -73,7 +73,8 @@ pub(crate) async fn remove(
     asked: Asked,
 ) -> Result<StatusCode, GraphError> {
     let mut transaction = app.db.write().await?;
-    let one = applications::changeable(&mut transaction, &asked).await?;
+    let one = asked.find(&mut *transaction).await?;
+    applications::check_change(&mut transaction, &asked, &one).await?;
     applications::refuse_own(&app, &asked, &one)?;
     if let Some(principal) = &one.service_principal {
         applications::end_grants(&mut transaction, principal).await?;

@@ -64,6 +64,19 @@ impl FromRequestParts<Arc<App>> for Asked {
 }
 
 impl Asked {
+    /// The application that the path names; none where it names a service principal, as what is done
+    /// to one must not be done to its application.
+    pub(super) async fn application(
+        &self,
+        on: impl SqliteExecutor<'_>,
+    ) -> Result<Application, GraphError> {
+        if self.is_principal {
+            let message = "Service principals are not changed; their applications are.";
+            return Err(GraphError::bad(message));
+        }
+        self.find(on).await
+    }
+
     /// The application that the path names, by itself or by its service principal.
     pub(super) async fn find(
         &self,
