@@ -173,4 +173,45 @@ fn entra(table: &mut Table) {
     table.add(Method::GET, "/{tenant}/discovery/v2.0/keys", anyone, identity::keys);
     table.add(Method::POST, "/{tenant}/oauth2/token", anyone, identity::token_v1);
     table.add(Method::POST, "/{tenant}/oauth2/v2.0/token", anyone, identity::token_v2);
+    graph(table);
+}
+
+/// Adds a route of Graph in both of its versions, which are the same here.
+macro_rules! both {
+    ($table:ident, $method:ident, $path:literal, $handler:expr) => {
+        let method = Method::$method;
+        $table.add(method.clone(), concat!("/v1.0", $path), Access::Graph, $handler);
+        $table.add(method, concat!("/beta", $path), Access::Graph, $handler);
+    };
+}
+
+fn graph(table: &mut Table) {
+    use identity::graph;
+    both!(table, POST, "/applications", graph::create);
+    both!(table, GET, "/applications", graph::list);
+    both!(table, GET, "/applications/{id}", graph::get);
+    both!(table, PATCH, "/applications/{id}", graph::patch);
+    both!(table, DELETE, "/applications/{id}", graph::remove);
+    both!(table, POST, "/applications/{id}/addkey", graph::add_key);
+    both!(table, POST, "/applications/{id}/removekey", graph::remove_key);
+    both!(table, POST, "/applications/{id}/addpassword", graph::add_password);
+    both!(table, POST, "/applications/{id}/removepassword", graph::remove_password);
+    both!(table, GET, "/applications/{id}/owners", graph::owners);
+    both!(table, POST, "/serviceprincipals", graph::create_principal);
+    both!(table, GET, "/serviceprincipals", graph::list_principals);
+    both!(table, GET, "/serviceprincipals/{id}", graph::get);
+    both!(table, DELETE, "/serviceprincipals/{id}", graph::remove_principal);
+    both!(table, GET, "/serviceprincipals/{id}/ownedobjects", graph::owned);
+    // `applications(appId='…')`, and of service principals what is read.
+    both!(table, GET, "/{keyed}", graph::get);
+    both!(table, PATCH, "/{keyed}", graph::patch);
+    both!(table, DELETE, "/{keyed}", graph::remove);
+    both!(table, POST, "/{keyed}/addkey", graph::add_key);
+    both!(table, POST, "/{keyed}/removekey", graph::remove_key);
+    both!(table, POST, "/{keyed}/addpassword", graph::add_password);
+    both!(table, POST, "/{keyed}/removepassword", graph::remove_password);
+    both!(table, GET, "/me", graph::me);
+    both!(table, GET, "/me/ownedobjects", graph::my_objects);
+    both!(table, POST, "/directoryobjects/getbyids", graph::by_ids);
+    both!(table, GET, "/organization", graph::organization);
 }

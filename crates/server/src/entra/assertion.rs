@@ -86,20 +86,74 @@ pub(crate) fn verify(
     registered: &[Registered],
     expected: &Expected<'_>,
 ) -> Result<Proof, Reason> {
+    let (signer, parts) = signed(text, registered, expected.now)?;
+    let claims: Claims = parts
+        .claims()
+        .ok_or(Reason::Assertion("it must have iss, sub, aud, jti and exp, each once"))?;
+    check(&claims, expected)?;
+    Ok(Proof { key_id: signer.key_id.clone(), jti: claims.jti })
+}
+
+/// What shows that a caller of Graph holds a certificate's key: an assertion without subject and
+/// `jti`, whose issuer is the application's object id.
+#[derive(Deserialize)]
+struct Possession {
+    iss: String,
+    aud: Audience,
+    exp: f64,
+    #[serde(default)]
+    nbf: Option<f64>,
+    #[serde(default)]
+    iat: Option<f64>,
+}
+
+/// The audience of such a proof: the old Graph's application.
+const POSSESSION_AUDIENCE: &str = "00000002-0000-0000-c000-000000000000";
+
+/// Whether that is a proof that its sender holds one of these certificates' keys; otherwise why not.
+pub(crate) fn verify_possession(
+    text: &str,
+    registered: &[Registered],
+    object_id: &str,
+    now: Timestamp,
+) -> Result<(), &'static str> {
+    let why = |reason| match reason {
+        Reason::Assertion(how) | Reason::Time(how) => how,
+        _ => "it is not accepted",
+    };
+    let (_, parts) = signed(text, registered, now).map_err(why)?;
+    let claims: Possession = parts.claims().ok_or("it must have iss, aud and exp, each once")?;
+    let is_ours = |aud: &String| aud.eq_ignore_ascii_case(POSSESSION_AUDIENCE);
+    let for_us = match &claims.aud {
+        Audience::One(aud) => is_ours(aud),
+        Audience::Many(all) => !all.is_empty() && all.iter().all(is_ours),
+    };
+    if !for_us {
+        return Err("its audience is another");
+    }
+    if !claims.iss.eq_ignore_ascii_case(object_id) {
+        return Err("iss must be the application's object id");
+    }
+    let times = Times { exp: claims.exp, nbf: claims.nbf, iat: claims.iat };
+    in_time(times, now.as_duration().as_secs_f64()).map_err(why)
+}
+
+/// The token's parts and the certificate that it is signed with.
+fn signed<'t, 'r>(
+    text: &'t str,
+    registered: &'r [Registered],
+    now: Timestamp,
+) -> Result<(&'r Registered, Parts<'t>), Reason> {
     let parts = Parts::parse(text).ok_or(Reason::Assertion("it is no JSON web token"))?;
     let signer = signer(&parts, registered)?;
     let algorithm = algorithm(&parts.header.alg)?;
     UnparsedPublicKey::new(algorithm, &signer.certificate.key)
         .verify(parts.signed, &parts.signature)
         .map_err(|_| Reason::Assertion("its signature is wrong"))?;
-    if !signer.certificate.is_valid(expected.now) {
+    if !signer.certificate.is_valid(now) {
         return Err(Reason::Assertion("the certificate is not valid at this time"));
     }
-    let claims: Claims = parts
-        .claims()
-        .ok_or(Reason::Assertion("it must have iss, sub, aud, jti and exp, each once"))?;
-    check(&claims, expected)?;
-    Ok(Proof { key_id: signer.key_id.clone(), jti: claims.jti })
+    Ok((signer, parts))
 }
 
 fn algorithm(name: &str) -> Result<&'static RsaParameters, Reason> {
@@ -143,10 +197,19 @@ fn check(claims: &Claims, expected: &Expected<'_>) -> Result<(), Reason> {
     if claims.jti.is_empty() || claims.jti.len() > LONGEST_JTI {
         return Err(Reason::Assertion("jti must have 1 to 256 bytes"));
     }
-    in_time(claims, expected.now.as_duration().as_secs_f64())
+    let times = Times { exp: claims.exp, nbf: claims.nbf, iat: claims.iat };
+    in_time(times, expected.now.as_duration().as_secs_f64())
 }
 
-fn in_time(claims: &Claims, now: f64) -> Result<(), Reason> {
+/// In seconds since 1970.
+#[derive(Clone, Copy)]
+struct Times {
+    exp: f64,
+    nbf: Option<f64>,
+    iat: Option<f64>,
+}
+
+fn in_time(claims: Times, now: f64) -> Result<(), Reason> {
     if claims.exp < now - SKEW {
         return Err(Reason::Time("it has expired"));
     }

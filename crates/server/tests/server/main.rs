@@ -13,6 +13,7 @@
 extern crate packmule_server as server;
 
 mod dataplane;
+mod entra;
 mod jobs;
 mod keys;
 mod lifecycle;
