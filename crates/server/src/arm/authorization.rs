@@ -75,7 +75,8 @@ impl Assignment {
 
 /// Definitions are told with the subscription, where there is one.
 fn definition_id(scope: &str, role: &str) -> String {
-    let subscription = scope.strip_prefix("/subscriptions/").and_then(|rest| rest.split('/').next());
+    let subscription =
+        scope.strip_prefix("/subscriptions/").and_then(|rest| rest.split('/').next());
     let base = subscription.map(|id| format!("/subscriptions/{id}")).unwrap_or_default();
     format!("{base}/providers/{DEFINITIONS}/{role}")
 }
@@ -180,9 +181,9 @@ pub(super) async fn put(
     let Request { properties } = body::read(body).await?;
     let id = id_of(&params)?;
     let wanted = properties.role_definition_id.rsplit('/').next().unwrap_or_default();
-    let role = ROLES.iter().find(|(name, id, _)| {
-        wanted.eq_ignore_ascii_case(id) || wanted.eq_ignore_ascii_case(name)
-    });
+    let role = ROLES
+        .iter()
+        .find(|(name, id, _)| wanted.eq_ignore_ascii_case(id) || wanted.eq_ignore_ascii_case(name));
     let (role, ..) = role.ok_or_else(|| {
         let message = "This server has the roles Owner, Contributor and Reader.";
         Fault::new(StatusCode::BAD_REQUEST, "RoleDefinitionDoesNotExist", message)
@@ -197,7 +198,10 @@ pub(super) async fn put(
             .await?;
     if known.is_none() {
         let shown: String = principal.chars().take(80).collect();
-        let message = format!("Principal {shown} does not exist in the directory {}.", app.entra.tenant.as_str());
+        let message = format!(
+            "Principal {shown} does not exist in the directory {}.",
+            app.entra.tenant.as_str()
+        );
         return Err(Fault::new(StatusCode::BAD_REQUEST, "PrincipalNotFound", message));
     }
     let same: Option<(String,)> = sqlx::query_as(
@@ -210,7 +214,9 @@ pub(super) async fn put(
     .fetch_optional(&mut *transaction)
     .await?;
     if let Some((there,)) = same {
-        let message = format!("The role assignment already exists. The ID of the conflicting role assignment is {there}.");
+        let message = format!(
+            "The role assignment already exists. The ID of the conflicting role assignment is {there}."
+        );
         return Err(Fault::new(StatusCode::CONFLICT, "RoleAssignmentExists", message));
     }
     sqlx::query(
@@ -258,7 +264,11 @@ pub(super) async fn delete(
 
 fn definition(scope: &str, (name, id, about): &(&str, &str, &str)) -> Value {
     let actions = if *name == "Reader" { "*/read" } else { "*" };
-    let not = if *name == "Contributor" { vec!["Microsoft.Authorization/*/Write", "Microsoft.Authorization/*/Delete"] } else { Vec::new() };
+    let not = if *name == "Contributor" {
+        vec!["Microsoft.Authorization/*/Write", "Microsoft.Authorization/*/Delete"]
+    } else {
+        Vec::new()
+    };
     json!({
         "id": definition_id(scope, id), "name": id, "type": DEFINITIONS,
         "properties": {

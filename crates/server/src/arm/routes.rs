@@ -2,7 +2,9 @@
 //!
 //! [`plain`]: super::plain
 
-use super::{accounts, authorization as auth, groups, import_export as jobs, subscriptions as subs, vaults};
+use super::{
+    accounts, authorization as auth, groups, import_export as jobs, subscriptions as subs, vaults,
+};
 use crate::auth::Access;
 use crate::entra::Right;
 use crate::routes::Table;
