@@ -3,7 +3,7 @@
 
 use crate::debian::{self, Had, apt_get, complete, done, unpack, with_lists};
 use crate::process::{complain, output, say, status};
-use crate::tools::is_installed;
+use crate::tools::{self, is_installed};
 use crate::workspace;
 use anyhow::{Context, ensure};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,8 @@ pub(crate) struct Effort {
     pub(crate) fetch: bool,
     /// rustic may be built, which takes many minutes.
     pub(crate) build_rustic: bool,
+    /// The Azure CLI may be fetched, which is 700 MB.
+    pub(crate) fetch_azure_cli: bool,
 }
 
 /// Has the oracles that can be had with that effort, and names them. What a variable names already
@@ -51,13 +53,21 @@ struct Kind {
     get: Had,
 }
 
-fn kinds(effort: Effort) -> [Kind; 3] {
+fn kinds(effort: Effort) -> [Kind; 6] {
     let kind = |variable, folder, program, get| Kind { variable, folder, program, get };
     let share = had(effort.fetch && !has_share(), fetch_share);
     [
         kind("PACKMULE_RESTIC", "restic", "usr/bin/restic", had(effort.fetch, fetch_restic)),
         kind("PACKMULE_SHARE", "share", "", share),
         kind("PACKMULE_RUSTIC", "rustic", "bin/rustic", had(effort.build_rustic, build_rustic)),
+        kind("PACKMULE_AZURE_PYTHON", "azure-python", "bin/python", had(effort.fetch, fetch_python)),
+        kind("PACKMULE_AZURE_NODE", "azure-node", "", had(effort.fetch, fetch_node)),
+        kind(
+            "PACKMULE_AZURE_CLI",
+            "azure-cli",
+            "bin",
+            had(effort.fetch_azure_cli, |into| fetch_pip(into, &["azure-cli"])),
+        ),
     ]
 }
 
@@ -73,7 +83,8 @@ impl Kind {
 
 /// `cargo xtask oracles`: has those that can be had, and prints them as a shell's assignments.
 pub(crate) fn run(build_rustic: bool) -> anyhow::Result<ExitCode> {
-    for (variable, path) in prepare(&workspace::root()?, Effort { fetch: true, build_rustic }) {
+    let effort = Effort { fetch: true, build_rustic, fetch_azure_cli: false };
+    for (variable, path) in prepare(&workspace::root()?, effort) {
         say(&format!("{variable}={}", path.display()));
     }
     Ok(ExitCode::SUCCESS)
@@ -122,6 +133,43 @@ fn has_share() -> bool {
 /// The share's server and client.
 fn fetch_share(into: &Path) -> anyhow::Result<()> {
     debian::unpack_with_dependencies(&SHARE.map(|(_, package)| package), into)
+}
+
+/// Azure's clients in Python, and the older libraries that people still have.
+fn fetch_python(into: &Path) -> anyhow::Result<()> {
+    fetch_pip(
+        into,
+        &[
+            "adal",
+            "azure-identity",
+            "azure-mgmt-authorization",
+            "azure-mgmt-recoveryservices",
+            "azure-mgmt-resource",
+            "azure-mgmt-storage",
+            "azure-mgmt-storageimportexport",
+            "msal",
+        ],
+    )
+}
+
+fn fetch_pip(into: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    let venv = || output(Command::new("python3").args(["-m", "venv"]).arg(into));
+    if venv().is_err() {
+        tools::install(&["python3-venv"])?;
+        venv()?;
+    }
+    let mut pip = Command::new(into.join("bin/pip"));
+    output(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(packages)).map(|_| ())
+}
+
+/// Azure's clients in JavaScript; those of `identity` that run on Debian's node.
+fn fetch_node(into: &Path) -> anyhow::Result<()> {
+    if !is_installed("npm") {
+        tools::install(&["nodejs", "npm"])?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(into);
+    output(npm.args(["@azure/arm-storageimportexport@2", "@azure/identity@~4.13"])).map(|_| ())
 }
 
 fn build_rustic(into: &Path) -> anyhow::Result<()> {

@@ -17,6 +17,7 @@ pub(crate) struct Options {
     quick: bool,
     no_install: bool,
     with_rustic: bool,
+    azure_cli: bool,
     filters: Vec<String>,
 }
 
@@ -32,6 +33,7 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--no-install" => options.no_install = true,
                 "--with-rustic" => options.with_rustic = true,
+                "--azure-cli" => options.azure_cli = true,
                 flag if flag.starts_with('-') => return Err(format!("test has no option {flag}")),
                 filter => options.filters.push(filter.to_owned()),
             }
@@ -49,7 +51,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if install {
         tools::install_missing();
     }
-    let effort = Effort { fetch: install, build_rustic: options.with_rustic };
+    let effort = Effort {
+        fetch: install,
+        build_rustic: options.with_rustic,
+        fetch_azure_cli: options.azure_cli,
+    };
     let oracles = oracles::prepare(&root, effort);
     let report = ReportFile::new();
     let mut tally = Tally::default();

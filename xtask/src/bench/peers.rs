@@ -125,12 +125,16 @@ fn in_path(program: &str) -> anyhow::Result<PathBuf> {
 }
 
 fn current_restic(root: &Path, _: bool) -> anyhow::Result<PathBuf> {
-    oracle(root, "PACKMULE_RESTIC", Effort { fetch: true, build_rustic: false })
+    oracle(root, "PACKMULE_RESTIC", effort(true, false))
 }
 
 fn rustic(root: &Path, may_make: bool) -> anyhow::Result<PathBuf> {
-    oracle(root, "PACKMULE_RUSTIC", Effort { fetch: false, build_rustic: may_make })
+    oracle(root, "PACKMULE_RUSTIC", effort(false, may_make))
         .or_else(|_| in_path("rustic"))
+}
+
+fn effort(fetch: bool, build_rustic: bool) -> Effort {
+    Effort { fetch, build_rustic, fetch_azure_cli: false }
 }
 
 fn oracle(root: &Path, variable: &str, effort: Effort) -> anyhow::Result<PathBuf> {
