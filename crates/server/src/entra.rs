@@ -22,13 +22,13 @@ mod bootstrap;
 mod certificate;
 mod discovery;
 mod form;
-mod grants;
+pub(crate) mod grants;
 mod graph;
 mod guid;
 mod jwt;
 mod key;
 mod oauth;
-mod records;
+pub(crate) mod records;
 mod sts;
 mod tenant;
 
