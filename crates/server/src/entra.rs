@@ -19,7 +19,7 @@ mod assertion;
 mod audience;
 mod bearer;
 mod bootstrap;
-mod certificate;
+pub(crate) mod certificate;
 mod discovery;
 mod form;
 pub(crate) mod grants;

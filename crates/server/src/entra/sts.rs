@@ -202,7 +202,7 @@ async fn by_assertion(
     )
     .bind(&application.object_id)
     .bind(&proof.jti)
-    .bind(resource.to_ascii_lowercase())
+    .bind(audience::plain(resource))
     .bind(db::time(until))
     .execute(&mut *transaction)
     .await?;

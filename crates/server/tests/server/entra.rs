@@ -350,9 +350,11 @@ fn an_assertion_is_taken_once_for_a_resource_and_forgotten_when_it_is_over() {
     let place = Place::new();
     let (client, signer) = (place.admin_client(), place.admin_signer());
     let assertion = place.assertion(&signer, client);
-    let ask = |resource| place.ask(client, resource, ("client_assertion", &assertion));
+    let ask = |resource: &str| place.ask(client, resource, ("client_assertion", &assertion));
     token(&ask(MANAGER));
     refused(&ask(MANAGER), 700_027);
+    // A slash makes no other resource of it; another one is, for clients that keep an assertion.
+    refused(&ask(&format!("{MANAGER}/")), 700_027);
     token(&ask(GRAPH));
     refused(&ask(GRAPH), 700_027);
     let remembered = || place.count("SELECT count(*) FROM assertion_seen");
@@ -650,6 +652,21 @@ fn lists_are_filtered_and_cut_and_objects_found_by_every_id() {
     assert!(mine["value"].as_array().unwrap().iter().any(|one| one["id"] == id.as_str()));
     let (_, owners) = place.get(&graph, &format!("/v1.0/applications/{id}/owners"));
     assert_eq!(owners["value"][0]["appId"], place.admin_client());
+}
+
+#[test]
+fn a_tenant_is_looked_for_where_no_other_path_is() {
+    let place = Place::new();
+    for path in ["/v1.0/oauth2/token", "/api/oauth2/v2.0/token", "/vaults/oauth2/v2.0/token"] {
+        refused(&place.post(path, &[], None), 90002);
+    }
+    let graph = place.admin_token(GRAPH);
+    let (status, body) = place.get(&graph, "/v1.0/users");
+    assert_eq!((status, &body["error"]["code"]), (404, &json!("Request_ResourceNotFound")));
+    let long = json!({"displayName": "x".repeat(1 << 20)});
+    assert_eq!(place.graph(&graph, &Method::POST, "/v1.0/applications", &long).0, 400);
+    let odd = json!({"displayName": "line\nbreak"});
+    assert_eq!(place.graph(&graph, &Method::POST, "/v1.0/applications", &odd).0, 400);
 }
 
 #[test]
