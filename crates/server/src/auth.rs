@@ -261,4 +261,39 @@ mod tests {
         }
         assert_eq!(basic(&HeaderMap::new()), None);
     }
+
+    #[test]
+    fn an_access_token_is_read_in_any_case_of_its_scheme() {
+        assert_eq!(bearer(&header("Bearer a.b.c")), Some("a.b.c"));
+        assert_eq!(bearer(&header("bearer  a.b.c ")), Some("a.b.c"));
+        assert_eq!(bearer(&header("Basic YTpi")), None);
+        assert_eq!(bearer(&header("Bearer")), None);
+    }
+
+    #[test]
+    fn a_grant_opens_routes_at_its_scope_and_below_only() {
+        let caller = |role: Option<Role>, grants: Vec<Grant>| Principal {
+            subject: "x".to_owned(),
+            role,
+            own: None,
+            grants,
+            application: None,
+        };
+        let scope = "/subscriptions/S/resourceGroups/g".to_owned();
+        let contributor =
+            caller(None, vec![Grant { role: entra::grants::GrantRole::Contributor, scope }]);
+        let (inside, outside) = ("/subscriptions/s/resourcegroups/G/x", "/subscriptions/s");
+        let write = Access::Arm(Right::Write);
+        assert!(write.lets_in(&contributor, inside));
+        assert!(!write.lets_in(&contributor, outside));
+        assert!(!Access::Arm(Right::Own).lets_in(&contributor, inside));
+        assert!(Access::ArmAny.lets_in(&contributor, "/subscriptions"));
+        assert!(!Access::Roles(&[Role::Admin]).lets_in(&contributor, inside));
+        let dock = caller(Some(Role::Dock), Vec::new());
+        for access in [write, Access::ArmAny, Access::Graph] {
+            assert!(!access.lets_in(&dock, inside), "{access:?}");
+            let admin = caller(Some(Role::Admin), vec![Grant::owner()]);
+            assert!(access.lets_in(&admin, outside), "{access:?}");
+        }
+    }
 }

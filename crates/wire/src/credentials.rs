@@ -100,4 +100,15 @@ mod tests {
         assert!(!format!("{credentials:?}").contains("s3cret"));
         assert!(serde_json::to_string(&credentials).unwrap().contains("s3cret"));
     }
+
+    #[test]
+    fn a_document_without_the_newer_fields_is_read_and_written_as_it_was() {
+        let text = format!(
+            r#"{{"version":1,"endpoint":"https://localhost:1","caFile":"tls/ca.pem","role":"admin","user":"admin","token":"t","receiptKey":"{}"}}"#,
+            "0".repeat(64)
+        );
+        let credentials: Credentials = serde_json::from_str(&text).unwrap();
+        assert_eq!((&credentials.tenant_id, &credentials.certificate_file), (&None, &None));
+        assert_eq!(serde_json::to_string(&credentials).unwrap(), text);
+    }
 }

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// How long a token is good for, in seconds.
 pub(crate) const LIFETIME: i64 = 3600;
 
+/// By how much our own clock may be put back, in seconds, before tokens seem to be of the future.
+const STEP: i64 = 300;
+
 /// Which of the two token endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -129,6 +132,6 @@ pub(crate) fn read(entra: &Entra, endpoint: &str, text: &str, now: Timestamp) ->
         .iter()
         .any(|version| claims.iss == issuer(*version, endpoint, &entra.tenant));
     let second = now.as_second();
-    let good = claims.nbf <= second && second < claims.exp;
+    let good = claims.nbf.saturating_sub(STEP) <= second && second < claims.exp;
     (issued_here && good && claims.tid == entra.tenant.as_str()).then_some(claims)
 }

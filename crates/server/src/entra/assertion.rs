@@ -9,7 +9,7 @@
 //! - **Nothing of the claims counts** before the signature is verified.
 
 use super::certificate::Certificate;
-use super::jwt::Parts;
+use super::jwt::{Parts, Thumbprints};
 use super::oauth::Reason;
 use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaParameters, UnparsedPublicKey,
@@ -166,7 +166,7 @@ fn algorithm(name: &str) -> Result<&'static RsaParameters, Reason> {
 
 /// The registered certificate that the header names. Where it has both thumbprints, both must fit.
 fn signer<'a>(parts: &Parts<'_>, registered: &'a [Registered]) -> Result<&'a Registered, Reason> {
-    let (sha1, sha256) =
+    let Thumbprints { sha1, sha256 } =
         parts.header.thumbprints().ok_or(Reason::Assertion("x5t or x5t#S256 is no thumbprint"))?;
     if sha1.is_none() && sha256.is_none() {
         return Err(Reason::Assertion("its header must have x5t or x5t#S256"));

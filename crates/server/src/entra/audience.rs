@@ -23,8 +23,8 @@ const VAULTS: &str = "https://recoveryservicevault/";
 /// The longest name of a resource.
 const LONGEST: usize = 512;
 
-/// The same without its last slash and in lower case.
-fn plain(resource: &str) -> String {
+/// The same without its last slash and in lower case: what tells one resource from another.
+pub(crate) fn plain(resource: &str) -> String {
     resource.strip_suffix('/').unwrap_or(resource).to_ascii_lowercase()
 }
 

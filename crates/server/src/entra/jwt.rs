@@ -44,15 +44,21 @@ pub(crate) struct Header {
     crit: Option<serde_json::Value>,
 }
 
+/// What a header names a certificate by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Thumbprints {
+    pub(crate) sha1: Option<[u8; 20]>,
+    pub(crate) sha256: Option<[u8; 32]>,
+}
+
 impl Header {
-    /// The SHA-1 and SHA-256 thumbprints of the certificate, where the header has them. None where
-    /// one of them is not a digest.
-    pub(crate) fn thumbprints(&self) -> Option<(Option<[u8; 20]>, Option<[u8; 32]>)> {
+    /// The certificate that the header names. None where what it says is not a digest.
+    pub(crate) fn thumbprints(&self) -> Option<Thumbprints> {
         let sha1 = self.x5t.as_deref().map(digest::<20>);
         let sha256 = self.x5t_s256.as_deref().map(digest::<32>);
         match (sha1, sha256) {
             (Some(None), _) | (_, Some(None)) => None,
-            (sha1, sha256) => Some((sha1.flatten(), sha256.flatten())),
+            (sha1, sha256) => Some(Thumbprints { sha1: sha1.flatten(), sha256: sha256.flatten() }),
         }
     }
 }

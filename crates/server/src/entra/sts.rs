@@ -102,11 +102,11 @@ async fn give(
     };
     let access = access_token::make(&app.entra, &app.endpoint, request)?;
     tracing::info!(application = %application.app_id, resource, "a token is given");
-    Ok(shape(app, version, resource, access))
+    Ok(shape(app, version, resource, &access))
 }
 
 /// The answer. Of version 1, numbers are text, and it says when the token begins and ends.
-fn shape(app: &App, version: Version, resource: &str, access_token: String) -> Value {
+fn shape(app: &App, version: Version, resource: &str, access_token: &str) -> Value {
     // A second less than it is, for the way here.
     let left = LIFETIME - 1;
     match version {
@@ -202,7 +202,7 @@ async fn by_assertion(
     )
     .bind(&application.object_id)
     .bind(&proof.jti)
-    .bind(resource.to_ascii_lowercase())
+    .bind(audience::plain(resource))
     .bind(db::time(until))
     .execute(&mut *transaction)
     .await?;

@@ -137,6 +137,28 @@ impl Place {
         token(&self.with_assertion(&self.admin_signer(), self.admin_client(), resource))
     }
 
+    /// Runs a statement beside the server.
+    fn run(&self, statement: &str) {
+        self.on_database(async |on| {
+            sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(on).await.unwrap();
+        });
+    }
+
+    fn count(&self, query: &'static str) -> i64 {
+        self.on_database(async |on| {
+            let (count,): (i64,) = sqlx::query_as(query).fetch_one(on).await.unwrap();
+            count
+        })
+    }
+
+    fn on_database<T>(&self, work: impl AsyncFnOnce(&mut sqlx::SqliteConnection) -> T) -> T {
+        use sqlx::ConnectOptions as _;
+        let file = self.site.data().join("packmule.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).foreign_keys(true);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { work(&mut options.connect().await.unwrap()).await })
+    }
+
     fn call(&self, token: &str, method: &Method, path: &str, body: &Value) -> Answer {
         let bearer = format!("Bearer {token}");
         let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
@@ -328,16 +350,62 @@ fn an_assertion_is_taken_once_for_a_resource_and_forgotten_when_it_is_over() {
     let place = Place::new();
     let (client, signer) = (place.admin_client(), place.admin_signer());
     let assertion = place.assertion(&signer, client);
-    let ask = |resource| place.ask(client, resource, ("client_assertion", &assertion));
+    let ask = |resource: &str| place.ask(client, resource, ("client_assertion", &assertion));
     token(&ask(MANAGER));
     refused(&ask(MANAGER), 700_027);
+    // A slash makes no other resource of it; another one is, for clients that keep an assertion.
+    refused(&ask(&format!("{MANAGER}/")), 700_027);
     token(&ask(GRAPH));
     refused(&ask(GRAPH), 700_027);
+    let remembered = || place.count("SELECT count(*) FROM assertion_seen");
+    assert_eq!(remembered(), 2);
     place.forward(3600);
     refused(&ask(MANAGER), 700_024);
     place.admin_token(MANAGER);
-    let database = std::fs::read(place.site.data().join("packmule.db-wal")).unwrap();
-    assert!(!database.is_empty());
+    assert_eq!(remembered(), 1);
+}
+
+#[test]
+fn grants_decide_at_each_request_what_an_application_may() {
+    let place = Place::new();
+    let graph = place.admin_token(GRAPH);
+    let (id, client) = place.application(&graph, "app");
+    let signer = Signer::new();
+    place.register(&graph, &id, &[&signer]);
+    let own = token(&place.with_assertion(&signer, &client, GRAPH));
+    let manager = token(&place.with_assertion(&signer, &client, MANAGER));
+    let (_, admin) =
+        place.get(&graph, &format!("/v1.0/applications(appId='{}')", place.admin_client()));
+    let admin = format!("/v1.0/applications/{}", text(&admin["id"]));
+    let key = json!({"keyCredentials": [{"key": STANDARD.encode(&signer.der)}]});
+    // Vaults of our own API, applications seen, one made, the server's own taken over.
+    let may = || {
+        let made = json!({"displayName": "made"});
+        [
+            place.call(&manager, &Method::GET, "/api/v1/vaults", &Value::Null).status,
+            place.get(&own, &admin).0,
+            place.graph(&own, &Method::POST, "/v1.0/applications", &made).0,
+            place.graph(&own, &Method::PATCH, &admin, &key).0,
+        ]
+    };
+    let grant = |role: &str, scope: &str| {
+        place.run("DELETE FROM role_grant WHERE principal = (SELECT service_principal FROM application WHERE display_name = 'app')");
+        place.run(&format!(
+            "INSERT INTO role_grant SELECT '{role}{scope}', service_principal, '{role}', '{scope}', '2026-01-01T00:00:00Z'
+             FROM application WHERE display_name = 'app'"
+        ));
+    };
+    assert_eq!(may(), [403, 404, 403, 404]);
+    grant("Reader", "/");
+    assert_eq!(may(), [403, 200, 403, 403]);
+    grant("Contributor", "/");
+    assert_eq!(may(), [403, 200, 201, 403]);
+    grant("Owner", "/subscriptions/s");
+    assert_eq!(may(), [403, 200, 403, 403]);
+    grant("Owner", "/");
+    assert_eq!(may(), [200, 200, 201, 204]);
+    place.run("DELETE FROM role_grant WHERE scope = '/'");
+    assert_eq!(may()[..3], [403, 404, 403]);
 }
 
 #[test]
@@ -584,6 +652,21 @@ fn lists_are_filtered_and_cut_and_objects_found_by_every_id() {
     assert!(mine["value"].as_array().unwrap().iter().any(|one| one["id"] == id.as_str()));
     let (_, owners) = place.get(&graph, &format!("/v1.0/applications/{id}/owners"));
     assert_eq!(owners["value"][0]["appId"], place.admin_client());
+}
+
+#[test]
+fn a_tenant_is_looked_for_where_no_other_path_is() {
+    let place = Place::new();
+    for path in ["/v1.0/oauth2/token", "/api/oauth2/v2.0/token", "/vaults/oauth2/v2.0/token"] {
+        refused(&place.post(path, &[], None), 90002);
+    }
+    let graph = place.admin_token(GRAPH);
+    let (status, body) = place.get(&graph, "/v1.0/users");
+    assert_eq!((status, &body["error"]["code"]), (404, &json!("Request_ResourceNotFound")));
+    let long = json!({"displayName": "x".repeat(1 << 20)});
+    assert_eq!(place.graph(&graph, &Method::POST, "/v1.0/applications", &long).0, 400);
+    let odd = json!({"displayName": "line\nbreak"});
+    assert_eq!(place.graph(&graph, &Method::POST, "/v1.0/applications", &odd).0, 400);
 }
 
 #[test]

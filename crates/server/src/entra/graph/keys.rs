@@ -54,7 +54,7 @@ pub(super) struct KeyIn {
 enum Entry {
     /// One that is there already, and stays.
     Kept(String),
-    New(NewCertificate),
+    New(Box<NewCertificate>),
 }
 
 impl KeyIn {
@@ -80,7 +80,7 @@ impl KeyIn {
             Some(id) => id,
             None => Guid::draw()?,
         };
-        Ok(Entry::New(self.described(id, certificate)?))
+        Ok(Entry::New(Box::new(self.described(&id, certificate)?)))
     }
 
     fn check_kind(&self) -> Result<(), GraphError> {
@@ -93,7 +93,7 @@ impl KeyIn {
         Err(GraphError::bad("Key credentials are of type AsymmetricX509Cert, for usage Verify."))
     }
 
-    fn described(self, id: Guid, certificate: Certificate) -> Result<NewCertificate, GraphError> {
+    fn described(self, id: &Guid, certificate: Certificate) -> Result<NewCertificate, GraphError> {
         let (starts_at, ends_at) = (
             self.start_date_time.unwrap_or(certificate.starts_at),
             self.end_date_time.unwrap_or(certificate.ends_at),

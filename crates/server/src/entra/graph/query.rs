@@ -73,7 +73,7 @@ impl Query {
         let length = self.top.unwrap_or(total);
         let rest = all.into_iter().skip(self.skip).take(length);
         let value: Vec<Value> = rest.map(|one| self.selected(one)).collect();
-        let mut page = json!({"@odata.context": format!("{here}/$metadata"), "value": value});
+        let mut page = json!({"@odata.context": context(here), "value": value});
         let next = self.skip.saturating_add(length);
         if let Some(page) = page.as_object_mut() {
             if self.count {
@@ -84,6 +84,14 @@ impl Query {
             }
         }
         page
+    }
+}
+
+/// Where the properties are described in Graph; clients copy it about and never go there.
+fn context(here: &str) -> String {
+    match here.split_once("/v1.0/").or_else(|| here.split_once("/beta/")) {
+        Some((endpoint, collection)) => format!("{endpoint}/v1.0/$metadata#{collection}"),
+        None => format!("{here}/$metadata"),
     }
 }
 
@@ -118,6 +126,7 @@ mod tests {
             let page = query.page(all.clone(), "https://h/v1.0/a", Some(&text));
             seen.extend(page["value"].as_array().unwrap().iter().cloned());
             assert_eq!(page["@odata.count"], 5);
+            assert_eq!(page["@odata.context"], "https://h/v1.0/$metadata#a");
             let Some(next) = page["@odata.nextLink"].as_str() else { break };
             text = next.split_once('?').unwrap().1.to_owned();
         }
