@@ -60,7 +60,12 @@ fn kinds(effort: Effort) -> [Kind; 6] {
         kind("PACKMULE_RESTIC", "restic", "usr/bin/restic", had(effort.fetch, fetch_restic)),
         kind("PACKMULE_SHARE", "share", "", share),
         kind("PACKMULE_RUSTIC", "rustic", "bin/rustic", had(effort.build_rustic, build_rustic)),
-        kind("PACKMULE_AZURE_PYTHON", "azure-python", "bin/python", had(effort.fetch, fetch_python)),
+        kind(
+            "PACKMULE_AZURE_PYTHON",
+            "azure-python",
+            "bin/python",
+            had(effort.fetch, fetch_python),
+        ),
         kind("PACKMULE_AZURE_NODE", "azure-node", "", had(effort.fetch, fetch_node)),
         kind(
             "PACKMULE_AZURE_CLI",
@@ -159,7 +164,8 @@ fn fetch_pip(into: &Path, packages: &[&str]) -> anyhow::Result<()> {
         venv()?;
     }
     let mut pip = Command::new(into.join("bin/pip"));
-    output(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(packages)).map(|_| ())
+    output(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(packages))
+        .map(|_| ())
 }
 
 /// Azure's clients in JavaScript; those of `identity` that run on Debian's node.

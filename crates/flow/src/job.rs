@@ -219,6 +219,17 @@ impl ImportJob {
         }
     }
 
+    /// Whether it ended so long ago that its record is not kept any longer.
+    #[must_use]
+    pub fn record_has_expired(&self) -> bool {
+        match &self.state {
+            JobState::Completed { end }
+            | JobState::Closed { end, .. }
+            | JobState::Canceled { end, .. } => end.record_may_go,
+            _ => false,
+        }
+    }
+
     /// Share of the drives' bytes taken over, 0 to 100: the mean of the drives.
     #[must_use]
     pub fn percent_complete(&self) -> u8 {

@@ -38,7 +38,11 @@ impl Server {
         let server = Self { child, folder };
         let began = Instant::now();
         while !server.log().contains("listening") {
-            assert!(began.elapsed() < Duration::from_secs(60), "it does not start: {}", server.log());
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "it does not start: {}",
+                server.log()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         server
@@ -118,5 +122,8 @@ fn the_azure_cli_is_content() {
     let work = tempfile::tempdir().unwrap();
     let path = format!("{}:{}", Path::new(&folder).display(), std::env::var("PATH").unwrap());
     let mut bash = Command::new("bash");
-    judge(&server, bash.arg(script("cli.sh")).arg(server.admin()).arg(work.path()).env("PATH", path));
+    judge(
+        &server,
+        bash.arg(script("cli.sh")).arg(server.admin()).arg(work.path()).env("PATH", path),
+    );
 }

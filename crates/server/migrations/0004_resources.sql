@@ -132,3 +132,15 @@ CREATE TABLE audit (
     request TEXT NOT NULL
 ) STRICT;
 CREATE INDEX audit_by_time ON audit (at);
+
+-- What people should hear of a job. Outlives it.
+CREATE TABLE notice (
+    id       INTEGER PRIMARY KEY,
+    at       TEXT NOT NULL,
+    job      TEXT NOT NULL,
+    vault    TEXT,
+    server   TEXT,
+    audience TEXT NOT NULL CHECK (audience IN ('customer', 'operator')),
+    text     TEXT NOT NULL
+) STRICT;
+CREATE INDEX notice_by_job ON notice (job);

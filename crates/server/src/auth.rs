@@ -3,6 +3,8 @@
 
 use crate::app::App;
 use crate::arm::Fault;
+use crate::audit::{self, Call};
+use crate::http::RequestId;
 use crate::entra::{self, Audience, Grant, GraphError, Right};
 use crate::{Error, db, token};
 use axum::extract::{RawPathParams, Request, State};
@@ -135,35 +137,38 @@ pub(crate) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if access != Access::Anyone {
-        let (headers, path) = (request.headers().clone(), request.uri().path().to_owned());
-        match admit(&app, access, &params, &headers, &path).await {
-            Ok(principal) => request.extensions_mut().insert(principal),
-            Err(error) => return access.refuse(&app, error),
-        };
+    if access == Access::Anyone {
+        return next.run(request).await;
     }
-    next.run(request).await
+    let (headers, path) = (request.headers().clone(), request.uri().path().to_owned());
+    let call = Call::of(request.method(), &path, request.extensions());
+    let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    let caller = match identify(&app, access, &headers).await {
+        Ok(caller) => caller,
+        Err(error) => return access.refuse(&app, error),
+    };
+    let subject = caller.subject.clone();
+    let response = if access.lets_in(&caller, &path) && owns(&caller, &params) {
+        request.extensions_mut().insert(caller);
+        next.run(request).await
+    } else {
+        let message = "these credentials do not allow this; ask the server's administrator";
+        access.refuse(&app, Error::refused(Code::AuthorizationFailed, message))
+    };
+    let is_quiet = response.extensions().get::<audit::Quiet>().is_some();
+    if let Some(call) = call.filter(|_| !is_quiet) {
+        call.write(&app, &subject, response.status().as_u16(), &id).await;
+    }
+    response
 }
 
-async fn admit(
-    app: &App,
-    access: Access,
-    params: &RawPathParams,
-    headers: &HeaderMap,
-    path: &str,
-) -> Result<Principal, Error> {
-    let principal = match bearer(headers) {
+async fn identify(app: &App, access: Access, headers: &HeaderMap) -> Result<Principal, Error> {
+    match bearer(headers) {
         Some(token) => {
-            let found = entra::authenticate(app, token, access.audience()).await?;
-            found.ok_or_else(unknown)?
+            entra::authenticate(app, token, access.audience()).await?.ok_or_else(unknown)
         }
-        None => authenticate(app, headers).await?,
-    };
-    if !access.lets_in(&principal, path) || !owns(&principal, params) {
-        let message = "these credentials do not allow this; ask the server's administrator";
-        return Err(Error::refused(Code::AuthorizationFailed, message));
+        None => authenticate(app, headers).await,
     }
-    Ok(principal)
 }
 
 fn unknown() -> Error {

@@ -31,6 +31,13 @@ pub(crate) async fn locations(State(app): State<Arc<App>>) -> Json<List<Location
     Json(List { value: app.config.locations.clone() })
 }
 
+/// Whether requests can be answered: the database, and the folder of objects.
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Health>, Error> {
+    sqlx::query("SELECT 1").execute(app.db.pool()).await?;
+    app.objects.probe().await?;
+    Ok(health().await)
+}
+
 pub(crate) async fn health() -> Json<Health> {
     Json(Health { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
 }

@@ -154,6 +154,16 @@ pub(crate) struct Resource {
     pub(crate) group: Group,
     pub(crate) kind: &'static str,
     pub(crate) name: String,
+    pub(crate) location: String,
+    pub(crate) tags: Map<String, Value>,
+}
+
+/// What all kinds of resources have said.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Said {
+    location: String,
+    tags: Map<String, Value>,
 }
 
 impl Resource {
@@ -168,27 +178,32 @@ pub(crate) async fn resources(
     subscription: &str,
     group: Option<&str>,
 ) -> Result<Vec<Resource>, Error> {
-    let rows: Vec<(i64, String, String)> = sqlx::query_as(
-        "SELECT 0, resource_group, name FROM storage_account WHERE subscription = ?1
-         UNION ALL SELECT 1, resource_group, name FROM vault WHERE subscription = ?1
-         UNION ALL SELECT 2, resource_group, name FROM import_job WHERE subscription = ?1
+    let rows: Vec<(i64, String, String, String)> = sqlx::query_as(
+        "SELECT 0, resource_group, name, said FROM storage_account WHERE subscription = ?1
+         UNION ALL SELECT 1, resource_group, name, said FROM vault WHERE subscription = ?1
+         UNION ALL SELECT 2, resource_group, name, said FROM import_job WHERE subscription = ?1
          ORDER BY 2, 1, 3",
     )
     .bind(subscription)
     .fetch_all(on)
     .await?;
     let is_in = |name: &str| group.is_none_or(|group| group.eq_ignore_ascii_case(name));
-    let rows = rows.into_iter().filter(|(_, group, _)| is_in(group));
-    let resource = |(kind, group, name): (i64, String, String)| Resource {
-        group: Group { subscription: subscription.to_owned(), name: group },
-        kind: match kind {
-            0 => ACCOUNTS,
-            1 => VAULTS,
-            _ => JOBS,
-        },
-        name,
+    let rows = rows.into_iter().filter(|(_, group, ..)| is_in(group));
+    let resource = |(kind, group, name, said): (i64, String, String, String)| {
+        let said: Said = db::json("what was said of a resource", &said)?;
+        Ok(Resource {
+            group: Group { subscription: subscription.to_owned(), name: group },
+            kind: match kind {
+                0 => ACCOUNTS,
+                1 => VAULTS,
+                _ => JOBS,
+            },
+            name,
+            location: if said.location.is_empty() { LOCATION.to_owned() } else { said.location },
+            tags: said.tags,
+        })
     };
-    Ok(rows.map(resource).collect())
+    rows.map(resource).collect()
 }
 
 /// What resources are called by the resource manager.

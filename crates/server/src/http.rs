@@ -4,7 +4,7 @@
 use crate::{Error, arm, token};
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{FromRequestParts, Path, Request};
-use axum::http::header::{CACHE_CONTROL, EXPECT, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, EXPECT, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::uri::{PathAndQuery, Uri};
 use axum::middleware::Next;
@@ -22,6 +22,15 @@ use wire::Code;
 
 /// The header that carries a request's id, in answers and in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The same for Azure's clients, who send one of their own and may ask to have it back.
+const MS_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
+const CLIENT_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
+const RETURN_CLIENT_ID: HeaderName = HeaderName::from_static("x-ms-return-client-request-id");
+
+/// The id of the request, for those who write it down.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub(crate) String);
 
 /// A JSON body is at most this long; ten times a dock's longest report.
 const JSON_LIMIT: usize = 8 << 20;
@@ -84,12 +93,15 @@ pub(crate) fn plain_path(mut request: Request) -> Request {
 }
 
 /// Gives the request an id, and logs how it ended: never a header of it, never its query.
-pub(crate) async fn observe(request: Request, next: Next) -> Response {
+pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     let mut bytes = [0_u8; 8];
     let id = match token::random(&mut bytes) {
         Ok(()) => format!("{:016x}", u64::from_be_bytes(bytes)),
         Err(_) => String::from("unknown"),
     };
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let back = request.headers().get(RETURN_CLIENT_ID).is_some_and(|value| value == "true");
+    let client_id = request.headers().get(CLIENT_ID).filter(|_| back).cloned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = tracing::info_span!("request", %id, %method, path);
     let started = Instant::now();
@@ -98,8 +110,13 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
     span.in_scope(|| tracing::info!(status = response.status().as_u16(), milliseconds, "answered"));
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(MS_REQUEST_ID, id.clone());
         headers.insert(REQUEST_ID, id);
     }
+    if let Some(id) = client_id {
+        headers.insert(CLIENT_ID, id);
+    }
+    headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

@@ -24,7 +24,7 @@ pub(crate) use record::{DriveRow, Record};
 
 use crate::app::App;
 use crate::auth::Principal;
-use crate::{Error, db};
+use crate::{Error, db, notices};
 use flow::Effect;
 use model::{AccountName, ContainerName, Digest, JobName};
 use wire::Code;
@@ -87,20 +87,9 @@ async fn change(
         after.changed = app.now().max(before.changed);
         after.save(&mut transaction).await?;
     }
+    notices::keep(&mut transaction, &after, &effects, app.now()).await?;
     transaction.commit().await?;
-    carry_out(name, &effects);
     Ok(after)
-}
-
-/// There is no mail yet: what people should hear is in the log.
-fn carry_out(job: &JobName, effects: &[Effect]) {
-    for effect in effects {
-        match effect {
-            Effect::NotifyCustomer { notice } => tracing::info!(%job, to = "customer", "{notice}"),
-            Effect::NotifyOperator { notice } => tracing::info!(%job, to = "operator", "{notice}"),
-            other => tracing::info!(%job, effect = ?other, "follows"),
-        }
-    }
 }
 
 /// A rule of the state machine in the words of the API.

@@ -164,6 +164,12 @@ impl Objects {
         self.0.list(Some(below)).map_err(Error::from).boxed()
     }
 
+    /// Fails when the store does not answer.
+    pub(crate) async fn probe(&self) -> Result<(), Error> {
+        self.0.list_with_delimiter(None).await?;
+        Ok(())
+    }
+
     /// Whether nothing lies below a path.
     pub(crate) async fn is_empty(&self, below: &Path) -> Result<bool, Error> {
         Ok(self.list(below).try_next().await?.is_none())

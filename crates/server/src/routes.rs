@@ -4,7 +4,7 @@
 use crate::app::App;
 use crate::auth::{Access, guard};
 use crate::entra::handlers as identity;
-use crate::{Error, accounts, arm, dataplane, docks, http, jobs, publication, vaults};
+use crate::{Error, accounts, arm, audit, notices, dataplane, docks, http, jobs, publication, vaults};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
@@ -125,7 +125,11 @@ fn control(table: &mut Table) {
     let publications = "/api/v1/vaults/{vault}/servers/{server}/publications";
     let latest = "/api/v1/vaults/{vault}/servers/{server}/receipts/latest";
     let receipt = "/api/v1/vaults/{vault}/servers/{server}/receipts/{seed}";
+    table.add(Method::GET, "/healthz", Access::Anyone, docks::health);
+    table.add(Method::GET, "/readyz", Access::Anyone, docks::ready);
     table.add(Method::GET, "/api/v1/health", Access::Anyone, docks::health);
+    table.add(Method::GET, "/api/v1/audit", ADMIN, audit::list);
+    table.add(Method::GET, "/api/v1/notices", AGENT_OR_ADMIN, notices::list);
     table.add(Method::GET, "/api/v1/locations", ANY_ROLE, docks::locations);
     table.add(Method::PUT, "/api/v1/storage-accounts/{account}", ADMIN, accounts::create);
     table.add(Method::GET, "/api/v1/storage-accounts", ADMIN, accounts::list);

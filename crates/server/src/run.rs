@@ -183,7 +183,7 @@ async fn serve(
     publication::resume(&app).await?;
     let ticking = tokio::spawn(tick(Arc::clone(&app)));
     let handle = Handle::new();
-    let service = routes::router(&app).into_make_service();
+    let service = routes::router(&app).into_make_service_with_connect_info::<SocketAddr>();
     let server = from_tcp_rustls(listener, tls).map_err(listening(address))?;
     // Answers are small and many: none waits for another packet.
     let server = server.map(|acceptor| acceptor.acceptor(NoDelayAcceptor::new()));

@@ -13,6 +13,7 @@ mod key;
 mod password;
 mod publication;
 mod receipt;
+mod record;
 mod resource;
 
 pub use credentials::{Credentials, Role};
@@ -22,6 +23,7 @@ pub use hex::{HexError, PublicKey, SeedId, Signature};
 pub use job::{Carries, Job, JobPatch, JobRequest, JobState, ReceiveRequest, SeedRef};
 pub use key::{DriveBitLockerKey, KeyRelease, KeyRequest};
 pub use publication::{JobOutcome, Publication, PublicationRequest, PublicationState};
+pub use record::{Audience, AuditEntry, Notice};
 pub use receipt::{KeysFrom, Receipt, SignedReceipt};
 pub use resource::{
     DockRequest, Health, List, Location, ServerRequest, StorageAccount, Vault, VaultServer,

@@ -129,8 +129,7 @@ fn current_restic(root: &Path, _: bool) -> anyhow::Result<PathBuf> {
 }
 
 fn rustic(root: &Path, may_make: bool) -> anyhow::Result<PathBuf> {
-    oracle(root, "PACKMULE_RUSTIC", effort(false, may_make))
-        .or_else(|_| in_path("rustic"))
+    oracle(root, "PACKMULE_RUSTIC", effort(false, may_make)).or_else(|_| in_path("rustic"))
 }
 
 fn effort(fetch: bool, build_rustic: bool) -> Effort {

@@ -9,7 +9,7 @@ use crate::groups::{self, Group, GroupRecord};
 use crate::http::Segments;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -28,15 +28,47 @@ fn shown(record: &GroupRecord) -> Value {
     })
 }
 
+#[derive(Deserialize)]
+pub(super) struct Filter {
+    #[serde(rename = "$filter")]
+    filter: Option<String>,
+}
+
+/// `tagName eq 'x'`, and with it `tagValue eq 'y'`: what the service takes.
+fn by_tag(filter: &str) -> Result<(String, Option<String>), Fault> {
+    let wrong = || {
+        let message = "'$filter' is tagName eq 'NAME', or that and tagValue eq 'VALUE'.";
+        Fault::content("$filter", message)
+    };
+    let text = |part: &str, name: &str| {
+        let rest = part.trim().strip_prefix(name)?.trim_start().strip_prefix("eq")?.trim();
+        Some(rest.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'"))
+    };
+    let (name, value) = filter.split_once("' and ").unwrap_or((filter, ""));
+    let whole = if value.is_empty() { name.to_owned() } else { format!("{name}'") };
+    let name = text(&whole, "tagName").ok_or_else(wrong)?;
+    match value {
+        "" => Ok((name, None)),
+        value => text(value, "tagValue").ok_or_else(wrong).map(|value| (name, Some(value))),
+    }
+}
+
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     _: ApiVersion,
     Segments(id): Segments<String>,
+    Query(Filter { filter }): Query<Filter>,
 ) -> Result<Json<Value>, Fault> {
     let mut connection = app.db.pool().acquire().await?;
     let (id, _) = scope::subscription(&mut connection, &id).await?;
-    let value: Vec<Value> = groups::list(&mut connection, &id).await?.iter().map(shown).collect();
-    Ok(Json(json!({ "value": value })))
+    let wanted = filter.as_deref().filter(|it| !it.is_empty()).map(by_tag).transpose()?;
+    let has = |record: &&GroupRecord| {
+        let Some((name, value)) = &wanted else { return true };
+        let found = record.tags.iter().find(|(tag, _)| tag.eq_ignore_ascii_case(name));
+        found.is_some_and(|(_, found)| value.as_ref().is_none_or(|it| found == it.as_str()))
+    };
+    let all = groups::list(&mut connection, &id).await?;
+    Ok(Json(json!({ "value": all.iter().filter(has).map(shown).collect::<Vec<_>>() })))
 }
 
 pub(super) async fn get(
@@ -167,7 +199,8 @@ pub(super) async fn all_resources(
 }
 
 fn resource(resource: &groups::Resource) -> Value {
-    json!({ "id": resource.id(), "name": resource.name, "type": resource.kind })
+    let (location, tags) = (&resource.location, &resource.tags);
+    json!({ "id": resource.id(), "name": resource.name, "type": resource.kind, "location": location, "tags": tags })
 }
 
 fn check_name(name: &str) -> Result<(), Fault> {

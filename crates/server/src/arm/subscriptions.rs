@@ -120,13 +120,20 @@ pub(super) fn short(name: &str) -> String {
     name.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect()
 }
 
+/// A provider: its name, what it has, and the versions that are told to clients that ask which to use.
+type Provider = (&'static str, &'static [&'static str], &'static [&'static str]);
+
 /// What a subscription can hold.
-const PROVIDERS: &[(&str, &[&str])] = &[
-    ("Microsoft.Authorization", &["roleAssignments", "roleDefinitions"]),
-    ("Microsoft.ImportExport", &["jobs", "locations", "operations"]),
-    ("Microsoft.RecoveryServices", &["vaults"]),
-    ("Microsoft.Resources", &["resourceGroups", "subscriptions"]),
-    ("Microsoft.Storage", &["storageAccounts"]),
+const PROVIDERS: &[Provider] = &[
+    ("Microsoft.Authorization", &["roleAssignments", "roleDefinitions"], &["2022-04-01"]),
+    (
+        "Microsoft.ImportExport",
+        &["jobs", "locations", "operations"],
+        &["2021-01-01", "2020-08-01", "2016-11-01"],
+    ),
+    ("Microsoft.RecoveryServices", &["vaults"], &["2024-04-01"]),
+    ("Microsoft.Resources", &["resourceGroups", "subscriptions"], &["2024-11-01"]),
+    ("Microsoft.Storage", &["storageAccounts"], &["2023-05-01"]),
 ];
 
 pub(super) async fn providers(
@@ -148,13 +155,13 @@ pub(super) async fn one_provider(
 ) -> Result<Json<Value>, Fault> {
     let mut connection = app.db.pool().acquire().await?;
     let (id, _) = scope::subscription(&mut connection, &id).await?;
-    let known = PROVIDERS.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
+    let known = PROVIDERS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(&name));
     let known = known.ok_or_else(|| Fault::missing(format_args!("resource provider '{name}'")))?;
     Ok(Json(provider(&id, known)))
 }
 
-fn provider(id: &str, (name, kinds): &(&str, &[&str])) -> Value {
-    let kind = |kind: &&str| json!({ "resourceType": kind, "locations": [], "apiVersions": [], "capabilities": "None" });
+fn provider(id: &str, (name, kinds, versions): &Provider) -> Value {
+    let kind = |kind: &&str| json!({ "resourceType": kind, "locations": [], "apiVersions": versions, "capabilities": "None" });
     json!({
         "id": format!("/subscriptions/{id}/providers/{name}"), "namespace": name,
         "registrationPolicy": "RegistrationFree", "registrationState": "Registered",

@@ -107,6 +107,7 @@ impl Vault {
                 "provisioningState": "Succeeded",
                 "publicNetworkAccess": or(&said.public_network_access, "Enabled"),
                 "privateEndpointStateForBackup": "None",
+                "securitySettings": { "immutabilitySettings": { "state": "Disabled" } },
             },
             "systemData": { "createdAt": self.created },
         })

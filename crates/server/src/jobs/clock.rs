@@ -1,8 +1,8 @@
 //! What the passing of time does to import jobs. Has no clock of its own.
 
-use super::{carry_out, record::Record};
+use super::{plain, record::Record};
 use crate::app::App;
-use crate::{Error, db};
+use crate::{Error, db, notices, place};
 use flow::JobEvent;
 
 /// Tells every import job what time it is. One that cannot be told does not stop the others.
@@ -23,13 +23,21 @@ async fn tick(app: &App, name: &str) -> Result<(), Error> {
     let Some(mut record) = Record::load(&mut transaction, &name).await? else { return Ok(()) };
     let now = app.now();
     let (flow, effects) = record.flow.transition(&JobEvent::Tick, now).map_err(super::refused)?;
-    if flow == record.flow {
+    let is_changed = flow != record.flow;
+    record.flow = flow;
+    notices::keep(&mut transaction, &record, &effects, now).await?;
+    // A seed that its vault has not confirmed yet keeps its job: publication may still ask for it.
+    if record.flow.record_has_expired() && plain::may_go(&mut transaction, &record).await? {
+        plain::remove_record(&mut transaction, &name).await?;
+        transaction.commit().await?;
+        app.objects.remove_below(&place::job(&name)).await?;
+        tracing::info!(job = %name, "the record of an import job went, long after its end; the keys of its drives stay");
         return Ok(());
     }
-    record.flow = flow;
-    record.changed = now.max(record.changed);
-    record.save(&mut transaction).await?;
-    transaction.commit().await?;
-    carry_out(&name, &effects);
+    if is_changed {
+        record.changed = now.max(record.changed);
+        record.save(&mut transaction).await?;
+        transaction.commit().await?;
+    }
     Ok(())
 }

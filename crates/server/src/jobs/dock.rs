@@ -4,19 +4,21 @@
 use super::customer::shown;
 use super::{change, documents, refused, view, visible};
 use crate::app::App;
+use crate::audit::Quiet;
 use crate::auth::Principal;
 use crate::http::{self, Segments};
 use crate::place::Place;
 use crate::{Error, db};
 use axum::body::Body;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use flow::JobEvent;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::{DriveSerial, JobName};
 use std::collections::HashMap;
 use std::sync::Arc;
-use wire::{DriveEvent, DriveStatus, Failure, Job, MAX_NAMES, ReceiveRequest};
+use wire::{DriveEvent, Failure, Job, MAX_NAMES, ReceiveRequest};
 
 /// Objects looked for at once.
 const LOOKS: usize = 16;
@@ -54,8 +56,9 @@ pub(crate) async fn drive_event(
     Extension(caller): Extension<Principal>,
     Segments((name, serial)): Segments<(JobName, DriveSerial)>,
     body: Body,
-) -> Result<Json<DriveStatus>, Error> {
+) -> Result<Response, Error> {
     let event: DriveEvent = http::json(body).await?;
+    let is_progress = matches!(event, DriveEvent::Progress { .. });
     let mut landed = None;
     let serial_of = || serial.clone();
     let event = match event {
@@ -86,7 +89,11 @@ pub(crate) async fn drive_event(
     .await?;
     let row = record.drive(&serial)?;
     let drive = record.flow.drive(&serial).ok_or_else(|| Error::not_found(&serial))?;
-    Ok(Json(view::drive_status(drive, row)))
+    let mut response = Json(view::drive_status(drive, row)).into_response();
+    if is_progress {
+        response.extensions_mut().insert(Quiet);
+    }
+    Ok(response)
 }
 
 /// What of a drive's manifest has landed.

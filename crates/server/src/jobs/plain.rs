@@ -7,11 +7,11 @@
 use super::customer::{give_shipping, step};
 use super::record::{DriveRow, Record, lost};
 use super::said::Said;
-use super::{carry_out, refused};
+use super::refused;
 use crate::app::App;
 use crate::auth::Principal;
 use crate::groups::Group;
-use crate::{Error, db, place};
+use crate::{Error, db, notices, place};
 use flow::{Effect, ImportJob, JobEvent, JobType};
 use jiff::Timestamp;
 use model::{AccountName, Address, DriveSerial, JobName, Package};
@@ -240,8 +240,8 @@ pub(crate) async fn patch(
         record.changed = now.max(before.changed);
         record.save(&mut transaction).await?;
     }
+    notices::keep(&mut transaction, &record, &effects, now).await?;
     transaction.commit().await?;
-    carry_out(name, &effects);
     Ok(record)
 }
 
