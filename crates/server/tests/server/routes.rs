@@ -9,7 +9,11 @@ use wire::Role;
 
 /// What docs/api.md must say, written down a second time by hand.
 const EXPECTED: &[(&str, &str, &str)] = &[
+    ("GET", "/healthz", "anyone"),
+    ("GET", "/readyz", "anyone"),
     ("GET", "/api/v1/health", "anyone"),
+    ("GET", "/api/v1/audit", "admin"),
+    ("GET", "/api/v1/notices", "admin, agent"),
     ("GET", "/api/v1/locations", "admin, agent, dock"),
     ("PUT", "/api/v1/storage-accounts/{account}", "admin"),
     ("GET", "/api/v1/storage-accounts", "admin"),
