@@ -1,0 +1,264 @@
+//! Vault credentials: what a source server registers itself with. Does not say for how long they are
+//! good: that is the service's matter.
+
+use crate::fields::{from_base64, named, plain, to_base64};
+use crate::xml::{self, Element, Writer};
+use crate::{Certificate, Error, Guid, HttpsUrl, Identity, NAMESPACE, pkcs12};
+use jiff::{Timestamp, tz::TimeZone};
+use model::VaultName;
+use std::str::FromStr;
+use zeroize::Zeroizing;
+
+const ROOT: &str = "RSBackupVaultAADCreds";
+const VERSION: &str = "2.0";
+const INSTANCE: &str = "http://www.w3.org/2001/XMLSchema-instance";
+const SCHEMA: &str =
+    "http://schemas.datacontract.org/2004/07/Microsoft.Azure.Portal.RecoveryServices.Models.Common";
+
+/// The link whose address is that of a server of ours.
+const OWN_LINK: &str = "Packmule";
+
+/// A vault credentials file. A secret, when [`ManagementCert`] has a private key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultCredentials {
+    /// The vault's subscription.
+    pub subscription: Guid,
+    /// The vault.
+    pub vault: VaultName,
+    /// What to prove oneself with.
+    pub management_cert: ManagementCert,
+    /// The vault's number.
+    pub resource_id: i64,
+    /// Its resource group.
+    pub resource_group: String,
+    /// Where it is.
+    pub location: String,
+    /// Where tokens come from.
+    pub aad_authority: HttpsUrl,
+    /// The tenant to ask there.
+    pub aad_tenant: Guid,
+    /// What tokens are to be for, without `/.default`.
+    pub aad_audience: String,
+    /// The application that the certificate belongs to.
+    pub service_principal: Option<Guid>,
+    /// Where servers register.
+    pub id_mgmt_endpoint: Option<HttpsUrl>,
+    /// Other addresses, by name.
+    pub agent_links: Vec<AgentLink>,
+    /// Whether the vault is reached through private endpoints, in Azure's word.
+    pub private_endpoint_state: Option<String>,
+    /// Ours: the authority to trust for the addresses, and no other; none for the system's own.
+    pub authority: Option<Certificate>,
+}
+
+/// What a vault is proven one's own with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ManagementCert {
+    /// With the private key; older files and the portal's.
+    Identity(Identity),
+    /// Without it, which then lies where the file was asked for.
+    Certificate(Certificate),
+}
+
+/// An address with a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentLink {
+    /// Its name: without comma and semicolon.
+    pub name: String,
+    /// The address: without semicolon.
+    pub url: HttpsUrl,
+}
+
+impl VaultCredentials {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Anything but [`Error::Making`].
+    pub fn read(bytes: &[u8]) -> Result<Self, Error> {
+        let root = xml::parse(bytes)?;
+        if !root.is(SCHEMA, ROOT) {
+            let found = root.name().to_owned();
+            return Err(Error::OtherFile { wanted: "vault credentials file for backup", found });
+        }
+        let version = required(&root, "Version")?;
+        if version != VERSION {
+            let version = version.chars().take(20).collect();
+            return Err(Error::Version { what: "vault credentials file", version });
+        }
+        if !required(&root, "ResourceType")?.eq_ignore_ascii_case("vaults") {
+            return Err(Error::value("ResourceType", "is not 'Vaults'"));
+        }
+        Ok(Self {
+            subscription: field(&root, "SubscriptionId")?,
+            vault: name(required(&root, "ResourceName")?)?,
+            management_cert: ManagementCert::read(required(&root, "ManagementCert")?)?,
+            resource_id: number(required(&root, "ResourceId")?)?,
+            resource_group: required(&root, "ResourceGroup")?.to_owned(),
+            location: required(&root, "Location")?.to_owned(),
+            aad_authority: field(&root, "AadAuthority")?,
+            aad_tenant: field(&root, "AadTenantId")?,
+            aad_audience: required(&root, "AadAudience")?.to_owned(),
+            service_principal: optional_field(&root, "ServicePrincipalClientId")?,
+            id_mgmt_endpoint: optional_field(&root, "IdMgmtRestEndpoint")?,
+            agent_links: links(optional(&root, "AgentLinks")?.unwrap_or_default())?,
+            private_endpoint_state: optional(&root, "PrivateEndpointStateForBackup")?
+                .map(str::to_owned),
+            authority: authority(&root)?,
+        })
+    }
+
+    /// The file.
+    ///
+    /// # Errors
+    /// [`Error::Value`] when a text holds what the file cannot carry; [`Error::Random`].
+    pub fn write(&self) -> Result<Zeroizing<String>, Error> {
+        let authority = self.authority.as_ref().map(|found| to_base64(found.as_der()));
+        let mut attributes = vec![("xmlns:i", INSTANCE), ("xmlns", SCHEMA)];
+        if let Some(authority) = &authority {
+            attributes.extend([("xmlns:packmule", NAMESPACE), ("packmule:Authority", authority)]);
+        }
+        let mut writer = Writer::new();
+        writer.open(ROOT, &attributes)?;
+        for (name, value) in self.fields()? {
+            match value {
+                Some(value) => writer.leaf(name, &value)?,
+                None => writer.empty(name, &[("i:nil", "true")])?,
+            }
+        }
+        Ok(writer.finish())
+    }
+
+    /// All children, in the order that Azure's serializer asks for.
+    fn fields(&self) -> Result<[(&'static str, Option<Zeroizing<String>>); 16], Error> {
+        let some = |text: &dyn ToString| Some(Zeroizing::new(text.to_string()));
+        let free = |name, text: &str| plain(name, text).map(|text| some(&text));
+        let state = self.private_endpoint_state.as_deref();
+        let state = state.map(|text| free("PrivateEndpointStateForBackup", text)).transpose()?;
+        Ok([
+            ("Version", some(&VERSION)),
+            ("SubscriptionId", some(&self.subscription)),
+            ("ResourceType", some(&"Vaults")),
+            ("ResourceName", some(&self.vault)),
+            ("ManagementCert", Some(self.management_cert.to_base64()?)),
+            ("ResourceId", some(&self.resource_id)),
+            ("ResourceGroup", free("ResourceGroup", &self.resource_group)?),
+            ("Location", free("Location", &self.location)?),
+            ("ProviderNamespace", some(&"Microsoft.RecoveryServices")),
+            ("AadAuthority", some(&self.aad_authority)),
+            ("AadTenantId", some(&self.aad_tenant)),
+            ("AadAudience", free("AadAudience", &self.aad_audience)?),
+            ("ServicePrincipalClientId", self.service_principal.and_then(|id| some(&id))),
+            ("IdMgmtRestEndpoint", self.id_mgmt_endpoint.as_ref().and_then(|url| some(url))),
+            ("AgentLinks", self.links()?.map(Zeroizing::new)),
+            ("PrivateEndpointStateForBackup", state.flatten()),
+        ])
+    }
+
+    /// The name that Azure gives the file, with the day in UTC:
+    /// `vault_Wed Nov 25 2026.VaultCredentials`.
+    #[must_use]
+    pub fn file_name(vault: &VaultName, day: Timestamp) -> String {
+        let day = day.to_zoned(TimeZone::UTC).strftime("%a %b %d %Y").to_string();
+        format!("{vault}_{day}.VaultCredentials")
+    }
+
+    /// The address of a server of ours, if the file is of one.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&HttpsUrl> {
+        self.agent_links.iter().find(|link| link.name == OWN_LINK).map(|link| &link.url)
+    }
+
+    /// The link that names a server of ours.
+    #[must_use]
+    pub fn endpoint_link(url: HttpsUrl) -> AgentLink {
+        AgentLink { name: OWN_LINK.to_owned(), url }
+    }
+
+    fn links(&self) -> Result<Option<String>, Error> {
+        let mut text = String::new();
+        for AgentLink { name, url } in &self.agent_links {
+            let plain = !name.contains([',', ';']) && name.trim() == name && !name.is_empty();
+            if !plain || url.as_str().contains(';') {
+                return Err(Error::value("AgentLinks", "cannot carry a comma or semicolon"));
+            }
+            let comma = if text.is_empty() { "" } else { ";" };
+            text.extend([comma, name, ",", url.as_str()]);
+        }
+        Ok(if text.is_empty() { None } else { Some(text) })
+    }
+}
+
+impl ManagementCert {
+    /// The certificate, with or without its key.
+    #[must_use]
+    pub fn certificate(&self) -> &Certificate {
+        match self {
+            Self::Identity(identity) => identity.certificate(),
+            Self::Certificate(certificate) => certificate,
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, Error> {
+        let der = from_base64("ManagementCert", text)?;
+        if pkcs12::looks_like(&der) {
+            return Identity::from_pkcs12(&der).map(Self::Identity);
+        }
+        Certificate::from_der(&der).map(Self::Certificate)
+    }
+
+    fn to_base64(&self) -> Result<Zeroizing<String>, Error> {
+        match self {
+            Self::Identity(identity) => Ok(to_base64(&identity.to_pkcs12()?)),
+            Self::Certificate(certificate) => Ok(to_base64(certificate.as_der())),
+        }
+    }
+}
+
+/// `name,url;name,url`.
+fn links(text: &str) -> Result<Vec<AgentLink>, Error> {
+    let parts = text.split(';').map(str::trim).filter(|part| !part.is_empty());
+    let link = |part: &str| {
+        let (name, url) =
+            part.split_once(',').ok_or(Error::value("AgentLinks", "is not 'name,url;…'"))?;
+        Ok(AgentLink { name: name.trim().to_owned(), url: named("AgentLinks", url.trim())? })
+    };
+    parts.map(link).collect()
+}
+
+fn authority(root: &Element) -> Result<Option<Certificate>, Error> {
+    let read = |text| Certificate::from_der(&from_base64("Authority", text)?);
+    root.own_attribute("Authority").map(read).transpose()
+}
+
+fn name(text: &str) -> Result<VaultName, Error> {
+    text.parse().map_err(|cause: model::NameError| {
+        Error::value("ResourceName", format!("cannot be used: {cause}"))
+    })
+}
+
+fn number(text: &str) -> Result<i64, Error> {
+    text.parse().map_err(|_| Error::value("ResourceId", "is not a number"))
+}
+
+/// Nothing said, nil and empty are the same to us.
+fn optional<'a>(root: &'a Element, name: &'static str) -> Result<Option<&'a str>, Error> {
+    let child = root.child(name)?;
+    let said =
+        child.filter(|child| !matches!(child.attribute_in(INSTANCE, "nil"), Some("true" | "1")));
+    Ok(said.map(Element::text).filter(|text| !text.is_empty()))
+}
+
+fn required<'a>(root: &'a Element, name: &'static str) -> Result<&'a str, Error> {
+    optional(root, name)?.ok_or(Error::Missing { within: ROOT, name })
+}
+
+fn field<T: FromStr<Err = Error>>(root: &Element, name: &'static str) -> Result<T, Error> {
+    named(name, required(root, name)?)
+}
+
+fn optional_field<T: FromStr<Err = Error>>(
+    root: &Element,
+    name: &'static str,
+) -> Result<Option<T>, Error> {
+    optional(root, name)?.map(|text| named(name, text)).transpose()
+}
