@@ -18,6 +18,8 @@ mod pbe;
 mod read;
 mod write;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use read::open;
 pub(crate) use read::{looks_like, read};
 pub(crate) use write::write;
 
@@ -56,12 +58,15 @@ impl Budget {
 
 /// An empty password, in the spelling of whoever made the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Empty {
+pub(crate) enum Empty {
     /// As RFC 7292 has it: text of 16-bit letters, ended by a zero.
     Terminated,
     /// No bytes at all.
     Nothing,
 }
+
+/// The commoner one first.
+pub(crate) const SPELLINGS: [Empty; 2] = [Empty::Terminated, Empty::Nothing];
 
 impl Empty {
     fn bytes(self) -> &'static [u8] {

@@ -2,8 +2,9 @@
 //! good: that is the service's matter.
 
 use crate::fields::{from_base64, named, plain, to_base64};
+use crate::pkcs12::{self, Budget};
 use crate::xml::{self, Element, Writer};
-use crate::{Certificate, Error, Guid, HttpsUrl, Identity, NAMESPACE, pkcs12};
+use crate::{Certificate, Error, Guid, HttpsUrl, Identity, NAMESPACE};
 use jiff::{Timestamp, tz::TimeZone};
 use model::VaultName;
 use std::str::FromStr;
@@ -75,6 +76,10 @@ impl VaultCredentials {
     /// # Errors
     /// Anything but [`Error::Making`].
     pub fn read(bytes: &[u8]) -> Result<Self, Error> {
+        Self::read_within(bytes, &mut Budget::of_a_file())
+    }
+
+    pub(crate) fn read_within(bytes: &[u8], budget: &mut Budget) -> Result<Self, Error> {
         let root = xml::parse(bytes)?;
         if !root.is(SCHEMA, ROOT) {
             let found = root.name().to_owned();
@@ -91,7 +96,7 @@ impl VaultCredentials {
         Ok(Self {
             subscription: field(&root, "SubscriptionId")?,
             vault: name(required(&root, "ResourceName")?)?,
-            management_cert: ManagementCert::read(required(&root, "ManagementCert")?)?,
+            management_cert: ManagementCert::read(required(&root, "ManagementCert")?, budget)?,
             resource_id: number(required(&root, "ResourceId")?)?,
             resource_group: required(&root, "ResourceGroup")?.to_owned(),
             location: required(&root, "Location")?.to_owned(),
@@ -198,10 +203,10 @@ impl ManagementCert {
         }
     }
 
-    fn read(text: &str) -> Result<Self, Error> {
+    fn read(text: &str, budget: &mut Budget) -> Result<Self, Error> {
         let der = from_base64("ManagementCert", text)?;
         if pkcs12::looks_like(&der) {
-            return Identity::from_pkcs12(&der).map(Self::Identity);
+            return Identity::from_pkcs12_within(&der, budget).map(Self::Identity);
         }
         Certificate::from_der(&der).map(Self::Certificate)
     }

@@ -4,7 +4,7 @@
 use super::asn1::{self, CertBag, ContentInfo, EncryptedData, MacData, Pfx, SafeBag, ShroudedKey};
 use super::kdf::{self, Purpose};
 use super::pbe::{decrypt, salt, unknown};
-use super::{Budget, Empty};
+use super::{Budget, Empty, SPELLINGS};
 use crate::Error;
 use der::asn1::{AnyRef, OctetStringRef};
 use der::{Decode, Encode, Reader as _, SliceReader, Tag, Tagged as _};
@@ -36,6 +36,11 @@ pub(crate) fn read(bytes: &[u8], budget: &mut Budget) -> Result<Contents, Error>
     let safes = data(&pfx.auth_safe)?;
     let mac = pfx.mac_data.ok_or(Error::Pkcs12 { what: "it has no seal" })?;
     let empty = spelling(&mac, safes, budget)?;
+    open(safes, empty, budget)
+}
+
+/// Takes out what the seal is around.
+pub(crate) fn open(safes: &[u8], empty: Empty, budget: &mut Budget) -> Result<Contents, Error> {
     let mut contents = Contents::default();
     each(safes, |safe: ContentInfo<'_>| match safe.content_type {
         asn1::DATA => bags(data(&safe)?, empty, budget, &mut contents),
@@ -116,7 +121,7 @@ fn spelling(mac: &MacData<'_>, sealed: &[u8], budget: &mut Budget) -> Result<Emp
         other => return Err(unknown("the seal", other)),
     };
     let salt = salt(mac.salt)?;
-    for empty in [Empty::Terminated, Empty::Nothing] {
+    for empty in SPELLINGS {
         let iterations = budget.spend(mac.iterations, 1)?;
         if fits(mac, salt, iterations, sealed, empty) {
             return Ok(empty);
