@@ -116,3 +116,30 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     }
     pem
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_certificate_is_all_of_the_bytes_or_none() {
+        let der = fixture::certificate().as_der().to_vec();
+        assert!(Certificate::from_der(&der[..der.len() - 1]).is_err());
+        assert!(Certificate::from_der(&[der.as_slice(), &[0]].concat()).is_err());
+        assert!(Certificate::from_der(&[]).is_err());
+        assert_eq!(Certificate::from_der(&der).unwrap(), fixture::certificate());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_break_it(at in 0..700_usize, byte: u8, bytes: Vec<u8>) {
+            let mut der = fixture::certificate().as_der().to_vec();
+            if let Some(found) = der.get_mut(at) {
+                *found = byte;
+            }
+            let _ = (Certificate::from_der(&der), Certificate::from_der(&bytes));
+        }
+    }
+}

@@ -93,3 +93,29 @@ impl fmt::Debug for Identity {
         f.debug_tuple("Identity").field(&self.certificate).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused() {
+        let key = Zeroizing::new(fixture::identity(0).private_key().to_vec());
+        let error = Identity::new(fixture::certificate(), key).unwrap_err();
+        assert!(error.to_string().contains("not the key of the certificate"), "{error}");
+        let none = Identity::new(fixture::certificate(), Zeroizing::new(vec![1, 2, 3]));
+        assert!(matches!(none, Err(Error::Key { .. })));
+    }
+
+    #[test]
+    fn the_key_is_not_shown_by_debug_and_is_in_the_pem() {
+        let identity = fixture::identity(0);
+        let shown = format!("{identity:?}");
+        assert!(shown.contains("CB_AzureADCertforOfflineSeeding_0"), "{shown}");
+        assert!(shown.len() < 200, "{shown}");
+        assert!(identity.to_pem().starts_with("-----BEGIN PRIVATE KEY-----\n"));
+        assert!(identity.to_pem().ends_with(&identity.certificate().to_pem()));
+        assert!(!identity.certificate().to_pem().contains("PRIVATE"));
+    }
+}

@@ -19,6 +19,8 @@
 mod certificate;
 mod error;
 mod fields;
+#[cfg(test)]
+mod fixture;
 #[cfg(any(test, feature = "fuzzing"))]
 #[cfg_attr(not(feature = "fuzzing"), allow(dead_code, unreachable_pub))]
 pub mod fuzz;

@@ -131,3 +131,109 @@ fn required<'a>(root: &'a Element, name: &'static str) -> Result<&'a str, Error>
 fn field<T: FromStr<Err = Error>>(root: &Element, name: &'static str) -> Result<T, Error> {
     named(name, required(root, name)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use proptest::prelude::*;
+
+    fn params() -> OfflineApplicationParams {
+        OfflineApplicationParams {
+            subscription: Guid(1),
+            tenant: Guid(2),
+            client: Guid(3),
+            display_name: "AzureOfflineBackup_7".into(),
+            authority: "https://host:8443/".parse().unwrap(),
+            resource_manager: "https://host:8443".parse().unwrap(),
+            graph: "https://host:8443".parse().unwrap(),
+            storage_account: Some("/subscriptions/1/storageAccounts/a".into()),
+            certificate_thumbprint: Thumbprint([0xab; 20]),
+            certificate_subject: "CN=CB_AzureADCertforOfflineSeeding_7".into(),
+            authority_certificate: None,
+        }
+    }
+
+    #[test]
+    fn the_file_is_as_it_is_documented() {
+        let expected = r#"<?xml version="1.0" encoding="utf-8"?>
+<OfflineApplicationParams
+  xmlns="urn:packmule:files:1"
+  Version="1">
+  <SubscriptionId>00000000-0000-0000-0000-000000000001</SubscriptionId>
+  <TenantId>00000000-0000-0000-0000-000000000002</TenantId>
+  <ClientId>00000000-0000-0000-0000-000000000003</ClientId>
+  <DisplayName>AzureOfflineBackup_7</DisplayName>
+  <Authority>https://host:8443/</Authority>
+  <ResourceManagerEndpoint>https://host:8443</ResourceManagerEndpoint>
+  <GraphEndpoint>https://host:8443</GraphEndpoint>
+  <StorageAccountId>/subscriptions/1/storageAccounts/a</StorageAccountId>
+  <CertificateThumbprint>ABABABABABABABABABABABABABABABABABABABAB</CertificateThumbprint>
+  <CertificateSubject>CN=CB_AzureADCertforOfflineSeeding_7</CertificateSubject>
+</OfflineApplicationParams>
+"#;
+        assert_eq!(params().write().unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_unknown_is_ignored_but_for_the_version() {
+        let text = params().write().unwrap();
+        let read = |from: &str, to: &str| {
+            let changed = text.replace(from, to);
+            assert_ne!(changed, text);
+            OfflineApplicationParams::read(changed.as_bytes())
+        };
+        let version = "Version=\"1\"";
+        let newer = "<New><TenantId>1</TenantId></New><TenantId>";
+        assert_eq!(read("<TenantId>", newer), Ok(params()));
+        let foreign = "<TenantId xmlns='urn:x'>1</TenantId><TenantId>";
+        assert_eq!(read("<TenantId>", foreign), Ok(params()));
+        assert_eq!(read(version, "Version='1' More='2'"), Ok(params()));
+        let said = |to| read(version, to).unwrap_err().to_string();
+        assert!(said("Version='2'").contains("version '2'"));
+        assert!(said("").contains("version ''"));
+        let other = read("urn:packmule:files:1", "urn:packmule:files:2").unwrap_err();
+        assert!(matches!(other, Error::OtherFile { .. }));
+        let missing = read("ClientId>", "Client>").unwrap_err();
+        assert_eq!(missing.to_string(), "OfflineApplicationParams has no ClientId");
+        let wrong = read("/subscriptions/1", "subscriptions/1").unwrap_err();
+        assert!(matches!(wrong, Error::Value { name: "StorageAccountId", .. }));
+    }
+
+    #[test]
+    fn the_file_of_an_account_is_named_after_it() {
+        let name = OfflineApplicationParams::file_name(&"seedacct01".parse().unwrap());
+        assert_eq!(name, "OfflineApplicationParams_seedacct01.xml");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(
+            ids in [fixture::guid(), fixture::guid(), fixture::guid()],
+            texts in [fixture::text(), fixture::text(), fixture::text()],
+            print: [u8; 20],
+            account: bool,
+            own: bool,
+        ) {
+            let [subscription, tenant, client] = ids;
+            let [display_name, certificate_subject, resource] = texts;
+            let written = OfflineApplicationParams {
+                subscription, tenant, client, display_name, certificate_subject,
+                storage_account: account.then(|| format!("/Subscriptions/{resource}")),
+                certificate_thumbprint: Thumbprint(print),
+                authority_certificate: own.then(fixture::certificate),
+                ..params()
+            };
+            let text = written.write().unwrap();
+            prop_assert_eq!(OfflineApplicationParams::read(text.as_bytes()).unwrap(), written);
+        }
+
+        #[test]
+        fn no_bytes_break_it(bytes: Vec<u8>, at: prop::sample::Index, byte: u8) {
+            crate::fuzz::offline_params(&bytes);
+            let mut changed = params().write().unwrap().into_bytes();
+            *at.get_mut(&mut changed) = byte;
+            crate::fuzz::offline_params(&changed);
+        }
+    }
+}

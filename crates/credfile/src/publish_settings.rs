@@ -221,3 +221,184 @@ fn required<'a>(name: &'static str, value: Option<&'a str>) -> Result<&'a str, E
 fn field<T: FromStr<Err = Error>>(name: &'static str, value: Option<&str>) -> Result<T, Error> {
     named(name, required(name, value)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{self, identity};
+    use proptest::prelude::*;
+
+    const ID: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
+    const URL: &str = "https://management.core.windows.net";
+
+    fn read(text: &str) -> Result<PublishSettings, Error> {
+        PublishSettings::read(text.as_bytes())
+    }
+
+    fn pkcs12(number: usize) -> String {
+        to_base64(&identity(number).to_pkcs12().unwrap()).to_string()
+    }
+
+    fn profile(attributes: &str, inner: &str) -> String {
+        format!(
+            "<PublishData xmlns:q='{NAMESPACE}' xmlns:packmule='urn:other'>\
+             <PublishProfile {attributes}>{inner}</PublishProfile></PublishData>"
+        )
+    }
+
+    fn schema_2(inner: &str) -> String {
+        profile("SchemaVersion='2.0'", inner)
+    }
+
+    fn subscription(attributes: &str) -> String {
+        format!("<Subscription Id='{ID}' {attributes}/>")
+    }
+
+    /// A subscription of schema 2.0 that can be used.
+    fn good(more: &str) -> String {
+        let certificate = pkcs12(0);
+        let url = format!("ServiceManagementUrl='{URL}'");
+        subscription(&format!("{url} ManagementCertificate='{certificate}' {more}"))
+    }
+
+    #[test]
+    fn schema_2_has_a_certificate_for_each_subscription() {
+        let (first, second) = (pkcs12(0), pkcs12(1));
+        let text = format!(
+            r#"<?xml version="1.0" encoding="utf-8"?>
+<PublishData>
+  <PublishProfile SchemaVersion="2.0" PublishMethod="AzureServiceManagementAPI">
+    <Subscription ServiceManagementUrl="{URL}" Id="{ID}" Name="A &amp; B" ManagementCertificate="{first}" />
+    <Subscription ServiceManagementUrl="https://x/" Id="{ID}" Name="" ManagementCertificate="{second}" />
+  </PublishProfile>
+  <PublishProfile SchemaVersion="2.0"><Other />
+    <Subscription ServiceManagementUrl="{URL}" Id="{ID}" ManagementCertificate="{first}" />
+  </PublishProfile>
+</PublishData>"#
+        );
+        let settings = read(&text).unwrap();
+        assert_eq!(settings.subscriptions.len(), 3);
+        assert_eq!(settings.subscriptions[0].name, "A & B");
+        assert_eq!(settings.subscriptions[0].service_management_url.as_str(), URL);
+        assert_eq!(&settings.subscriptions[1].identity, identity(1));
+        assert_eq!(&settings.subscriptions[2].identity, identity(0));
+        assert_eq!(settings.find(ID.parse().unwrap()), settings.subscriptions.first());
+        assert_eq!(settings.find(Guid(0)), None);
+    }
+
+    #[test]
+    fn schema_1_has_address_and_certificate_on_the_profile() {
+        let two = [subscription("Name='A'"), subscription("Name='B'")].concat();
+        let on_it = format!("Url='{URL}' ManagementCertificate='{}'", pkcs12(0));
+        for version in ["", "SchemaVersion='1.0'"] {
+            let settings = read(&profile(&format!("{version} {on_it}"), &two)).unwrap();
+            assert_eq!(settings.subscriptions.len(), 2);
+            assert_eq!(settings.subscriptions[1].name, "B");
+            assert_eq!(&settings.subscriptions[1].identity, identity(0));
+            assert_eq!(settings.subscriptions[1].service_management_url.as_str(), URL);
+        }
+        let mixed = read(&profile(&format!("SchemaVersion='2.0' {on_it}"), &two));
+        assert!(matches!(mixed, Err(Error::Missing { .. })));
+    }
+
+    #[test]
+    fn one_subscription_that_cannot_be_used_does_not_hinder_the_others() {
+        let url = format!("ServiceManagementUrl='{URL}'");
+        let bad = subscription(&format!("{url} ManagementCertificate='AAAA'"));
+        let http = subscription("ServiceManagementUrl='http://x/'");
+        let settings = read(&schema_2(
+            &[&bad, &good(""), &http, "<Subscription/>"].map(String::from).concat(),
+        ));
+        let settings = settings.unwrap();
+        assert_eq!(settings.subscriptions.len(), 1);
+        let why: Vec<_> = settings.refused.iter().map(|found| found.why.to_string()).collect();
+        assert_eq!(why.len(), 3, "{why:?}");
+        assert!(why[0].contains("PKCS#12"), "{why:?}");
+        assert_eq!(why[1], "ServiceManagementUrl must begin with https://");
+        assert_eq!(why[2], "Subscription has no Id");
+        assert_eq!(settings.refused[0].id, ID);
+        assert!(matches!(read(&schema_2(&bad)), Err(Error::Pkcs12 { .. })));
+        assert!(matches!(read(&schema_2("")), Err(Error::Missing { name: SUBSCRIPTION, .. })));
+    }
+
+    #[test]
+    fn other_files_and_other_versions_are_named() {
+        let error = read("<Project/>").unwrap_err().to_string();
+        assert_eq!(error, "the file is no publish settings file: it begins with <Project>");
+        let error = read(&profile("SchemaVersion='3.0'", "")).unwrap_err();
+        assert!(error.to_string().contains("version '3.0'"), "{error}");
+        assert!(read("<publishData><publishProfile/></publishData>").is_err());
+    }
+
+    #[test]
+    fn many_subscriptions_with_one_certificate_cost_one() {
+        let text = schema_2(&good("").repeat(200));
+        let within = |rounds| PublishSettings::read_within(text.as_bytes(), Budget::of(rounds));
+        assert_eq!(within(10_000).unwrap().subscriptions.len(), 200);
+        assert!(matches!(within(5_000), Err(Error::Work { .. })));
+    }
+
+    #[test]
+    fn what_we_add_is_told_by_its_namespace_not_by_its_prefix() {
+        let service = |more: &str| {
+            read(&schema_2(&good(more))).map(|mut found| found.subscriptions.remove(0).service)
+        };
+        let ours = service(&format!("q:TenantId='{ID}' q:ClientId='{ID}'")).unwrap().unwrap();
+        assert_eq!(ours.tenant.to_string(), ID);
+        assert_eq!(service("packmule:TenantId='x' TenantId='y'").unwrap(), None);
+        let half = service(&format!("q:TenantId='{ID}'")).unwrap_err();
+        assert_eq!(half, Error::Missing { within: SUBSCRIPTION, name: "ClientId" });
+    }
+
+    #[test]
+    fn a_file_without_our_additions_has_nothing_of_ours_in_it() {
+        let settings = read(&schema_2(&good("Name='x'"))).unwrap();
+        let text = settings.write().unwrap();
+        assert!(!text.contains("packmule"), "{}", text.as_str());
+        assert_eq!(read(&text).unwrap(), settings);
+    }
+
+    #[test]
+    fn the_key_is_not_shown_by_debug() {
+        let shown = format!("{:?}", read(&schema_2(&good(""))).unwrap());
+        assert!(shown.len() < 600, "{shown}");
+    }
+
+    fn service() -> impl Strategy<Value = Option<Service>> {
+        let all = (fixture::guid(), fixture::guid(), any::<bool>());
+        prop::option::of(all.prop_map(|(tenant, client, own)| {
+            let authority = own.then(fixture::certificate);
+            Service { tenant, client, authority }
+        }))
+    }
+
+    fn subscriptions() -> impl Strategy<Value = Subscription> {
+        let all = (fixture::guid(), "[\\PC\t\n\r]{0,20}", 0..2_usize, service());
+        all.prop_map(|(id, name, number, service)| Subscription {
+            id,
+            name,
+            service_management_url: format!("https://host:{number}/a;b,c?d=<&").parse().unwrap(),
+            identity: identity(number).clone(),
+            service,
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn what_is_written_is_read_back(
+            subscriptions in prop::collection::vec(subscriptions(), 1..4)
+        ) {
+            let settings = PublishSettings { subscriptions, refused: Vec::new() };
+            let text = settings.write().unwrap();
+            prop_assert_eq!(PublishSettings::read(text.as_bytes()).unwrap(), settings);
+        }
+
+        #[test]
+        fn no_bytes_break_it(bytes: Vec<u8>, inner in "[a-zA-Z='<>/ ]{0,80}") {
+            crate::fuzz::publish_settings(&bytes);
+            crate::fuzz::publish_settings(schema_2(&subscription(&inner)).as_bytes());
+        }
+    }
+}

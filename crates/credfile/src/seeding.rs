@@ -44,3 +44,17 @@ fn day(now: Timestamp, away: Span) -> Result<(i32, u8, u8), Error> {
 fn making(cause: impl std::fmt::Display) -> Error {
     Error::Making { what: cause.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture;
+
+    #[test]
+    fn it_is_good_from_the_day_before_and_for_three_years() {
+        let certificate = fixture::identity(0).certificate();
+        assert_eq!(certificate.subject(), "CN=CB_AzureADCertforOfflineSeeding_0");
+        assert_eq!(certificate.not_before().to_string(), "2026-11-24T00:00:00Z");
+        assert_eq!(certificate.not_after().to_string(), "2029-11-25T00:00:00Z");
+        assert_ne!(certificate, &fixture::certificate());
+    }
+}

@@ -267,3 +267,167 @@ fn optional_field<T: FromStr<Err = Error>>(
 ) -> Result<Option<T>, Error> {
     optional(root, name)?.map(|text| named(name, text)).transpose()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{self, identity};
+    use proptest::prelude::*;
+
+    fn credentials() -> VaultCredentials {
+        let endpoint = "https://host:8443".parse().unwrap();
+        VaultCredentials {
+            subscription: Guid(1),
+            vault: "vault-1".parse().unwrap(),
+            management_cert: ManagementCert::Certificate(fixture::certificate()),
+            resource_id: 4_630_293_457_891_234_567,
+            resource_group: "group".into(),
+            location: "westeurope".into(),
+            aad_authority: "https://login.windows.net".parse().unwrap(),
+            aad_tenant: Guid(2),
+            aad_audience: "https://RecoveryServiceVault/westeurope/vault-1/463".into(),
+            service_principal: Some(Guid(3)),
+            id_mgmt_endpoint: None,
+            agent_links: vec![VaultCredentials::endpoint_link(endpoint)],
+            private_endpoint_state: Some("None".into()),
+            authority: Some(fixture::certificate()),
+        }
+    }
+
+    #[test]
+    fn the_file_is_laid_out_as_azures_serializer_asks_for() {
+        let plain = VaultCredentials { authority: None, ..credentials() };
+        let certificate = to_base64(fixture::certificate().as_der());
+        let expected = format!(
+            r#"<?xml version="1.0" encoding="utf-8"?>
+<RSBackupVaultAADCreds
+  xmlns:i="http://www.w3.org/2001/XMLSchema-instance"
+  xmlns="http://schemas.datacontract.org/2004/07/Microsoft.Azure.Portal.RecoveryServices.Models.Common">
+  <Version>2.0</Version>
+  <SubscriptionId>00000000-0000-0000-0000-000000000001</SubscriptionId>
+  <ResourceType>Vaults</ResourceType>
+  <ResourceName>vault-1</ResourceName>
+  <ManagementCert>{}</ManagementCert>
+  <ResourceId>4630293457891234567</ResourceId>
+  <ResourceGroup>group</ResourceGroup>
+  <Location>westeurope</Location>
+  <ProviderNamespace>Microsoft.RecoveryServices</ProviderNamespace>
+  <AadAuthority>https://login.windows.net</AadAuthority>
+  <AadTenantId>00000000-0000-0000-0000-000000000002</AadTenantId>
+  <AadAudience>https://RecoveryServiceVault/westeurope/vault-1/463</AadAudience>
+  <ServicePrincipalClientId>00000000-0000-0000-0000-000000000003</ServicePrincipalClientId>
+  <IdMgmtRestEndpoint
+    i:nil="true" />
+  <AgentLinks>Packmule,https://host:8443</AgentLinks>
+  <PrivateEndpointStateForBackup>None</PrivateEndpointStateForBackup>
+</RSBackupVaultAADCreds>
+"#,
+            certificate.as_str()
+        );
+        assert_eq!(plain.write().unwrap().as_str(), expected);
+    }
+
+    #[test]
+    fn the_endpoint_is_found_among_other_links() {
+        let text = credentials().write().unwrap();
+        let more = text.replace("Packmule,", " WABKBToolLink,https://aka.ms/a ; Packmule , ");
+        let read = VaultCredentials::read(more.as_bytes()).unwrap();
+        assert_eq!(read.agent_links.len(), 2);
+        assert_eq!(read.endpoint().unwrap().as_str(), "https://host:8443");
+        assert_eq!(read.authority, Some(fixture::certificate()));
+        let wrong = text.replace("Packmule,https", "Packmule https");
+        assert!(VaultCredentials::read(wrong.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_is_missing_doubled_or_of_another_version_is_named() {
+        let text = credentials().write().unwrap();
+        let refused = |from: &str, to: &str| {
+            let changed = text.replace(from, to);
+            assert_ne!(changed, text.as_str());
+            VaultCredentials::read(changed.as_bytes()).unwrap_err().to_string()
+        };
+        assert!(refused("<Version>2.0", "<Version>3.0").contains("version '3.0'"));
+        assert!(refused(">Vaults<", ">Other<").contains("ResourceType"));
+        assert!(refused("<Location>westeurope</Location>", "").contains("has no Location"));
+        assert!(refused("<Location>", "<Location>x</Location><Location>").contains("twice"));
+        assert!(refused(">vault-1</ResourceName>", ">../x</ResourceName>").contains("vault name"));
+        assert!(refused("4567</ResourceId>", "x</ResourceId>").contains("ResourceId"));
+        let other = refused("RSBackupVaultAADCreds", "RSVaultAsrCreds");
+        assert!(other.contains("<RSVaultAsrCreds>"), "{other}");
+        assert!(refused("Models.Common", "Models").contains("is no vault credentials"));
+    }
+
+    #[test]
+    fn texts_that_would_not_come_back_are_not_written() {
+        let spaces = VaultCredentials { location: " x".into(), ..credentials() };
+        assert!(matches!(spaces.write(), Err(Error::Value { name: "Location", .. })));
+        let mut comma = credentials();
+        comma.agent_links[0].name = "a,b".into();
+        assert!(comma.write().is_err());
+    }
+
+    #[test]
+    fn the_file_is_named_after_vault_and_day() {
+        let vault = "vault-1".parse().unwrap();
+        let name = |time: &str| VaultCredentials::file_name(&vault, time.parse().unwrap());
+        assert_eq!(name("2026-11-25T23:59:59Z"), "vault-1_Wed Nov 25 2026.VaultCredentials");
+        assert_eq!(name("2027-01-01T00:30:00+01:00"), "vault-1_Thu Dec 31 2026.VaultCredentials");
+        assert_eq!(name("2027-01-02T00:00:00Z"), "vault-1_Sat Jan 02 2027.VaultCredentials");
+    }
+
+    fn management_cert() -> impl Strategy<Value = ManagementCert> {
+        any::<bool>().prop_map(|key| match key {
+            true => ManagementCert::Identity(identity(0).clone()),
+            false => ManagementCert::Certificate(fixture::certificate()),
+        })
+    }
+
+    fn link() -> impl Strategy<Value = AgentLink> {
+        let url = || "https://h/?a=1&b,".parse().unwrap();
+        "[a-zA-Z<é]{1,8}".prop_map(move |name| AgentLink { name, url: url() })
+    }
+
+    fn some() -> impl Strategy<Value = VaultCredentials> {
+        let texts = [fixture::text(), fixture::text(), fixture::text(), fixture::text()];
+        let ids = [fixture::guid(), fixture::guid(), fixture::guid()];
+        let links = prop::collection::vec(link(), 0..3);
+        let all = (texts, ids, links, management_cert(), any::<i64>(), any::<[bool; 4]>());
+        all.prop_map(|(texts, ids, agent_links, management_cert, resource_id, has)| {
+            let [resource_group, location, aad_audience, state] = texts;
+            VaultCredentials {
+                subscription: ids[0],
+                management_cert,
+                resource_id,
+                resource_group,
+                location,
+                aad_tenant: ids[1],
+                aad_audience,
+                service_principal: has[0].then_some(ids[2]),
+                id_mgmt_endpoint: has[1].then(|| "https://x".parse().unwrap()),
+                agent_links,
+                private_endpoint_state: has[2].then_some(state),
+                authority: has[3].then(fixture::certificate),
+                ..credentials()
+            }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_is_written_is_read_back(written in some()) {
+            let text = written.write().unwrap();
+            prop_assert_eq!(VaultCredentials::read(text.as_bytes()).unwrap(), written);
+        }
+
+        #[test]
+        fn no_bytes_break_it(bytes: Vec<u8>, at: prop::sample::Index, byte: u8) {
+            crate::fuzz::vault_credentials(&bytes);
+            let mut changed = credentials().write().unwrap().as_bytes().to_vec();
+            *at.get_mut(&mut changed) = byte;
+            crate::fuzz::vault_credentials(&changed);
+        }
+    }
+}

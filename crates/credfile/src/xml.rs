@@ -102,6 +102,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Element, Error> {
     parser.run().and_then(|()| parser.finish())
 }
 
+/// Whether XML can have it, as itself or as a reference: XML 1.0, production 2.
+fn is_carried(letter: char) -> bool {
+    !matches!(letter, '\0'..'\t' | '\u{b}' | '\u{c}' | '\u{e}'..' ' | '\u{fffe}' | '\u{ffff}')
+}
+
 struct Parser<'a> {
     reader: NsReader<&'a [u8]>,
     open: Vec<Element>,
@@ -188,6 +193,7 @@ impl<'a> Parser<'a> {
         }
         let value = raw.normalized_value(XmlVersion::Implicit1_0);
         let value = value.map_err(|cause| self.wrong(cause))?.into_owned();
+        self.carried(&value)?;
         element.attributes.push(Attribute { namespace, name, value: Zeroizing::new(value) });
         Ok(())
     }
@@ -213,12 +219,21 @@ impl<'a> Parser<'a> {
     }
 
     fn text(&mut self, text: &str) -> Result<(), Error> {
+        self.carried(text)?;
         match self.open.last_mut() {
             Some(element) => element.text.push_str(text),
             None if text.trim().is_empty() => {}
             None => return Err(self.wrong("text outside of all elements")),
         }
         Ok(())
+    }
+
+    /// The library does not look.
+    fn carried(&self, text: &str) -> Result<(), Error> {
+        if text.chars().all(is_carried) {
+            return Ok(());
+        }
+        Err(self.wrong("a character that XML cannot carry"))
     }
 
     fn reference(&mut self, reference: &BytesRef<'_>) -> Result<(), Error> {
@@ -280,6 +295,10 @@ mod tests {
         assert!(refused("<a>&c;</a>").contains("entity"));
         refused("<a b='&c;'/>");
         refused("<a>&#0;</a>");
+        for letter in ["\0", "\u{1f}", "\u{ffff}", "&#1;", "&#xffff;"] {
+            refused(&format!("<a>{letter}</a>"));
+            refused(&format!("<a b='{letter}'/>"));
+        }
     }
 
     #[test]

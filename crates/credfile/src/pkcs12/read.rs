@@ -150,3 +150,120 @@ pub(crate) fn looks_like(bytes: &[u8]) -> bool {
     let tag = AnyRef::from_der(bytes).and_then(first);
     tag.is_ok_and(|tag| tag == Tag::Integer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Identity, fixture};
+    use proptest::prelude::*;
+    use std::time::{Duration, Instant};
+
+    fn ours() -> Zeroizing<Vec<u8>> {
+        fixture::identity(0).to_pkcs12().unwrap()
+    }
+
+    /// The same with something else in its outermost structure.
+    fn changed(change: impl FnOnce(&mut Pfx<'_>)) -> Vec<u8> {
+        let ours = ours();
+        let mut pfx = Pfx::from_der(&ours).unwrap();
+        change(&mut pfx);
+        pfx.to_der().unwrap()
+    }
+
+    fn refused(bytes: &[u8]) -> Error {
+        let begun = Instant::now();
+        let error = Identity::from_pkcs12(bytes).unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(5), "{error}");
+        error
+    }
+
+    #[test]
+    fn what_asks_for_endless_work_is_refused_before_it_is_done() {
+        for rounds in [u64::MAX, 2_000_001, 1 << 40] {
+            let endless = changed(|pfx| pfx.mac_data.as_mut().unwrap().iterations = rounds);
+            assert!(matches!(refused(&endless), Error::Work { .. }), "{rounds}");
+        }
+        let none = changed(|pfx| pfx.mac_data.as_mut().unwrap().iterations = 0);
+        assert!(matches!(refused(&none), Error::Pkcs12 { .. }));
+        let ours = ours();
+        let mut pfx = Pfx::from_der(&ours).unwrap();
+        pfx.mac_data.as_mut().unwrap().salt = OctetStringRef::new(&[7; 4096]).unwrap();
+        assert!(refused(&pfx.to_der().unwrap()).to_string().contains("salt"));
+    }
+
+    /// Encryption is asked for its rounds too: the seal of such a file fits.
+    #[test]
+    fn endless_work_within_the_seal_is_refused_too() {
+        let pkcs12 = ours();
+        let pfx = Pfx::from_der(&pkcs12).unwrap();
+        let safes = data(&pfx.auth_safe).unwrap();
+        assert!(open(safes, Empty::Nothing, &mut Budget::of(4096)).is_ok());
+        let short = open(safes, Empty::Nothing, &mut Budget::of(4095)).err();
+        assert!(matches!(short, Some(Error::Work { .. })));
+    }
+
+    #[test]
+    fn a_seal_that_does_not_fit_a_missing_one_and_other_versions_are_refused() {
+        let ours = ours();
+        for digest in [&[1; 32][..], &[], &[0; 1000]] {
+            let mut pfx = Pfx::from_der(&ours).unwrap();
+            pfx.mac_data.as_mut().unwrap().mac.digest = OctetStringRef::new(digest).unwrap();
+            assert_eq!(refused(&pfx.to_der().unwrap()), Error::Seal);
+        }
+        assert!(refused(&changed(|pfx| pfx.mac_data = None)).to_string().contains("no seal"));
+        assert!(refused(&changed(|pfx| pfx.version = 4)).to_string().contains("version"));
+    }
+
+    #[test]
+    fn what_is_cut_off_or_longer_is_refused() {
+        let ours = ours();
+        for length in 0..ours.len() {
+            refused(&ours[..length]);
+        }
+        refused(&[ours.as_slice(), &[0]].concat());
+        assert_eq!(&Identity::from_pkcs12(&ours).unwrap(), fixture::identity(0));
+    }
+
+    #[test]
+    fn ten_thousand_structures_within_each_other_are_refused_at_once() {
+        let mut nested = vec![0x05, 0x00];
+        for _ in 0..10_000 {
+            nested = AnyRef::new(Tag::Sequence, &nested).unwrap().to_der().unwrap();
+        }
+        refused(&nested);
+        assert!(!looks_like(&nested));
+        // Lengths that nothing is behind, and those of BER.
+        refused(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0x02, 0x01, 0x03]);
+        refused(&[0x30, 0x80, 0x02, 0x01, 0x03, 0x00, 0x00]);
+    }
+
+    #[test]
+    fn a_pkcs12_is_told_from_a_certificate() {
+        assert!(looks_like(&ours()));
+        assert!(!looks_like(fixture::certificate().as_der()));
+        assert!(!looks_like(&[]) && !looks_like(&[0x30, 0x00]));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn one_changed_bit_never_gives_another_identity(at: prop::sample::Index, bit in 0..8_u8) {
+            let mut bytes = ours();
+            *at.get_mut(&mut bytes) ^= 1 << bit;
+            if let Ok(read) = Identity::from_pkcs12_within(&bytes, &mut Budget::of(20_000)) {
+                prop_assert_eq!(&read, fixture::identity(0));
+            }
+        }
+
+        #[test]
+        fn no_bytes_break_it(bytes: Vec<u8>, at: prop::sample::Index, byte: u8) {
+            crate::fuzz::pkcs12(&bytes);
+            let pkcs12 = ours();
+            let pfx = Pfx::from_der(&pkcs12).unwrap();
+            let mut safes = data(&pfx.auth_safe).unwrap().to_vec();
+            *at.get_mut(&mut safes) = byte;
+            let _ = open(&safes, Empty::Nothing, &mut Budget::of(10_000));
+        }
+    }
+}

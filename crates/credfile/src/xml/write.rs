@@ -1,6 +1,7 @@
 //! Writes XML as Azure's own tools lay it out: every attribute on a line of its own, two spaces a
 //! level. Refuses what XML cannot carry.
 
+use super::is_carried;
 use crate::Error;
 use std::fmt::Write as _;
 use zeroize::Zeroizing;
@@ -98,10 +99,8 @@ impl Writer {
                 '\t' | '\n' | '\r' => {
                     let _ = write!(self.text, "&#{};", u32::from(letter));
                 }
-                '\0'..' ' | '\u{fffe}' | '\u{ffff}' => {
-                    return Err(Error::value(name, "holds a character that XML cannot carry"));
-                }
-                _ => self.text.push(letter),
+                _ if is_carried(letter) => self.text.push(letter),
+                _ => return Err(Error::value(name, "holds a character that XML cannot carry")),
             }
         }
         Ok(())
