@@ -19,6 +19,9 @@ const SCHEMA: &str =
 /// The link whose address is that of a server of ours.
 const OWN_LINK: &str = "Packmule";
 
+/// An element's name and text; nil without one.
+type Field = (&'static str, Option<Zeroizing<String>>);
+
 /// A vault credentials file. A secret, when [`ManagementCert`] has a private key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaultCredentials {
@@ -134,7 +137,7 @@ impl VaultCredentials {
     }
 
     /// All children, in the order that Azure's serializer asks for.
-    fn fields(&self) -> Result<[(&'static str, Option<Zeroizing<String>>); 16], Error> {
+    fn fields(&self) -> Result<[Field; 16], Error> {
         let some = |text: &dyn ToString| Some(Zeroizing::new(text.to_string()));
         let free = |name, text: &str| plain(name, text).map(|text| some(&text));
         let state = self.private_endpoint_state.as_deref();

@@ -121,13 +121,13 @@ impl<'a> Parser<'a> {
         Self { reader, open: Vec::new(), root: None, elements: 0 }
     }
 
-    fn wrong(&self, what: impl ToString) -> Error {
-        Error::Xml { at: self.reader.buffer_position(), what: what.to_string() }
+    fn wrong(&self, what: impl Into<String>) -> Error {
+        Error::Xml { at: self.reader.buffer_position(), what: what.into() }
     }
 
     fn run(&mut self) -> Result<(), Error> {
         loop {
-            match self.reader.read_event().map_err(|cause| self.wrong(cause))? {
+            match self.reader.read_event().map_err(|cause| self.wrong(cause.to_string()))? {
                 Event::Start(start) => self.start(&start)?,
                 Event::End(_) => self.end()?,
                 Event::Text(text) => self.text(&text.xml10_content())?,
@@ -174,7 +174,7 @@ impl<'a> Parser<'a> {
             if index >= MAX_ATTRIBUTES {
                 return Err(Error::TooLarge { what: "more attributes", limit: MAX_ATTRIBUTES });
             }
-            let attribute = attribute.map_err(|cause| self.wrong(cause))?;
+            let attribute = attribute.map_err(|cause| self.wrong(cause.to_string()))?;
             self.attribute(&mut element, &attribute)?;
         }
         self.open.push(element);
@@ -192,7 +192,7 @@ impl<'a> Parser<'a> {
             return Err(self.wrong(format!("an element has two attributes {name}")));
         }
         let value = raw.normalized_value(XmlVersion::Implicit1_0);
-        let value = value.map_err(|cause| self.wrong(cause))?.into_owned();
+        let value = value.map_err(|cause| self.wrong(cause.to_string()))?.into_owned();
         self.carried(&value)?;
         element.attributes.push(Attribute { namespace, name, value: Zeroizing::new(value) });
         Ok(())
@@ -237,7 +237,9 @@ impl<'a> Parser<'a> {
     }
 
     fn reference(&mut self, reference: &BytesRef<'_>) -> Result<(), Error> {
-        if let Some(letter) = reference.resolve_char_ref().map_err(|cause| self.wrong(cause))? {
+        if let Some(letter) =
+            reference.resolve_char_ref().map_err(|cause| self.wrong(cause.to_string()))?
+        {
             return self.text(letter.encode_utf8(&mut [0; 4]));
         }
         let known = resolve_predefined_entity(reference);
@@ -249,7 +251,7 @@ impl<'a> Parser<'a> {
             None => Ok(()),
             Some(Ok(name)) if name.eq_ignore_ascii_case("utf-8") => Ok(()),
             Some(Ok(_)) => Err(self.wrong("it says that it is not UTF-8; save it as UTF-8")),
-            Some(Err(cause)) => Err(self.wrong(cause)),
+            Some(Err(cause)) => Err(self.wrong(cause.to_string())),
         }
     }
 }

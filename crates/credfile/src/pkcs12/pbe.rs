@@ -84,6 +84,9 @@ fn pbes2(
     decrypt(&key, iv.as_bytes(), encrypted)
 }
 
+/// Password, salt, rounds, and where the key goes.
+type Derive = fn(&[u8], &[u8], u32, &mut [u8]);
+
 /// An empty password has one spelling here: a key of HMAC is filled up with zeros.
 fn pbkdf2(
     algorithm: &Algorithm<'_>,
@@ -98,7 +101,7 @@ fn pbkdf2(
         return Err(Error::Pkcs12 { what: "its key is of another length than its cipher's" });
     }
     let salt = salt(params.salt)?;
-    let (output, function): (usize, fn(&[u8], &[u8], u32, &mut [u8])) =
+    let (output, function): (usize, Derive) =
         match params.prf.map_or(asn1::HMAC_SHA1, |prf| prf.oid) {
             asn1::HMAC_SHA1 => (20, ::pbkdf2::pbkdf2_hmac::<Sha1>),
             asn1::HMAC_SHA256 => (32, ::pbkdf2::pbkdf2_hmac::<Sha256>),
