@@ -4,9 +4,10 @@
 use crate::fields::{from_base64, named, to_base64};
 use crate::pkcs12::Budget;
 use crate::xml::{self, Element, Writer};
-use crate::{Certificate, Error, Guid, HttpsUrl, Identity, NAMESPACE};
+use crate::{Certificate, Error, Guid, HttpsUrl, Identity, MAX_BYTES, NAMESPACE};
 use sha2::Digest as _;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::str::FromStr;
 use zeroize::Zeroizing;
 
@@ -104,17 +105,31 @@ impl PublishSettings {
     /// The file, schema 2.0.
     ///
     /// # Errors
-    /// [`Error::Value`] when a name holds what XML cannot carry; [`Error::Random`].
+    /// [`Error::Value`] when a name holds what XML cannot carry; [`Error::TooLarge`] when no reader
+    /// would take it; [`Error::Random`].
     pub fn write(&self) -> Result<Zeroizing<String>, Error> {
         let mut writer = Writer::new();
         let ours = self.subscriptions.iter().any(|found| found.service.is_some());
         let namespace = [("xmlns:packmule", NAMESPACE)];
         writer.open(ROOT, if ours { &namespace } else { &[] })?;
         writer.open(PROFILE, &[(SCHEMA, "2.0"), ("PublishMethod", METHOD)])?;
+        // One PKCS#12 for each certificate: its reader opens it once, too.
+        let mut sealed = BTreeMap::new();
         for subscription in &self.subscriptions {
-            subscription.write(&mut writer)?;
+            let name = subscription.identity.certificate().as_der();
+            let pkcs12 = match sealed.entry(name) {
+                Entry::Occupied(found) => found.into_mut(),
+                Entry::Vacant(place) => {
+                    place.insert(to_base64(&subscription.identity.to_pkcs12()?))
+                }
+            };
+            subscription.write(pkcs12, &mut writer)?;
         }
-        Ok(writer.finish())
+        let text = writer.finish();
+        if text.len() > MAX_BYTES {
+            return Err(Error::TooLarge { what: "more bytes", limit: MAX_BYTES });
+        }
+        Ok(text)
     }
 
     /// The subscription with that id.
@@ -177,14 +192,13 @@ impl Subscription {
         })
     }
 
-    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+    fn write(&self, pkcs12: &str, writer: &mut Writer) -> Result<(), Error> {
         let id = self.id.to_string();
-        let certificate = to_base64(&self.identity.to_pkcs12()?);
         let mut attributes = vec![
             ("ServiceManagementUrl", self.service_management_url.as_str()),
             ("Id", &id),
             ("Name", &self.name),
-            (CERTIFICATE, certificate.as_str()),
+            (CERTIFICATE, pkcs12),
         ];
         let Some(service) = &self.service else { return writer.empty(SUBSCRIPTION, &attributes) };
         let (tenant, client) = (service.tenant.to_string(), service.client.to_string());
@@ -336,6 +350,12 @@ mod tests {
         let within = |rounds| PublishSettings::read_within(text.as_bytes(), Budget::of(rounds));
         assert_eq!(within(10_000).unwrap().subscriptions.len(), 200);
         assert!(matches!(within(5_000), Err(Error::Work { .. })));
+        let mut settings = within(10_000).unwrap();
+        let written = settings.write().unwrap();
+        let again = PublishSettings::read_within(written.as_bytes(), Budget::of(10_000));
+        assert_eq!(again.as_ref(), Ok(&settings));
+        settings.subscriptions.extend_from_slice(&settings.subscriptions.clone());
+        assert!(matches!(settings.write(), Err(Error::TooLarge { .. })));
     }
 
     #[test]

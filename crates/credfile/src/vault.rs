@@ -47,7 +47,9 @@ pub struct VaultCredentials {
     pub service_principal: Option<Guid>,
     /// Where servers register.
     pub id_mgmt_endpoint: Option<HttpsUrl>,
-    /// Other addresses, by name.
+    /// Ours: the server's address. It stands among the agent's links.
+    pub endpoint: Option<HttpsUrl>,
+    /// The other links, which lead people to pages.
     pub agent_links: Vec<AgentLink>,
     /// Whether the vault is reached through private endpoints, in Azure's word.
     pub private_endpoint_state: Option<String>,
@@ -64,13 +66,13 @@ pub enum ManagementCert {
     Certificate(Certificate),
 }
 
-/// An address with a name.
+/// A link with a name. Azure's lead to pages, some of them with `http`; nothing here follows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentLink {
-    /// Its name: without comma and semicolon.
+    /// Its name: without comma and semicolon, and not the one of ours.
     pub name: String,
-    /// The address: without semicolon.
-    pub url: HttpsUrl,
+    /// The address, as it stands there: without semicolon.
+    pub url: String,
 }
 
 impl VaultCredentials {
@@ -96,6 +98,8 @@ impl VaultCredentials {
         if !required(&root, "ResourceType")?.eq_ignore_ascii_case("vaults") {
             return Err(Error::value("ResourceType", "is not 'Vaults'"));
         }
+        let links = links(optional(&root, "AgentLinks")?.unwrap_or_default())?;
+        let (endpoint, agent_links) = links;
         Ok(Self {
             subscription: field(&root, "SubscriptionId")?,
             vault: name(required(&root, "ResourceName")?)?,
@@ -108,7 +112,8 @@ impl VaultCredentials {
             aad_audience: required(&root, "AadAudience")?.to_owned(),
             service_principal: optional_field(&root, "ServicePrincipalClientId")?,
             id_mgmt_endpoint: optional_field(&root, "IdMgmtRestEndpoint")?,
-            agent_links: links(optional(&root, "AgentLinks")?.unwrap_or_default())?,
+            endpoint,
+            agent_links,
             private_endpoint_state: optional(&root, "PrivateEndpointStateForBackup")?
                 .map(str::to_owned),
             authority: authority(&root)?,
@@ -170,30 +175,25 @@ impl VaultCredentials {
         format!("{vault}_{day}.VaultCredentials")
     }
 
-    /// The address of a server of ours, if the file is of one.
-    #[must_use]
-    pub fn endpoint(&self) -> Option<&HttpsUrl> {
-        self.agent_links.iter().find(|link| link.name == OWN_LINK).map(|link| &link.url)
-    }
-
-    /// The link that names a server of ours.
-    #[must_use]
-    pub fn endpoint_link(url: HttpsUrl) -> AgentLink {
-        AgentLink { name: OWN_LINK.to_owned(), url }
-    }
-
     fn links(&self) -> Result<Option<String>, Error> {
-        let mut text = String::new();
-        for AgentLink { name, url } in &self.agent_links {
-            let plain = !name.contains([',', ';']) && name.trim() == name && !name.is_empty();
-            if !plain || url.as_str().contains(';') {
-                return Err(Error::value("AgentLinks", "cannot carry a comma or semicolon"));
-            }
-            let comma = if text.is_empty() { "" } else { ";" };
-            text.extend([comma, name, ",", url.as_str()]);
+        let own = self.endpoint.iter().map(|url| (OWN_LINK, url.as_str()));
+        let others = self.agent_links.iter().map(|link| (link.name.as_str(), link.url.as_str()));
+        if others.clone().any(|(name, url)| !is_link(name, url)) {
+            return Err(Error::value("AgentLinks", "cannot carry a link like this one"));
         }
-        Ok(if text.is_empty() { None } else { Some(text) })
+        let all: Vec<String> =
+            own.chain(others).map(|(name, url)| format!("{name},{url}")).collect();
+        if all.iter().any(|link| link.contains(';')) {
+            return Err(Error::value("AgentLinks", "cannot carry a semicolon"));
+        }
+        Ok(Some(all.join(";")).filter(|text| !text.is_empty()))
     }
+}
+
+/// Whether it comes back as it is, as a link that is not ours.
+fn is_link(name: &str, url: &str) -> bool {
+    let trimmed = name.trim() == name && url.trim() == url;
+    trimmed && !name.is_empty() && name != OWN_LINK && !name.contains(',')
 }
 
 impl ManagementCert {
@@ -222,15 +222,23 @@ impl ManagementCert {
     }
 }
 
-/// `name,url;name,url`.
-fn links(text: &str) -> Result<Vec<AgentLink>, Error> {
-    let parts = text.split(';').map(str::trim).filter(|part| !part.is_empty());
-    let link = |part: &str| {
-        let (name, url) =
-            part.split_once(',').ok_or(Error::value("AgentLinks", "is not 'name,url;…'"))?;
-        Ok(AgentLink { name: name.trim().to_owned(), url: named("AgentLinks", url.trim())? })
-    };
-    parts.map(link).collect()
+/// `name,url;name,url`: the address of ours, and the others.
+fn links(text: &str) -> Result<(Option<HttpsUrl>, Vec<AgentLink>), Error> {
+    let wrong = |rule: &str| Error::value("AgentLinks", rule);
+    let (mut endpoint, mut others) = (None, Vec::new());
+    for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+        let (name, url) = part.split_once(',').ok_or_else(|| wrong("is not 'name,address;…'"))?;
+        let (name, url) = (name.trim(), url.trim());
+        if name.is_empty() {
+            return Err(wrong("has a link without a name"));
+        }
+        if name != OWN_LINK {
+            others.push(AgentLink { name: name.to_owned(), url: url.to_owned() });
+        } else if endpoint.replace(named("AgentLinks", url)?).is_some() {
+            return Err(wrong("has two addresses of a server"));
+        }
+    }
+    Ok((endpoint, others))
 }
 
 fn authority(root: &Element) -> Result<Option<Certificate>, Error> {
@@ -278,7 +286,6 @@ mod tests {
     use proptest::prelude::*;
 
     fn credentials() -> VaultCredentials {
-        let endpoint = "https://host:8443".parse().unwrap();
         VaultCredentials {
             subscription: Guid(1),
             vault: "vault-1".parse().unwrap(),
@@ -291,7 +298,8 @@ mod tests {
             aad_audience: "https://RecoveryServiceVault/westeurope/vault-1/463".into(),
             service_principal: Some(Guid(3)),
             id_mgmt_endpoint: None,
-            agent_links: vec![VaultCredentials::endpoint_link(endpoint)],
+            endpoint: Some("https://host:8443".parse().unwrap()),
+            agent_links: Vec::new(),
             private_endpoint_state: Some("None".into()),
             authority: Some(fixture::certificate()),
         }
@@ -331,15 +339,27 @@ mod tests {
     }
 
     #[test]
-    fn the_endpoint_is_found_among_other_links() {
+    fn the_endpoint_is_found_among_links_to_pages() {
         let text = credentials().write().unwrap();
-        let more = text.replace("Packmule,", " WABKBToolLink,https://aka.ms/a ; Packmule , ");
-        let read = VaultCredentials::read(more.as_bytes()).unwrap();
-        assert_eq!(read.agent_links.len(), 2);
-        assert_eq!(read.endpoint().unwrap().as_str(), "https://host:8443");
-        assert_eq!(read.authority, Some(fixture::certificate()));
-        let wrong = text.replace("Packmule,https", "Packmule https");
-        assert!(VaultCredentials::read(wrong.as_bytes()).is_err());
+        let with = |links: &str| {
+            let changed = text.replace("Packmule,https://host:8443", links);
+            VaultCredentials::read(changed.as_bytes())
+        };
+        let azures = "WABUpdateKBLink,http://go.microsoft.com/fwlink/p/?LinkId=229525";
+        let read = with(&format!("{azures} ; Packmule , https://host:8443;")).unwrap();
+        assert_eq!(read.endpoint.as_ref().unwrap().as_str(), "https://host:8443");
+        let [link] = read.agent_links.as_slice() else { panic!("{:?}", read.agent_links) };
+        assert_eq!(format!("{},{}", link.name, link.url), azures);
+        assert_eq!(with(azures).unwrap().endpoint, None);
+        assert_eq!(with("").unwrap().agent_links, []);
+        for wrong in [
+            ",http://a",
+            "Packmule https://a",
+            "Packmule,http://a",
+            "Packmule,https://a;Packmule,https://a",
+        ] {
+            assert!(matches!(with(wrong), Err(Error::Value { name: "AgentLinks", .. })), "{wrong}");
+        }
     }
 
     #[test]
@@ -365,9 +385,14 @@ mod tests {
     fn texts_that_would_not_come_back_are_not_written() {
         let spaces = VaultCredentials { location: " x".into(), ..credentials() };
         assert!(matches!(spaces.write(), Err(Error::Value { name: "Location", .. })));
-        let mut comma = credentials();
-        comma.agent_links[0].name = "a,b".into();
-        assert!(comma.write().is_err());
+        for (name, url) in [("a,b", ""), ("a", "x;y"), ("Packmule", "x"), ("", "x"), ("a", " x")] {
+            let agent_links = vec![AgentLink { name: name.into(), url: url.into() }];
+            let wrong = VaultCredentials { agent_links, ..credentials() };
+            assert!(
+                matches!(wrong.write(), Err(Error::Value { name: "AgentLinks", .. })),
+                "{name}"
+            );
+        }
     }
 
     #[test]
@@ -387,15 +412,15 @@ mod tests {
     }
 
     fn link() -> impl Strategy<Value = AgentLink> {
-        let url = || "https://h/?a=1&b,".parse().unwrap();
-        "[a-zA-Z<é]{1,8}".prop_map(move |name| AgentLink { name, url: url() })
+        let all = ("[a-zA-Z<é]{1,7}", "(http://[a-z&,]{0,9})?");
+        all.prop_map(|(name, url)| AgentLink { name, url })
     }
 
     fn some() -> impl Strategy<Value = VaultCredentials> {
         let texts = [fixture::text(), fixture::text(), fixture::text(), fixture::text()];
         let ids = [fixture::guid(), fixture::guid(), fixture::guid()];
         let links = prop::collection::vec(link(), 0..3);
-        let all = (texts, ids, links, management_cert(), any::<i64>(), any::<[bool; 4]>());
+        let all = (texts, ids, links, management_cert(), any::<i64>(), any::<[bool; 5]>());
         all.prop_map(|(texts, ids, agent_links, management_cert, resource_id, has)| {
             let [resource_group, location, aad_audience, state] = texts;
             VaultCredentials {
@@ -408,6 +433,7 @@ mod tests {
                 aad_audience,
                 service_principal: has[0].then_some(ids[2]),
                 id_mgmt_endpoint: has[1].then(|| "https://x".parse().unwrap()),
+                endpoint: has[4].then(|| "https://h/?a=1&b,".parse().unwrap()),
                 agent_links,
                 private_endpoint_state: has[2].then_some(state),
                 authority: has[3].then(fixture::certificate),
