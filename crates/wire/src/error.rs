@@ -19,11 +19,7 @@ pub struct ErrorDetail {
     /// For people: what is wrong and what to do next.
     pub message: String,
     /// The names concerned, where there are several; at most [`crate::MAX_NAMES`].
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "names"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "names")]
     pub details: Vec<String>,
 }
 

@@ -48,7 +48,8 @@ impl Application {
 impl<'a> Directory<'a> {
     pub(super) fn new(client: &'a Client) -> Result<Self, Failure> {
         let own = client.credentials().client_id.clone().ok_or_else(|| {
-            let words = "these credentials name no application: give the server's admin.json with --server";
+            let words =
+                "these credentials name no application: give the server's admin.json with --server";
             Failure::new(ErrorKind::Invalid, words)
         })?;
         Ok(Self { client, own })
@@ -76,7 +77,11 @@ impl<'a> Directory<'a> {
     }
 
     /// Whether the certificate is among the application's.
-    pub(super) fn has(&self, application: &Application, certificate: &Certificate) -> Result<bool, Failure> {
+    pub(super) fn has(
+        &self,
+        application: &Application,
+        certificate: &Certificate,
+    ) -> Result<bool, Failure> {
         let answer = self.get(&["v1.0", "applications", &application.object], &[])?;
         let wanted = certificate.thumbprint().to_string();
         let keys = answer.get("keyCredentials").and_then(Value::as_array);
@@ -130,7 +135,11 @@ impl<'a> Directory<'a> {
     }
 
     /// The resource manager's id of a storage account in that subscription.
-    pub(super) fn account(&self, subscription: Guid, name: &AccountName) -> Result<String, Failure> {
+    pub(super) fn account(
+        &self,
+        subscription: Guid,
+        name: &AccountName,
+    ) -> Result<String, Failure> {
         let id = subscription.to_string();
         let path = ["subscriptions", &id, "providers", "microsoft.storage", "storageaccounts"];
         let answer = self.get(&path, &[("api-version", "2023-05-01")])?;
