@@ -23,3 +23,4 @@ mod restic;
 mod routes;
 mod sample;
 mod site;
+mod tls;
