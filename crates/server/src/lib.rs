@@ -30,6 +30,7 @@ mod db;
 mod docks;
 mod entra;
 mod error;
+mod files;
 mod groups;
 mod http;
 mod identity;
