@@ -3,14 +3,21 @@
 
 mod credentials;
 mod error;
+mod graph;
 mod jobs;
+mod manager;
 mod receipt;
+mod records;
+mod roles;
 mod transport;
 mod vaults;
 
 pub use credentials::load_credentials;
 pub use error::Error;
+pub use graph::{Application, AppCertificate, certificates};
+pub use manager::{DriveKey, NewResource, Resource, ResourceGroup, ResourceKind};
 pub use receipt::verify_receipt;
+pub use roles::RoleAssignment;
 pub use transport::Client;
 
 /// What the client's operations return.

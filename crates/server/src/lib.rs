@@ -42,6 +42,7 @@ mod publication;
 mod receipt;
 mod routes;
 mod run;
+mod subscriptions;
 mod target;
 mod token;
 mod vaults;

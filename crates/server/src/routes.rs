@@ -4,7 +4,7 @@
 use crate::app::App;
 use crate::auth::{Access, guard};
 use crate::entra::handlers as identity;
-use crate::{Error, accounts, arm, audit, notices, dataplane, docks, http, jobs, publication, vaults};
+use crate::{Error, accounts, arm, audit, notices, dataplane, docks, http, jobs, publication, subscriptions, vaults};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
@@ -131,6 +131,9 @@ fn control(table: &mut Table) {
     table.add(Method::GET, "/api/v1/audit", ADMIN, audit::list);
     table.add(Method::GET, "/api/v1/notices", AGENT_OR_ADMIN, notices::list);
     table.add(Method::GET, "/api/v1/locations", ANY_ROLE, docks::locations);
+    table.add(Method::GET, "/api/v1/subscriptions", ADMIN, subscriptions::list);
+    table.add(Method::POST, "/api/v1/subscriptions", ADMIN, subscriptions::create);
+    table.add(Method::PATCH, "/api/v1/subscriptions/{id}", ADMIN, subscriptions::rename);
     table.add(Method::PUT, "/api/v1/storage-accounts/{account}", ADMIN, accounts::create);
     table.add(Method::GET, "/api/v1/storage-accounts", ADMIN, accounts::list);
     table.add(Method::PUT, "/api/v1/vaults/{vault}", ADMIN, vaults::create);

@@ -26,7 +26,8 @@ pub use publication::{JobOutcome, Publication, PublicationRequest, PublicationSt
 pub use record::{Audience, AuditEntry, Notice};
 pub use receipt::{KeysFrom, Receipt, SignedReceipt};
 pub use resource::{
-    DockRequest, Health, List, Location, ServerRequest, StorageAccount, Vault, VaultServer,
+    DockRequest, Health, List, Location, ServerRequest, StorageAccount, Subscription,
+    SubscriptionRequest, Vault, VaultServer,
 };
 
 /// Where the control plane's own routes begin.

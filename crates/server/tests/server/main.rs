@@ -22,3 +22,4 @@ mod restic;
 mod routes;
 mod sample;
 mod site;
+mod subscriptions;
