@@ -14,7 +14,7 @@ mod vaults;
 
 pub use credentials::load_credentials;
 pub use error::Error;
-pub use graph::{Application, AppCertificate, certificates};
+pub use graph::{AppCertificate, Application, certificates};
 pub use manager::{DriveKey, NewResource, Resource, ResourceGroup, ResourceKind};
 pub use receipt::verify_receipt;
 pub use roles::RoleAssignment;

@@ -233,8 +233,7 @@ impl Client {
     /// There is no such subscription.
     pub fn resources(&self, kind: ResourceKind, subscription: &str) -> Result<Vec<Resource>> {
         let below = [&[subscription], &kind.path()[..]].concat();
-        let list: List<Answered> =
-            self.read(&self.managed("subscriptions", &below, RESOURCES))?;
+        let list: List<Answered> = self.read(&self.managed("subscriptions", &below, RESOURCES))?;
         Ok(list.value.into_iter().map(Answered::resource).collect())
     }
 
@@ -249,8 +248,7 @@ impl Client {
         name: &str,
         new: &NewResource,
     ) -> Result<Resource> {
-        let below =
-            [&[subscription, "resourceGroups", group], &kind.path()[..], &[name]].concat();
+        let below = [&[subscription, "resourceGroups", group], &kind.path()[..], &[name]].concat();
         let url = self.managed("subscriptions", &below, RESOURCES);
         let answered: Answered = self.azure(Method::PUT, &url, None, Some(new))?.json()?;
         Ok(answered.resource())

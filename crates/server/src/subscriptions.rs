@@ -85,12 +85,11 @@ fn checked(name: &str) -> Result<&str, Error> {
 }
 
 async fn find(on: &mut SqliteConnection, id: &str) -> Result<Subscription, Error> {
-    let row: Option<Row> = sqlx::query_as(
-        "SELECT id, name, created_at FROM subscription WHERE id = ? COLLATE NOCASE",
-    )
-    .bind(id)
-    .fetch_optional(on)
-    .await?;
+    let row: Option<Row> =
+        sqlx::query_as("SELECT id, name, created_at FROM subscription WHERE id = ? COLLATE NOCASE")
+            .bind(id)
+            .fetch_optional(on)
+            .await?;
     let shown = || id.chars().take(80).collect::<String>();
     row.map(read).ok_or_else(|| Error::not_found(format_args!("subscription {}", shown())))?
 }

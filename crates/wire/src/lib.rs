@@ -23,8 +23,8 @@ pub use hex::{HexError, PublicKey, SeedId, Signature};
 pub use job::{Carries, Job, JobPatch, JobRequest, JobState, ReceiveRequest, SeedRef};
 pub use key::{DriveBitLockerKey, KeyRelease, KeyRequest};
 pub use publication::{JobOutcome, Publication, PublicationRequest, PublicationState};
-pub use record::{Audience, AuditEntry, Notice};
 pub use receipt::{KeysFrom, Receipt, SignedReceipt};
+pub use record::{Audience, AuditEntry, Notice};
 pub use resource::{
     DockRequest, Health, List, Location, ServerRequest, StorageAccount, Subscription,
     SubscriptionRequest, Vault, VaultServer,

@@ -188,9 +188,7 @@ fn share(
         some => some.join(", "),
     };
     context.printer.line(format!("storage account {account} is read by: {readers}"));
-    context
-        .printer
-        .object("storage_account", &merged(&one, &json!({"readers": one.readers})));
+    context.printer.object("storage_account", &merged(&one, &json!({"readers": one.readers})));
     Ok(())
 }
 

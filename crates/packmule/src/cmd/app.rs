@@ -102,8 +102,9 @@ pub(crate) enum App {
         app: AppName,
         /// Owner, Contributor or Reader
         role: String,
-        #[command(flatten)]
-        scope: ScopeOptions,
+        /// Where it has the role, as packmule app show says it
+        #[arg(long, value_name = "SCOPE")]
+        scope: Option<String>,
         #[command(flatten)]
         admin: AdminOptions,
     },
@@ -225,7 +226,8 @@ impl App {
                 context.printer.object("role", &grant);
             }
             Self::Revoke { app, role, scope, admin } => {
-                revoke(context, &admin.client()?, app, role, scope)?;
+                let scope = scope.as_ref().map(|scope| ScopeOptions { scope: Some(scope.clone()) });
+                revoke(context, &admin.client()?, app, role, scope.as_ref())?;
             }
         }
         Ok(Status::Done)
@@ -303,19 +305,20 @@ fn revoke(
     client: &Client,
     app: &AppName,
     role: &str,
-    scope: &ScopeOptions,
+    scope: Option<&ScopeOptions>,
 ) -> Result<(), Failure> {
     let one = app.find(client)?;
     let mut has = roles_of(client, &one)?;
     has.retain(|it| it.role.eq_ignore_ascii_case(role));
-    if scope.scope.is_some() {
+    if let Some(scope) = scope {
         let path = scope.path(client)?;
         has.retain(|it| it.scope.eq_ignore_ascii_case(&path));
     }
     let found = match has.as_slice() {
         [found] => found,
         [] => {
-            let words = format!("{} has no such role there: packmule app show says which", one.name);
+            let words =
+                format!("{} has no such role there: packmule app show says which", one.name);
             return Err(Failure::new(ErrorKind::NotFound, words));
         }
         several => {

@@ -134,7 +134,11 @@ impl PlaceOptions {
     ///
     /// # Errors
     /// There is no such subscription.
-    pub(crate) fn list(&self, client: &Client, kind: ResourceKind) -> Result<Vec<Resource>, Failure> {
+    pub(crate) fn list(
+        &self,
+        client: &Client,
+        kind: ResourceKind,
+    ) -> Result<Vec<Resource>, Failure> {
         let mut found = Vec::new();
         for subscription in self.subscription.all(client)? {
             found.extend(client.resources(kind, &subscription.id)?);

@@ -182,8 +182,11 @@ fn change(client: &Client, job: &wire::Job, patch: &JobPatch) -> Result<wire::Jo
 fn cancel(context: &Context, client: &Client, name: &JobName) -> Result<(), Failure> {
     refuse_dock(client, "cancelling a job")?;
     let job = client.job(name)?;
-    let patch =
-        JobPatch { version: Some(job.version), cancel_requested: Some(true), ..JobPatch::default() };
+    let patch = JobPatch {
+        version: Some(job.version),
+        cancel_requested: Some(true),
+        ..JobPatch::default()
+    };
     let job = change(client, &job, &patch)?;
     show::line(context, &job);
     if job.state != JobState::Canceled {

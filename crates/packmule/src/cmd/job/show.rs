@@ -51,11 +51,10 @@ pub(super) fn whole(context: &Context, client: &Client, name: &JobName) -> Resul
     for notice in &notices {
         line(format!("  {}", words(notice)));
     }
-    let deadlines: Vec<_> = deadline
-        .iter()
-        .map(|(what, at)| json!({"what": what, "atTheLatest": at}))
-        .collect();
-    let extra = json!({"waiting": waiting, "look": look, "deadlines": deadlines, "notices": notices});
+    let deadlines: Vec<_> =
+        deadline.iter().map(|(what, at)| json!({"what": what, "atTheLatest": at})).collect();
+    let extra =
+        json!({"waiting": waiting, "look": look, "deadlines": deadlines, "notices": notices});
     context.printer.object("import_job", &super::super::place::merged(&job, &extra));
     Ok(())
 }
@@ -69,7 +68,9 @@ fn waiting(job: &Job) -> Option<&'static str> {
 /// the exact time as soon as it comes near.
 fn deadline(job: &Job) -> Option<(&'static str, Timestamp)> {
     let (what, after) = match job.state {
-        JobState::Creating => ("the job expires unless it is shipped or updated", flow::EXPIRE_AFTER),
+        JobState::Creating => {
+            ("the job expires unless it is shipped or updated", flow::EXPIRE_AFTER)
+        }
         JobState::Shipping => ("the package is overdue unless it arrives", flow::OVERDUE_AFTER),
         _ => return None,
     };

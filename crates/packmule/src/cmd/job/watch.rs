@@ -165,7 +165,8 @@ impl Seen {
         self.landed.retain(|(at, bytes)| is_recent(at) && *bytes <= done);
         self.landed.push((now, done));
         let (began, before) = self.landed.first().copied()?;
-        let per_second = per_second(done.checked_sub(before)?, now.saturating_duration_since(began));
+        let per_second =
+            per_second(done.checked_sub(before)?, now.saturating_duration_since(began));
         let seconds_left = total.saturating_sub(done).checked_div(per_second);
         (per_second > 0).then_some(Pace { per_second, seconds_left })
     }
