@@ -486,31 +486,52 @@ fn a_job_is_shown_shipped_and_cancelled_by_its_agent_and_by_an_administrator() {
     site.refuses("job show job3", &["job3"]);
 }
 
+/// A watch that has seen the job once.
+struct Watching {
+    child: Child,
+    rest: BufReader<std::process::ChildStdout>,
+    first: String,
+}
+
+impl Watching {
+    fn start(site: &Site, more: &[&str]) -> Self {
+        let arguments = [&["job", "watch", "job1", "--server", &site.admin], more].concat();
+        let mut child = site.place.start(&arguments);
+        let mut rest = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        rest.read_line(&mut first).unwrap();
+        Self { child, rest, first }
+    }
+
+    /// Its lines; it has ended well.
+    fn end(mut self) -> Vec<String> {
+        let rest = self.rest.lines().map(Result::unwrap);
+        let lines = std::iter::once(self.first.trim_end().to_owned()).chain(rest).collect();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        lines
+    }
+}
+
 #[test]
 fn watching_a_job_ends_with_its_outcome() {
     let site = Site::new();
     let seed = Seed::new("job1");
     let dock = shipped(&site, &seed);
-    let watch = |more: &[&str]| {
-        let arguments = [&["job", "watch", "job1", "--server", &site.admin], more].concat();
-        site.place.start(&arguments)
-    };
     site.run("job watch job1 --until shipping").exits(0).shows(&["job1: Shipping"]);
-    let (text, json) = (watch(&[]), watch(&["--json"]));
+    let (text, json) = (Watching::start(&site, &[]), Watching::start(&site, &["--json"]));
     seed.arrive(&dock, "TRACK1", true);
-    // Long enough for one look in the middle.
-    let shows = |more: &str| site.run(&format!("job watch job1 --until {more}"));
-    shows("Received").exits(0).shows(&["Transferring"]);
+    let said = site.run("job watch job1 --until Received").exits(0);
+    said.shows(&["job1: Transferring", "100 B of"]);
     seed.finish(&dock);
-    let text = Said::of(text.wait_with_output().unwrap()).exits(0);
-    let json = Said::of(json.wait_with_output().unwrap()).exits(0);
-    assert!(text.stdout.lines().count() >= 2, "{}", text.stdout);
-    assert!(text.stdout.lines().last().unwrap().contains("job1: Completed"), "{}", text.stdout);
-    let changes = json.objects();
-    let states: Vec<&str> = changes.iter().filter_map(|it| it["state"].as_str()).collect();
+    let (text, json) = (text.end(), json.end());
+    assert!(text.first().unwrap().contains("job1: Shipping"), "{text:?}");
+    assert!(text.last().unwrap().contains("job1: Completed"), "{text:?}");
+    let json = objects(&json.join("\n"));
+    let kinds: Vec<_> = json.iter().map(|it| it["message_type"].as_str().unwrap()).collect();
+    assert!(kinds.starts_with(&["change"]) && kinds.ends_with(&["change", "summary"]), "{kinds:?}");
     assert_eq!(
-        (states[0], json.object("summary")["state"].as_str()),
-        ("Shipping", Some("Completed"))
+        (&json[0]["state"], &json[kinds.len() - 1]["state"]),
+        (&"Shipping".into(), &"Completed".into())
     );
     site.refuses("job delete job1", &["not confirmed"]);
     site.refuses("job cancel job1", &["Completed"]);
@@ -539,11 +560,9 @@ fn a_job_that_is_closed_or_cancelled_ends_a_watch_with_3_and_names_what_is_missi
 fn ctrl_c_ends_a_watch_at_once() {
     let site = Site::new();
     shipped(&site, &Seed::new("job1"));
-    let arguments = ["job", "watch", "job1", "--server", &site.admin];
-    let mut child = site.place.start(&arguments);
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.contains("job1: Shipping"), "{line}");
+    let watching = Watching::start(&site, &[]);
+    assert!(watching.first.contains("job1: Shipping"), "{}", watching.first);
+    let child = watching.child;
     let since = Instant::now();
     signal(&child, Signal::INT);
     Said::of(child.wait_with_output().unwrap()).exits(130).tells(&["the job goes on"]);

@@ -33,7 +33,7 @@ pub(super) fn whole(context: &Context, client: &Client, name: &JobName) -> Resul
         wire::Role::Dock => Vec::new(),
         _ => notices(client, Some(name))?,
     };
-    let (waiting, deadline) = (waiting(&job), deadline(&job));
+    let (waiting, deadline) = (waiting(&job), deadline(&job, &notices));
     let look = format!("{}{}", client.credentials().endpoint, job.id);
     let line = |text: String| context.printer.line(text);
     line(format!("import job {}: {:?}, {} %", job.name, job.state, job.percent_complete));
@@ -66,15 +66,29 @@ fn waiting(job: &Job) -> Option<&'static str> {
 
 /// What ends by itself, and by when at the latest: clocks start no later than the last change. The notices give
 /// the exact time as soon as it comes near.
-fn deadline(job: &Job) -> Option<(&'static str, Timestamp)> {
-    let (what, after) = match job.state {
-        JobState::Creating => {
+fn deadline(job: &Job, notices: &[Notice]) -> Option<(&'static str, Timestamp)> {
+    let (what, after) = match (job.state, late(notices)) {
+        (JobState::Creating, _) => {
             ("the job expires unless it is shipped or updated", flow::EXPIRE_AFTER)
         }
-        JobState::Shipping => ("the package is overdue unless it arrives", flow::OVERDUE_AFTER),
+        (JobState::Shipping, None) => {
+            ("the package is overdue unless it arrives", flow::OVERDUE_AFTER)
+        }
+        (JobState::Shipping, Some(since)) if since >= job.changed_at => (
+            "the job is closed unless a drive turns up or more time is asked for",
+            flow::CLOSE_AFTER,
+        ),
+        // Whatever has changed since it was late may have started its clock anew, or may not.
         _ => return None,
     };
     job.changed_at.checked_add(after).ok().map(|at| (what, at))
+}
+
+/// When the package was said to be late, or empty, the last time.
+fn late(notices: &[Notice]) -> Option<Timestamp> {
+    let late = [flow::Notice::PackageOverdue, flow::Notice::PackageEmpty].map(|it| it.to_string());
+    let mut said = notices.iter().rev().filter(|notice| late.contains(&notice.text));
+    said.next().map(|notice| notice.at)
 }
 
 fn details(job: &Job) -> Vec<String> {
@@ -156,4 +170,51 @@ fn words(notice: &Notice) -> String {
 pub(super) fn notice(context: &Context, notice: &Notice) {
     context.printer.line(format!("{}  {}", notice.job, words(notice)));
     context.printer.object("notice", notice);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(state: JobState, changed: &str) -> Job {
+        let text = json!({
+            "name": "job1", "version": 1, "jobType": "Import", "state": state, "storageAccount": "acct01",
+            "diagnosticsPath": "waimportexport", "cancelRequested": false, "percentComplete": 0,
+            "inventoryReceived": false, "driveList": [], "createdAt": changed, "changedAt": changed,
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    fn overdue(at: &str) -> Notice {
+        let text = flow::Notice::PackageOverdue.to_string();
+        let (job, audience) = ("job1".parse().unwrap(), Audience::Customer);
+        Notice { id: 1, at: at.parse().unwrap(), job, audience, text }
+    }
+
+    #[test]
+    fn a_deadline_follows_from_the_last_change_and_from_what_was_said() {
+        let at =
+            |job: &Job, notices: &[Notice]| deadline(job, notices).map(|(_, at)| at.to_string());
+        let creating = job(JobState::Creating, "2026-01-01T00:00:00Z");
+        assert_eq!(at(&creating, &[]).unwrap(), "2026-01-15T00:00:00Z");
+        let shipping = job(JobState::Shipping, "2026-01-01T00:00:00Z");
+        assert_eq!(at(&shipping, &[]).unwrap(), "2026-01-15T00:00:00Z");
+        let late = overdue("2026-01-01T00:00:00Z");
+        assert_eq!(at(&shipping, &[late]).unwrap(), "2026-01-31T00:00:00Z");
+        assert_eq!(at(&shipping, &[overdue("2025-12-31T00:00:00Z")]), None);
+        assert_eq!(at(&job(JobState::Received, "2026-01-01T00:00:00Z"), &[]), None);
+    }
+
+    #[test]
+    fn only_a_seed_that_has_not_come_waits() {
+        let mut seed = job(JobState::Packaging, "2026-01-01T00:00:00Z");
+        assert_eq!(waiting(&seed), None, "it carries none");
+        seed.carries = serde_json::from_value(json!({
+            "vault": "vault1", "server": "fs01", "container": "seeds",
+            "seed": {"id": "0".repeat(32), "set": 0, "signer": "1".repeat(64)},
+        }))
+        .unwrap();
+        assert_eq!(waiting(&seed), Some(flow::WAITING_FOR_IMPORT));
+        assert_eq!(waiting(&Job { state: JobState::Completed, ..seed }), None);
+    }
 }
