@@ -25,7 +25,6 @@ pub(crate) struct Cli {
 
 /// What to do.
 #[derive(Subcommand, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one command a process")]
 pub(crate) enum Command {
     Demo(cmd::demo::Demo),
     #[command(subcommand)]

@@ -17,6 +17,7 @@ use wire::{JobPatch, JobState, Role};
 
 /// Import jobs: what is on its way on drives
 #[derive(Subcommand, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one command a process")]
 pub(crate) enum Job {
     /// List the import jobs
     ///
