@@ -48,7 +48,7 @@ mod token;
 mod vaults;
 
 pub use auth::Access;
-pub use config::{Checkpoint, Clock, Config};
+pub use config::{Checkpoint, Clock, Config, TlsFiles};
 pub use entra::Right;
 pub use error::Error;
 pub use publication::Step;

@@ -27,7 +27,7 @@ pub use receipt::{KeysFrom, Receipt, SignedReceipt};
 pub use record::{Audience, AuditEntry, Notice};
 pub use resource::{
     DockRequest, Health, List, Location, ServerRequest, StorageAccount, Subscription,
-    SubscriptionRequest, Vault, VaultServer,
+    SubscriptionRequest, Vault, VaultServer, vault_resource_id,
 };
 
 /// Where the control plane's own routes begin.

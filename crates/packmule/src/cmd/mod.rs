@@ -5,6 +5,7 @@ pub(crate) mod agent;
 pub(crate) mod app;
 pub(crate) mod audit;
 pub(crate) mod caller;
+pub(crate) mod certgen;
 pub(crate) mod demo;
 pub(crate) mod diskprep;
 pub(crate) mod dock;

@@ -12,6 +12,7 @@
 
 extern crate packmule_server as server;
 
+mod arm;
 mod dataplane;
 mod entra;
 mod jobs;
@@ -23,3 +24,4 @@ mod routes;
 mod sample;
 mod site;
 mod subscriptions;
+mod tls;
