@@ -63,6 +63,7 @@ pub use record::{
 };
 pub use register::{Registration, register};
 pub use ship::{ShipTarget, ship, to_be_shipped};
+pub use state::credentials;
 pub use status::{GroupStatus, JobStatus, SeedStatus, Status, status};
 pub use transit::Waiting;
 pub use vault::Place;

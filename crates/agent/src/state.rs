@@ -58,6 +58,14 @@ struct Version {
     version: u32,
 }
 
+/// What the source server with this state is registered with. Makes no directory.
+///
+/// # Errors
+/// [`Error::NotRegistered`].
+pub fn credentials(state: &Path) -> Result<Credentials, Error> {
+    State { root: state.to_owned() }.credentials()
+}
+
 impl State {
     /// The directory at that path, made when missing.
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {

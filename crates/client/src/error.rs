@@ -19,6 +19,18 @@ pub enum Error {
         /// The request's id, to find it in the server's log.
         request: Option<String>,
     },
+    /// The resource manager or Graph refused, and said why in Azure's words.
+    #[error("{message}")]
+    Azure {
+        /// The HTTP status.
+        status: u16,
+        /// For programs.
+        code: String,
+        /// The server's words.
+        message: String,
+        /// The request's id, to find it in the server's log.
+        request: Option<String>,
+    },
     /// The server answered something that is not of this protocol.
     #[error("{endpoint} answered {status} in a way this version does not understand: {what}")]
     Answer {
@@ -69,6 +81,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Refused { code, .. } => code.kind(),
+            Self::Azure { status, .. } => kind_of(*status),
             Self::Answer { .. } => ErrorKind::Internal,
             Self::Unreachable { .. } => ErrorKind::Unavailable,
             Self::Credentials { .. } => ErrorKind::Invalid,
@@ -87,5 +100,18 @@ impl Error {
             Self::Refused { code, .. } => Some(code),
             _ => None,
         }
+    }
+}
+
+/// Azure's codes are too many to know; their statuses say enough.
+fn kind_of(status: u16) -> ErrorKind {
+    match status {
+        401 | 403 => ErrorKind::Denied,
+        404 => ErrorKind::NotFound,
+        409 | 412 => ErrorKind::Conflict,
+        400..500 => ErrorKind::Invalid,
+        503 => ErrorKind::Unavailable,
+        507 => ErrorKind::Full,
+        _ => ErrorKind::Internal,
     }
 }

@@ -3,16 +3,23 @@
 
 mod credentials;
 mod error;
+mod graph;
 mod jobs;
 mod machine;
+mod manager;
 mod receipt;
+mod records;
+mod roles;
 mod transport;
 mod vaults;
 
 pub use credentials::load_credentials;
 pub use error::Error;
+pub use graph::{AppCertificate, Application, certificates};
 pub use machine::Certified;
+pub use manager::{DriveKey, NewResource, Resource, ResourceGroup, ResourceKind};
 pub use receipt::verify_receipt;
+pub use roles::RoleAssignment;
 pub use transport::Client;
 /// Of a [`Client::call`].
 pub use ureq::http::Method;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
-use ureq::http::{Method, Request, Response};
+use ureq::http::{Method, Request, Response, request};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use ureq::{Body, SendBody};
 use url::Url;
@@ -93,14 +93,59 @@ impl Client {
 
     /// Sends no body, takes JSON.
     pub(crate) fn get<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T> {
-        let mut answer = self.exchange(Method::GET, segments, None, SendBody::none())?;
+        self.get_with(segments, &[])
+    }
+
+    /// The same with a query.
+    pub(crate) fn get_with<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<T> {
+        let mut url = self.api(segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut answer = self.exchange(Method::GET, &url, None, SendBody::none())?;
         self.json(&mut answer)
+    }
+
+    /// As Azure's clients call: what refuses here has Azure's words. Sends no body where there is none.
+    pub(crate) fn azure<B: Serialize>(
+        &self,
+        method: Method,
+        url: &Url,
+        only_if: Option<u64>,
+        body: Option<&B>,
+    ) -> Result<Azure> {
+        let bytes = match body {
+            Some(body) => self.text(body)?,
+            None => Zeroizing::default(),
+        };
+        let is_post = method == Method::POST;
+        let mut request = self.request(method, url);
+        if let Some(version) = only_if {
+            request = request.header("if-match", format!("\"{version}\""));
+        }
+        let mut answer = if body.is_some() || is_post {
+            request = request.header("content-type", "application/json");
+            request = request.header("content-length", bytes.len());
+            self.run(request, SendBody::from_reader(&mut bytes.as_slice()))?
+        } else {
+            self.run(request, SendBody::none())?
+        };
+        if !answer.status().is_success() {
+            return Err(self.azure_refused(answer));
+        }
+        let (status, text) = (answer.status().as_u16(), self.whole(&mut answer)?);
+        Ok(Azure { status, text, endpoint: self.credentials.endpoint.clone() })
     }
 
     /// Posts nothing, takes JSON.
     pub(crate) fn post<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T> {
         let nothing = Some(("application/json", 0));
-        let mut answer = self.exchange(Method::POST, segments, nothing, SendBody::none())?;
+        let url = self.api(segments);
+        let mut answer = self.exchange(Method::POST, &url, nothing, SendBody::none())?;
         self.json(&mut answer)
     }
 
@@ -111,17 +156,12 @@ impl Client {
         segments: &[&str],
         body: &B,
     ) -> Result<T> {
-        let bytes = serde_json::to_vec(body).map_err(|cause| Error::Answer {
-            endpoint: self.credentials.endpoint.clone(),
-            status: 0,
-            what: cause.to_string(),
-        })?;
-        let bytes = Zeroizing::new(bytes);
+        let bytes = self.text(body)?;
         let length = bytes.len() as u64;
         let from = &mut bytes.as_slice();
         let mut answer = self.exchange(
             method,
-            segments,
+            &self.api(segments),
             Some(("application/json", length)),
             SendBody::from_reader(from),
         )?;
@@ -131,12 +171,13 @@ impl Client {
     /// Sends `length` octets from `from`; the answer has no body of interest.
     pub(crate) fn upload(&self, segments: &[&str], length: u64, from: &mut dyn Read) -> Result<()> {
         let kind = Some(("application/octet-stream", length));
-        self.exchange(Method::PUT, segments, kind, SendBody::from_reader(from)).map(|_| ())
+        let url = self.api(segments);
+        self.exchange(Method::PUT, &url, kind, SendBody::from_reader(from)).map(|_| ())
     }
 
     /// The answer's octets as a stream.
     pub(crate) fn download(&self, segments: &[&str]) -> Result<Box<dyn Read + Send>> {
-        let answer = self.exchange(Method::GET, segments, None, SendBody::none())?;
+        let answer = self.exchange(Method::GET, &self.api(segments), None, SendBody::none())?;
         Ok(Box::new(answer.into_body().into_reader()))
     }
 
@@ -158,65 +199,93 @@ impl Client {
         }
         let sent = body.map(Value::to_string);
         let mut answer = match &sent {
-            None => self.exchange_at(method, &url, None, SendBody::none())?,
+            None => self.exchange(method, &url, None, SendBody::none())?,
             Some(text) => {
                 let content = Some(("application/json", text.len() as u64));
                 let from = &mut text.as_bytes();
-                self.exchange_at(method, &url, content, SendBody::from_reader(from))?
+                self.exchange(method, &url, content, SendBody::from_reader(from))?
             }
         };
         if answer.status().as_u16() == 204 { Ok(Value::Null) } else { self.json(&mut answer) }
     }
 
-    fn exchange(
-        &self,
-        method: Method,
-        segments: &[&str],
-        content: Option<(&str, u64)>,
-        body: SendBody<'_>,
-    ) -> Result<Response<Body>> {
-        self.exchange_at(method, &self.api(segments), content, body)
+    fn text<B: Serialize>(&self, body: &B) -> Result<Zeroizing<Vec<u8>>> {
+        let text = serde_json::to_vec(body).map_err(|cause| Error::Answer {
+            endpoint: self.credentials.endpoint.clone(),
+            status: 0,
+            what: cause.to_string(),
+        })?;
+        Ok(Zeroizing::new(text))
     }
 
-    fn exchange_at(
+    fn request(&self, method: Method, url: &Url) -> request::Builder {
+        Request::builder()
+            .method(method)
+            .uri(url.as_str())
+            .header("authorization", &self.authorization)
+            .header("accept", "application/json, application/octet-stream")
+    }
+
+    fn run(&self, request: request::Builder, body: SendBody<'_>) -> Result<Response<Body>> {
+        let unreachable = |cause| Error::Unreachable {
+            endpoint: self.credentials.endpoint.clone(),
+            cause: Box::new(cause),
+        };
+        let request = request.body(body).map_err(|cause| unreachable(cause.into()))?;
+        self.agent.run(request).map_err(unreachable)
+    }
+
+    fn exchange(
         &self,
         method: Method,
         url: &Url,
         content: Option<(&str, u64)>,
         body: SendBody<'_>,
     ) -> Result<Response<Body>> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(url.as_str())
-            .header("authorization", &self.authorization)
-            .header("accept", "application/json, application/octet-stream");
+        let mut request = self.request(method, url);
         if let Some((kind, length)) = content {
             request = request.header("content-type", kind).header("content-length", length);
         }
-        let unreachable = |cause| Error::Unreachable {
-            endpoint: self.credentials.endpoint.clone(),
-            cause: Box::new(cause),
-        };
-        let request = request.body(body).map_err(|cause| unreachable(cause.into()))?;
-        let answer = self.agent.run(request).map_err(unreachable)?;
+        let answer = self.run(request, body)?;
         if answer.status().is_success() { Ok(answer) } else { Err(self.refused(answer)) }
+    }
+
+    fn whole(&self, answer: &mut Response<Body>) -> Result<Zeroizing<Vec<u8>>> {
+        let status = answer.status().as_u16();
+        let limited = answer.body_mut().with_config().limit(JSON_LIMIT);
+        limited.read_to_vec().map(Zeroizing::new).map_err(|cause| Error::Answer {
+            endpoint: self.credentials.endpoint.clone(),
+            status,
+            what: cause.to_string(),
+        })
     }
 
     fn json<T: DeserializeOwned>(&self, answer: &mut Response<Body>) -> Result<T> {
         let status = answer.status().as_u16();
+        let bytes = self.whole(answer)?;
         let bad = |what: String| Error::Answer {
             endpoint: self.credentials.endpoint.clone(),
             status,
             what,
         };
-        let limited = answer.body_mut().with_config().limit(JSON_LIMIT);
-        let bytes = Zeroizing::new(limited.read_to_vec().map_err(|cause| bad(cause.to_string()))?);
         serde_json::from_slice(&bytes).map_err(|cause| bad(cause.to_string()))
     }
 
+    fn azure_refused(&self, mut answer: Response<Body>) -> Error {
+        let (status, request) = (answer.status().as_u16(), request_id(&answer));
+        let said = |code: String, message: String| Error::Azure { status, code, message, request };
+        match self.json::<AzureError>(&mut answer) {
+            Ok(AzureError { error }) => said(error.code, error.message),
+            Err(_) if status == 401 => said(
+                Code::AuthenticationFailed.to_string(),
+                "the server does not know these credentials".to_owned(),
+            ),
+            Err(error) => error,
+        }
+    }
+
     fn refused(&self, mut answer: Response<Body>) -> Error {
-        let request =
-            answer.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let request = request_id(&answer);
         match self.json::<ErrorBody>(&mut answer) {
             Ok(ErrorBody { error }) => Error::Refused {
                 code: error.code,
@@ -233,6 +302,40 @@ impl Client {
             Err(error) => error,
         }
     }
+}
+
+fn request_id(answer: &Response<Body>) -> Option<String> {
+    answer.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned)
+}
+
+/// An answer to a call as Azure's clients make it.
+pub(crate) struct Azure {
+    pub(crate) status: u16,
+    text: Zeroizing<Vec<u8>>,
+    endpoint: String,
+}
+
+impl Azure {
+    /// What it says.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.text).map_err(|cause| Error::Answer {
+            endpoint: self.endpoint.clone(),
+            status: self.status,
+            what: cause.to_string(),
+        })
+    }
+}
+
+/// Of an error in Azure's shape, what is shown.
+#[derive(serde::Deserialize)]
+struct AzureError {
+    error: AzureDetail,
+}
+
+#[derive(serde::Deserialize)]
+struct AzureDetail {
+    code: String,
+    message: String,
 }
 
 pub(crate) fn authorities(pem: &str) -> Vec<Certificate<'static>> {

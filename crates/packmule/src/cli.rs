@@ -25,7 +25,6 @@ pub(crate) struct Cli {
 
 /// What to do.
 #[derive(Subcommand, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one command a process")]
 pub(crate) enum Command {
     Demo(cmd::demo::Demo),
     #[command(subcommand)]
@@ -36,13 +35,24 @@ pub(crate) enum Command {
     Seed(cmd::seed::Seed),
     Serve(cmd::serve::Serve),
     #[command(subcommand)]
+    Subscription(cmd::subscription::Subscription),
+    #[command(subcommand)]
+    ResourceGroup(cmd::resource_group::ResourceGroup),
+    #[command(subcommand, alias = "account")]
     StorageAccount(cmd::admin::StorageAccount),
     #[command(subcommand)]
     Vault(cmd::admin::Vault),
     #[command(subcommand)]
+    App(cmd::app::App),
+    #[command(subcommand)]
+    Location(cmd::location::Location),
+    Audit(cmd::audit::Audit),
+    #[command(subcommand)]
     Dock(cmd::dock::Dock),
     #[command(subcommand)]
     Agent(cmd::agent::Agent),
+    #[command(subcommand)]
+    Job(cmd::job::Job),
     #[command(subcommand)]
     Group(cmd::agent::Group),
     #[command(subcommand)]
@@ -64,6 +74,12 @@ impl Command {
             Self::Drive(command) => command.run(context),
             Self::Seed(command) => command.run(context),
             Self::Serve(command) => command.run(context),
+            Self::Subscription(command) => command.run(context),
+            Self::ResourceGroup(command) => command.run(context),
+            Self::App(command) => command.run(context),
+            Self::Location(command) => command.run(context),
+            Self::Audit(command) => command.run(context),
+            Self::Job(command) => command.run(context),
             Self::StorageAccount(command) => command.run(context),
             Self::Vault(command) => command.run(context),
             Self::Dock(command) => command.run(context),

@@ -77,7 +77,7 @@ impl Access {
             Self::Arm(_) | Self::ArmAny => Fault::from(error).into_response(),
             _ => error.into_response(),
         };
-        if unknown && matches!(self, Self::Arm(_) | Self::ArmAny | Self::Graph) {
+        if unknown && !matches!(self, Self::Anyone | Self::Roles(_)) {
             let (endpoint, tenant) = (&app.endpoint, &app.entra.tenant);
             let scheme = format!(
                 "Bearer authorization_uri=\"{endpoint}/{tenant}\", error=\"invalid_token\""

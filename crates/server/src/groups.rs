@@ -48,18 +48,8 @@ impl Group {
 /// Makes the default group of a subscription where it is not there, and puts into it what lies nowhere: rows
 /// that are older than groups.
 pub(crate) async fn adopt(db: &Db, subscription: &str, now: Timestamp) -> Result<Group, Error> {
-    let group = Group { subscription: subscription.to_owned(), name: DEFAULT.to_owned() };
     let mut transaction = db.write().await?;
-    sqlx::query(
-        "INSERT INTO resource_group (subscription, name, location, created_at) VALUES (?, ?, ?, ?)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(&group.subscription)
-    .bind(&group.name)
-    .bind(LOCATION)
-    .bind(db::time(now))
-    .execute(&mut *transaction)
-    .await?;
+    let group = make_default(&mut transaction, subscription, now).await?;
     for statement in [
         "UPDATE vault SET subscription = ?, resource_group = ? WHERE subscription = ''",
         "UPDATE storage_account SET subscription = ?, resource_group = ? WHERE subscription = ''",
@@ -72,6 +62,26 @@ pub(crate) async fn adopt(db: &Db, subscription: &str, now: Timestamp) -> Result
             .await?;
     }
     transaction.commit().await?;
+    Ok(group)
+}
+
+/// The default group of a subscription, made where it is not there.
+pub(crate) async fn make_default(
+    on: &mut SqliteConnection,
+    subscription: &str,
+    now: Timestamp,
+) -> Result<Group, Error> {
+    let group = Group { subscription: subscription.to_owned(), name: DEFAULT.to_owned() };
+    sqlx::query(
+        "INSERT INTO resource_group (subscription, name, location, created_at) VALUES (?, ?, ?, ?)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(&group.subscription)
+    .bind(&group.name)
+    .bind(LOCATION)
+    .bind(db::time(now))
+    .execute(on)
+    .await?;
     Ok(group)
 }
 

@@ -2,7 +2,7 @@
 //! data folder. Has no command line and reads no environment; the binary hands it a [`Config`].
 //!
 //! ```text
-//!  routes ─▶ auth ─┬▶ accounts, vaults, docks ─▶ db
+//!  routes ─▶ auth ─┬▶ subscriptions, accounts, vaults, docks ─▶ db
 //!                  ├▶ jobs ─▶ flow, seed, db, objects
 //!                  ├▶ entra ─▶ db
 //!                  ├▶ publication ─▶ jobs, seed, objects, receipt
@@ -43,6 +43,7 @@ mod publication;
 mod receipt;
 mod routes;
 mod run;
+mod subscriptions;
 mod target;
 mod token;
 mod vaults;

@@ -5,7 +5,8 @@ use crate::app::App;
 use crate::auth::{Access, guard};
 use crate::entra::handlers as identity;
 use crate::{
-    Error, accounts, arm, audit, dataplane, docks, files, http, jobs, notices, publication, vaults,
+    Error, accounts, arm, audit, dataplane, docks, files, http, jobs, notices, publication,
+    subscriptions, vaults,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -133,6 +134,9 @@ fn control(table: &mut Table) {
     table.add(Method::GET, "/api/v1/audit", ADMIN, audit::list);
     table.add(Method::GET, "/api/v1/notices", AGENT_OR_ADMIN, notices::list);
     table.add(Method::GET, "/api/v1/locations", ANY_ROLE, docks::locations);
+    table.add(Method::GET, "/api/v1/subscriptions", ADMIN, subscriptions::list);
+    table.add(Method::POST, "/api/v1/subscriptions", ADMIN, subscriptions::create);
+    table.add(Method::PATCH, "/api/v1/subscriptions/{id}", ADMIN, subscriptions::rename);
     table.add(Method::PUT, "/api/v1/storage-accounts/{account}", ADMIN, accounts::create);
     table.add(Method::GET, "/api/v1/storage-accounts", ADMIN, accounts::list);
     table.add(Method::PUT, "/api/v1/vaults/{vault}", ADMIN, vaults::create);

@@ -32,6 +32,26 @@ pub struct List<T> {
     pub value: Vec<T>,
 }
 
+/// A subscription: what resource groups lie in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subscription {
+    /// A GUID, drawn by the server.
+    pub id: String,
+    /// Its name, for people.
+    pub name: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// Creates a subscription, or renames one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubscriptionRequest {
+    /// 1 to 64 characters, which no other subscription of the server has, whatever the case.
+    pub name: String,
+}
+
 /// A storage account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

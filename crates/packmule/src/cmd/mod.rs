@@ -2,11 +2,19 @@
 
 pub(crate) mod admin;
 pub(crate) mod agent;
+pub(crate) mod app;
+pub(crate) mod audit;
+pub(crate) mod caller;
 pub(crate) mod certgen;
 pub(crate) mod demo;
 pub(crate) mod diskprep;
 pub(crate) mod dock;
 pub(crate) mod drive;
+pub(crate) mod job;
+pub(crate) mod location;
+pub(crate) mod place;
 pub(crate) mod repo;
+pub(crate) mod resource_group;
 pub(crate) mod seed;
 pub(crate) mod serve;
+pub(crate) mod subscription;

@@ -24,4 +24,5 @@ mod restic;
 mod routes;
 mod sample;
 mod site;
+mod subscriptions;
 mod tls;

@@ -2,7 +2,7 @@
 //! argument spelling of the utility that people know: `s:STAGING`, `p:FILE`, `u:`.
 
 mod dialogue;
-mod shipping;
+pub(super) mod shipping;
 
 use super::agent::{StateOptions, with_agent};
 use super::seed::{DriveOptions, Writing, describe, show_drives};

@@ -8,7 +8,7 @@ use model::{Address, ErrorKind, Package, TrackingNumber};
 
 /// What is asked for with `u:`, where it was not given.
 #[derive(Args, Debug, Clone)]
-pub(super) struct Shipping {
+pub(crate) struct Shipping {
     /// Carrier
     #[arg(long, value_name = "NAME")]
     carrier: Option<String>,
@@ -77,11 +77,31 @@ impl Shipping {
         self.tracking.is_some() && needed.iter().all(|given| given.is_some())
     }
 
+    /// The same details, with what was not given of the address taken from that one.
+    pub(crate) fn with_address(&self, address: &Address) -> Self {
+        let or = |given: &Option<String>, there: &str| {
+            given.clone().or_else(|| (!there.is_empty()).then(|| there.to_owned()))
+        };
+        Self {
+            carrier: self.carrier.clone(),
+            tracking: self.tracking.clone(),
+            recipient: or(&self.recipient, &address.recipient_name),
+            street: or(&self.street, &address.street_address1),
+            street2: or(&self.street2, &address.street_address2),
+            city: or(&self.city, &address.city),
+            province: or(&self.province, &address.state_or_province),
+            postal_code: or(&self.postal_code, &address.postal_code),
+            country: or(&self.country, &address.country_or_region),
+            phone: or(&self.phone, &address.phone),
+            email: or(&self.email, &address.email),
+        }
+    }
+
     /// Everything that is needed, asked for where it was not given.
     ///
     /// # Errors
     /// Somebody must be asked, and nobody is there; an answer that cannot be used.
-    pub(super) fn ask(&self, ask: &dyn Ask) -> Result<(Address, Package), Failure> {
+    pub(crate) fn ask(&self, ask: &dyn Ask) -> Result<(Address, Package), Failure> {
         let needed = |given: &Option<String>, flag: &str, question: &str| match given {
             Some(text) => Ok(text.clone()),
             None => ask.ask(flag, question),
@@ -116,7 +136,7 @@ impl Shipping {
 ///
 /// # Errors
 /// It was not confirmed.
-pub(super) fn confirm(
+pub(crate) fn confirm(
     context: &Context,
     ask: &dyn Ask,
     address: &Address,

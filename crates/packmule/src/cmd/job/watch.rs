@@ -1,0 +1,265 @@
+//! `packmule job watch`: one line for each change of an import job, until it is over. Changes nothing.
+//!
+//! The server is asked by a thread of its own, so that Ctrl-C need not wait for an answer.
+
+use super::show::{bytes, is_over};
+use super::{Named, STATES, state};
+use crate::cmd::caller::CallerOptions;
+use crate::context::Context;
+use crate::exit::Status;
+use crate::failure::{Failure, Outcome};
+use crate::ui::{duration, per_second};
+use clap::Args;
+use client::Client;
+use jiff::Timestamp;
+use model::{ByteSize, ErrorKind, JobName};
+use serde_json::json;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+use wire::{Job, JobState};
+
+/// Watch an import job until it is over
+///
+/// A line for each change, with the rate and the time left while drives are read. Ends with 0 when the job is
+/// Completed, or has reached what --until says; with 3 when it is Closed or Canceled. Ctrl-C ends it at once.
+///
+/// Example: packmule job watch seed-2026 --until Received --server /srv/pm/admin.json
+#[derive(Args, Debug)]
+pub(crate) struct Watch {
+    #[command(flatten)]
+    job: Named,
+    /// End when the job is in this state, or past it
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    until: Option<JobState>,
+    #[command(flatten)]
+    caller: CallerOptions,
+}
+
+/// Between two questions while something happens.
+const SOONEST: Duration = Duration::from_secs(2);
+/// Between two questions while a parcel is with its carrier.
+const LATEST: Duration = Duration::from_secs(60);
+/// How soon Ctrl-C is noticed.
+const LOOK: Duration = Duration::from_millis(100);
+/// A rate is measured over so much time at most: drives and their speed change.
+const WINDOW: Duration = Duration::from_secs(120);
+
+impl Watch {
+    pub(super) fn run(&self, context: &Context) -> Outcome {
+        let client = self.caller.client()?;
+        let answers = asking(client, self.job.name.clone());
+        let mut seen = Seen::default();
+        loop {
+            let job = match next(context, &answers)? {
+                Ok(job) => job,
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    context.printer.problem("server", &format!("{error}; it is asked again"));
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            seen.look(context, job);
+            if let Some(status) = seen.job.as_ref().and_then(|job| self.ended(job.state)) {
+                return Ok(seen.end(context, status));
+            }
+        }
+    }
+
+    /// How it has ended, if it has.
+    fn ended(&self, state: JobState) -> Option<Status> {
+        let reached = |wanted: JobState| {
+            let at = |state| STATES.iter().position(|it| *it == state);
+            // The ends beside the way are not past anything.
+            let is_on_the_way = !matches!(state, JobState::Closed | JobState::Canceled);
+            state == wanted || (is_on_the_way && at(state) > at(wanted))
+        };
+        match (self.until, state) {
+            (Some(wanted), _) if reached(wanted) => Some(Status::Done),
+            (None, JobState::Completed) => Some(Status::Done),
+            (_, state) if is_over(state) => Some(Status::Partial),
+            _ => None,
+        }
+    }
+}
+
+type Answer = client::Result<Job>;
+
+/// Asks again and again, less often as long as nothing changes, until nobody listens any more.
+fn asking(client: Client, job: JobName) -> Receiver<Answer> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || ask(&client, &job, &sender));
+    receiver
+}
+
+fn ask(client: &Client, name: &JobName, sender: &Sender<Answer>) {
+    let (mut pause, mut before) = (SOONEST, None);
+    loop {
+        let answer = client.job(name);
+        let version = answer.as_ref().ok().map(|job| job.version);
+        pause = match version.is_some() && version != before {
+            true => SOONEST,
+            false => (pause * 3 / 2).min(LATEST),
+        };
+        before = version.or(before);
+        if sender.send(answer).is_err() {
+            return;
+        }
+        std::thread::sleep(pause);
+    }
+}
+
+/// The next answer; interrupted by Ctrl-C.
+fn next(context: &Context, answers: &Receiver<Answer>) -> Result<Answer, Failure> {
+    loop {
+        if context.stop.load(Ordering::Relaxed) {
+            let words = "stopped watching; the job goes on";
+            return Err(Failure::new(ErrorKind::Interrupted, words));
+        }
+        match answers.recv_timeout(LOOK) {
+            Ok(answer) => return Ok(answer),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::new(ErrorKind::Internal, "nobody asks the server any more"));
+            }
+        }
+    }
+}
+
+/// What was seen so far.
+#[derive(Default)]
+struct Seen {
+    job: Option<Job>,
+    /// When how many bytes had landed, the oldest first; within [`WINDOW`].
+    landed: Vec<(Instant, u64)>,
+}
+
+/// How fast it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pace {
+    per_second: u64,
+    seconds_left: Option<u64>,
+}
+
+impl Seen {
+    /// Shows the job if it is another than before.
+    fn look(&mut self, context: &Context, job: Job) {
+        let is_same = self.job.as_ref().is_some_and(|before| {
+            before.version == job.version && before.drive_list == job.drive_list
+        });
+        if is_same {
+            return;
+        }
+        let pace = self.pace(Instant::now(), bytes(&job), job.state);
+        show(context, &job, pace);
+        self.job = Some(job);
+    }
+
+    /// None as long as there is nothing to measure.
+    fn pace(&mut self, now: Instant, (done, total): (u64, u64), state: JobState) -> Option<Pace> {
+        if state != JobState::Transferring {
+            self.landed.clear();
+            return None;
+        }
+        let is_recent = |at: &Instant| now.saturating_duration_since(*at) <= WINDOW;
+        self.landed.retain(|(at, bytes)| is_recent(at) && *bytes <= done);
+        self.landed.push((now, done));
+        let (began, before) = self.landed.first().copied()?;
+        let per_second =
+            per_second(done.checked_sub(before)?, now.saturating_duration_since(began));
+        let seconds_left = total.saturating_sub(done).checked_div(per_second);
+        (per_second > 0).then_some(Pace { per_second, seconds_left })
+    }
+
+    fn end(&self, context: &Context, status: Status) -> Status {
+        if let Some(job) = &self.job {
+            let failures: u64 = job.drive_list.iter().map(|drive| drive.failure_count).sum();
+            let object = json!({"job": job.name, "state": job.state, "failures": failures});
+            context.printer.object("summary", &object);
+            if failures > 0 {
+                let words = format!("{failures} objects are damaged or missing");
+                context.printer.note(format!("{words}: packmule job show {} names them", job.name));
+            }
+        }
+        status
+    }
+}
+
+fn show(context: &Context, job: &Job, pace: Option<Pace>) {
+    let now = Timestamp::now();
+    let (done, total) = bytes(job);
+    let mut words = format!("{now:.0}  {}: {:?}", job.name, job.state);
+    if total > 0 && done > 0 {
+        let (done, total) = (ByteSize(done), ByteSize(total));
+        words.push_str(&format!(", {} %, {done} of {total}", job.percent_complete));
+    }
+    if let Some(pace) = pace {
+        words.push_str(&format!(", {}/s", ByteSize(pace.per_second)));
+        if let Some(seconds) = pace.seconds_left {
+            words.push_str(&format!(", {} left", duration(Duration::from_secs(seconds))));
+        }
+    }
+    let drives: Vec<String> = job
+        .drive_list
+        .iter()
+        .map(|drive| format!("{} {:?}", drive.drive_id, drive.state))
+        .collect();
+    words.push_str(&format!("; drives: {}", drives.join(", ")));
+    context.printer.line(words);
+    let object = json!({
+        "at": now,
+        "job": job.name,
+        "state": job.state,
+        "version": job.version,
+        "percent_complete": job.percent_complete,
+        "bytes": done,
+        "total_bytes": total,
+        "bytes_per_second": pace.map(|pace| pace.per_second),
+        "seconds_left": pace.and_then(|pace| pace.seconds_left),
+        "drives": job.drive_list,
+    });
+    context.printer.object("change", &object);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use JobState as S;
+
+    fn watch(until: Option<JobState>) -> Watch {
+        use clap::Parser as _;
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            watch: Watch,
+        }
+        Watch { until, ..Line::parse_from(["watch", "job1"]).watch }
+    }
+
+    #[test]
+    fn it_ends_with_the_job_or_where_it_was_told_to() {
+        let ended = |until, state| watch(until).ended(state);
+        assert_eq!(ended(None, S::Packaging), None);
+        assert_eq!(ended(None, S::Completed), Some(Status::Done));
+        assert_eq!(ended(None, S::Closed), Some(Status::Partial));
+        assert_eq!(ended(Some(S::Received), S::Shipping), None);
+        assert_eq!(ended(Some(S::Received), S::Transferring), Some(Status::Done));
+        assert_eq!(ended(Some(S::Received), S::Canceled), Some(Status::Partial));
+        assert_eq!(ended(Some(S::Canceled), S::Canceled), Some(Status::Done));
+        assert_eq!(ended(Some(S::Closed), S::Completed), Some(Status::Partial));
+    }
+
+    #[test]
+    fn the_pace_is_that_of_the_last_two_minutes() {
+        let (mut seen, start) = (Seen::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(seen.pace(at(0), (0, 1000), S::Shipping), None);
+        assert_eq!(seen.pace(at(0), (100, 1000), S::Transferring), None);
+        let pace = seen.pace(at(10), (200, 1000), S::Transferring).unwrap();
+        assert_eq!(pace, Pace { per_second: 10, seconds_left: Some(80) });
+        let pace = seen.pace(at(130), (560, 1000), S::Transferring).unwrap();
+        assert_eq!(pace, Pace { per_second: 3, seconds_left: Some(146) });
+        // A drive that is read again begins at its beginning.
+        assert_eq!(seen.pace(at(131), (0, 1000), S::Transferring), None);
+    }
+}
