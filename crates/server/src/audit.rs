@@ -60,7 +60,7 @@ impl Call {
     }
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Page {
     /// Only entries after this one.
     after: Option<i64>,

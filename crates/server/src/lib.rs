@@ -36,6 +36,7 @@ mod identity;
 mod notices;
 mod jobs;
 mod objects;
+mod openapi;
 mod place;
 mod principals;
 mod publication;

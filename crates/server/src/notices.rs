@@ -61,7 +61,7 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Page {
     /// Only those after this one.
     after: Option<i64>,

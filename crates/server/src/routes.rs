@@ -4,7 +4,7 @@
 use crate::app::App;
 use crate::auth::{Access, guard};
 use crate::entra::handlers as identity;
-use crate::{Error, accounts, arm, audit, notices, dataplane, docks, http, jobs, publication, vaults};
+use crate::{Error, accounts, arm, audit, notices, dataplane, docks, http, jobs, openapi, publication, vaults};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
@@ -32,6 +32,8 @@ pub struct Route {
     pub path: &'static str,
     /// Whom it is for.
     pub access: Access,
+    /// The name of the function that answers.
+    pub(crate) handler: &'static str,
 }
 
 /// Every route of a server.
@@ -83,7 +85,7 @@ impl Table {
             let guarded = from_fn_with_state((Arc::clone(&app), access), guard);
             self.router = Some((router.route(path, on(filter, handler).layer(guarded)), app));
         }
-        self.routes.push(Route { method, path, access });
+        self.routes.push(Route { method, path, access, handler: std::any::type_name::<H>() });
     }
 }
 
@@ -128,6 +130,7 @@ fn control(table: &mut Table) {
     table.add(Method::GET, "/healthz", Access::Anyone, docks::health);
     table.add(Method::GET, "/readyz", Access::Anyone, docks::ready);
     table.add(Method::GET, "/api/v1/health", Access::Anyone, docks::health);
+    table.add(Method::GET, "/api/v1/openapi.json", Access::Anyone, openapi::get);
     table.add(Method::GET, "/api/v1/audit", ADMIN, audit::list);
     table.add(Method::GET, "/api/v1/notices", AGENT_OR_ADMIN, notices::list);
     table.add(Method::GET, "/api/v1/locations", ANY_ROLE, docks::locations);

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use model::{AccountName, Address, ServerName, VaultName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whether the server is up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// `ok`.
     pub status: String,
@@ -14,14 +15,15 @@ pub struct Health {
 }
 
 /// A list, in the service's shape.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
 pub struct List<T> {
     /// The items.
     pub value: Vec<T>,
 }
 
 /// A storage account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageAccount {
     /// Its name.
@@ -31,7 +33,7 @@ pub struct StorageAccount {
 }
 
 /// A vault.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Vault {
     /// Its name.
@@ -44,7 +46,7 @@ pub struct Vault {
 }
 
 /// A source server registered with a vault.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VaultServer {
     /// Its name.
@@ -54,7 +56,7 @@ pub struct VaultServer {
 }
 
 /// Registers a source server.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServerRequest {
     /// Issue a new token although there is one, which ends at once.
@@ -62,10 +64,11 @@ pub struct ServerRequest {
 }
 
 /// Registers a dock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DockRequest {
     /// Its name, for people.
+    #[schemars(length(min = 1, max = 64))]
     pub name: String,
     /// Issue a new token although there is one, which ends at once.
     #[serde(default)]
@@ -73,7 +76,7 @@ pub struct DockRequest {
 }
 
 /// Where drives can be sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Location {
     /// Its name.

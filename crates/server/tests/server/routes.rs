@@ -12,6 +12,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET", "/healthz", "anyone"),
     ("GET", "/readyz", "anyone"),
     ("GET", "/api/v1/health", "anyone"),
+    ("GET", "/api/v1/openapi.json", "anyone"),
     ("GET", "/api/v1/audit", "admin"),
     ("GET", "/api/v1/notices", "admin, agent"),
     ("GET", "/api/v1/locations", "admin, agent, dock"),
