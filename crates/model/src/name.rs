@@ -139,7 +139,7 @@ name!(
 
 name!(
     /// A drive's serial number as its hardware reports it, without spaces.
-    DriveSerial, "drive serial number", 1..=64, r"^([.]{0,2}[!--0-\[\]-~][!-.0-\[\]-~]*|[.]{3}[!-.0-\[\]-~]*)$",
+    DriveSerial, "drive serial number", 1..=64, r"^([.]{0,2}[!-,0-\[\]-~-][!-,.0-\[\]-~-]*|[.]{3}[!-,.0-\[\]-~-]*)$",
     "1 to 64 printable characters other than space, slash and backslash",
     |b| b.iter().all(|&b| b.is_ascii_graphic() && !b"/\\".contains(&b)) && b != b"." && b != b".."
 );

@@ -35,7 +35,8 @@ static TEXT: LazyLock<String> = LazyLock::new(text);
 
 /// The document's text.
 fn text() -> String {
-    format!("{:#}\n", document())
+    // Links between Rust's items are no links here.
+    format!("{:#}\n", document()).replace("[`crate::", "`").replace("[`", "`").replace("`]", "`")
 }
 
 pub(crate) async fn get() -> Response {
@@ -71,7 +72,7 @@ fn document() -> Value {
             path.insert(route.method.as_str().to_ascii_lowercase(), described);
         }
     }
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Packmule",
@@ -81,7 +82,29 @@ fn document() -> Value {
         },
         "paths": paths,
         "components": components(generator),
-    })
+    });
+    bound(&mut document);
+    document
+}
+
+/// Says of every whole number how great it may be: its format does, and not everyone knows formats.
+fn bound(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(bound),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(bound);
+            match fields.get("format").and_then(Value::as_str) {
+                Some("uint32") => fields.insert("maximum".to_owned(), u32::MAX.into()),
+                Some("uint64") => fields.insert("maximum".to_owned(), u64::MAX.into()),
+                Some("int64") => {
+                    fields.insert("minimum".to_owned(), i64::MIN.into());
+                    fields.insert("maximum".to_owned(), i64::MAX.into())
+                }
+                _ => None,
+            };
+        }
+        _ => {}
+    }
 }
 
 fn components(mut generator: SchemaGenerator) -> Value {

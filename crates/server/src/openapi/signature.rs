@@ -2,9 +2,9 @@
 //! answer. Says nothing of bodies: handlers read those themselves.
 
 use crate::Error;
-use crate::http::Segments;
+use crate::http::{self, Segments};
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::{Extension, Json};
@@ -60,7 +60,7 @@ impl<T: JsonSchema> Takes for Segments<T> {
     }
 }
 
-impl<T: JsonSchema> Takes for Query<T> {
+impl<T: JsonSchema> Takes for http::Asked<T> {
     fn takes(to: &mut Signature, generator: &mut SchemaGenerator) {
         let schema = T::json_schema(generator).to_value();
         let required = schema.get("required").and_then(Value::as_array);

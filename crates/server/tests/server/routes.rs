@@ -446,3 +446,17 @@ fn unknown_paths_and_methods_are_answered_in_the_one_shape_with_an_id() {
     let answer = raw(&known, None, &Method::DELETE, "/api/v1/health", &[], b"");
     assert_eq!((answer.status, answer.code().as_str()), (405, "MethodNotAllowed"));
 }
+
+#[test]
+fn a_query_that_cannot_be_read_is_refused_in_the_one_shape() {
+    let site = Site::new();
+    let admin = site.admin();
+    for path in ["/api/v1/audit?after=x", "/api/v1/audit?limit=", "/api/v1/notices?job=0.5"] {
+        let answer = raw(admin.credentials(), own(&admin), &Method::GET, path, &[], b"");
+        assert_eq!((answer.status, answer.code().as_str()), (400, "InvalidRequest"), "{path}");
+    }
+    let agent = site.agent("vault1", "fs01");
+    let path = "/vaults/vault1/fs01/?create=yes";
+    let answer = raw(agent.credentials(), own(&agent), &Method::POST, path, &[], b"");
+    assert_eq!((answer.status, answer.code().as_str()), (400, "InvalidRequest"), "{path}");
+}
