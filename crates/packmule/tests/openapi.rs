@@ -106,6 +106,7 @@ fn announced(known: &Known) -> (JobRequest, Vec<u8>) {
     let config =
         Object { repository: 0, kind: ObjectKind::Config, name: hash(b"config"), length: 6 };
     let manifest = Manifest { header, objects: vec![config] }.encode(&signer).unwrap();
+    let password = ["000011"; 8].join("-");
     let request = serde_json::json!({
         "vault": "vault1", "server": "fs01", "storageAccount": "seedacct", "container": "seeds",
         "seed": {"id": id, "signer": signer.public()},
@@ -113,7 +114,7 @@ fn announced(known: &Known) -> (JobRequest, Vec<u8>) {
             "driveId": known.drive,
             "manifestHash": hash(&manifest),
             "driveHeaderHash": "0a".repeat(32),
-            "bitLockerKey": ["000011"; 8].join("-"),
+            "bitLockerKey": password,
         }],
     });
     (serde_json::from_value(request).unwrap(), manifest)
