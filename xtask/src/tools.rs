@@ -18,6 +18,12 @@ const TOOLS: &[Tool] = &[
         why: "the oracle: what we write it must read, what it writes we must read",
     },
     Tool { program: "cryptsetup", package: "cryptsetup-bin", why: "drives are encrypted by it" },
+    Tool { program: "openssl", package: "openssl", why: "the other side of every PKCS#12" },
+    Tool {
+        program: "python3",
+        package: "python3",
+        why: "calls OpenSSL where its command line has no word for it",
+    },
     Tool { program: "sfdisk", package: "fdisk", why: "drives are partitioned by it" },
 ];
 

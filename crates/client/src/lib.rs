@@ -12,6 +12,8 @@ pub use credentials::load_credentials;
 pub use error::Error;
 pub use receipt::verify_receipt;
 pub use transport::Client;
+/// Of a [`Client::call`].
+pub use ureq::http::Method;
 
 /// What the client's operations return.
 pub type Result<T> = std::result::Result<T, Error>;

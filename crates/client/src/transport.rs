@@ -4,6 +4,7 @@ use crate::{Error, Result};
 use base64::Engine as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
@@ -139,6 +140,34 @@ impl Client {
         Ok(Box::new(answer.into_body().into_reader()))
     }
 
+    /// A call of the resource manager or Graph, whose answers are as Azure's clients know them. Nothing
+    /// at all is answered as `null`.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub fn call(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Value> {
+        let mut url = self.url(path, false);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let sent = body.map(Value::to_string);
+        let mut answer = match &sent {
+            None => self.exchange_at(method, &url, None, SendBody::none())?,
+            Some(text) => {
+                let content = Some(("application/json", text.len() as u64));
+                let from = &mut text.as_bytes();
+                self.exchange_at(method, &url, content, SendBody::from_reader(from))?
+            }
+        };
+        if answer.status().as_u16() == 204 { Ok(Value::Null) } else { self.json(&mut answer) }
+    }
+
     fn exchange(
         &self,
         method: Method,
@@ -146,9 +175,19 @@ impl Client {
         content: Option<(&str, u64)>,
         body: SendBody<'_>,
     ) -> Result<Response<Body>> {
+        self.exchange_at(method, &self.api(segments), content, body)
+    }
+
+    fn exchange_at(
+        &self,
+        method: Method,
+        url: &Url,
+        content: Option<(&str, u64)>,
+        body: SendBody<'_>,
+    ) -> Result<Response<Body>> {
         let mut request = Request::builder()
             .method(method)
-            .uri(self.api(segments).as_str())
+            .uri(url.as_str())
             .header("authorization", &self.authorization)
             .header("accept", "application/json, application/octet-stream");
         if let Some((kind, length)) = content {

@@ -48,6 +48,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Backup(cmd::agent::Backup),
     Diskprep(cmd::diskprep::Diskprep),
+    Certgen(cmd::certgen::Certgen),
+    #[command(subcommand)]
+    Certificate(cmd::certgen::Certificate),
     #[command(subcommand)]
     RecoveryPoint(cmd::agent::RecoveryPoint),
     Restore(cmd::agent::Restore),
@@ -69,22 +72,26 @@ impl Command {
             Self::Group(command) => command.run(context),
             Self::Backup(command) => command.run(context),
             Self::Diskprep(command) => command.run(context),
+            Self::Certgen(command) => command.run(context),
+            Self::Certificate(command) => command.run(context),
             Self::RecoveryPoint(command) => command.run(context),
             Self::Restore(command) => command.run(context),
         }
     }
 }
 
-/// The name of the disk preparation utility that this one stands in for.
-const OLD_DISKPREP: &str = "azureofflinebackupdiskprep";
+/// The utilities that this one stands in for, by their names, and what does their work.
+const OLD: [(&str, &str); 2] =
+    [("azureofflinebackupdiskprep", "diskprep"), ("azureofflinebackupcertgen", "certgen")];
 
 /// The arguments; called by the old utility's name, through a link, the binary behaves as that one.
 pub(crate) fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = given.collect();
     let name = arguments.first().map(std::path::Path::new).and_then(std::path::Path::file_stem);
     let name = name.map(|name| name.to_string_lossy().to_ascii_lowercase());
-    if name.as_deref() == Some(OLD_DISKPREP) {
-        arguments.insert(1, "diskprep".into());
+    let old = OLD.iter().find(|(old, _)| name.as_deref() == Some(*old));
+    if let Some((_, command)) = old {
+        arguments.insert(1, command.into());
     }
     arguments
 }
@@ -94,7 +101,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_old_name_means_diskprep() {
+    fn the_old_names_mean_their_commands() {
+        let given = ["AzureOfflineBackupCertGen.exe", "CreateNewApplication"].map(OsString::from);
+        assert_eq!(arguments(given.into_iter())[1], "certgen");
         let given = ["/usr/bin/AzureOfflineBackupDiskPrep.exe", "u:"].map(OsString::from);
         assert_eq!(arguments(given.into_iter())[1], "diskprep");
         let given = ["packmule", "repo"].map(OsString::from);

@@ -89,5 +89,6 @@ from!(
     client::Error,
     server::Error,
     dock::Error,
-    agent::Error
+    agent::Error,
+    credfile::Error
 );

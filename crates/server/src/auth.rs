@@ -4,8 +4,8 @@
 use crate::app::App;
 use crate::arm::Fault;
 use crate::audit::{self, Call};
-use crate::http::RequestId;
 use crate::entra::{self, Audience, Grant, GraphError, Right};
+use crate::http::RequestId;
 use crate::{Error, db, token};
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::HeaderMap;

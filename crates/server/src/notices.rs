@@ -2,8 +2,8 @@
 
 use crate::app::App;
 use crate::auth::Principal;
-use crate::jobs::Record;
 use crate::http::Asked;
+use crate::jobs::Record;
 use crate::{Error, db};
 use axum::extract::State;
 use axum::{Extension, Json};
@@ -23,7 +23,9 @@ fn told(effect: &Effect) -> Option<(Audience, String)> {
             let what = match deadline {
                 Deadline::Shipping => "the import job expires unless it is shipped or updated",
                 Deadline::Arrival => "the package is overdue unless it arrives",
-                Deadline::Closing => "the import job is closed unless a drive turns up or more time is asked for",
+                Deadline::Closing => {
+                    "the import job is closed unless a drive turns up or more time is asked for"
+                }
                 Deadline::Record => "the record of the import job is removed",
             };
             let unit = if *days == 1 { "day" } else { "days" };

@@ -20,8 +20,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use operations::{Operation, Sent};
-use schemars::generate::SchemaSettings;
 use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use signature::{Content, Signature};
 use std::collections::BTreeSet;
@@ -109,7 +109,8 @@ fn bound(value: &mut Value) {
 
 fn components(mut generator: SchemaGenerator) -> Value {
     let error = generator.subschema_for::<ErrorBody>();
-    let statuses: BTreeSet<u16> = Code::ALL.iter().map(|code| error::status(code).as_u16()).collect();
+    let statuses: BTreeSet<u16> =
+        Code::ALL.iter().map(|code| error::status(code).as_u16()).collect();
     let refusals = statuses.into_iter().map(|status| {
         let codes = Code::ALL.iter().filter(|code| error::status(code).as_u16() == status);
         let codes: Vec<String> = codes.map(|code| format!("`{code}`")).collect();
@@ -136,7 +137,10 @@ fn components(mut generator: SchemaGenerator) -> Value {
 }
 
 fn reason(status: u16) -> &'static str {
-    StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Refused")
+    StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or("Refused")
 }
 
 fn refusal_name(status: u16) -> String {
@@ -182,9 +186,9 @@ fn variables(path: &str) -> impl Iterator<Item = &str> {
 
 fn parameters(route: &Route, signature: &Signature) -> Vec<Value> {
     let segments = variables(route.path).zip(&signature.segments);
-    let segments = segments.map(|(name, schema)| {
-        json!({"in": "path", "name": name, "required": true, "schema": schema})
-    });
+    let segments = segments.map(
+        |(name, schema)| json!({"in": "path", "name": name, "required": true, "schema": schema}),
+    );
     let query = signature.query.iter().map(|asked| {
         let (name, is_required) = (&asked.name, asked.is_required);
         json!({"in": "query", "name": name, "required": is_required, "schema": asked.schema})

@@ -4,7 +4,10 @@
 use crate::app::App;
 use crate::auth::{Access, guard};
 use crate::entra::handlers as identity;
-use crate::{Error, accounts, arm, audit, notices, dataplane, docks, http, jobs, openapi, publication, vaults};
+use crate::{
+    Error, accounts, arm, audit, dataplane, docks, http, jobs, notices, openapi, publication,
+    vaults,
+};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;

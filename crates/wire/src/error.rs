@@ -20,8 +20,25 @@ pub struct ErrorDetail {
     /// For people: what is wrong and what to do next.
     pub message: String,
     /// The names concerned, where there are several; at most [`crate::MAX_NAMES`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "names")]
     pub details: Vec<String>,
+}
+
+/// Names as they are, or as the resource manager has them: objects with a `target`.
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Name {
+        Plain(String),
+        Detail { target: String },
+        Other(serde::de::IgnoredAny),
+    }
+    let all = Vec::<Name>::deserialize(deserializer)?;
+    let name = |name| match name {
+        Name::Plain(name) | Name::Detail { target: name } => Some(name),
+        Name::Other(_) => None,
+    };
+    Ok(all.into_iter().filter_map(name).collect())
 }
 
 macro_rules! codes {

@@ -23,10 +23,11 @@ pub use hex::{HexError, PublicKey, SeedId, Signature};
 pub use job::{Carries, Job, JobPatch, JobRequest, JobState, ReceiveRequest, SeedRef};
 pub use key::{DriveBitLockerKey, KeyRelease, KeyRequest};
 pub use publication::{JobOutcome, Publication, PublicationRequest, PublicationState};
-pub use record::{Audience, AuditEntry, Notice};
 pub use receipt::{KeysFrom, Receipt, SignedReceipt};
+pub use record::{Audience, AuditEntry, Notice};
 pub use resource::{
     DockRequest, Health, List, Location, ServerRequest, StorageAccount, Vault, VaultServer,
+    vault_resource_id,
 };
 
 /// Where the control plane's own routes begin.

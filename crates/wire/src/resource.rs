@@ -4,6 +4,18 @@ use jiff::Timestamp;
 use model::{AccountName, Address, ServerName, VaultName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// The number of a vault, as vault credentials and certificates name it: the same for a vault of that name
+/// in that tenant, for ever.
+#[must_use]
+pub fn vault_resource_id(tenant: &str, vault: &VaultName) -> i64 {
+    let text = format!("{}/{}", tenant.to_ascii_lowercase(), vault.as_str().to_ascii_lowercase());
+    let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    let [a, b, c, d, e, f, g, h, ..] = hash;
+    // Positive, as Azure's are.
+    i64::from_be_bytes([a & 0x7f, b, c, d, e, f, g, h])
+}
 
 /// Whether the server is up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

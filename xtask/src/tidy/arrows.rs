@@ -26,6 +26,7 @@ pub(crate) const PLACES: &[Place] = &[
     place("pure", "sha256", &[]),
     place("pure", "flow", &["model"]),
     place("pure", "wire", &["model", "flow"]),
+    place("pure", "credfile", &["model"]),
     place("engine", "store", &["model", "flow", "wire"]),
     place("engine", "repo", &["model", "sha256", "flow", "wire", "store"]),
     place("engine", "backup", &["model", "sha256", "flow", "wire", "store", "repo"]),
@@ -33,19 +34,22 @@ pub(crate) const PLACES: &[Place] = &[
     place("engine", "keyring", &["model", "flow", "wire", "store"]),
     place("engine", "seed", &["model", "sha256", "flow", "wire", "store"]),
     place("control", "client", &["model", "flow", "wire", "store"]),
-    place("control", "server", &["model", "flow", "wire", "store", "keyring", "seed"]),
+    place("control", "server", &["model", "flow", "wire", "credfile", "store", "keyring", "seed"]),
     place(
         "control",
         "agent",
-        &["model", "flow", "wire", "store", "repo", "backup", "keyring", "seed", "client"],
+        &[
+            "model", "flow", "wire", "credfile", "store", "repo", "backup", "keyring", "seed",
+            "client",
+        ],
     ),
     place("control", "dock", &["model", "flow", "wire", "store", "drive", "seed", "client"]),
     place(
         "binary",
         "packmule",
         &[
-            "model", "flow", "wire", "store", "repo", "backup", "drive", "keyring", "seed",
-            "client", "server", "agent", "dock",
+            "model", "flow", "wire", "credfile", "store", "repo", "backup", "drive", "keyring",
+            "seed", "client", "server", "agent", "dock",
         ],
     ),
     // What documents show of the code is made from the code.

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod agent;
+pub(crate) mod certgen;
 pub(crate) mod demo;
 pub(crate) mod diskprep;
 pub(crate) mod dock;

@@ -6,8 +6,8 @@
 
 use super::customer::{give_shipping, step};
 use super::record::{DriveRow, Record, lost};
-use super::said::Said;
 use super::refused;
+use super::said::Said;
 use crate::app::App;
 use crate::auth::Principal;
 use crate::groups::Group;

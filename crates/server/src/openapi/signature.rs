@@ -65,9 +65,15 @@ impl<T: JsonSchema> Takes for http::Asked<T> {
         let schema = T::json_schema(generator).to_value();
         let required = schema.get("required").and_then(Value::as_array);
         let is_required = |name: &str| required.is_some_and(|all| all.iter().any(|it| it == name));
-        for (name, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        for (name, schema) in
+            schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+        {
             let is_required = is_required(name);
-            to.query.push(Asked { name: name.clone(), is_required, schema: present(schema.clone()) });
+            to.query.push(Asked {
+                name: name.clone(),
+                is_required,
+                schema: present(schema.clone()),
+            });
         }
     }
 }

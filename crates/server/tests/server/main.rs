@@ -12,6 +12,7 @@
 
 extern crate packmule_server as server;
 
+mod arm;
 mod dataplane;
 mod entra;
 mod jobs;

@@ -53,7 +53,9 @@ fn prepare(source: &mut Machine, site: &Site) -> anyhow::Result<String> {
     refuse_too_early(source, &devices)?;
     let said = agent(
         source,
-        &format!("diskprep s:/disk/staging --yes --capacity 24MiB --drive {devices}"),
+        &format!(
+            "diskprep s:/disk/staging --yes --virtual-machine --capacity 24MiB --drive {devices}"
+        ),
     )?;
     set::is_complete(&said)?;
     agent(
@@ -72,9 +74,13 @@ fn refuse_too_early(source: &mut Machine, devices: &str) -> anyhow::Result<()> {
          --storage-account seedacct --container seeds",
     )?;
     let said = source.run(&format!(
-        "PACKMULE_PASSWORD=x packmule diskprep s:/disk/staging --yes --drive {devices} --state /disk/agent"
+        "PACKMULE_PASSWORD=x packmule diskprep s:/disk/staging --yes --virtual-machine --drive {devices} --state /disk/agent"
     ))?;
     ensure!(said.code != 0 && said.all().contains("more"), "{}", said.all());
+    let guest = source.run(&format!(
+        "PACKMULE_PASSWORD=x packmule diskprep s:/disk/staging --yes --drive {devices} --state /disk/agent"
+    ))?;
+    ensure!(guest.code == 13 && guest.all().contains("virtual machine"), "{}", guest.all());
     for serial in SERIALS {
         let device = source.device(serial)?;
         ensure!(source.run(&format!("blkid -p {device}"))?.code == 2, "{device} was written to");

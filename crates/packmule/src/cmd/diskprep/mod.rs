@@ -18,7 +18,7 @@ use serde_json::json;
 use shipping::{Shipping, confirm};
 use std::cell::OnceCell;
 use std::path::PathBuf;
-use wire::Job;
+use wire::{Job, JobState};
 use zeroize::Zeroizing;
 
 /// Write a seed's drives and create its import job; later, give the shipping details
@@ -40,6 +40,9 @@ pub(crate) struct Diskprep {
     drives: DriveOptions,
     #[command(flatten)]
     writing: Writing,
+    /// Write to drives although this is a virtual machine: they are passed through to it
+    #[arg(long)]
+    virtual_machine: bool,
     /// Name for the import job, instead of the one given for the group
     #[arg(long, value_name = "NAME")]
     job: Option<JobName>,
@@ -134,7 +137,12 @@ impl Source<'_> {
             (None, None) => ShipTarget::Only,
         };
         let jobs = self.agent("asking", |agent| agent::to_be_shipped(agent, &target))?;
+        // Details are there: whoever gives none wants to know how it stands.
+        let all_shipped = jobs.iter().all(|job| job.state == JobState::Shipping);
         let job = match jobs.as_slice() {
+            _ if all_shipped && self.options.shipping.is_empty() => {
+                return self.nothing_to_ship(&target);
+            }
             [] => return self.nothing_to_ship(&target),
             [only] => only.name.clone(),
             several => self.which(several)?,
@@ -196,6 +204,19 @@ impl Source<'_> {
         Ok(())
     }
 
+    /// A virtual machine sees drives as its host lets it: another serial number, no way to take one out.
+    fn refuse_guest(&self, drives: &[PathBuf]) -> Result<(), Failure> {
+        let is_device = |path: &PathBuf| path.metadata().is_ok_and(|it| !it.is_dir());
+        if self.options.virtual_machine || !drives.iter().any(is_device) {
+            return Ok(());
+        }
+        let Some(hypervisor) = drive::hypervisor(&drive::Source::default()) else { return Ok(()) };
+        let words = format!(
+            "this is a virtual machine ({hypervisor}), and drives are written on a physical computer: attach them to one, mount the staging location there, and run this command on it. If whole drives are passed through to this machine, and say their own serial numbers here, add --virtual-machine"
+        );
+        Err(Failure::new(ErrorKind::WrongDrive, words))
+    }
+
     fn prepare(&self, staging: &str, drives: &[PathBuf]) -> Result<PrepareReport, Failure> {
         let options = self.options;
         let password = match self.password.get() {
@@ -206,6 +227,7 @@ impl Source<'_> {
             }
         };
         let keys = self.agent("asking", |agent| agent::drive_keys(agent, staging))?;
+        self.refuse_guest(drives)?;
         let given = DriveOptions { drive: drives.to_vec(), ..options.drives.clone() };
         let may_format = || {
             self.agent("asking", |agent| {

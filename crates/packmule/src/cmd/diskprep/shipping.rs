@@ -45,6 +45,23 @@ pub(super) struct Shipping {
 }
 
 impl Shipping {
+    /// Whether nothing at all was given.
+    pub(super) fn is_empty(&self) -> bool {
+        let texts = [
+            &self.carrier,
+            &self.recipient,
+            &self.street,
+            &self.street2,
+            &self.city,
+            &self.province,
+            &self.postal_code,
+            &self.country,
+            &self.phone,
+            &self.email,
+        ];
+        self.tracking.is_none() && texts.iter().all(|given| given.is_none())
+    }
+
     /// Whether nothing that a parcel needs is left to ask for.
     pub(super) fn is_complete(&self) -> bool {
         let needed = [

@@ -1,0 +1,6 @@
+//! PKCS#12, sealed and within the seal. Holds no rule itself: those are in `credfile::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    credfile::fuzz::pkcs12(data);
+});

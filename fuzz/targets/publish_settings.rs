@@ -1,0 +1,6 @@
+//! Publish settings. Holds no rule itself: those are in `credfile::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    credfile::fuzz::publish_settings(data);
+});

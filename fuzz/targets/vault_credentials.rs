@@ -1,0 +1,6 @@
+//! Vault credentials. Holds no rule itself: those are in `credfile::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    credfile::fuzz::vault_credentials(data);
+});
