@@ -50,6 +50,7 @@ pub struct JobRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_package: Option<Package>,
     /// The drives: 1 to [`crate::MAX_DRIVES`].
+    #[schemars(length(min = 1, max = crate::MAX_DRIVES))]
     pub drive_list: Vec<DriveRequest>,
 }
 
@@ -153,9 +154,11 @@ pub struct JobPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_package: Option<Package>,
     /// Only [`JobState::Shipping`] may be asked for.
+    #[schemars(extend("enum" = ["Shipping", null]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<JobState>,
     /// Only `true` may be asked for.
+    #[schemars(extend("enum" = [true, null]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel_requested: Option<bool>,
 }

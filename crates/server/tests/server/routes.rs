@@ -460,3 +460,13 @@ fn a_query_that_cannot_be_read_is_refused_in_the_one_shape() {
     let answer = raw(agent.credentials(), own(&agent), &Method::POST, path, &[], b"");
     assert_eq!((answer.status, answer.code().as_str()), (400, "InvalidRequest"), "{path}");
 }
+
+#[test]
+fn the_document_of_the_api_is_served_to_anyone() {
+    let site = Site::new();
+    let known = site.admin().credentials().clone();
+    let answer = raw(&known, None, &Method::GET, "/api/v1/openapi.json", &[], b"");
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+    assert_eq!(answer.body, std::fs::read(path).unwrap());
+}
