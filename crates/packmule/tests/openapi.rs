@@ -15,7 +15,7 @@ use support::skip;
 use wire::{Credentials, JobRequest, SeedId};
 
 /// For each operation and phase: more finds little more and takes longer.
-const EXAMPLES: &str = "12";
+const EXAMPLES: &str = "8";
 
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
 
