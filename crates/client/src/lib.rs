@@ -4,12 +4,14 @@
 mod credentials;
 mod error;
 mod jobs;
+mod machine;
 mod receipt;
 mod transport;
 mod vaults;
 
 pub use credentials::load_credentials;
 pub use error::Error;
+pub use machine::Certified;
 pub use receipt::verify_receipt;
 pub use transport::Client;
 /// Of a [`Client::call`].

@@ -235,7 +235,7 @@ impl Client {
     }
 }
 
-fn authorities(pem: &str) -> Vec<Certificate<'static>> {
+pub(crate) fn authorities(pem: &str) -> Vec<Certificate<'static>> {
     let items = parse_pem(pem.as_bytes()).filter_map(std::result::Result::ok);
     items
         .filter_map(|item| match item {
@@ -245,7 +245,7 @@ fn authorities(pem: &str) -> Vec<Certificate<'static>> {
         .collect()
 }
 
-fn agent(roots: &[Certificate<'static>]) -> ureq::Agent {
+pub(crate) fn agent(roots: &[Certificate<'static>]) -> ureq::Agent {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)

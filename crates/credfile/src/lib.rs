@@ -38,7 +38,7 @@ pub use fields::{Guid, HttpsUrl, Thumbprint};
 pub use identity::Identity;
 pub use offline::OfflineApplicationParams;
 pub use publish_settings::{PublishSettings, Refused, Service, Subscription};
-pub use seeding::seeding_identity;
+pub use seeding::{machine_identity, seeding_identity};
 pub use vault::{AgentLink, ManagementCert, VaultCredentials};
 
 /// Bytes of a file that are read at most. A subscription takes 4 KiB, so it holds hundreds.

@@ -3,6 +3,7 @@
 
 use crate::{Certificate, Error, Identity};
 use jiff::{Span, Timestamp, tz::TimeZone};
+use model::ServerName;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, date_time_ymd,
@@ -19,7 +20,18 @@ const YEARS: i64 = 3;
 /// # Errors
 /// [`Error::Making`], which no `now` of this millennium causes.
 pub fn seeding_identity(resource_id: i64, now: Timestamp) -> Result<Identity, Error> {
-    let subject = format!("CB_AzureADCertforOfflineSeeding_{resource_id}");
+    made(format!("CB_AzureADCertforOfflineSeeding_{resource_id}"), now)
+}
+
+/// The same for a machine that registers with a vault: `CN=<server>`.
+///
+/// # Errors
+/// As [`seeding_identity`].
+pub fn machine_identity(server: &ServerName, now: Timestamp) -> Result<Identity, Error> {
+    made(server.to_string(), now)
+}
+
+fn made(subject: String, now: Timestamp) -> Result<Identity, Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, subject);

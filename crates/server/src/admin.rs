@@ -4,7 +4,6 @@
 use crate::data::DataFolder;
 use crate::db::Db;
 use crate::entra::{self, Entra};
-use crate::identity::Identity;
 use crate::principals::{self, Subject};
 use crate::{Error, token};
 use jiff::Timestamp;
@@ -19,6 +18,8 @@ pub(crate) struct Known<'a> {
     pub(crate) endpoint: &'a str,
     pub(crate) receipt_key: PublicKey,
     pub(crate) entra: &'a Entra,
+    /// The authority's file, relative to the data folder.
+    pub(crate) ca_file: &'a str,
 }
 
 /// Makes the file say where the server is now, with the token it has or a new one, and makes that
@@ -42,7 +43,7 @@ pub(crate) async fn open(
         version: Credentials::VERSION,
         endpoint: known.endpoint.to_owned(),
         ca_pem: None,
-        ca_file: Some(absolute(data, Identity::CA_FILE)?),
+        ca_file: Some(absolute(data, known.ca_file)?),
         role: Role::Admin,
         vault: None,
         server: None,

@@ -29,6 +29,9 @@ pub enum Access {
     Arm(Right),
     /// Callers with any grant at all, and administrators: for lists, which show each what is theirs.
     ArmAny,
+    /// An application, with a token for a vault. Which vault it may register machines with is decided where
+    /// it does.
+    Registration,
     /// Applications, and administrators. What they may do there is decided by what they ask for.
     Graph,
 }
@@ -41,6 +44,7 @@ impl Access {
             Self::Anyone => true,
             Self::Roles(roles) => roles.contains(&role),
             Self::Arm(_) | Self::ArmAny | Self::Graph => role == Role::Admin,
+            Self::Registration => false,
         }
     }
 
@@ -48,6 +52,7 @@ impl Access {
     fn audience(self) -> Audience {
         match self {
             Self::Graph => Audience::Graph,
+            Self::Registration => Audience::Vault,
             _ => Audience::Manager,
         }
     }
@@ -59,6 +64,7 @@ impl Access {
             Self::Roles(_) => caller.role.is_some_and(|role| self.allows(role)),
             Self::Arm(right) => caller.may(right, path),
             Self::ArmAny => !caller.grants.is_empty(),
+            Self::Registration => caller.application.is_some(),
             Self::Graph => caller.application.is_some() || caller.role == Some(Role::Admin),
         }
     }

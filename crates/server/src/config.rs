@@ -21,6 +21,10 @@ pub struct Config {
     pub endpoint: Option<String>,
     /// Further DNS names and IP addresses that the server's certificate is for.
     pub names: Vec<String>,
+    /// The certificate to show, made elsewhere; none: the server makes one and an authority for it.
+    pub tls: Option<TlsFiles>,
+    /// How often timers and certificates are looked at.
+    pub tick: Duration,
     /// Where drives can be sent.
     pub locations: Vec<Location>,
     /// Where the time comes from.
@@ -44,6 +48,8 @@ impl Config {
             listen,
             endpoint: None,
             names: Vec::new(),
+            tls: None,
+            tick: Duration::from_secs(600),
             locations: Vec::new(),
             clock: Clock::system(),
             pack_limit: 256 << 20,
@@ -52,6 +58,18 @@ impl Config {
             checkpoint: Checkpoint::default(),
         }
     }
+}
+
+/// A certificate that was made elsewhere. The files are read again at every tick, so that whoever renews
+/// them need not stop the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, with those between it and its authority, in PEM.
+    pub certificate: PathBuf,
+    /// Its private key, in PEM.
+    pub key: PathBuf,
+    /// The authority that callers are told to trust, in PEM; none: the last one in the certificate's file.
+    pub authority: Option<PathBuf>,
 }
 
 /// Tells the time.

@@ -34,11 +34,13 @@ mod tenant;
 
 pub(crate) use audience::Audience;
 pub(crate) use bearer::authenticate;
-pub(crate) use bootstrap::FILE as CERTIFICATE_FILE;
+pub(crate) use bootstrap::{FILE as CERTIFICATE_FILE, self_signed};
+pub(crate) use certificate::Certificate;
 pub use grants::Right;
 pub(crate) use grants::{Grant, covers};
 pub(crate) use graph::GraphError;
 pub(crate) use guid::Guid;
+pub(crate) use records::{Application, By};
 
 use crate::Error;
 use crate::data::DataFolder;

@@ -3,6 +3,7 @@
 //! names change or it cannot be used. Serves nothing.
 
 use crate::Error;
+use crate::config::{Config, TlsFiles};
 use crate::data::DataFolder;
 use jiff::{Span, Timestamp, tz::TimeZone};
 use rcgen::{
@@ -12,18 +13,21 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::path::Path;
 use std::sync::Arc;
 
 const CA_CERTIFICATE: &str = "tls/ca.pem";
 const CA_KEY: &str = "tls/ca.key";
 const CERTIFICATE: &str = "tls/server.pem";
 const KEY: &str = "tls/server.key";
+/// The authority of a certificate that was made elsewhere.
+const GIVEN: &str = "tls/authority.pem";
 
 /// How long the authority is good for.
 const CA_YEARS: i64 = 10;
 /// How long a certificate is good for.
 const DAYS: i64 = 90;
-/// A certificate with fewer days left is remade at the next start.
+/// A certificate with fewer days left is remade, at the next start or tick.
 const RENEW_DAYS: i64 = 30;
 
 /// What a server shows, and what its callers are given to trust.
@@ -31,28 +35,95 @@ const RENEW_DAYS: i64 = 30;
 pub(crate) struct Identity {
     /// The authority, in PEM.
     pub(crate) ca_pem: String,
+    /// The file that holds it, relative to the data folder.
+    pub(crate) ca_file: &'static str,
     /// For the listener.
     pub(crate) tls: Arc<ServerConfig>,
 }
 
 impl Identity {
-    /// The file that holds the authority, relative to the data folder.
-    pub(crate) const CA_FILE: &str = CA_CERTIFICATE;
-
     /// The identity in the data folder, made where there is none.
     pub(crate) fn open(data: &DataFolder, names: &[String], now: Timestamp) -> Result<Self, Error> {
         data.folder("tls")?;
         let (ca_pem, ca_key) = authority(data, now)?;
         if let Some(tls) = usable(data, names, now)? {
-            return Ok(Self { ca_pem, tls });
+            return Ok(Self { ca_pem, ca_file: CA_CERTIFICATE, tls });
         }
         issue(data, &ca_pem, &ca_key, names, now)?;
         let tls = usable(data, names, now)?.ok_or_else(|| Error::Damaged {
             what: CERTIFICATE.to_owned(),
             why: "it cannot be used although it is new".to_owned(),
         })?;
-        Ok(Self { ca_pem, tls })
+        Ok(Self { ca_pem, ca_file: CA_CERTIFICATE, tls })
     }
+}
+
+impl Identity {
+    /// The identity that the configuration names, or the one in the data folder.
+    pub(crate) fn find(
+        data: &DataFolder,
+        config: &Config,
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        match &config.tls {
+            Some(files) => Self::given(data, files),
+            None => Self::open(data, names, now),
+        }
+    }
+
+    /// A certificate that was made elsewhere.
+    fn given(data: &DataFolder, files: &TlsFiles) -> Result<Self, Error> {
+        data.folder("tls")?;
+        let read = |path: &Path| std::fs::read(path).map_err(Error::io("reading", path));
+        let unusable =
+            |path: &Path, why: String| Error::Damaged { what: path.display().to_string(), why };
+        let (chain_pem, key) = (read(&files.certificate)?, read(&files.key)?);
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain_pem)
+            .collect::<Result<_, _>>()
+            .map_err(|why| unusable(&files.certificate, why.to_string()))?;
+        let last = chain.last().ok_or_else(|| {
+            unusable(&files.certificate, "there is no certificate in PEM in it".to_owned())
+        })?;
+        let ca_pem = match &files.authority {
+            Some(path) => String::from_utf8(read(path)?)
+                .map_err(|_| unusable(path, "it is not text".to_owned()))?,
+            None => pem(last),
+        };
+        let key = PrivateKeyDer::from_pem_slice(&key)
+            .map_err(|why| unusable(&files.key, why.to_string()))?;
+        let tls = server_config(chain, key)?.map_err(|why| unusable(&files.key, why))?;
+        // Where the administrator's file says that it is.
+        if text(data, GIVEN)?.as_ref() != Some(&ca_pem) {
+            data.replace(GIVEN, ca_pem.as_bytes())?;
+        }
+        Ok(Self { ca_pem, ca_file: GIVEN, tls })
+    }
+}
+
+pub(crate) fn pem(der: &CertificateDer<'_>) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}
+
+/// For the listener; in words why these two cannot be shown.
+fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Result<Arc<ServerConfig>, String>, Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(wrap("setting up TLS"))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key);
+    Ok(config.map_err(|why| why.to_string()).map(|mut config| {
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(config)
+    }))
 }
 
 fn wrap<E: std::error::Error + Send + Sync + 'static>(
@@ -151,15 +222,7 @@ fn usable(
     if !is_for(&certificate, names, now) {
         return Ok(None);
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(wrap("setting up TLS"))?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key);
-    let Ok(mut config) = config else { return Ok(None) };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some(Arc::new(config)))
+    Ok(server_config(vec![certificate], key)?.ok())
 }
 
 fn is_for(certificate: &CertificateDer<'_>, names: &[String], now: Timestamp) -> bool {

@@ -30,6 +30,7 @@ mod db;
 mod docks;
 mod entra;
 mod error;
+mod files;
 mod groups;
 mod http;
 mod identity;
@@ -48,7 +49,7 @@ mod token;
 mod vaults;
 
 pub use auth::Access;
-pub use config::{Checkpoint, Clock, Config};
+pub use config::{Checkpoint, Clock, Config, TlsFiles};
 pub use entra::Right;
 pub use error::Error;
 pub use publication::Step;

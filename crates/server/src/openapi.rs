@@ -131,7 +131,7 @@ fn components(mut generator: SchemaGenerator) -> Value {
         }},
         "securitySchemes": {
             "basic": {"type": "http", "scheme": "basic", "description": "A token, under its caller's name"},
-            "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "An application that is an Owner of /"},
+            "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "An application that is an Owner of /, or registers machines with a vault"},
         },
     })
 }
@@ -171,8 +171,10 @@ fn described(route: &Route, operation: &Operation, generator: &mut SchemaGenerat
 /// One alternative for each kind of caller. An application that is an Owner of everything is an administrator.
 fn security(access: Access) -> Value {
     let all = [(Role::Admin, "admin"), (Role::Agent, "agent"), (Role::Dock, "dock")];
-    if access == Access::Anyone {
-        return json!([]);
+    match access {
+        Access::Anyone => return json!([]),
+        Access::Registration => return json!([{"bearer": []}]),
+        _ => {}
     }
     let allowed = all.into_iter().filter(|(role, _)| access.allows(*role));
     let mut callers: Vec<Value> = allowed.map(|(_, name)| json!({"basic": [name]})).collect();
@@ -216,7 +218,7 @@ fn responses(route: &Route, operation: &Operation, signature: &Signature) -> Val
     let content = match &signature.content {
         Content::Nothing => None,
         Content::Json(schema) => Some(json!({"application/json": {"schema": schema}})),
-        Content::Octets => Some(json!({"application/octet-stream": {}})),
+        Content::Other(media) => Some(json!({(*media): {}})),
     };
     let usual: &[u16] = if content.is_some() { &[200] } else { &[204] };
     let statuses = if operation.statuses.is_empty() { usual } else { operation.statuses };
@@ -313,5 +315,9 @@ mod tests {
         assert_eq!(security(Access::Roles(&[Role::Dock])), json!([{"basic": ["dock"]}]));
         let admin = security(Access::Roles(&[Role::Admin, Role::Agent]));
         assert_eq!(admin, json!([{"basic": ["admin"]}, {"basic": ["agent"]}, {"bearer": []}]));
+        for route in routes().iter().filter(|route| is_described(route)) {
+            let is_open = security(route.access) == json!([]);
+            assert_eq!(is_open, route.access == Access::Anyone, "{}", route.path);
+        }
     }
 }

@@ -5,8 +5,8 @@ use crate::app::App;
 use crate::auth::{Access, guard};
 use crate::entra::handlers as identity;
 use crate::{
-    Error, accounts, arm, audit, dataplane, docks, http, jobs, notices, openapi, publication,
-    vaults,
+    Error, accounts, arm, audit, dataplane, docks, files, http, jobs, notices, openapi,
+    publication, vaults,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -143,6 +143,12 @@ fn control(table: &mut Table) {
     table.add(Method::GET, "/api/v1/vaults", ADMIN, vaults::list);
     table.add(Method::POST, "/api/v1/vaults/{vault}/servers/{server}", ADMIN, vaults::register);
     table.add(Method::POST, "/api/v1/docks", ADMIN, docks::register);
+    let settings = "/api/v1/subscriptions/{subscription}/publish-settings";
+    table.add(Method::POST, settings, ADMIN, files::publish_settings);
+    let credentials = "/api/v1/vaults/{vault}/vault-credentials";
+    table.add(Method::POST, credentials, ADMIN, files::vault_credentials);
+    let machines = "/api/v1/vaults/{vault}/machines";
+    table.add(Method::POST, machines, Access::Registration, files::register);
     table.add(Method::POST, publications, AGENT_OR_ADMIN, publication::start);
     table.add(Method::GET, publications, AGENT_OR_ADMIN, publication::status);
     table.add(Method::GET, latest, AGENT_OR_ADMIN, publication::latest_receipt);

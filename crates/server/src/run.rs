@@ -24,8 +24,6 @@ use tokio::sync::watch;
 
 /// How long requests may take to end after the server was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
-/// How often import jobs are told what time it is.
-const TICK: Duration = Duration::from_secs(600);
 
 /// A running server. Stops when dropped, or when [`shutdown`](Self::shutdown) is called.
 #[derive(Debug)]
@@ -182,6 +180,7 @@ async fn serve(
     publication::void_leases(&app).await?;
     publication::resume(&app).await?;
     let ticking = tokio::spawn(tick(Arc::clone(&app)));
+    let renewing = tokio::spawn(renew(Arc::clone(&app), data, tls.clone()));
     let handle = Handle::new();
     let service = routes::router(&app).into_make_service_with_connect_info::<SocketAddr>();
     let server = from_tcp_rustls(listener, tls).map_err(listening(address))?;
@@ -196,6 +195,9 @@ async fn serve(
     handle.graceful_shutdown(Some(GRACE));
     let served = serving.await?;
     ticking.abort();
+    renewing.abort();
+    // The data folder is its own, too: it is let go of before anybody hears that the server has ended.
+    let _ = renewing.await;
     app.db.close().await;
     served.map_err(listening(address))
 }
@@ -216,7 +218,7 @@ async fn open(
     address: SocketAddr,
 ) -> Result<(Arc<App>, RustlsConfig), Error> {
     let now = config.clock.now();
-    let identity = Identity::open(data, &names(&config), now)?;
+    let identity = Identity::find(data, &config, &names(&config), now)?;
     let receipt_key = ReceiptKey::open(data)?;
     let db = Db::open(&data.join("packmule.db")).await?;
     let keyring = jobs::open_keyring(data, &db).await?;
@@ -224,8 +226,12 @@ async fn open(
     let endpoint = config.endpoint.clone().unwrap_or_else(|| endpoint(address));
     let entra = Entra::open(data, &db, now).await?;
     let group = groups::adopt(&db, entra.subscription.as_str(), now).await?;
-    let known =
-        admin::Known { endpoint: &endpoint, receipt_key: receipt_key.public(), entra: &entra };
+    let known = admin::Known {
+        endpoint: &endpoint,
+        receipt_key: receipt_key.public(),
+        entra: &entra,
+        ca_file: identity.ca_file,
+    };
     admin::open(data, &db, known, now).await?;
     let tls = RustlsConfig::from_config(identity.tls);
     let app = App {
@@ -277,11 +283,28 @@ fn sweep(data: &DataFolder) {
 }
 
 async fn tick(app: Arc<App>) {
-    let mut interval = tokio::time::interval(TICK);
+    let mut interval = tokio::time::interval(app.config.tick);
     loop {
         interval.tick().await;
         if let Err(error) = jobs::tick_all(&app).await {
             tracing::error!(%error, "the import jobs' timers cannot be looked at");
+        }
+    }
+}
+
+/// Shows a new certificate when there is one: renewed by the server itself, or in the files that it was
+/// given. One that cannot be used is said, and the one before is shown on.
+async fn renew(app: Arc<App>, data: DataFolder, tls: RustlsConfig) {
+    let names = names(&app.config);
+    let mut interval = tokio::time::interval(app.config.tick);
+    interval.tick().await;
+    loop {
+        interval.tick().await;
+        match Identity::find(&data, &app.config, &names, app.now()) {
+            Ok(identity) => tls.reload_from_config(identity.tls),
+            Err(error) => {
+                tracing::error!(%error, "the certificate cannot be renewed; the one before is shown on");
+            }
         }
     }
 }

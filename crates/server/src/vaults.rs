@@ -117,7 +117,7 @@ pub(crate) async fn register(
     Ok((StatusCode::CREATED, Json(credentials)))
 }
 
-async fn insert(
+pub(crate) async fn insert(
     on: &mut SqliteConnection,
     vault: &VaultName,
     server: &ServerName,

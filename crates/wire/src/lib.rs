@@ -26,8 +26,8 @@ pub use publication::{JobOutcome, Publication, PublicationRequest, PublicationSt
 pub use receipt::{KeysFrom, Receipt, SignedReceipt};
 pub use record::{Audience, AuditEntry, Notice};
 pub use resource::{
-    DockRequest, Health, List, Location, ServerRequest, StorageAccount, Vault, VaultServer,
-    vault_resource_id,
+    DockRequest, Health, List, Location, MachineRequest, ServerRequest, StorageAccount, Vault,
+    VaultServer, vault_resource_id,
 };
 
 /// Where the control plane's own routes begin.

@@ -75,6 +75,19 @@ pub struct ServerRequest {
     pub replace: bool,
 }
 
+/// Registers a machine by a vault's credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineRequest {
+    /// The name that it has in the vault from then on.
+    pub server: ServerName,
+    /// Its own certificate, DER in base64.
+    pub certificate: String,
+    /// Register it although it is, which ends its token and certificate.
+    #[serde(default)]
+    pub replace: bool,
+}
+
 /// Registers a dock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -27,9 +27,13 @@ pub(crate) enum Agent {
     ///
     /// Example: packmule agent register --credentials fs01.json
     Register {
-        /// The credentials file that the cloud administrator handed over
+        /// The credentials file that the cloud administrator handed over: a vault's, NAME.VaultCredentials,
+        /// or this server's own
         #[arg(long, value_name = "FILE")]
         credentials: PathBuf,
+        /// With a vault's credentials: the name that this server has there [default: its host name]
+        #[arg(long, value_name = "NAME")]
+        name: Option<model::ServerName>,
         /// Move to another vault, if registered with one already
         #[arg(long)]
         replace: bool,
@@ -218,8 +222,9 @@ impl Agent {
     /// Runs it.
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         match self {
-            Self::Register { credentials, replace, state } => {
-                let credentials = client::load_credentials(credentials)?;
+            Self::Register { credentials, name, replace, state } => {
+                let given = super::certgen::Given { file: credentials, name, replace: *replace };
+                let credentials = given.credentials(context, &state.state)?;
                 let done = with_agent(context, &state.state, "registering", |agent| {
                     ::agent::register(agent, &credentials, *replace)
                 })?;

@@ -32,6 +32,15 @@ pub(crate) struct Serve {
     /// Further host name or address that the certificate is for; may be repeated
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
+    /// Certificate made elsewhere, in PEM with those between it and its authority; read again when it changes
+    #[arg(long, env = "PACKMULE_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Its private key, in PEM
+    #[arg(long, env = "PACKMULE_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// The authority that callers are told to trust [default: the last in the certificate's file]
+    #[arg(long, env = "PACKMULE_TLS_AUTHORITY", value_name = "FILE", requires = "tls_certificate")]
+    tls_authority: Option<PathBuf>,
     /// Where drives are sent, and by whom: a JSON file with a list of {name, address, supportedCarriers}
     #[arg(long, env = "PACKMULE_LOCATIONS", value_name = "FILE")]
     locations: Option<PathBuf>,
@@ -58,6 +67,7 @@ impl Serve {
         let mut config = server::Config::new(self.data.clone(), self.listen);
         config.endpoint.clone_from(&self.endpoint);
         config.names.clone_from(&self.name);
+        config.tls = self.tls();
         if let Some(path) = &self.locations {
             let text = std::fs::read(path).map_err(|e| Failure::io("reading", path, e))?;
             config.locations = serde_json::from_slice(&text).map_err(|e| {
@@ -93,6 +103,13 @@ impl Serve {
         })?;
         context.printer.note("stopped");
         Ok(Status::Done)
+    }
+}
+
+impl Serve {
+    fn tls(&self) -> Option<server::TlsFiles> {
+        let (certificate, key) = (self.tls_certificate.clone()?, self.tls_key.clone()?);
+        Some(server::TlsFiles { certificate, key, authority: self.tls_authority.clone() })
     }
 }
 

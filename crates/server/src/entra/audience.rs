@@ -7,6 +7,8 @@ pub(crate) enum Audience {
     Manager,
     /// Graph.
     Graph,
+    /// A vault, for registering with it. Which one is known by the application.
+    Vault,
 }
 
 /// Azure's names of the resource manager.
@@ -31,11 +33,12 @@ pub(crate) fn plain(resource: &str) -> String {
 impl Audience {
     /// Whether a token for that resource is one for this.
     pub(crate) fn takes(self, resource: &str, endpoint: &str) -> bool {
+        let resource = plain(resource);
         let names: &[&str] = match self {
             Self::Manager => &MANAGER,
             Self::Graph => &GRAPH,
+            Self::Vault => return resource.starts_with(VAULTS),
         };
-        let resource = plain(resource);
         resource == plain(endpoint) || names.contains(&resource.as_str())
     }
 }

@@ -4,9 +4,9 @@
 use super::access_token;
 use super::audience::Audience;
 use super::records;
-use crate::Error;
 use crate::app::App;
 use crate::auth::{Caller, Principal};
+use crate::{Error, db};
 use wire::Role;
 
 #[derive(sqlx::FromRow)]
@@ -41,11 +41,22 @@ pub(crate) async fn authenticate(
     .await?;
     let Some(Row { object_id, service_principal }) = row else { return Ok(None) };
     let grants = records::grants(app.db.pool(), &service_principal).await?;
+    let machine: Option<(String, String)> =
+        sqlx::query_as("SELECT vault, server FROM machine WHERE application = ?")
+            .bind(&object_id)
+            .fetch_optional(app.db.pool())
+            .await?;
+    let own = match &machine {
+        Some((vault, server)) => {
+            Some((db::parsed("machine.vault", vault)?, db::parsed("machine.server", server)?))
+        }
+        None => None,
+    };
     let owns_all = grants.iter().any(|grant| grant.holds(super::Right::Own, "/"));
     Ok(Some(Principal {
         subject: format!("application/{}", claims.appid),
-        role: owns_all.then_some(Role::Admin),
-        own: None,
+        role: if own.is_some() { Some(Role::Agent) } else { owns_all.then_some(Role::Admin) },
+        own,
         grants,
         application: Some(Caller { object_id, app_id: claims.appid, service_principal }),
     }))

@@ -166,21 +166,33 @@ fn read(pem: &[u8]) -> Result<Certificate, Error> {
 }
 
 fn make(data: &DataFolder, now: Timestamp) -> Result<Certificate, Error> {
+    let (key, der) = self_signed(NAME, now, Span::new().years(YEARS))?;
+    let certificate = crate::identity::pem(&der);
+    let pem = zeroize::Zeroizing::new(format!("{}{certificate}", key.serialize_pem()));
+    data.replace(FILE, pem.as_bytes())?;
+    read(pem.as_bytes())
+}
+
+/// A new RSA key with a certificate of its own, good for so long.
+pub(crate) fn self_signed(
+    name: &str,
+    now: Timestamp,
+    length: Span,
+) -> Result<(KeyPair, CertificateDer<'static>), Error> {
     let failed = |cause: rcgen::Error| Error::Identity {
-        what: format!("making {FILE}"),
+        what: format!("making a certificate for {name}"),
         cause: Box::new(cause),
     };
     let key = KeyPair::generate_for(&PKCS_RSA_SHA256).map_err(failed)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, NAME);
+    params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    identity::period(&mut params, now, Span::new().years(YEARS))?;
+    identity::period(&mut params, now, length)?;
     let certificate = params.self_signed(&key).map_err(failed)?;
-    let pem = zeroize::Zeroizing::new(format!("{}{}", key.serialize_pem(), certificate.pem()));
-    data.replace(FILE, pem.as_bytes())?;
-    read(pem.as_bytes())
+    let der = certificate.der().clone();
+    Ok((key, der))
 }
 
 #[cfg(test)]

@@ -65,6 +65,11 @@ impl Grant {
         Self { role: GrantRole::Owner, scope: "/".to_owned() }
     }
 
+    /// Everything at that scope but saying who may.
+    pub(crate) fn contributor(scope: String) -> Self {
+        Self { role: GrantRole::Contributor, scope }
+    }
+
     /// Whether it gives that right for what is at that path.
     pub(crate) fn holds(&self, right: Right, path: &str) -> bool {
         self.role.gives(right) && covers(&self.scope, path)

@@ -2,11 +2,11 @@
 //! with which statuses it answers. Names no path and no caller: the routes do.
 
 use super::signature::{Content, Described, Signature};
-use crate::{accounts, audit, docks, jobs, notices, openapi, publication, vaults};
+use crate::{accounts, audit, docks, files, jobs, notices, openapi, publication, vaults};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use wire::{
-    DockRequest, DriveEvent, DriveStatus, JobPatch, JobRequest, KeyRequest, PublicationRequest,
-    ReceiveRequest, ServerRequest,
+    DockRequest, DriveEvent, DriveStatus, JobPatch, JobRequest, KeyRequest, MachineRequest,
+    PublicationRequest, ReceiveRequest, ServerRequest,
 };
 
 pub(super) type Generate = fn(&mut SchemaGenerator) -> Schema;
@@ -35,6 +35,7 @@ pub(super) struct Operation {
     pub(super) refusals: &'static [u16],
     signature: fn(&mut SchemaGenerator) -> Signature,
     answer: Option<Generate>,
+    media: Option<&'static str>,
 }
 
 fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -51,6 +52,7 @@ fn describe<H: Described<T>, T>(_: H, id: &'static str, summary: &'static str) -
         refusals: &[],
         signature: H::signature,
         answer: None,
+        media: None,
     }
 }
 
@@ -59,6 +61,9 @@ impl Operation {
         let mut signature = (self.signature)(generator);
         if let Some(answer) = self.answer {
             signature.content = Content::Json(answer(generator));
+        }
+        if let Some(media) = self.media {
+            signature.content = Content::Other(media);
         }
         signature
     }
@@ -79,6 +84,10 @@ impl Operation {
         Self { answer: Some(schema_of::<T>), ..self }
     }
 
+    fn answers_as(self, media: &'static str) -> Self {
+        Self { media: Some(media), ..self }
+    }
+
     fn with(self, statuses: &'static [u16]) -> Self {
         Self { statuses, ..self }
     }
@@ -91,6 +100,7 @@ impl Operation {
 /// Every operation below `/api/v1`, and the two for supervisors.
 pub(super) fn all() -> Vec<Operation> {
     let mut all = resources();
+    all.extend(credentials());
     all.extend(import_jobs());
     all.extend(dock_work());
     all
@@ -108,6 +118,18 @@ fn resources() -> Vec<Operation> {
         describe(accounts::list, "listStorageAccounts", "Storage accounts"),
         describe(vaults::create, "putVault", "Creates a vault, or answers it").refuses(&[409]),
         describe(vaults::list, "listVaults", "Vaults and their source servers"),
+        describe(publication::start, "publish", "Starts a publication, or continues it")
+            .may_take::<PublicationRequest>()
+            .refuses(&[404, 409]),
+        describe(publication::status, "getPublication", "How far a publication is"),
+        describe(publication::latest_receipt, "getLatestReceipt", "The newest receipt")
+            .refuses(&[404]),
+        describe(publication::receipt, "getReceipt", "The receipt of a seed").refuses(&[404]),
+    ]
+}
+
+fn credentials() -> Vec<Operation> {
+    vec![
         describe(vaults::register, "registerServer", "Registers a source server")
             .may_take::<ServerRequest>()
             .with(&[201])
@@ -116,13 +138,18 @@ fn resources() -> Vec<Operation> {
             .takes::<DockRequest>()
             .with(&[201])
             .refuses(&[409]),
-        describe(publication::start, "publish", "Starts a publication, or continues it")
-            .may_take::<PublicationRequest>()
-            .refuses(&[404, 409]),
-        describe(publication::status, "getPublication", "How far a publication is"),
-        describe(publication::latest_receipt, "getLatestReceipt", "The newest receipt")
+        describe(files::publish_settings, "makePublishSettings", "A subscription's certificate")
+            .answers_as("application/xml")
+            .with(&[201])
             .refuses(&[404]),
-        describe(publication::receipt, "getReceipt", "The receipt of a seed").refuses(&[404]),
+        describe(files::vault_credentials, "makeVaultCredentials", "What registers machines")
+            .answers_as("application/xml")
+            .with(&[201])
+            .refuses(&[404]),
+        describe(files::register, "registerMachine", "Registers a machine by vault credentials")
+            .takes::<MachineRequest>()
+            .with(&[201])
+            .refuses(&[404, 409]),
     ]
 }
 

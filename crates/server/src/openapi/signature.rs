@@ -15,8 +15,9 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(super) enum Content {
     Nothing,
-    Octets,
     Json(Schema),
+    /// Of that media type.
+    Other(&'static str),
 }
 
 /// A part of the query.
@@ -125,7 +126,7 @@ impl Answers for StatusCode {
 /// An answer made by hand: a stored document, unless the operation says otherwise.
 impl Answers for Response {
     fn content(_: &mut SchemaGenerator) -> Content {
-        Content::Octets
+        Content::Other("application/octet-stream")
     }
 }
 

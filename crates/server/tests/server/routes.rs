@@ -22,6 +22,9 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/vaults", "admin"),
     ("POST", "/api/v1/vaults/{vault}/servers/{server}", "admin"),
     ("POST", "/api/v1/docks", "admin"),
+    ("POST", "/api/v1/subscriptions/{subscription}/publish-settings", "admin"),
+    ("POST", "/api/v1/vaults/{vault}/vault-credentials", "admin"),
+    ("POST", "/api/v1/vaults/{vault}/machines", "vault"),
     ("POST", "/api/v1/vaults/{vault}/servers/{server}/publications", "admin, agent"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/publications", "admin, agent"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/receipts/latest", "admin, agent"),
@@ -276,6 +279,7 @@ fn words(access: Access) -> String {
     match access {
         Access::Anyone => "anyone".to_owned(),
         Access::Graph => "graph".to_owned(),
+        Access::Registration => "vault".to_owned(),
         Access::ArmAny => "granted".to_owned(),
         Access::Arm(Right::Read) => "read".to_owned(),
         Access::Arm(Right::Write) => "write".to_owned(),

@@ -10,6 +10,7 @@
 
 mod directory;
 mod keep;
+mod machine;
 mod words;
 
 use super::admin::AdminOptions;
@@ -22,6 +23,7 @@ use client::Client;
 use credfile::{Certificate as Der, Guid, OfflineApplicationParams};
 use directory::{Application, Directory};
 use keep::Keep;
+pub(crate) use machine::Given;
 use model::{AccountName, ErrorKind};
 use serde_json::json;
 use std::path::{Path, PathBuf};
