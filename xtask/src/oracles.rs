@@ -15,6 +15,9 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// What a network share is made of. Unpacked only: installed, the server would start by itself.
 const SHARE: [(&str, &str); 2] = [("smbd", "samba"), ("smbnetfs", "smbnetfs")];
 
+/// Of one version, so that the same seed makes the same requests.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+
 /// A variable for tests, and the program or folder that it names.
 pub(crate) type Named = (&'static str, PathBuf);
 
@@ -53,7 +56,7 @@ struct Kind {
     get: Had,
 }
 
-fn kinds(effort: Effort) -> [Kind; 6] {
+fn kinds(effort: Effort) -> [Kind; 7] {
     let kind = |variable, folder, program, get| Kind { variable, folder, program, get };
     let share = had(effort.fetch && !has_share(), fetch_share);
     [
@@ -67,6 +70,12 @@ fn kinds(effort: Effort) -> [Kind; 6] {
             had(effort.fetch, fetch_python),
         ),
         kind("PACKMULE_AZURE_NODE", "azure-node", "", had(effort.fetch, fetch_node)),
+        kind(
+            "PACKMULE_SCHEMATHESIS",
+            "schemathesis",
+            "bin/schemathesis",
+            had(effort.fetch, |into| fetch_pip(into, &[SCHEMATHESIS])),
+        ),
         kind(
             "PACKMULE_AZURE_CLI",
             "azure-cli",

@@ -141,6 +141,14 @@ impl Client {
         Ok(Azure { status, text, endpoint: self.credentials.endpoint.clone() })
     }
 
+    /// Posts nothing, takes a file.
+    pub(crate) fn file(&self, segments: &[&str]) -> Result<Zeroizing<Vec<u8>>> {
+        let nothing = Some(("application/json", 0));
+        let url = self.api(segments);
+        let mut answer = self.exchange(Method::POST, &url, nothing, SendBody::none())?;
+        self.whole(&mut answer)
+    }
+
     /// Posts nothing, takes JSON.
     pub(crate) fn post<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T> {
         let nothing = Some(("application/json", 0));

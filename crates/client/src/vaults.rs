@@ -8,6 +8,7 @@ use wire::{
     Credentials, DockRequest, Health, List, Location, Publication, PublicationRequest, Receipt,
     SeedId, ServerRequest, SignedReceipt, StorageAccount, Vault,
 };
+use zeroize::Zeroizing;
 
 impl Client {
     /// Whether the server is up. Needs no valid token.
@@ -63,6 +64,23 @@ impl Client {
     ) -> Result<Credentials> {
         let path = ["vaults", vault.as_str(), "servers", server.as_str()];
         self.send(Method::POST, &path, request)
+    }
+
+    /// The credentials of a vault, as a file: machines register by it, for ten days. The one before ends.
+    /// Administrators only.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub fn vault_credentials(&self, vault: &VaultName) -> Result<Zeroizing<Vec<u8>>> {
+        self.file(&["vaults", vault.as_str(), "vault-credentials"])
+    }
+
+    /// Publish settings of a subscription, as a file with a new certificate. Administrators only.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub fn publish_settings(&self, subscription: &str) -> Result<Zeroizing<Vec<u8>>> {
+        self.file(&["subscriptions", subscription, "publish-settings"])
     }
 
     /// Registers a dock. The token in the answer is shown only now. Administrators only.

@@ -1,6 +1,7 @@
 //! Where a package goes and what it is called on the way. Field names are those of the
 //! import/export service's API. Does not know carriers' own rules.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +10,7 @@ use std::str::FromStr;
 ///
 /// invariant: after [`Address::check`] every mandatory field holds a printable character and
 /// none holds a line break.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Address {
     /// Who receives it.
@@ -144,8 +145,22 @@ impl<'de> Deserialize<'de> for TrackingNumber {
     }
 }
 
+impl JsonSchema for TrackingNumber {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "TrackingNumber".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "4 to 40 letters and digits, with spaces or hyphens between them that do not count",
+            "pattern": "^([ -]*[A-Za-z0-9]){4,40}[ -]*$",
+        })
+    }
+}
+
 /// One package with a carrier: what a job's drives travel in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Package {
     /// The carrier.

@@ -5,6 +5,7 @@
 //! stays none when one digit is changed, or two neighbours are exchanged: so a slip is found, and in
 //! which group it is.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::str::FromStr;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -47,6 +48,20 @@ impl DrivePassword {
             digits.iter().for_each(|digit| text.push(char::from(b'0' + digit)));
         }
         text
+    }
+}
+
+impl JsonSchema for DrivePassword {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DrivePassword".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "Eight groups of six digits; each group is a number below 720896 that 11 divides",
+            "pattern": "^[0-7][0-9]{5}(-[0-7][0-9]{5}){7}$",
+        })
     }
 }
 

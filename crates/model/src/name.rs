@@ -21,7 +21,7 @@ fn lower_or_digit(b: u8) -> bool {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $lengths:expr, $rule:literal, $valid:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $lengths:expr, $pattern:literal, $rule:literal, $valid:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(String);
@@ -71,19 +71,35 @@ macro_rules! name {
                 text.parse().map_err(serde::de::Error::custom)
             }
         }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({
+                    "type": "string",
+                    "description": $rule,
+                    "pattern": $pattern,
+                    "minLength": $lengths.start(),
+                    "maxLength": $lengths.end(),
+                })
+            }
+        }
     };
 }
 
 name!(
     /// A storage account's name. Azure's rule, because Azure's clients enforce it.
-    AccountName, "storage account name", 3..=24,
+    AccountName, "storage account name", 3..=24, r"^[a-z0-9]+$",
     "3 to 24 lower-case letters and digits",
     |b| b.iter().copied().all(lower_or_digit)
 );
 
 name!(
     /// A container within a storage account. Azure's rule.
-    ContainerName, "container name", 3..=63,
+    ContainerName, "container name", 3..=63, r"^[a-z0-9](-?[a-z0-9])*$",
     "3 to 63 lower-case letters, digits and single hyphens, starting and ending with a letter or digit",
     |b| b.iter().all(|&b| lower_or_digit(b) || b == b'-')
         && !b.starts_with(b"-") && !b.ends_with(b"-") && !b.windows(2).any(|w| w == b"--")
@@ -91,7 +107,7 @@ name!(
 
 name!(
     /// A vault's name. Azure's rule for Recovery Services vaults.
-    VaultName, "vault name", 2..=50,
+    VaultName, "vault name", 2..=50, r"^[A-Za-z][A-Za-z0-9-]*$",
     "2 to 50 letters, digits and hyphens, starting with a letter",
     |b| b.first().is_some_and(u8::is_ascii_alphabetic)
         && b.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'-')
@@ -99,7 +115,7 @@ name!(
 
 name!(
     /// An import job's name. Azure's rule.
-    JobName, "job name", 2..=64,
+    JobName, "job name", 2..=64, r"^[a-z][a-z0-9_-]*$",
     "2 to 64 lower-case letters, digits, hyphens and underscores, starting with a letter",
     |b| b.first().is_some_and(u8::is_ascii_lowercase)
         && b.iter().all(|&b| lower_or_digit(b) || b == b'-' || b == b'_')
@@ -107,7 +123,7 @@ name!(
 
 name!(
     /// The name a source server is registered under: a host name.
-    ServerName, "server name", 1..=63,
+    ServerName, "server name", 1..=63, r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
     "1 to 63 letters, digits, dots, hyphens and underscores, starting with a letter or digit",
     |b| b.first().is_some_and(u8::is_ascii_alphanumeric)
         && b.iter().all(|&b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
@@ -115,7 +131,7 @@ name!(
 
 name!(
     /// A protection group's name.
-    GroupName, "protection group name", 1..=64,
+    GroupName, "protection group name", 1..=64, r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
     "1 to 64 letters, digits, dots, hyphens and underscores, starting with a letter or digit",
     |b| b.first().is_some_and(u8::is_ascii_alphanumeric)
         && b.iter().all(|&b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
@@ -123,7 +139,7 @@ name!(
 
 name!(
     /// A drive's serial number as its hardware reports it, without spaces.
-    DriveSerial, "drive serial number", 1..=64,
+    DriveSerial, "drive serial number", 1..=64, r"^([.]{0,2}[!-,0-\[\]-~-][!-,.0-\[\]-~-]*|[.]{3}[!-,.0-\[\]-~-]*)$",
     "1 to 64 printable characters other than space, slash and backslash",
     |b| b.iter().all(|&b| b.is_ascii_graphic() && !b"/\\".contains(&b)) && b != b"." && b != b".."
 );
@@ -149,6 +165,35 @@ mod tests {
         assert!("WD-WX11A1".parse::<DriveSerial>().is_ok());
         assert!("..".parse::<DriveSerial>().is_err());
         assert!("a b".parse::<DriveSerial>().is_err());
+    }
+
+    /// Texts of a name's own pattern and lengths are names.
+    fn holds<N: FromStr + schemars::JsonSchema>() {
+        let schema = schemars::schema_for!(N);
+        let part = |name: &str| schema.get(name).cloned().unwrap();
+        let pattern = part("pattern").as_str().unwrap().to_owned();
+        let (least, most) =
+            (part("minLength").as_u64().unwrap(), part("maxLength").as_u64().unwrap());
+        let texts = proptest::string::string_regex(pattern.trim_matches(['^', '$'])).unwrap();
+        let fits = move |text: &String| (least..=most).contains(&(text.len() as u64));
+        let texts = texts.prop_filter("length", fits);
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let same = |text: String| {
+            prop_assert!(text.parse::<N>().is_ok(), "{}", text);
+            Ok(())
+        };
+        runner.run(&texts, same).unwrap();
+    }
+
+    #[test]
+    fn what_a_schema_allows_is_a_name() {
+        holds::<AccountName>();
+        holds::<ContainerName>();
+        holds::<VaultName>();
+        holds::<JobName>();
+        holds::<ServerName>();
+        holds::<GroupName>();
+        holds::<DriveSerial>();
     }
 
     proptest! {

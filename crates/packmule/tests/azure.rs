@@ -153,12 +153,13 @@ fn a_seed_travels_by_real_clients_and_the_two_utilities() {
     let subscription = format!("SubscriptionId:{}", known["subscriptionId"].as_str().unwrap());
     step(&["make"]);
 
-    done(
-        &place,
-        &["vault", "credentials", "offices", "--for", "fs01", "-o", "fs01.json", "--server", admin],
-    );
+    let file = "offices.VaultCredentials";
+    done(&place, &["vault", "credentials", "offices", "-o", file, "--server", admin]);
     done(&place, &["dock", "credentials", "dock", "-o", "dock.json", "--server", admin]);
-    done(&place, &["agent", "register", "--credentials", "fs01.json", "--state", state]);
+    let register = ["agent", "register", "--credentials", file, "--name", "fs01", "--state", state];
+    done(&place, &register);
+    place.run(&register).exits(1).tells(&["replace"]);
+    done(&place, &["subscription", "publish-settings", "packmule", "-o", "p", "--server", admin]);
 
     // The utilities by their old names, through links.
     let old = |name: &str, words: &[&str]| {
@@ -253,7 +254,7 @@ fn a_seed_travels_by_real_clients_and_the_two_utilities() {
 
     for (n, restic) in support::restics(name).into_iter().enumerate() {
         let token: serde_json::Value =
-            serde_json::from_str(&std::fs::read_to_string(place.path("fs01.json")).unwrap())
+            serde_json::from_str(&std::fs::read_to_string(place.path("state/agent.json")).unwrap())
                 .unwrap();
         let endpoint = known["endpoint"].as_str().unwrap().replace("https://", "");
         let url = format!(

@@ -4,9 +4,10 @@
 //! A row that cannot be written is an error in the log and nothing else: the change has happened.
 
 use crate::app::App;
+use crate::http::Asked;
 use crate::{Error, db};
 use axum::Json;
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::{Extensions, Method};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ impl Call {
     }
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Page {
     /// Only entries after this one.
     after: Option<i64>,
@@ -86,7 +87,7 @@ struct Columns {
 /// Entries in the order in which they were written: the newest, or those after a given one.
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
-    Query(page): Query<Page>,
+    Asked(page): Asked<Page>,
 ) -> Result<Json<List<AuditEntry>>, Error> {
     let limit = page.limit.unwrap_or(LIMIT).clamp(1, LIMIT);
     let columns = "id, at, subject, origin, method, path, status, request";

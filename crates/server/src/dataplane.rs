@@ -9,7 +9,7 @@ use crate::target::{Holder, Target};
 use crate::{Error, http, jobs};
 use axum::Extension;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header::{
     ACCEPT, ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, RANGE,
 };
@@ -40,7 +40,7 @@ pub(crate) struct Create {
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Query(query): Query<Create>,
+    http::Asked(query): http::Asked<Create>,
     target: Target,
 ) -> Result<StatusCode, Error> {
     if !query.create {

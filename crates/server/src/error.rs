@@ -154,7 +154,8 @@ fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
 /// Result code of SQLite when the disk has no room (sqlite.org/rescode.html).
 const SQLITE_FULL: &str = "13";
 
-fn status(code: &Code) -> StatusCode {
+/// The status of an answer with that code.
+pub(crate) fn status(code: &Code) -> StatusCode {
     match code {
         Code::AuthenticationFailed => StatusCode::UNAUTHORIZED,
         Code::ResourceNotFound => StatusCode::NOT_FOUND,

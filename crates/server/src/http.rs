@@ -3,7 +3,7 @@
 
 use crate::{Error, arm, token};
 use axum::body::{Body, BodyDataStream, Bytes};
-use axum::extract::{FromRequestParts, Path, Request};
+use axum::extract::{FromRequestParts, Path, Query, Request};
 use axum::http::header::{
     CACHE_CONTROL, EXPECT, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS,
@@ -138,6 +138,22 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let path = Path::<T>::from_request_parts(parts, state).await;
         path.map(|Path(value)| Self(value)).map_err(|cause| Error::invalid(cause.body_text()))
+    }
+}
+
+/// The query, as a type that cannot be wrong.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<T, S> FromRequestParts<S> for Asked<T>
+where
+    T: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
+        query.map(|Query(value)| Self(value)).map_err(|cause| Error::invalid(cause.body_text()))
     }
 }
 

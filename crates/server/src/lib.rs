@@ -37,6 +37,7 @@ mod identity;
 mod jobs;
 mod notices;
 mod objects;
+mod openapi;
 mod place;
 mod principals;
 mod publication;

@@ -2,9 +2,10 @@
 
 use crate::app::App;
 use crate::auth::Principal;
+use crate::http::Asked;
 use crate::jobs::Record;
 use crate::{Error, db};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use flow::{Deadline, Effect};
 use jiff::Timestamp;
@@ -63,7 +64,7 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Page {
     /// Only those after this one.
     after: Option<i64>,
@@ -87,7 +88,7 @@ struct Columns {
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
-    Query(page): Query<Page>,
+    Asked(page): Asked<Page>,
 ) -> Result<Json<List<Notice>>, Error> {
     let (vault, server) = caller.own.as_ref().map(|(v, s)| (v.as_str(), s.as_str())).unzip();
     let rows: Vec<Columns> = sqlx::query_as(

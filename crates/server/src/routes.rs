@@ -5,8 +5,8 @@ use crate::app::App;
 use crate::auth::{Access, guard};
 use crate::entra::handlers as identity;
 use crate::{
-    Error, accounts, arm, audit, dataplane, docks, files, http, jobs, notices, publication,
-    subscriptions, vaults,
+    Error, accounts, arm, audit, dataplane, docks, files, http, jobs, notices, openapi,
+    publication, subscriptions, vaults,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -35,6 +35,8 @@ pub struct Route {
     pub path: &'static str,
     /// Whom it is for.
     pub access: Access,
+    /// The name of the function that answers.
+    pub(crate) handler: &'static str,
 }
 
 /// Every route of a server.
@@ -86,7 +88,7 @@ impl Table {
             let guarded = from_fn_with_state((Arc::clone(&app), access), guard);
             self.router = Some((router.route(path, on(filter, handler).layer(guarded)), app));
         }
-        self.routes.push(Route { method, path, access });
+        self.routes.push(Route { method, path, access, handler: std::any::type_name::<H>() });
     }
 }
 
@@ -131,6 +133,7 @@ fn control(table: &mut Table) {
     table.add(Method::GET, "/healthz", Access::Anyone, docks::health);
     table.add(Method::GET, "/readyz", Access::Anyone, docks::ready);
     table.add(Method::GET, "/api/v1/health", Access::Anyone, docks::health);
+    table.add(Method::GET, "/api/v1/openapi.json", Access::Anyone, openapi::get);
     table.add(Method::GET, "/api/v1/audit", ADMIN, audit::list);
     table.add(Method::GET, "/api/v1/notices", AGENT_OR_ADMIN, notices::list);
     table.add(Method::GET, "/api/v1/locations", ANY_ROLE, docks::locations);

@@ -2,10 +2,11 @@
 //! are the import/export service's `DriveStatus`. Decides nothing.
 
 use model::{Digest, DrivePassword, DriveSerial};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A drive as an import job announces it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DriveRequest {
     /// The serial number that the drive's hardware reports.
@@ -15,6 +16,7 @@ pub struct DriveRequest {
     pub manifest_hash: Digest,
     /// The drive's password; absent for a drive that is not encrypted. Never answered with the job.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::password::optional")]
+    #[schemars(with = "Option<DrivePassword>")]
     pub bit_locker_key: Option<DrivePassword>,
     /// SHA-256 of the drive's LUKS2 header area, which that password opens; absent without it.
     #[serde(
@@ -26,7 +28,7 @@ pub struct DriveRequest {
 }
 
 /// Where a drive is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum DriveState {
     /// Announced by the job.
     Specified,
@@ -45,7 +47,7 @@ pub enum DriveState {
 }
 
 /// How the copy of a drive stands, in one word, as the import/export service does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum CopyStatus {
     /// Being copied.
     InProgress,
@@ -56,7 +58,7 @@ pub enum CopyStatus {
 }
 
 /// A drive as answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DriveStatus {
     /// Its serial number.
@@ -92,7 +94,7 @@ pub struct DriveStatus {
 }
 
 /// An object that did not land.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
     /// Its path in the repository, such as `data/ab/abcd…`.
@@ -102,7 +104,7 @@ pub struct Failure {
 }
 
 /// What a dock reports about a drive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum DriveEvent {
     /// It has turned up after its package was opened without it.

@@ -7,10 +7,11 @@ use model::{
     AccountName, Address, ContainerName, DriveSerial, JobName, Package, ServerName, TrackingNumber,
     VaultName,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which seed a job's drives carry a part of, and who has signed them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SeedRef {
     /// The seed.
@@ -26,7 +27,7 @@ pub struct SeedRef {
 }
 
 /// An import job as it is created.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobRequest {
     /// The vault the seed is for.
@@ -49,11 +50,12 @@ pub struct JobRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_package: Option<Package>,
     /// The drives: 1 to [`crate::MAX_DRIVES`].
+    #[schemars(length(min = 1, max = crate::MAX_DRIVES))]
     pub drive_list: Vec<DriveRequest>,
 }
 
 /// Where an import job is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum JobState {
     /// Being prepared at the source.
     Creating,
@@ -75,7 +77,7 @@ pub enum JobState {
 
 /// What a job's drives carry, and whose it is. A job that another client of the import service made says
 /// nothing of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Carries {
     /// The vault the seed is for.
@@ -89,7 +91,7 @@ pub struct Carries {
 }
 
 /// An import job as answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
     /// Its name.
@@ -139,7 +141,7 @@ pub struct Job {
 }
 
 /// What a customer changes about a job. Absent fields stay as they are.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct JobPatch {
     /// The version the caller has read; another is answered with `ConcurrentChange`.
@@ -152,15 +154,17 @@ pub struct JobPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_package: Option<Package>,
     /// Only [`JobState::Shipping`] may be asked for.
+    #[schemars(extend("enum" = ["Shipping", null]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<JobState>,
     /// Only `true` may be asked for.
+    #[schemars(extend("enum" = [true, null]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel_requested: Option<bool>,
 }
 
 /// A package has arrived at the dock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReceiveRequest {
     /// The number on the parcel.

@@ -3,24 +3,26 @@
 
 use jiff::Timestamp;
 use model::{Digest, DrivePassword, DriveSerial};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A drive's password. The only answers that have it are those to its owner's `listBitLockerKeys`
 /// and to a dock's request for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DriveBitLockerKey {
     /// The drive.
     pub drive_id: DriveSerial,
     /// Its password: eight groups of six digits.
     #[serde(with = "crate::password")]
+    #[schemars(with = "DrivePassword")]
     pub bit_locker_key: DrivePassword,
     /// SHA-256 of the header area that it opens.
     pub drive_header_hash: Digest,
 }
 
 /// A dock asks for a drive's password.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyRequest {
     /// SHA-256 of the drive's header area as the dock has read it.
@@ -29,7 +31,7 @@ pub struct KeyRequest {
 }
 
 /// A password was given out, or was not because the drive had another header than announced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyRelease {
     /// When.

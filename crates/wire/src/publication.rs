@@ -2,10 +2,11 @@
 
 use crate::{DriveState, JobState, SeedId};
 use model::{Digest, DriveSerial, JobName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Asks for publication of a seed, or for its continuation.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PublicationRequest {
     /// Which seed; absent: the one whose jobs are the newest of that source server.
@@ -18,7 +19,7 @@ pub struct PublicationRequest {
 }
 
 /// Where publication is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PublicationState {
     /// Nothing has been asked for.
@@ -38,7 +39,7 @@ pub enum PublicationState {
 }
 
 /// One of the seed's jobs, as far as publication cares.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobOutcome {
     /// The job.
@@ -50,7 +51,7 @@ pub struct JobOutcome {
 }
 
 /// How far publication has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Publication {
     /// Where it is.

@@ -4,10 +4,11 @@
 use crate::{PublicKey, SeedId, Signature};
 use jiff::Timestamp;
 use model::{Digest, ServerName, VaultName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whose key files the published repository has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeysFrom {
     /// The seed's key files are in the repository, and among the receipt's objects.
@@ -18,7 +19,7 @@ pub enum KeysFrom {
 }
 
 /// What the vault confirms. Parsed only after its signature is verified.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt {
     /// Version of this document: 1.
@@ -54,7 +55,7 @@ impl Receipt {
 }
 
 /// A receipt as it travels: the exact text that was signed, beside the signature.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SignedReceipt {
     /// The JSON text of a [`Receipt`].

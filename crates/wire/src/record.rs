@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use model::JobName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One request that was not only a look.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
     /// Counts up.
@@ -27,7 +28,7 @@ pub struct AuditEntry {
 }
 
 /// Who should hear of something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Audience {
     /// Whose job it is.
@@ -37,7 +38,7 @@ pub enum Audience {
 }
 
 /// Something that people should hear of an import job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Notice {
     /// Counts up.

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use model::{AccountName, Address, ServerName, VaultName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +18,7 @@ pub fn vault_resource_id(tenant: &str, vault: &VaultName) -> i64 {
 }
 
 /// Whether the server is up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// `ok`.
     pub status: String,
@@ -26,14 +27,15 @@ pub struct Health {
 }
 
 /// A list, in the service's shape.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
 pub struct List<T> {
     /// The items.
     pub value: Vec<T>,
 }
 
 /// A subscription: what resource groups lie in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Subscription {
     /// A GUID, drawn by the server.
@@ -45,7 +47,7 @@ pub struct Subscription {
 }
 
 /// Creates a subscription, or renames one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SubscriptionRequest {
     /// 1 to 64 characters, which no other subscription of the server has, whatever the case.
@@ -53,7 +55,7 @@ pub struct SubscriptionRequest {
 }
 
 /// A storage account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageAccount {
     /// Its name.
@@ -63,7 +65,7 @@ pub struct StorageAccount {
 }
 
 /// A vault.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Vault {
     /// Its name.
@@ -76,7 +78,7 @@ pub struct Vault {
 }
 
 /// A source server registered with a vault.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VaultServer {
     /// Its name.
@@ -86,7 +88,7 @@ pub struct VaultServer {
 }
 
 /// Registers a source server.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServerRequest {
     /// Issue a new token although there is one, which ends at once.
@@ -94,7 +96,7 @@ pub struct ServerRequest {
 }
 
 /// Registers a machine by a vault's credentials.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineRequest {
     /// The name that it has in the vault from then on.
@@ -107,10 +109,11 @@ pub struct MachineRequest {
 }
 
 /// Registers a dock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DockRequest {
     /// Its name, for people.
+    #[schemars(length(min = 1, max = 64))]
     pub name: String,
     /// Issue a new token although there is one, which ends at once.
     #[serde(default)]
@@ -118,7 +121,7 @@ pub struct DockRequest {
 }
 
 /// Where drives can be sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Location {
     /// Its name.

@@ -291,7 +291,8 @@ struct Lands<'a> {
 
 impl Lands<'_> {
     fn store(&self, repository: &model::Digest) -> Rest {
-        let (account, container) = (&self.job.storage_account, &self.job.container);
+        let account = &self.job.storage_account;
+        let container = &self.job.carries.as_ref().unwrap().container;
         let url = self.dock.landing_url(account, container, repository);
         rest(&url, self.dock.credentials())
     }

@@ -257,20 +257,23 @@ pub(crate) enum Vault {
         #[command(flatten)]
         admin: AdminOptions,
     },
-    /// Write the credentials file with which a source server registers
+    /// Write the credentials file with which source servers register
     ///
-    /// Example: packmule vault credentials branch-offices --for fs01 -o fs01.json --server /srv/pm/admin.json
+    /// Without --for it is the vault's: any server registers by it, for ten days, and the file before it
+    /// ends. With --for it is one server's own.
+    ///
+    /// Example: packmule vault credentials branch-offices -o branch-offices.VaultCredentials --server /srv/pm/admin.json
     Credentials {
         /// The vault
         name: VaultName,
-        /// The source server
+        /// The one source server that it is for
         #[arg(long = "for", value_name = "NAME")]
-        server_name: ServerName,
+        server_name: Option<ServerName>,
         /// Where to write them; readable for this user only
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
         /// Replace the server's credentials, if it has any: the old ones stop working
-        #[arg(long)]
+        #[arg(long, requires = "server_name")]
         replace: bool,
         #[command(flatten)]
         admin: AdminOptions,
@@ -311,9 +314,15 @@ impl Vault {
                 delete(context, &admin.client()?, place, (KIND, name.as_str()))?;
             }
             Self::Credentials { name, server_name, output, replace, admin } => {
-                let request = ServerRequest { replace: *replace };
-                let credentials = admin.client()?.register_server(name, server_name, &request)?;
-                write_credentials(context, output, &credentials)?;
+                let client = admin.client()?;
+                match server_name {
+                    None => write_file(context, output, &client.vault_credentials(name)?)?,
+                    Some(server) => {
+                        let request = ServerRequest { replace: *replace };
+                        let credentials = client.register_server(name, server, &request)?;
+                        write_credentials(context, output, &credentials)?;
+                    }
+                }
             }
         }
         Ok(Status::Done)
@@ -360,6 +369,17 @@ pub(crate) fn dock_credentials(
     let credentials = admin.client()?.register_dock(&request)?;
     write_credentials(context, output, &credentials)?;
     Ok(Status::Done)
+}
+
+/// A file that holds a secret, as the server has made it.
+pub(crate) fn write_file(context: &Context, output: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    store::durable::replace(output, bytes, 0o600).map_err(|e| Failure::io("writing", output, e))?;
+    context.printer.line(format!(
+        "written: {}; it holds a private key, hand it over safely",
+        output.display()
+    ));
+    context.printer.object("credentials", &json!({"path": output}));
+    Ok(())
 }
 
 fn write_credentials(

@@ -1,11 +1,12 @@
 //! `packmule subscription`: what resource groups lie in.
 
-use super::admin::AdminOptions;
+use super::admin::{AdminOptions, write_file};
 use super::place::subscription;
 use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::Outcome;
 use clap::Subcommand;
+use std::path::PathBuf;
 use wire::SubscriptionRequest;
 
 /// Subscriptions, which resource groups lie in
@@ -24,6 +25,18 @@ pub(crate) enum Subscription {
     Create {
         /// 1 to 64 characters that no other subscription has for a name
         name: String,
+        #[command(flatten)]
+        admin: AdminOptions,
+    },
+    /// Write publish settings: a file with a new certificate that may change what lies in the subscription
+    ///
+    /// Example: packmule subscription publish-settings packmule -o packmule.publishsettings --server /srv/pm/admin.json
+    PublishSettings {
+        /// The subscription, by its id or name
+        subscription: String,
+        /// Where to write them; readable for this user only
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
         #[command(flatten)]
         admin: AdminOptions,
     },
@@ -50,6 +63,11 @@ impl Subscription {
             Self::Create { name, admin } => {
                 let request = SubscriptionRequest { name: name.clone() };
                 show(context, &admin.client()?.create_subscription(&request)?);
+            }
+            Self::PublishSettings { subscription: wanted, output, admin } => {
+                let client = admin.client()?;
+                let there = subscription(client.subscriptions()?, wanted)?;
+                write_file(context, output, &client.publish_settings(&there.id)?)?;
             }
             Self::Rename { subscription: wanted, name, admin } => {
                 let client = admin.client()?;

@@ -12,6 +12,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET", "/healthz", "anyone"),
     ("GET", "/readyz", "anyone"),
     ("GET", "/api/v1/health", "anyone"),
+    ("GET", "/api/v1/openapi.json", "anyone"),
     ("GET", "/api/v1/audit", "admin"),
     ("GET", "/api/v1/notices", "admin, agent"),
     ("GET", "/api/v1/locations", "admin, agent, dock"),
@@ -451,4 +452,28 @@ fn unknown_paths_and_methods_are_answered_in_the_one_shape_with_an_id() {
     assert_eq!(answer.header("x-request-id").len(), 16);
     let answer = raw(&known, None, &Method::DELETE, "/api/v1/health", &[], b"");
     assert_eq!((answer.status, answer.code().as_str()), (405, "MethodNotAllowed"));
+}
+
+#[test]
+fn a_query_that_cannot_be_read_is_refused_in_the_one_shape() {
+    let site = Site::new();
+    let admin = site.admin();
+    for path in ["/api/v1/audit?after=x", "/api/v1/audit?limit=", "/api/v1/notices?job=0.5"] {
+        let answer = raw(admin.credentials(), own(&admin), &Method::GET, path, &[], b"");
+        assert_eq!((answer.status, answer.code().as_str()), (400, "InvalidRequest"), "{path}");
+    }
+    let agent = site.agent("vault1", "fs01");
+    let path = "/vaults/vault1/fs01/?create=yes";
+    let answer = raw(agent.credentials(), own(&agent), &Method::POST, path, &[], b"");
+    assert_eq!((answer.status, answer.code().as_str()), (400, "InvalidRequest"), "{path}");
+}
+
+#[test]
+fn the_document_of_the_api_is_served_to_anyone() {
+    let site = Site::new();
+    let known = site.admin().credentials().clone();
+    let answer = raw(&known, None, &Method::GET, "/api/v1/openapi.json", &[], b"");
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+    assert_eq!(answer.body, std::fs::read(path).unwrap());
 }

@@ -1,0 +1,206 @@
+//! What the signatures of `/api/v1`'s handlers do not say: what an operation is for, what body it takes,
+//! with which statuses it answers. Names no path and no caller: the routes do.
+
+use super::signature::{Content, Described, Signature};
+use crate::{
+    accounts, audit, docks, files, jobs, notices, openapi, publication, subscriptions, vaults,
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use wire::{
+    DockRequest, DriveEvent, DriveStatus, JobPatch, JobRequest, KeyRequest, MachineRequest,
+    PublicationRequest, ReceiveRequest, ServerRequest, SubscriptionRequest,
+};
+
+pub(super) type Generate = fn(&mut SchemaGenerator) -> Schema;
+
+/// What a request's body is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sent {
+    Nothing,
+    Octets,
+    /// A value of that type.
+    Json(Generate),
+    /// The same, or nothing at all.
+    MaybeJson(Generate),
+}
+
+/// One operation, as far as it does not follow from its route.
+pub(super) struct Operation {
+    /// The handler's name, by which its routes are found.
+    pub(super) handler: &'static str,
+    pub(super) id: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) body: Sent,
+    /// Statuses of answers that are no refusals; empty: 200, or 204 where nothing is answered.
+    pub(super) statuses: &'static [u16],
+    /// Statuses of refusals beyond those that all of its kind have.
+    pub(super) refusals: &'static [u16],
+    signature: fn(&mut SchemaGenerator) -> Signature,
+    answer: Option<Generate>,
+    media: Option<&'static str>,
+}
+
+fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+fn describe<H: Described<T>, T>(_: H, id: &'static str, summary: &'static str) -> Operation {
+    Operation {
+        handler: std::any::type_name::<H>(),
+        id,
+        summary,
+        body: Sent::Nothing,
+        statuses: &[],
+        refusals: &[],
+        signature: H::signature,
+        answer: None,
+        media: None,
+    }
+}
+
+impl Operation {
+    pub(super) fn signature(&self, generator: &mut SchemaGenerator) -> Signature {
+        let mut signature = (self.signature)(generator);
+        if let Some(answer) = self.answer {
+            signature.content = Content::Json(answer(generator));
+        }
+        if let Some(media) = self.media {
+            signature.content = Content::Other(media);
+        }
+        signature
+    }
+
+    fn takes<T: JsonSchema>(self) -> Self {
+        Self { body: Sent::Json(schema_of::<T>), ..self }
+    }
+
+    fn may_take<T: JsonSchema>(self) -> Self {
+        Self { body: Sent::MaybeJson(schema_of::<T>), ..self }
+    }
+
+    fn takes_octets(self) -> Self {
+        Self { body: Sent::Octets, ..self }
+    }
+
+    fn answers<T: JsonSchema>(self) -> Self {
+        Self { answer: Some(schema_of::<T>), ..self }
+    }
+
+    fn answers_as(self, media: &'static str) -> Self {
+        Self { media: Some(media), ..self }
+    }
+
+    fn with(self, statuses: &'static [u16]) -> Self {
+        Self { statuses, ..self }
+    }
+
+    fn refuses(self, refusals: &'static [u16]) -> Self {
+        Self { refusals, ..self }
+    }
+}
+
+/// Every operation below `/api/v1`, and the two for supervisors.
+pub(super) fn all() -> Vec<Operation> {
+    let mut all = resources();
+    all.extend(credentials());
+    all.extend(import_jobs());
+    all.extend(dock_work());
+    all
+}
+
+fn resources() -> Vec<Operation> {
+    vec![
+        describe(docks::health, "health", "Whether the server is up"),
+        describe(docks::ready, "ready", "Whether database and object folder answer"),
+        describe(openapi::get, "openApi", "This document").answers::<serde_json::Value>(),
+        describe(audit::list, "listAudit", "Requests that were not only looks, in their order"),
+        describe(notices::list, "listNotices", "What people should hear of import jobs"),
+        describe(docks::locations, "listLocations", "Where drives can be sent"),
+        describe(accounts::create, "putStorageAccount", "Creates a storage account, or answers it"),
+        describe(accounts::list, "listStorageAccounts", "Storage accounts"),
+        describe(subscriptions::list, "listSubscriptions", "Subscriptions"),
+        describe(subscriptions::create, "createSubscription", "Creates a subscription")
+            .takes::<SubscriptionRequest>()
+            .with(&[201])
+            .refuses(&[409]),
+        describe(subscriptions::rename, "renameSubscription", "Renames a subscription")
+            .takes::<SubscriptionRequest>()
+            .refuses(&[404, 409]),
+        describe(vaults::create, "putVault", "Creates a vault, or answers it").refuses(&[409]),
+        describe(vaults::list, "listVaults", "Vaults and their source servers"),
+        describe(publication::start, "publish", "Starts a publication, or continues it")
+            .may_take::<PublicationRequest>()
+            .refuses(&[404, 409]),
+        describe(publication::status, "getPublication", "How far a publication is"),
+        describe(publication::latest_receipt, "getLatestReceipt", "The newest receipt")
+            .refuses(&[404]),
+        describe(publication::receipt, "getReceipt", "The receipt of a seed").refuses(&[404]),
+    ]
+}
+
+fn credentials() -> Vec<Operation> {
+    vec![
+        describe(vaults::register, "registerServer", "Registers a source server")
+            .may_take::<ServerRequest>()
+            .with(&[201])
+            .refuses(&[404, 409]),
+        describe(docks::register, "registerDock", "Registers a dock")
+            .takes::<DockRequest>()
+            .with(&[201])
+            .refuses(&[409]),
+        describe(files::publish_settings, "makePublishSettings", "A subscription's certificate")
+            .answers_as("application/xml")
+            .with(&[201])
+            .refuses(&[404]),
+        describe(files::vault_credentials, "makeVaultCredentials", "What registers machines")
+            .answers_as("application/xml")
+            .with(&[201])
+            .refuses(&[404]),
+        describe(files::register, "registerMachine", "Registers a machine by vault credentials")
+            .takes::<MachineRequest>()
+            .with(&[201])
+            .refuses(&[404, 409]),
+    ]
+}
+
+fn import_jobs() -> Vec<Operation> {
+    vec![
+        describe(jobs::list, "listImportJobs", "Import jobs that the caller may see"),
+        describe(jobs::create, "putImportJob", "Creates an import job, or changes one in Creating")
+            .takes::<JobRequest>()
+            .with(&[200, 201])
+            .refuses(&[404, 409]),
+        describe(jobs::get, "getImportJob", "An import job").refuses(&[404]),
+        describe(jobs::patch, "patchImportJob", "Shipping details, shipping, cancelling")
+            .takes::<JobPatch>()
+            .refuses(&[404, 409]),
+        describe(jobs::list_keys, "listBitLockerKeys", "The passwords of the job's drives")
+            .refuses(&[404]),
+        describe(jobs::put_inventory, "putInventory", "Hands over a seed's inventory")
+            .takes_octets()
+            .refuses(&[404, 409]),
+        describe(jobs::get_inventory, "getInventory", "A seed's inventory").refuses(&[404]),
+        describe(jobs::put_manifest, "putManifest", "Hands over a drive's manifest")
+            .takes_octets()
+            .refuses(&[404, 409]),
+        describe(jobs::get_manifest, "getManifest", "A drive's manifest").refuses(&[404]),
+    ]
+}
+
+fn dock_work() -> Vec<Operation> {
+    vec![
+        describe(jobs::receive, "receivePackage", "A package is open at the dock")
+            .takes::<ReceiveRequest>()
+            .refuses(&[404, 409]),
+        describe(jobs::drive_event, "reportDriveEvent", "What happens to a drive")
+            .takes::<DriveEvent>()
+            .answers::<DriveStatus>()
+            .refuses(&[404, 409]),
+        describe(jobs::release, "releaseKey", "The password of a drive that may be read now")
+            .takes::<KeyRequest>()
+            .refuses(&[404, 409]),
+        describe(jobs::put_copy_log, "putCopyLog", "Keeps a drive's copy log")
+            .takes_octets()
+            .refuses(&[404, 409]),
+    ]
+}
