@@ -217,8 +217,9 @@ mod tests {
             Options::parse(&args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>())
         };
         let filters = vec!["drive".to_owned()];
-        let expected = Options { quick: true, no_install: true, with_rustic: true, filters };
-        let given = ["drive", "--quick", "--no-install", "--with-rustic"];
+        let expected =
+            Options { quick: true, no_install: true, with_rustic: true, azure_cli: true, filters };
+        let given = ["drive", "--quick", "--no-install", "--with-rustic", "--azure-cli"];
         assert_eq!(parse(&given), Ok(expected));
         assert!(parse(&["--slow"]).is_err());
     }

@@ -1,4 +1,14 @@
 //! Azure's own clients, unmodified, against `packmule serve`: what they find wrong is wrong.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::string_slice,
+    reason = "a test may stop on a surprise"
+)]
 
 mod support;
 

@@ -1,5 +1,15 @@
 //! Schemathesis against `packmule serve`: requests made from the OpenAPI document, right and wrong ones. The
 //! server never fails, and never answers what the document does not say.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::string_slice,
+    reason = "a test may stop on a surprise"
+)]
 
 mod support;
 

@@ -22,7 +22,8 @@ use std::time::Duration;
 use store::{Faulty, ManualClock, Memory, OpenOptions, Operation, RetryPolicy, Store};
 use tempfile::TempDir;
 use wire::{
-    Code, CopyStatus, DriveEvent, DriveState, DriveStatus, Failure, Job, JobState, SeedId, SeedRef,
+    Carries, Code, CopyStatus, DriveEvent, DriveState, DriveStatus, Failure, Job, JobState, SeedId,
+    SeedRef,
 };
 
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {

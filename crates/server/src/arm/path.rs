@@ -36,7 +36,7 @@ fn is_word(segments: &[&str], at: usize, before: &str) -> bool {
     let is = |word: &str| first.eq_ignore_ascii_case(word);
     if ["subscriptions", "providers"].into_iter().any(is) {
         // Words and names take turns; a provider's name is one of ours.
-        return at % 2 == 0 || before.eq_ignore_ascii_case("providers");
+        return at.is_multiple_of(2) || before.eq_ignore_ascii_case("providers");
     }
     if ["v1.0", "beta"].into_iter().any(is) {
         return at != 2;

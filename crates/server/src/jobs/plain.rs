@@ -37,10 +37,13 @@ pub(crate) struct PlainRequest {
     pub(crate) package: Option<Package>,
 }
 
+/// Changes what a customer has said.
+pub(crate) type Change = Box<dyn FnOnce(&mut Said) + Send>;
+
 /// What is changed about a job. What is absent stays.
 #[derive(Default)]
 pub(crate) struct PlainPatch {
-    pub(crate) change: Option<Box<dyn FnOnce(&mut Said) + Send>>,
+    pub(crate) change: Option<Change>,
     pub(crate) drives: Option<(Vec<DriveSerial>, Vec<PlainKey>)>,
     pub(crate) return_address: Option<Address>,
     pub(crate) package: Option<Package>,

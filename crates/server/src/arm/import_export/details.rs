@@ -7,7 +7,7 @@ use super::request::{Drives, Request, drives, text};
 use super::view::shipping_to;
 use crate::app::App;
 use crate::groups::{ACCOUNTS, Group};
-use crate::jobs::plain::{PlainPatch, PlainRequest};
+use crate::jobs::plain::{Change, PlainPatch, PlainRequest};
 use crate::jobs::said::{ReturnShipping, Said};
 use axum::http::StatusCode;
 use flow::JobType;
@@ -114,7 +114,7 @@ pub(super) fn changed(request: Request) -> Result<PlainPatch, Fault> {
         }
     };
     Ok(PlainPatch {
-        change: is_change.then(|| Box::new(change) as Box<dyn FnOnce(&mut Said) + Send>),
+        change: is_change.then(|| Box::new(change) as Change),
         drives: numbers,
         return_address: said.return_address.map(checked).transpose()?,
         package: said.delivery_package.map(super::request::Delivery::read).transpose()?,
@@ -266,6 +266,7 @@ fn carrier(shipping: ReturnShipping) -> Result<ReturnShipping, Fault> {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map` hands over")]
 fn log_level(level: String) -> Result<String, Fault> {
     let known = ["Error", "Verbose"].into_iter().find(|it| it.eq_ignore_ascii_case(&level));
     let known =
