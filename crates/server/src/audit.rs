@@ -17,6 +17,9 @@ use wire::{AuditEntry, List};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quiet;
 
+/// Of a path, so many characters are kept.
+const LONGEST: usize = 2000;
+
 /// What is known of a request before it is answered.
 pub(crate) struct Call {
     method: Method,
@@ -35,7 +38,7 @@ impl Call {
         let from = extensions.get::<ConnectInfo<SocketAddr>>();
         Some(Self {
             method: method.clone(),
-            path: path.to_owned(),
+            path: path.chars().take(LONGEST).collect(),
             origin: from.map(|from| from.0.ip().to_string()).unwrap_or_default(),
         })
     }

@@ -9,7 +9,7 @@ use crate::http::RequestId;
 use crate::{Error, db, token};
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::HeaderMap;
-use axum::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, HeaderValue, USER_AGENT, WWW_AUTHENTICATE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -153,6 +153,11 @@ pub(crate) async fn guard(
         Ok(caller) => caller,
         Err(error) => return access.refuse(&app, error),
     };
+    if caller.role == Some(Role::Agent)
+        && let Some(error) = too_old(&app, &headers)
+    {
+        return access.refuse(&app, error);
+    }
     let subject = caller.subject.clone();
     let response = if access.lets_in(&caller, &path) && owns(&caller, &params) {
         request.extensions_mut().insert(caller);
@@ -166,6 +171,22 @@ pub(crate) async fn guard(
         call.write(&app, &subject, response.status().as_u16(), &id).await;
     }
     response
+}
+
+/// Why our own agent is not answered: what it says may mean something else by now. Others, as restic, say
+/// nothing that we know.
+fn too_old(app: &App, headers: &HeaderMap) -> Option<Error> {
+    let version = headers.get(USER_AGENT)?.to_str().ok()?.strip_prefix("packmule/")?;
+    let mut parts = version.split(['.', '-', '+', ' ']).map(|part| part.parse().ok());
+    let found: (u64, u64, u64) = (parts.next()??, parts.next()??, parts.next()??);
+    let (major, minor, patch) = app.config.oldest_agent;
+    (found < app.config.oldest_agent).then(|| {
+        let message = format!(
+            "this agent is of version {}.{}.{}, and the server answers {major}.{minor}.{patch} and newer: install a newer packmule on the source server; nothing that it has stored is lost",
+            found.0, found.1, found.2
+        );
+        Error::invalid(message)
+    })
 }
 
 async fn identify(app: &App, access: Access, headers: &HeaderMap) -> Result<Principal, Error> {

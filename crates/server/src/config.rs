@@ -25,6 +25,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// How often timers and certificates are looked at.
     pub tick: Duration,
+    /// The oldest version of our own agent that is answered: major, minor, patch.
+    pub oldest_agent: (u64, u64, u64),
     /// Where drives can be sent.
     pub locations: Vec<Location>,
     /// Where the time comes from.
@@ -50,6 +52,7 @@ impl Config {
             names: Vec::new(),
             tls: None,
             tick: Duration::from_secs(600),
+            oldest_agent: (0, 1, 0),
             locations: Vec::new(),
             clock: Clock::system(),
             pack_limit: 256 << 20,

@@ -414,6 +414,23 @@ fn an_agent_reaches_nothing_of_another() {
 }
 
 #[test]
+fn an_agent_that_is_too_old_is_told_so_and_others_are_not_asked() {
+    let site = Site::with(|config| config.oldest_agent = (2, 1, 0));
+    let agent = site.agent("vault1", "fs01");
+    let known = agent.credentials().clone();
+    let ask = |version: &str| {
+        let path = "/api/v1/import-jobs";
+        raw(&known, own(&agent), &Method::GET, path, &[("user-agent", version)], b"")
+    };
+    let old = ask("packmule/2.0.9");
+    assert_eq!(old.status, 400);
+    assert!(String::from_utf8_lossy(&old.body).contains("2.1.0 and newer"));
+    for good in ["packmule/2.1.0", "packmule/10.0.0-rc1", "restic/0.18", "packmule/x"] {
+        assert_eq!(ask(good).status, 200, "{good}");
+    }
+}
+
+#[test]
 fn a_new_token_ends_the_old_one() {
     let site = Site::new();
     let old = site.agent("vault1", "fs01");
