@@ -31,7 +31,7 @@ use words::Request;
 
 /// The application for offline seeding, its certificate, and the file that tells the agent of both
 ///
-/// `CreateNewApplication SubscriptionId:ID` makes the application AzureOfflineBackup_<user id> with a
+/// `CreateNewApplication SubscriptionId:ID` makes the application AzureOfflineBackup_USER with a
 /// certificate of this server, and writes OfflineApplicationParams.xml. Where the application exists, it
 /// says how this server's certificate is added to it by hand.
 /// `AddRegistryEntries SubscriptionId:ID xmlfilepath:FILE storageaccountname:NAME` puts that file where the
@@ -220,7 +220,7 @@ pub(crate) enum Certificate {
         #[command(flatten)]
         state: StateOptions,
     },
-    /// Note that the certificate with this thumbprint was uploaded, as AzureADAppCertThumbprint_<user id>
+    /// Note that the certificate with this thumbprint was uploaded, as AzureADAppCertThumbprint_USER
     ///
     /// Example: packmule certificate record 0123456789ABCDEF0123456789ABCDEF01234567 --user 11111111-2222-3333-4444-555555555555
     Record {
