@@ -173,8 +173,24 @@ fn fetch_pip(into: &Path, packages: &[&str]) -> anyhow::Result<()> {
         venv()?;
     }
     let mut pip = Command::new(into.join("bin/pip"));
-    output(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(packages))
-        .map(|_| ())
+    output(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(packages))?;
+    follow(&into.join("bin"), into, &into.with_extension(""))
+}
+
+/// Scripts name their interpreter by its whole path, and the folder gets another name once it is complete.
+fn follow(scripts: &Path, before: &Path, after: &Path) -> anyhow::Result<()> {
+    let (before, after) = (format!("#!{}/", before.display()), format!("#!{}/", after.display()));
+    for entry in std::fs::read_dir(scripts)? {
+        let path = entry?.path();
+        if path.is_symlink() {
+            continue;
+        }
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        if let Some(rest) = text.strip_prefix(&before) {
+            std::fs::write(&path, format!("{after}{rest}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Azure's clients in JavaScript; those of `identity` that run on Debian's node.
@@ -193,4 +209,24 @@ fn build_rustic(into: &Path) -> anyhow::Result<()> {
     cargo.args(["install", "rustic-rs", "--locked", "--no-default-features", "--root"]);
     ensure!(status(cargo.arg(into))?.success(), "cargo install failed");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_follow_the_folder_to_its_name() {
+        let place = tempfile::tempdir().unwrap();
+        let (begun, named) = (place.path().join("a.begun"), place.path().join("a"));
+        let bin = begun.join("bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        std::fs::write(bin.join("x"), format!("#!{}/bin/python\nimport x\n", begun.display()))
+            .unwrap();
+        std::fs::write(bin.join("y"), "#!/bin/sh\n").unwrap();
+        follow(&bin, &begun, &named).unwrap();
+        let x = std::fs::read_to_string(bin.join("x")).unwrap();
+        assert_eq!(x, format!("#!{}/bin/python\nimport x\n", named.display()));
+        assert_eq!(std::fs::read_to_string(bin.join("y")).unwrap(), "#!/bin/sh\n");
+    }
 }
