@@ -122,6 +122,60 @@ mod tests {
         assert_eq!((mode.as_str(), synchronous), ("wal", 2));
     }
 
+    /// As a server of the version before has left it.
+    #[tokio::test]
+    async fn jobs_that_are_older_than_resource_groups_keep_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteConnectOptions::new()
+            .filename(folder.path().join("x.db"))
+            .create_if_missing(true)
+            .foreign_keys(true);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+        let run = async |sql: &'static str| {
+            sqlx::raw_sql(sql).execute(&pool).await.unwrap();
+        };
+        run(include_str!("../migrations/0001_foundation.sql")).await;
+        run(include_str!("../migrations/0002_drive_keys.sql")).await;
+        run("INSERT INTO storage_account VALUES ('acct01', 't');
+             INSERT INTO vault VALUES ('v1', 't');
+             INSERT INTO server VALUES ('v1', 's1', 't');
+             INSERT INTO import_job (name, version, vault, server, seed, seed_set, storage_account,
+                 container, state, tracking_number, flow, request, inventory, created_at, changed_at)
+             VALUES ('job1', 3, 'v1', 's1', 'aa', 0, 'acct01', 'seeds', 'Shipping', 'T1', '{}', '{}', 1,
+                 't', 't');
+             INSERT INTO drive_key (vault, server, seed, serial, header_sha256, sealed, created_at)
+             VALUES ('v1', 's1', 'aa', 'S1', zeroblob(32), x'01', 't');
+             INSERT INTO drive (job, serial, position, manifest_sha256, repository, objects, bytes_total,
+                 open, header_sha256, key)
+             VALUES ('job1', 'S1', 0, zeroblob(32), x'02', 5, 6, 1, zeroblob(32), 1)")
+        .await;
+        // In a transaction, as they are applied.
+        for sql in [
+            include_str!("../migrations/0003_entra.sql"),
+            include_str!("../migrations/0004_resources.sql"),
+            include_str!("../migrations/0005_files.sql"),
+        ] {
+            let mut transaction = pool.begin().await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut *transaction).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
+        let job: (i64, String, String, i64) = sqlx::query_as(
+            "SELECT version, vault, tracking_number, inventory FROM import_job WHERE name = 'job1'",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        assert_eq!(job, (3, "v1".to_owned(), "T1".to_owned(), 1));
+        let drive: (i64, i64, i64, i64) =
+            sqlx::query_as("SELECT objects, bytes_total, key, open FROM drive WHERE job = 'job1'")
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+        assert_eq!(drive, (5, 6, 1, 1));
+        let orphan = "INSERT INTO drive (job, serial, position, open) VALUES ('none', 'S2', 0, 0)";
+        assert!(sqlx::query(orphan).execute(&pool).await.is_err(), "a drive of no job");
+    }
+
     #[test]
     fn times_sort_as_text() {
         let (one, other) = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z");
