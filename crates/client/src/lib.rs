@@ -21,8 +21,6 @@ pub use manager::{DriveKey, NewResource, Resource, ResourceGroup, ResourceKind};
 pub use receipt::verify_receipt;
 pub use roles::RoleAssignment;
 pub use transport::Client;
-/// Of a [`Client::call`].
-pub use ureq::http::Method;
 
 /// What the client's operations return.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -4,7 +4,6 @@ use crate::{Error, Result};
 use base64::Engine as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
@@ -187,34 +186,6 @@ impl Client {
     pub(crate) fn download(&self, segments: &[&str]) -> Result<Box<dyn Read + Send>> {
         let answer = self.exchange(Method::GET, &self.api(segments), None, SendBody::none())?;
         Ok(Box::new(answer.into_body().into_reader()))
-    }
-
-    /// A call of the resource manager or Graph, whose answers are as Azure's clients know them. Nothing
-    /// at all is answered as `null`.
-    ///
-    /// # Errors
-    /// What the server refuses.
-    pub fn call(
-        &self,
-        method: Method,
-        path: &[&str],
-        query: &[(&str, &str)],
-        body: Option<&Value>,
-    ) -> Result<Value> {
-        let mut url = self.url(path, false);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        let sent = body.map(Value::to_string);
-        let mut answer = match &sent {
-            None => self.exchange(method, &url, None, SendBody::none())?,
-            Some(text) => {
-                let content = Some(("application/json", text.len() as u64));
-                let from = &mut text.as_bytes();
-                self.exchange(method, &url, content, SendBody::from_reader(from))?
-            }
-        };
-        if answer.status().as_u16() == 204 { Ok(Value::Null) } else { self.json(&mut answer) }
     }
 
     fn text<B: Serialize>(&self, body: &B) -> Result<Zeroizing<Vec<u8>>> {

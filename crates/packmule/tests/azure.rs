@@ -186,7 +186,14 @@ fn a_seed_travels_by_real_clients_and_the_two_utilities() {
     certgen(&["CreateNewApplication", &subscription])
         .exits(0)
         .shows(&["AzureOfflineBackup_", "CB_AzureADCertforOfflineSeeding_"]);
+    // A call before may have ended in the middle: what it had not done is done then.
+    let apps = done(&place, &["--json", "app", "list", "--server", admin]).stdout;
+    let apps = support::objects(&apps);
+    let name_of = |app: &serde_json::Value| app["name"].as_str().unwrap_or_default().to_owned();
+    let app = apps.iter().map(name_of).find(|it| it.starts_with("AzureOfflineBackup_")).unwrap();
+    done(&place, &["app", "revoke", &app, "Contributor", "--server", admin]);
     certgen(&["CreateNewApplication", &subscription]).exits(0).shows(&["is there"]);
+    done(&place, &["app", "show", &app, "--server", admin]).shows(&["Contributor"]);
     let file = "xmlfilepath:OfflineApplicationParams.xml";
     certgen(&["AddRegistryEntries", &subscription, file, "storageaccountname:nothere"])
         .exits(1)

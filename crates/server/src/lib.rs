@@ -5,6 +5,7 @@
 //!  routes ─▶ auth ─┬▶ subscriptions, accounts, vaults, docks ─▶ db
 //!                  ├▶ jobs ─▶ flow, seed, db, objects
 //!                  ├▶ entra ─▶ db
+//!                  ├▶ arm ─▶ groups, accounts, vaults, jobs
 //!                  ├▶ publication ─▶ jobs, seed, objects, receipt
 //!                  └▶ dataplane ─▶ objects
 //! ```
@@ -12,7 +13,7 @@
 //! What always holds:
 //!
 //! - **Nothing is stored under a name that it does not hash to**, and nothing half.
-//! - **Nothing but a lock is removed** on anybody's request.
+//! - **No object of a repository but a lock is removed** on anybody's request; no drive's password ever is.
 //! - **A visible snapshot is complete**: publication shows packs, then indexes, then snapshots.
 //! - **A lost race is said**: every change of a job compares the version it has read.
 //! - **No token is stored or logged**, only its hash is.

@@ -1,7 +1,7 @@
 //! What a customer has said of a job beyond what the state machine needs: kept as it came, and answered
 //! so. Field names are the import service's. Decides nothing.
 
-use model::{DriveSerial, Package};
+use model::DriveSerial;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -31,8 +31,6 @@ pub(crate) struct Said {
     pub(crate) export: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) encryption_key: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) return_package: Option<Package>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) drives: BTreeMap<DriveSerial, SaidDrive>,
 }

@@ -19,9 +19,9 @@ use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use clap::{Args, Subcommand};
-use client::Client;
+use client::{Application, Client};
 use credfile::{Certificate as Der, Guid, OfflineApplicationParams};
-use directory::{Application, Directory};
+use directory::{Directory, has};
 use keep::Keep;
 pub(crate) use machine::Given;
 use model::{AccountName, ErrorKind};
@@ -77,19 +77,23 @@ impl Certgen {
         let found = directory.find(&name)?;
         let is_new = found.is_none();
         let application = match found {
-            Some(application) => application,
             None => directory.create(&name, certificate, subscription)?,
+            // Ours, or begun by a call that ended in the middle.
+            Some(it) if it.certificates.is_empty() || has(&it, certificate) => {
+                directory.complete(it, certificate, subscription)?
+            }
+            Some(somebodys) => somebodys,
         };
         let params = params(&client, &application, subscription, certificate)?;
         let file = self.output.join(OfflineApplicationParams::FILE_NAME);
         keep::write(&file, params.write()?.as_bytes())?;
         let printer = &context.printer;
         let object = json!({
-            "application": application.name, "client_id": application.client, "created": is_new,
+            "application": application.name, "client_id": application.client_id, "created": is_new,
             "thumbprint": certificate.thumbprint().to_string(), "subject": certificate.subject(),
             "file": file,
         });
-        let has_it = is_new || directory.has(&application, certificate)?;
+        let has_it = has(&application, certificate);
         if has_it {
             keep.record(&user, &certificate.thumbprint())?;
             printer.line(format!(
@@ -150,7 +154,7 @@ fn by_hand(application: &Application, user: &str, certificate: &Der) -> Vec<Stri
         "1. packmule certificate export --output seeding.cer".to_owned(),
         format!(
             "2. add it to application {} (client id {}): packmule app add-certificate {} seeding.cer, or in the portal: App registrations, Owned applications, Certificates & secrets, Upload certificate",
-            application.name, application.client, application.client
+            application.name, application.client_id, application.client_id
         ),
         format!(
             "3. packmule certificate record {} --user {user}",
@@ -177,7 +181,7 @@ fn params(
     Ok(OfflineApplicationParams {
         subscription,
         tenant: tenant.parse()?,
-        client: application.client.parse()?,
+        client: application.client_id.parse()?,
         display_name: application.name.clone(),
         authority: endpoint()?,
         resource_manager: endpoint()?,

@@ -66,7 +66,6 @@ pub(super) async fn created(
             backup_drive_manifest: said.backup_drive_manifest,
             export,
             encryption_key: Some(encryption_key(said.encryption_key)?),
-            return_package: None,
             drives,
         },
     })

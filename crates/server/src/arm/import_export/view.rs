@@ -68,20 +68,16 @@ fn properties(record: &Record, account: &Group, config: &Config, shown: Shown) -
     let to = said.shipping_information.clone();
     fields.add("shippingInformation", to.or_else(|| shipping_to(config, &said.location)));
     fields.add("deliveryPackage", flow.shipment.as_ref().map(|shipment| &shipment.package));
-    fields.add("returnPackage", flow.return_package.as_ref().or(said.return_package.as_ref()));
+    fields.add("returnPackage", &flow.return_package);
     fields.add("diagnosticsPath", diagnostics(record));
     fields.add("logLevel", said.log_level.as_deref().unwrap_or("Error"));
     fields.add("backupDriveManifest", said.backup_drive_manifest.unwrap_or(false));
     fields.add("state", job_state(&flow.state));
     fields.add("cancelRequested", flow.cancel_requested);
     fields.add("percentComplete", flow.percent_complete());
-    if shown != Shown::Listed && flow.job_type == flow::JobType::Import {
-        let drives = flow.drives.iter().filter_map(|drive| {
-            let row = record.drives.iter().find(|row| row.serial == drive.serial)?;
-            Some(drive_view(record, drive, row))
-        });
-        fields.add("driveList", drives.collect::<Vec<_>>());
-    } else if shown != Shown::Listed && !flow.drives.is_empty() {
+    // An export job has those that the dock has found.
+    let is_import = flow.job_type == flow::JobType::Import;
+    if shown != Shown::Listed && (is_import || !flow.drives.is_empty()) {
         let drives = flow.drives.iter().filter_map(|drive| {
             let row = record.drives.iter().find(|row| row.serial == drive.serial)?;
             Some(drive_view(record, drive, row))
