@@ -54,6 +54,11 @@ impl Options {
             let mut value = || args.next().ok_or(format!("{arg} needs a value"));
             match arg.as_str() {
                 "--quick" => (options.counts, options.size) = (vec![1, 2], 384),
+                "--drives" => {
+                    let count = value()?;
+                    let count = count.parse().map_err(|_| format!("{count} is no number"))?;
+                    options.counts = vec![count];
+                }
                 "--work" => options.work = value()?.into(),
                 "--size" => {
                     let size = value()?;
@@ -161,7 +166,9 @@ impl Bench {
         row.ours(&told)?;
         disks.iter().try_for_each(Disk::forget)?;
         let into = self.base.join("into");
+        let before = Cpu::now()?;
         let told = self.run(&[["import", text(&into)?, "-"].as_slice(), &folders].concat())?;
+        row.import_busy = before.busy()?;
         row.import(&told)?;
         std::fs::remove_dir_all(into)?;
         std::fs::remove_dir_all(state)?;

@@ -4,6 +4,7 @@
 use super::drive::Image;
 use super::machine::{Machine, Spec};
 use super::parts::{Parts, bound};
+use crate::process::complain;
 use anyhow::Context;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,14 @@ impl<'a> Lab<'a> {
     /// Where the kernel's messages of a machine are, within the folder.
     pub(super) fn console(number: u32) -> String {
         format!("console-{number}.log")
+    }
+
+    /// Says that a machine stood still while it started, and keeps what it had said until then.
+    pub(super) fn keep_stuck(&self, number: u32, tried: u32) -> anyhow::Result<()> {
+        let console = Self::console(number);
+        let kept = format!("stuck-{tried}-{console}");
+        complain(&format!("machine {number} does not come up: {kept}\n{}", self.last_words()));
+        Ok(std::fs::rename(self.folder.join(console), self.folder.join(kept))?)
     }
 
     /// The last that the last machine and its QEMU said.

@@ -51,8 +51,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Waits until the guest is up.
-    pub(super) fn new(stream: UnixStream, limit: Duration) -> anyhow::Result<Self> {
+    /// Waits until the guest is up; none when it is not within `limit`.
+    pub(super) fn new(stream: UnixStream, limit: Duration) -> anyhow::Result<Option<Self>> {
         let mut reader = BufReader::new(stream.try_clone()?);
         let (sender, from) = channel();
         // It ends with the line, and so with the machine.
@@ -66,9 +66,9 @@ impl Line {
         });
         let line = Self { to: stream, from, answers: HashMap::new(), asked: 0 };
         match line.next(Instant::now() + limit)? {
-            Some((Reply::Ready, _)) => Ok(line),
+            Some((Reply::Ready, _)) => Ok(Some(line)),
             Some((reply, _)) => bail!("the guest begins with {reply:?}"),
-            None => bail!("it has not come up within {} s", limit.as_secs()),
+            None => Ok(None),
         }
     }
 
@@ -145,7 +145,13 @@ mod tests {
     fn line() -> (Line, UnixStream) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         frame::write(&mut theirs, Reply::Ready, &[]).unwrap();
-        (Line::new(ours, SOON).unwrap(), theirs)
+        (Line::new(ours, SOON).unwrap().unwrap(), theirs)
+    }
+
+    #[test]
+    fn a_guest_that_says_nothing_is_not_up() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        assert!(Line::new(ours, Duration::from_millis(10)).unwrap().is_none());
     }
 
     #[test]

@@ -26,7 +26,11 @@ use std::time::{Duration, Instant};
 const MEMORY_MIB: u32 = 1024;
 
 /// Until the guest is up: about ten seconds, on a machine that does nothing else.
-const BOOT: Duration = Duration::from_secs(240);
+const BOOT: Duration = Duration::from_secs(90);
+
+/// Emulated processors sometimes stand still early in a kernel's start, before anything of ours runs:
+/// such a machine is started again.
+const BOOTS: u32 = 3;
 
 /// For a command: an emulated processor is many times slower than a real one.
 const COMMAND: Duration = Duration::from_secs(240);
@@ -78,6 +82,22 @@ pub(crate) struct Machine {
 impl Machine {
     /// Boots, and waits until the guest takes commands.
     pub(super) fn start(lab: &Lab<'_>, spec: Spec, number: u32) -> anyhow::Result<Self> {
+        for tried in 1..=BOOTS {
+            if let Some((process, qmp, line)) = Self::boot(lab, &spec, number)? {
+                let drives = spec.drives.into_iter();
+                let drives = drives.map(|drive| (drive.serial.clone(), drive)).collect();
+                return Ok(Self { process, qmp, line, drives });
+            }
+            lab.keep_stuck(number, tried)?;
+        }
+        bail!("it has not come up within {} s, {BOOTS} times", BOOT.as_secs())
+    }
+
+    fn boot(
+        lab: &Lab<'_>,
+        spec: &Spec,
+        number: u32,
+    ) -> anyhow::Result<Option<(Process, Qmp, Line)>> {
         let sockets = tempfile::Builder::new().prefix("packmule-vm-").tempdir()?;
         let [qmp, line] = ["qmp", "line"].map(|name| sockets.path().join(name));
         let listeners = (UnixListener::bind(&qmp)?, UnixListener::bind(&line)?);
@@ -93,8 +113,7 @@ impl Machine {
         let mut process = Process::start(&mut command, &lab.folder, number)?;
         let qmp = Qmp::new(process.accept(&listeners.0)?)?;
         let line = Line::new(process.accept(&listeners.1)?, BOOT)?;
-        let drives = spec.drives.into_iter().map(|drive| (drive.serial.clone(), drive)).collect();
-        Ok(Self { process, qmp, line, drives })
+        Ok(line.map(|line| (process, qmp, line)))
     }
 
     /// Runs a shell's script to its end, whatever its exit code.

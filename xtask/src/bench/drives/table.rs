@@ -19,13 +19,27 @@ pub(super) struct Row {
     import: f64,
     /// How busy the processors were while we wrote and read back, from 0 to 1.
     pub(super) busy: f64,
+    /// The same while we imported.
+    pub(super) import_busy: f64,
 }
 
 impl Row {
     pub(super) fn new(count: usize, rate: u64) -> Self {
         let peers = [None; PROGRAMS.len()];
         let (raw_write, raw_read, write, read_back) = (0.0, 0.0, 0.0, 0.0);
-        Self { count, rate, raw_write, raw_read, peers, write, read_back, import: 0.0, busy: 0.0 }
+        let (import, busy, import_busy) = (0.0, 0.0, 0.0);
+        Self {
+            count,
+            rate,
+            raw_write,
+            raw_read,
+            peers,
+            write,
+            read_back,
+            import,
+            busy,
+            import_busy,
+        }
     }
 
     /// What the example says of each drive: rates are added up.
@@ -65,7 +79,7 @@ impl Row {
         for copied in peers() {
             let _ = write!(line, " {} |", peer(copied.map(|c| c.import), self.raw_read));
         }
-        let _ = write!(line, " {:.0} % |", self.busy * 100.0);
+        let _ = write!(line, " {:.0} % | {:.0} % |", self.busy * 100.0, self.import_busy * 100.0);
         line
     }
 }
@@ -94,11 +108,11 @@ pub(super) fn render(
     let [cp, rsync] = &names;
     let _ = writeln!(
         text,
-        "| drives | each held to | raw write | write | {cp} {rsync} raw read | read back | import | {} {} busy |",
+        "| drives | each held to | raw write | write | {cp} {rsync} raw read | read back | import | {} {} busy | busy, import |",
         cp.replace(" |", ", import |"),
         rsync.replace(" |", ", import |"),
     );
-    let _ = writeln!(text, "|{}", "---|".repeat(12));
+    let _ = writeln!(text, "|{}", "---|".repeat(13));
     for row in rows {
         let _ = writeln!(text, "{}", row.line());
     }
@@ -121,7 +135,7 @@ mod tests {
         assert!(
             line.starts_with("| 2 | 250 | 500 | 500 (1.00) | 250 (0.50) |  | 400 | 400 (1.00)")
         );
-        assert_eq!(line.matches('|').count(), 13);
+        assert_eq!(line.matches('|').count(), 14);
         assert!(row.import("{}").is_err());
     }
 }
