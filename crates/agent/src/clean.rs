@@ -9,7 +9,7 @@ use crate::context::{Context, Event, Phase};
 use crate::init::open_seed_staging;
 use crate::record::{Contents, SeedRecord};
 use crate::state::State;
-use crate::{Error, journal, transit};
+use crate::{Error, announce, journal, transit};
 use flow::{SeedEvent, SeedState};
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use repo::{LockGuard, LockMode};
@@ -186,6 +186,7 @@ fn remove(
         remove_one(ctx, &store, key)?;
     }
     if plan.kept.is_empty() {
+        announce::remove_note(&record.staging)?;
         remove_empty_folders(&record.staging);
     }
     Ok(())

@@ -136,6 +136,37 @@ pub enum Error {
     /// Nothing is staged there.
     #[error("no seed has staging location {0}; run: packmule backup now GROUP first")]
     NoSeedAt(String),
+    /// No note that names a seed.
+    #[error(
+        "{} names no seed that waits for drives; run packmule backup now GROUP on the source server while it can reach its vault: that completes the first backup and announces it",
+        staging.display()
+    )]
+    NoNote {
+        /// The staging location.
+        staging: PathBuf,
+    },
+    /// Somebody else writes the drives.
+    #[error(
+        "the drives of seed {seed} are written on another computer, which has made import job {job}; go on there"
+    )]
+    PreparedElsewhere {
+        /// The seed.
+        seed: SeedId,
+        /// The job.
+        job: JobName,
+    },
+    /// A job that another computer has made carries something else.
+    #[error(
+        "import job {job} says that it carries seed {seed}, and does not: {what}. keep everything at the source, look at who made that job, and cancel it"
+    )]
+    NotThisSeed {
+        /// The seed.
+        seed: SeedId,
+        /// The job.
+        job: JobName,
+        /// What differs.
+        what: String,
+    },
     /// No such seed.
     #[error("there is no seed {0}; packmule agent status lists them")]
     NoSeed(SeedId),
@@ -285,9 +316,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { cause, .. } => io_kind(cause),
-            Self::Damaged { .. } | Self::Receipt { .. } | Self::NotLanded { .. } => {
-                ErrorKind::Corrupt
-            }
+            Self::Damaged { .. }
+            | Self::Receipt { .. }
+            | Self::NotLanded { .. }
+            | Self::NotThisSeed { .. } => ErrorKind::Corrupt,
             Self::Version { .. }
             | Self::NotForAgents
             | Self::SourcePath { .. }
@@ -300,6 +332,7 @@ impl Error {
             Self::NoGroup(_)
             | Self::NoAccount(_)
             | Self::NoSeedAt(_)
+            | Self::NoNote { .. }
             | Self::NoSeed(_)
             | Self::NoJob(_)
             | Self::InventoryLost { .. }
@@ -312,6 +345,7 @@ impl Error {
             | Self::VaultHasRepository
             | Self::GroupsNotStaged { .. }
             | Self::NothingToPrepare { .. }
+            | Self::PreparedElsewhere { .. }
             | Self::JobTaken(_)
             | Self::NotFormatted { .. }
             | Self::OtherRepository { .. }

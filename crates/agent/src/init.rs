@@ -8,11 +8,13 @@ use crate::group::is_no_repository;
 use crate::record::SeedRecord;
 use crate::state::State;
 use crate::vault::Place;
-use model::{ErrorKind, ObjectKey, ObjectKind};
+use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use repo::Repository;
+use sha2::{Digest as _, Sha256};
 use std::path::Path;
 use std::sync::Arc;
 use store::{Folder, Store};
+use wire::SeedId;
 
 /// A config or key file is a few hundred bytes.
 const SMALL: u64 = 1 << 20;
@@ -40,6 +42,19 @@ pub(crate) fn staging(
         Ok(())
     })?;
     Ok(repository)
+}
+
+/// Whether that repository is in a staging location: looked at from outside, without its password.
+///
+/// # Errors
+/// [`Error::OtherRepository`].
+pub(crate) fn check_staging(staging: &Path, seed: SeedId, repository: Digest) -> Result<(), Error> {
+    let store = Folder::new(staging);
+    let config = store.get(&ObjectKey::Config, SMALL)?;
+    if Digest(Sha256::digest(&config).into()) == repository {
+        return Ok(());
+    }
+    Err(Error::OtherRepository { location: store.location(), seed })
 }
 
 /// The repository of a seed in its staging location, if it is still that one.

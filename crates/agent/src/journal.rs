@@ -5,22 +5,23 @@ use crate::Error;
 use crate::record::{Contents, SeedRecord, Sum};
 use crate::state::State;
 use model::{Digest, ErrorKind, ObjectKind};
-use seed::{Inventory, Object, SigningKey, Trust};
+use seed::{Inventory, Object, Trust};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use store::Folder;
+use wire::PublicKey;
 
 /// A row is about 73 bytes; this is ten million objects.
-const LIMIT: u64 = 1 << 30;
+pub(crate) const LIMIT: u64 = 1 << 30;
 
 /// What the record keeps of an inventory.
 pub(crate) fn contents(
     inventory: &Inventory,
     digest: Digest,
     file: &Path,
-    key: &SigningKey,
+    signer: PublicKey,
 ) -> Option<Contents> {
     let [repository] = inventory.repositories.as_slice() else { return None };
     let objects = &inventory.objects;
@@ -28,7 +29,7 @@ pub(crate) fn contents(
     Some(Contents {
         frozen: inventory.created,
         repository: *repository,
-        signer: key.public(),
+        signer,
         inventory: digest,
         inventory_file: file.to_owned(),
         snapshots: snapshots.map(|object| object.name).collect(),

@@ -22,9 +22,12 @@
 //!   the import job before that counts as prepared.
 //! - **State is whole at any moment**: each file is replaced in one step.
 
+mod adopt;
+mod announce;
 mod clean;
 mod confirm;
 mod context;
+mod copy;
 mod error;
 mod group;
 mod init;
@@ -45,9 +48,11 @@ mod status;
 mod transit;
 mod vault;
 
+pub use announce::{StagedSeed, staged_seed};
 pub use clean::{Cleaned, Cleaning, clean_staging};
 pub use confirm::Confirmed;
 pub use context::{Context, Event, Phase};
+pub use copy::{copy_state, take_copy};
 pub use error::Error;
 pub use group::{
     CreatedGroup, Group, Initial, NewGroup, NewInitial, OfflineInputs, Warning, create_group,

@@ -8,7 +8,7 @@ use crate::record::{SeedRecord, StagedBackup};
 use crate::state::State;
 use crate::transit::{self, Transit, Waiting};
 use crate::vault::{Place, Vault};
-use crate::{Error, init, names};
+use crate::{Error, announce, init, names};
 use backup::{BackupOptions, BackupOutcome};
 use flow::{SeedEvent, SeedState};
 use model::GroupName;
@@ -25,6 +25,9 @@ pub enum BackupReport {
         seed: SeedId,
         /// The backup. Items that could not be read are named in it.
         outcome: Box<BackupOutcome>,
+        /// Why the seed could not be announced, where that was due: until it is, no other computer can write its
+        /// drives. The next such backup announces it.
+        unannounced: Option<Box<Error>>,
     },
     /// The seed is on its way; nothing was backed up.
     Waiting(Box<Waiting>),
@@ -142,14 +145,23 @@ fn stage(
     let (snapshot, time) = (outcome.snapshot, outcome.summary.backup_start);
     let problems = outcome.problems.len() as u64;
     let staged = StagedBackup { snapshot, time, problems };
-    let (_, effects) = state.change_seed(id, |record| {
+    let (record, effects) = state.change_seed(id, |record| {
         record.backups.insert(group.name.clone(), staged);
         let all = groups.iter().all(|group| record.backups.contains_key(&group.name));
         let event = all.then_some(SeedEvent::StagingFinished);
         event.map_or(Ok(Vec::new()), |event| record.happen(event, ctx.now()))
     })?;
     transit::tell(ctx, id, &effects);
-    Ok(BackupReport::Staged { seed: id, outcome: Box::new(outcome) })
+    let unannounced = match record.state() {
+        SeedState::Staged => announced(ctx, state, &record).err().map(Box::new),
+        _ => None,
+    };
+    Ok(BackupReport::Staged { seed: id, outcome: Box::new(outcome), unannounced })
+}
+
+/// A backup that is complete stays so, whether the server hears of it or not.
+fn announced(ctx: &Context<'_>, state: &State, record: &SeedRecord) -> Result<(), Error> {
+    announce::announce(ctx, &Vault::connect(ctx, state)?, record)
 }
 
 fn on_the_way(

@@ -16,10 +16,10 @@ use crate::record::{JobDrive, SeedRecord};
 use crate::state::{Lock, State};
 use crate::transit;
 use crate::vault::Vault;
-use crate::{job, journal};
+use crate::{init, job, journal};
 use flow::{Effect, SeedEvent, SeedState};
 use model::{DriveSerial, ErrorKind, GroupName, JobName};
-use repo::{LockGuard, LockMode, Repository};
+use repo::{LockGuard, LockMode};
 use seed::{
     DriveSpec, DriveState, Events, Filling, Options, Prepared, PreparedDrive, ReadBack, Shortfall,
     SigningKey, Trust,
@@ -28,7 +28,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use store::{Rate, RateLimit};
+use store::{Folder, Rate, RateLimit, Store};
 use wire::{Job, Location, MAX_DRIVES, SeedId};
 
 /// What is to be prepared.
@@ -87,15 +87,17 @@ pub struct PrepareReport {
 
 /// Writes what is still missing of a seed onto the drives; when a set is complete, creates its
 /// import job and hands over manifests and inventory. The same call goes on where the last one
-/// ended; sealed drives need not be there then.
+/// ended; sealed drives need not be there then. The password is the repository's, for a lock in staging; a copy
+/// computer has none, and takes none.
 ///
 /// # Errors
+/// [`Error::PreparedElsewhere`];
 /// [`Error::NoSeedAt`]; [`Error::GroupsNotStaged`]; what the seed crate refuses; what the server
 /// refuses: the drives are sealed by then, and the same call without drives goes on.
 pub fn prepare(
     ctx: &Context<'_>,
     what: &Preparation<'_>,
-    password: &[u8],
+    password: Option<&[u8]>,
 ) -> Result<PrepareReport, Error> {
     let state = State::open(ctx.state)?;
     let (record, _lock) = claim(&state, what.staging)?;
@@ -104,6 +106,7 @@ pub fn prepare(
     let Some(set) = record.next_set() else {
         return nothing_left(&state, &vault, &record);
     };
+    written_here(&state, &record)?;
     let record = begin(ctx, &state, &record)?;
     let prepared = write(ctx, &state, &record, set, what, password)?;
     let record = keep_contents(&state, &record, &prepared)?;
@@ -131,7 +134,11 @@ pub fn prepare(
 /// [`Error::NothingToPrepare`], and all that [`prepare`] refuses before it looks at drives.
 /// [`Error::InventoryLost`], too, where the seed's own drives can still bring the inventory: these are
 /// given without any that has to be formatted.
-pub fn check_preparation(ctx: &Context<'_>, staging: &str, password: &[u8]) -> Result<(), Error> {
+pub fn check_preparation(
+    ctx: &Context<'_>,
+    staging: &str,
+    password: Option<&[u8]>,
+) -> Result<(), Error> {
     let state = State::open(ctx.state)?;
     let (record, _lock) = claim(&state, staging)?;
     let vault = Vault::connect(ctx, &state)?;
@@ -139,6 +146,7 @@ pub fn check_preparation(ctx: &Context<'_>, staging: &str, password: &[u8]) -> R
     if record.next_set().is_none() {
         return Err(Error::NothingToPrepare { seed: record.id });
     }
+    written_here(&state, &record)?;
     start(ctx, &mut record)?;
     source(ctx, &state, &record, &[], password)?;
     Ok(())
@@ -151,6 +159,18 @@ fn claim(state: &State, staging: &str) -> Result<(SeedRecord, Lock), Error> {
     let record = state.seed_at(&folder)?.ok_or_else(none)?;
     let lock = state.lock_seed(record.id)?;
     Ok((startable(state, state.seed(record.id)?)?, lock))
+}
+
+/// One seed has one list of what it holds, signed by whoever wrote its first drive.
+fn written_here(state: &State, record: &SeedRecord) -> Result<(), Error> {
+    let Some(contents) = &record.contents else { return Ok(()) };
+    let own = state.signing_key()?.public() == contents.signer;
+    match record.jobs.last() {
+        Some(job) if !own => {
+            Err(Error::PreparedElsewhere { seed: record.id, job: job.name.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Drives can be written while the server is away; it is needed for the job only.
@@ -207,12 +227,20 @@ fn nothing_left(state: &State, vault: &Vault, record: &SeedRecord) -> Result<Pre
         seed: record.id,
         groups,
         set,
-        fingerprint: state.signing_key()?.fingerprint(),
+        fingerprint: fingerprint(state, record)?,
         drives: drives.collect(),
         job,
         locations: vault.client.locations()?,
         needed: None,
     })
+}
+
+/// Of whoever has signed the drives.
+fn fingerprint(state: &State, record: &SeedRecord) -> Result<seed::Fingerprint, Error> {
+    match &record.contents {
+        Some(contents) => Ok(seed::Fingerprint::of(&contents.signer)),
+        None => Ok(state.signing_key()?.fingerprint()),
+    }
 }
 
 fn begin(ctx: &Context<'_>, state: &State, record: &SeedRecord) -> Result<SeedRecord, Error> {
@@ -239,9 +267,9 @@ fn write(
     record: &SeedRecord,
     set: u32,
     what: &Preparation<'_>,
-    password: &[u8],
+    password: Option<&[u8]>,
 ) -> Result<Prepared, Error> {
-    let (repository, lock) = source(ctx, state, record, what.drives, password)?;
+    let (mut store, lock) = source(ctx, state, record, what.drives, password)?;
     let signer = state.signing_key()?;
     note_encrypted(state, record, what, &signer)?;
     ctx.tell(Event::Phase(Phase::Drives));
@@ -255,26 +283,34 @@ fn write(
         read_back: what.read_back,
         filling: what.filling,
     };
-    let mut store = Arc::clone(repository.store());
     if what.limit_rate > 0 {
         let rate = Rate::new(what.limit_rate);
         store = Arc::new(RateLimit::new(store, rate, Arc::clone(&ctx.clock)));
     }
     let prepared = seed::prepare(&options, &[&store], what.drives, &mut Told(ctx))?;
-    lock.check()?;
+    lock.as_ref().map_or(Ok(()), LockGuard::check)?;
     Ok(prepared)
 }
 
-/// Staging, locked, with the seed's inventory beside it where that can be had.
+/// Staging, locked where there is a password for it, with the seed's inventory beside it where that can be had.
 fn source(
     ctx: &Context<'_>,
     state: &State,
     record: &SeedRecord,
     drives: &[DriveSpec],
-    password: &[u8],
-) -> Result<(Repository, LockGuard), Error> {
-    let repository = open_seed_staging(ctx, record, password)?;
-    let lock = repository.lock(LockMode::Shared)?;
+    password: Option<&[u8]>,
+) -> Result<(Arc<dyn Store>, Option<LockGuard>), Error> {
+    let (store, lock): (Arc<dyn Store>, _) = match (password, record.repository) {
+        (None, Some(repository)) => {
+            init::check_staging(&record.staging, record.id, repository)?;
+            (Arc::new(Folder::new(&record.staging)), None)
+        }
+        _ => {
+            let repository = open_seed_staging(ctx, record, password.unwrap_or_default())?;
+            let lock = repository.lock(LockMode::Shared)?;
+            (Arc::clone(repository.store()), Some(lock))
+        }
+    };
     if let Some(contents) = &record.contents
         && !journal::put_back(state, record, contents)?
         && drives.is_empty()
@@ -282,7 +318,7 @@ fn source(
         return Err(Error::InventoryLost { seed: record.id, staging: record.staging.clone() });
     }
     refuse_unlisted(record, &state.seed_folder(record.id), drives)?;
-    Ok((repository, lock))
+    Ok((store, lock))
 }
 
 /// Has the record say which drives are encrypted, before any is written. What was said of a drive stays
@@ -351,7 +387,7 @@ fn keep_contents(
 ) -> Result<SeedRecord, Error> {
     let (inventory, digest) = (&prepared.inventory, prepared.inventory_digest);
     let key = state.signing_key()?;
-    let found = journal::contents(inventory, digest, &prepared.inventory_file, &key);
+    let found = journal::contents(inventory, digest, &prepared.inventory_file, key.public());
     let lost = || Error::InventoryLost { seed: record.id, staging: record.staging.clone() };
     let found = found.ok_or_else(lost)?;
     let (record, ()) = state.change_seed(record.id, |record| {

@@ -225,7 +225,8 @@ impl SeedRecord {
         }
     }
 
-    fn is_settled_set(&self, set: u32) -> bool {
+    /// Whether the drive set has a job, and that has not failed.
+    pub(crate) fn is_settled_set(&self, set: u32) -> bool {
         let number = set.saturating_add(1);
         self.seed
             .sets

@@ -5,7 +5,7 @@ use crate::state::State;
 use crate::vault::{Vault, owner};
 use crate::{Context, Error};
 use model::{ServerName, VaultName};
-use wire::Credentials;
+use wire::{Credentials, Role};
 
 /// What this server is registered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub fn register(
 ) -> Result<Registration, Error> {
     let state = State::open(ctx.state)?;
     let (vault, server) = owner(credentials)?;
+    if credentials.role != Role::Agent {
+        return Err(Error::NotForAgents);
+    }
     refuse_other(&state, credentials, replace)?;
     let there = Vault::with(ctx, credentials.clone())?;
     let health = there.client.health()?;

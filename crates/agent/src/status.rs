@@ -1,5 +1,5 @@
 //! Everything in one place: registration, groups, seeds, jobs as the server has them, and what is
-//! expected next. Changes nothing.
+//! expected next. Changes nothing, but for jobs that another computer has made: these are taken over.
 
 use crate::context::Context;
 use crate::group::Group;
@@ -82,15 +82,13 @@ pub fn status(ctx: &Context<'_>) -> Result<Status, Error> {
         }
     }
     let mut seeds = Vec::new();
-    for record in state.seeds()? {
-        let jobs = match vault.as_ref().map(|vault| transit::of_seed(vault, &record)) {
-            Some(Ok(jobs)) => jobs,
-            Some(Err(error)) => {
-                away = Some(error);
-                Vec::new()
-            }
-            None => Vec::new(),
-        };
+    for mut record in state.seeds()? {
+        let mut jobs = Vec::new();
+        match vault.as_ref().map(|vault| transit::look(ctx, &state, vault, &record)) {
+            Some(Ok((looked, there))) => (record, jobs) = (looked, there),
+            Some(Err(error)) => away = Some(error),
+            None => {}
+        }
         seeds.push(seed_status(ctx, &state, record, &jobs)?);
     }
     let groups = state.groups()?.into_iter().map(|group| group_status(&state, group, &seeds));

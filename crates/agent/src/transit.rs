@@ -1,7 +1,6 @@
 //! A seed on its way: what became of its jobs, whether the vault has it, and what to say while it
 //! has not. Moves no object.
 
-use crate::Error;
 use crate::confirm::{self, Confirmed};
 use crate::context::{Context, Event};
 use crate::group::OfflineInputs;
@@ -10,9 +9,10 @@ use crate::publication::{self, Published};
 use crate::record::{SeedJob, SeedRecord};
 use crate::state::State;
 use crate::vault::Vault;
+use crate::{Error, adopt};
 use flow::{Effect, SeedEvent, SeedState, SetState, WAITING_FOR_IMPORT};
 use jiff::Timestamp;
-use wire::{DriveState, Job, JobState, Publication, SeedId};
+use wire::{DriveState, Job, JobState, PublicKey, Publication, SeedId};
 
 /// A backup that waits for its seed.
 #[derive(Debug, Clone)]
@@ -119,22 +119,54 @@ pub(crate) fn sync(
     vault: &Vault,
     record: &SeedRecord,
 ) -> Result<(SeedRecord, Vec<Job>), Error> {
-    let jobs = of_seed(vault, record)?;
+    let (record, jobs) = look(ctx, state, vault, record)?;
     let (record, effects) =
         state.change_seed(record.id, |record| take_over(record, &jobs, ctx.now()))?;
     tell(ctx, record.id, &effects);
     Ok((record, jobs))
 }
 
+/// The seed with the jobs that others have made for it taken over, and the server's records of all its jobs.
+pub(crate) fn look(
+    ctx: &Context<'_>,
+    state: &State,
+    vault: &Vault,
+    record: &SeedRecord,
+) -> Result<(SeedRecord, Vec<Job>), Error> {
+    let all = vault.client.jobs()?;
+    let record = adopt::adopt(ctx, state, vault, record.clone(), &all)?;
+    let jobs = own_jobs(&record, &all);
+    Ok((record, jobs))
+}
+
 /// The server's records of the seed's jobs, in the order in which they were made.
 pub(crate) fn of_seed(vault: &Vault, record: &SeedRecord) -> Result<Vec<Job>, Error> {
-    let all = vault.client.jobs()?;
+    Ok(own_jobs(record, &vault.client.jobs()?))
+}
+
+fn own_jobs(record: &SeedRecord, all: &[Job]) -> Vec<Job> {
     let find = |own: &SeedJob| all.iter().find(|job| job.name == own.name && is_of(job, record));
-    Ok(record.jobs.iter().filter_map(find).cloned().collect())
+    record.jobs.iter().filter_map(find).cloned().collect()
+}
+
+/// The seed that a job carries a part of.
+pub(crate) fn seed(job: &Job) -> Option<SeedId> {
+    job.carries.as_ref().map(|carries| carries.seed.id)
+}
+
+/// Which drive set of it; from 0.
+pub(crate) fn set(job: &Job) -> u32 {
+    job.carries.as_ref().map_or(0, |carries| carries.seed.set)
+}
+
+/// Who has signed its drives, where they carry a part of that seed.
+pub(crate) fn signer(job: &Job, record: &SeedRecord) -> Option<PublicKey> {
+    let carries = job.carries.as_ref()?;
+    (carries.seed.id == record.id).then_some(carries.seed.signer)
 }
 
 fn is_of(job: &Job, record: &SeedRecord) -> bool {
-    job.carries.as_ref().is_some_and(|own| own.seed.id == record.id)
+    seed(job) == Some(record.id)
 }
 
 /// Lets happen what the jobs say has happened.
@@ -158,7 +190,7 @@ pub(crate) fn take_over(
     Ok(effects)
 }
 
-fn is_publishing(record: &SeedRecord) -> bool {
+pub(crate) fn is_publishing(record: &SeedRecord) -> bool {
     let state = record.state();
     state.is_end() || matches!(state, SeedState::Publishing | SeedState::Published)
 }

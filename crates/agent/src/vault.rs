@@ -68,7 +68,9 @@ impl Vault {
 /// Whose credentials these are.
 pub(crate) fn owner(credentials: &Credentials) -> Result<(VaultName, ServerName), Error> {
     match (credentials.role, &credentials.vault, &credentials.server) {
-        (Role::Agent, Some(vault), Some(server)) => Ok((vault.clone(), server.clone())),
+        (Role::Agent | Role::Copy, Some(vault), Some(server)) => {
+            Ok((vault.clone(), server.clone()))
+        }
         _ => Err(Error::NotForAgents),
     }
 }

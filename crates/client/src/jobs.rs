@@ -5,8 +5,8 @@ use model::{Digest, DriveSerial, JobName};
 use std::io::Read;
 use ureq::http::Method;
 use wire::{
-    DriveBitLockerKey, DriveEvent, DriveStatus, Job, JobPatch, JobRequest, KeyRequest, List,
-    ReceiveRequest,
+    AnnouncedSeed, DriveBitLockerKey, DriveEvent, DriveStatus, Job, JobPatch, JobRequest,
+    KeyRequest, List, ReceiveRequest, SeedAnnouncement, SeedId,
 };
 
 impl Client {
@@ -17,6 +17,14 @@ impl Client {
     /// [`wire::Code::TrackingNumberInUse`], [`wire::Code::AlreadyExists`].
     pub fn create_job(&self, job: &JobName, request: &JobRequest) -> Result<Job> {
         self.send(Method::PUT, &["import-jobs", job.as_str()], request)
+    }
+
+    /// Says that a seed is complete in staging. Agents only.
+    ///
+    /// # Errors
+    /// [`wire::Code::ResourceNotFound`] when there is no such storage account, or the seed is another server's.
+    pub fn announce_seed(&self, seed: SeedId, said: &SeedAnnouncement) -> Result<AnnouncedSeed> {
+        self.send(Method::PUT, &["seeds", &seed.to_string()], said)
     }
 
     /// Every import job that this caller may see.

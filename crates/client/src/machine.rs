@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use ureq::http::Request;
 use url::Url;
-use wire::{Code, Credentials, ErrorBody, MachineRequest};
+use wire::{Code, CopyComputer, Credentials, ErrorBody, MachineRequest, SeedId};
 use zeroize::Zeroizing;
 
 /// Who asks for a token, and where.
@@ -33,6 +33,8 @@ pub struct Certified<'a> {
     pub key: &'a [u8],
 }
 
+/// What a token for the resource manager is for.
+const MANAGER: &str = "https://management.azure.com";
 /// How long an assertion is good for, in seconds.
 const GOOD: i64 = 300;
 /// The longest answer that is read.
@@ -83,6 +85,17 @@ impl Certified<'_> {
         let request = MachineRequest { server: server.clone(), certificate, replace };
         let body = serde_json::to_string(&request).map_err(|cause| self.bad(&cause.to_string()))?;
         self.post(&url, "application/json", Some(&token), &body)
+    }
+
+    /// Credentials for writing the drives of a seed away from its source server. The certificate is one that may
+    /// change what lies where the seed's storage account does: that of publish settings.
+    ///
+    /// # Errors
+    /// [`Code::ResourceNotFound`] when there is no such seed, or it is not for this certificate.
+    pub fn copy_computer(&self, seed: SeedId) -> Result<CopyComputer> {
+        let token = self.token(MANAGER)?;
+        let url = self.url(&["api", "v1", "seeds", &seed.to_string(), "copy-computer"])?;
+        self.post(&url, "application/json", Some(&token), "")
     }
 
     fn bad(&self, what: &str) -> Error {

@@ -14,58 +14,9 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use support::served::Server;
 use support::{Place, s, skip};
-
-/// The server, with its data folder.
-struct Server {
-    child: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_packmule"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--locations"])
-            .arg(script("locations.json"))
-            .arg("--data")
-            .arg(folder.path().join("data"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let server = Self { child, folder };
-        let began = Instant::now();
-        while !server.log().contains("listening") {
-            assert!(
-                began.elapsed() < Duration::from_secs(60),
-                "it does not start: {}",
-                server.log()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        server
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
-    }
-
-    fn admin(&self) -> PathBuf {
-        self.folder.path().join("data/admin.json")
-    }
-}
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/azure").join(name)
@@ -92,7 +43,7 @@ fn account(server: &Server, python: &Path) {
 
 fn has_private_files(server: &Server) {
     for name in ["admin.json", "admin-certificate.pem", "tls/token.key"] {
-        let path = server.folder.path().join("data").join(name);
+        let path = server.data().join(name);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{name}");
     }

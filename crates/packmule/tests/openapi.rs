@@ -19,8 +19,8 @@ use model::{Digest, ObjectKind};
 use seed::{Manifest, ManifestHeader, Object, SigningKey};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use support::served::Server;
 use support::skip;
 use wire::{Credentials, JobRequest, SeedId};
 
@@ -29,60 +29,17 @@ const EXAMPLES: &str = "8";
 
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
 
-/// The server, with its data folder.
-struct Server {
-    child: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// One call as administrator, and the credentials that it has written.
+fn call(server: &Server, words: &str) -> PathBuf {
+    let output = server.folder().join(words.replace(' ', "-"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_packmule"));
+    command.args(words.split(' ')).arg("--server").arg(server.admin());
+    if words.contains("credentials") {
+        command.arg("--output").arg(&output);
     }
-}
-
-impl Server {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_packmule"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(folder.path().join("data"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let server = Self { child, folder };
-        let began = Instant::now();
-        while !server.log().contains("listening") {
-            assert!(began.elapsed() < Duration::from_secs(60), "no start: {}", server.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        server
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    /// One call as administrator, and the credentials that it has written.
-    fn call(&self, words: &str) -> PathBuf {
-        let output = self.folder.path().join(words.replace(' ', "-"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_packmule"));
-        command.args(words.split(' ')).arg("--server").arg(self.data().join("admin.json"));
-        if words.contains("credentials") {
-            command.arg("--output").arg(&output);
-        }
-        let said = command.output().unwrap();
-        assert!(said.status.success(), "{words}: {}", String::from_utf8_lossy(&said.stderr));
-        output
-    }
+    let said = command.output().unwrap();
+    assert!(said.status.success(), "{words}: {}", String::from_utf8_lossy(&said.stderr));
+    output
 }
 
 /// What `hooks.py` knows of a caller's surroundings: a job, its drive, its parcel.
@@ -154,7 +111,7 @@ fn jobs(agent: &Credentials) {
 
 /// Runs schemathesis as that caller; its words and the server's are shown when it finds something.
 fn judge(program: &Path, server: &Server, caller: &Credentials, known: &Known) {
-    let work = tempfile::tempdir_in(server.folder.path()).unwrap();
+    let work = tempfile::tempdir_in(server.folder()).unwrap();
     let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/openapi/hooks.py");
     let authority = server.data().join("tls/ca.pem");
     let output = Command::new(program)
@@ -192,10 +149,10 @@ fn schemathesis_finds_no_failure_and_no_undocumented_answer() {
         return skip(name, "schemathesis is not here; `cargo xtask test` gets it");
     };
     let server = Server::start();
-    server.call("storage-account create seedacct");
-    server.call("vault create vault1");
-    let agent = server.call("vault credentials vault1 --for fs01");
-    let dock = server.call("dock credentials dock");
+    call(&server, "storage-account create seedacct");
+    call(&server, "vault create vault1");
+    let agent = call(&server, "vault credentials vault1 --for fs01");
+    let dock = call(&server, "dock credentials dock");
     let load = |path: &Path| client::load_credentials(path).unwrap();
     let agent = load(&agent);
     jobs(&agent);

@@ -6,7 +6,7 @@ use crate::arm::Fault;
 use crate::audit::{self, Call};
 use crate::entra::{self, Audience, Grant, GraphError, Right};
 use crate::http::RequestId;
-use crate::{Error, db, token};
+use crate::{Error, db, seeds, token};
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HeaderValue, USER_AGENT, WWW_AUTHENTICATE};
@@ -15,7 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use model::{ServerName, VaultName};
 use std::sync::Arc;
-use wire::{Code, Role};
+use wire::{Code, Role, SeedId};
 
 /// Whom a route is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub enum Access {
     Registration,
     /// Applications, and administrators. What they may do there is decided by what they ask for.
     Graph,
+    /// Applications with a token for the resource manager. What they may do is decided where it is looked up.
+    Application,
 }
 
 impl Access {
@@ -44,7 +46,7 @@ impl Access {
             Self::Anyone => true,
             Self::Roles(roles) => roles.contains(&role),
             Self::Arm(_) | Self::ArmAny | Self::Graph => role == Role::Admin,
-            Self::Registration => false,
+            Self::Registration | Self::Application => false,
         }
     }
 
@@ -64,7 +66,7 @@ impl Access {
             Self::Roles(_) => caller.role.is_some_and(|role| self.allows(role)),
             Self::Arm(right) => caller.may(right, path),
             Self::ArmAny => !caller.grants.is_empty(),
-            Self::Registration => caller.application.is_some(),
+            Self::Registration | Self::Application => caller.application.is_some(),
             Self::Graph => caller.application.is_some() || caller.role == Some(Role::Admin),
         }
     }
@@ -107,8 +109,10 @@ pub(crate) struct Principal {
     pub(crate) subject: String,
     /// Of the callers of our own API. An application has one only if it is Owner of everything.
     pub(crate) role: Option<Role>,
-    /// Of an agent.
+    /// Of an agent, and of a copy computer.
     pub(crate) own: Option<(VaultName, ServerName)>,
+    /// Of a copy computer, which has to do with one seed only.
+    pub(crate) seed: Option<SeedId>,
     /// What the caller may do in the resource manager and in Graph.
     pub(crate) grants: Vec<Grant>,
     /// Of a caller with an access token.
@@ -122,6 +126,11 @@ impl Principal {
             Some((own_vault, own_server)) => own_vault == vault && own_server == server,
             None => matches!(self.role, Some(Role::Admin | Role::Dock)),
         }
+    }
+
+    /// Whether the caller may see what belongs to that seed of that source server.
+    pub(crate) fn may_see_seed(&self, vault: &VaultName, server: &ServerName, id: SeedId) -> bool {
+        self.may_see(vault, server) && self.seed.is_none_or(|own| own == id)
     }
 
     /// Whether there is anything for the caller at that path or below it.
@@ -153,7 +162,7 @@ pub(crate) async fn guard(
         Ok(caller) => caller,
         Err(error) => return access.refuse(&app, error),
     };
-    if caller.role == Some(Role::Agent)
+    if matches!(caller.role, Some(Role::Agent | Role::Copy))
         && let Some(error) = too_old(&app, &headers)
     {
         return access.refuse(&app, error);
@@ -237,6 +246,9 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error
             found = Some(row);
         }
     }
+    if found.is_none() && user == seeds::USER {
+        return seeds::authenticate(app, &secret).await?.ok_or_else(unknown);
+    }
     let Columns { subject, role, vault, server, .. } = found.ok_or_else(unknown)?;
     let own = match (vault, server) {
         (Some(vault), Some(server)) => {
@@ -251,7 +263,7 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error
         other => return Err(db::damaged("principal.role", other)),
     };
     let grants = if role == Role::Admin { vec![Grant::owner()] } else { Vec::new() };
-    Ok(Principal { subject, role: Some(role), own, grants, application: None })
+    Ok(Principal { subject, role: Some(role), own, seed: None, grants, application: None })
 }
 
 /// The access token, where one was sent.
@@ -308,6 +320,7 @@ mod tests {
             subject: "x".to_owned(),
             role,
             own: None,
+            seed: None,
             grants,
             application: None,
         };

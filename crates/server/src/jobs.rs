@@ -60,7 +60,7 @@ impl Record {
     /// An agent sees its own seeds' jobs.
     fn may_be_seen_by(&self, caller: &Principal) -> bool {
         match &self.request {
-            Some(seed) => caller.may_see(&seed.vault, &seed.server),
+            Some(request) => caller.may_see_seed(&request.vault, &request.server, request.seed.id),
             None => caller.own.is_none(),
         }
     }

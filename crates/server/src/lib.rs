@@ -45,6 +45,7 @@ mod publication;
 mod receipt;
 mod routes;
 mod run;
+mod seeds;
 mod subscriptions;
 mod target;
 mod token;

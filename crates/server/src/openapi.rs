@@ -170,10 +170,15 @@ fn described(route: &Route, operation: &Operation, generator: &mut SchemaGenerat
 
 /// One alternative for each kind of caller. An application that is an Owner of everything is an administrator.
 fn security(access: Access) -> Value {
-    let all = [(Role::Admin, "admin"), (Role::Agent, "agent"), (Role::Dock, "dock")];
+    let all = [
+        (Role::Admin, "admin"),
+        (Role::Agent, "agent"),
+        (Role::Copy, "copy"),
+        (Role::Dock, "dock"),
+    ];
     match access {
         Access::Anyone => return json!([]),
-        Access::Registration => return json!([{"bearer": []}]),
+        Access::Registration | Access::Application => return json!([{"bearer": []}]),
         _ => {}
     }
     let allowed = all.into_iter().filter(|(role, _)| access.allows(*role));

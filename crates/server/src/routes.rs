@@ -6,7 +6,7 @@ use crate::auth::{Access, guard};
 use crate::entra::handlers as identity;
 use crate::{
     Error, accounts, arm, audit, dataplane, docks, files, http, jobs, notices, openapi,
-    publication, subscriptions, vaults,
+    publication, seeds, subscriptions, vaults,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -25,6 +25,10 @@ const DOCK: Access = Access::Roles(&[Role::Dock]);
 const AGENT_OR_ADMIN: Access = Access::Roles(&[Role::Agent, Role::Admin]);
 const DOCK_OR_ADMIN: Access = Access::Roles(&[Role::Dock, Role::Admin]);
 const ANY_ROLE: Access = Access::Roles(&[Role::Admin, Role::Agent, Role::Dock]);
+/// Whoever writes drives: the source server, or a copy computer for it.
+const WRITER: Access = Access::Roles(&[Role::Agent, Role::Copy]);
+const WRITER_OR_ADMIN: Access = Access::Roles(&[Role::Agent, Role::Copy, Role::Admin]);
+const EVERYBODY: Access = Access::Roles(&[Role::Admin, Role::Agent, Role::Copy, Role::Dock]);
 
 /// One route, as documented in docs/api.md.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,7 +140,7 @@ fn control(table: &mut Table) {
     table.add(Method::GET, "/api/v1/openapi.json", Access::Anyone, openapi::get);
     table.add(Method::GET, "/api/v1/audit", ADMIN, audit::list);
     table.add(Method::GET, "/api/v1/notices", AGENT_OR_ADMIN, notices::list);
-    table.add(Method::GET, "/api/v1/locations", ANY_ROLE, docks::locations);
+    table.add(Method::GET, "/api/v1/locations", EVERYBODY, docks::locations);
     table.add(Method::GET, "/api/v1/subscriptions", ADMIN, subscriptions::list);
     table.add(Method::POST, "/api/v1/subscriptions", ADMIN, subscriptions::create);
     table.add(Method::PATCH, "/api/v1/subscriptions/{id}", ADMIN, subscriptions::rename);
@@ -156,6 +160,11 @@ fn control(table: &mut Table) {
     table.add(Method::GET, publications, AGENT_OR_ADMIN, publication::status);
     table.add(Method::GET, latest, AGENT_OR_ADMIN, publication::latest_receipt);
     table.add(Method::GET, receipt, ANY_ROLE, publication::receipt);
+    let seed = "/api/v1/seeds/{seed}";
+    table.add(Method::PUT, seed, AGENT, seeds::announce);
+    table.add(Method::GET, seed, WRITER_OR_ADMIN, seeds::get);
+    let copy = "/api/v1/seeds/{seed}/copy-computer";
+    table.add(Method::POST, copy, Access::Application, seeds::copy_computer);
 }
 
 fn import_jobs(table: &mut Table) {
@@ -166,16 +175,16 @@ fn import_jobs(table: &mut Table) {
     let keys = "/api/v1/import-jobs/{job}/listBitLockerKeys";
     let key = "/api/v1/import-jobs/{job}/drives/{drive}/key";
     let copy_log = "/api/v1/import-jobs/{job}/drives/{drive}/copy-log";
-    table.add(Method::GET, "/api/v1/import-jobs", ANY_ROLE, jobs::list);
+    table.add(Method::GET, "/api/v1/import-jobs", EVERYBODY, jobs::list);
     table.add(Method::POST, "/api/v1/import-jobs/receive", DOCK, jobs::receive);
-    table.add(Method::PUT, job, AGENT, jobs::create);
-    table.add(Method::GET, job, ANY_ROLE, jobs::get);
-    table.add(Method::PATCH, job, AGENT, jobs::patch);
-    table.add(Method::POST, keys, AGENT, jobs::list_keys);
-    table.add(Method::PUT, inventory, AGENT, jobs::put_inventory);
-    table.add(Method::GET, inventory, DOCK_OR_ADMIN, jobs::get_inventory);
-    table.add(Method::PUT, manifest, AGENT, jobs::put_manifest);
-    table.add(Method::GET, manifest, DOCK_OR_ADMIN, jobs::get_manifest);
+    table.add(Method::PUT, job, WRITER, jobs::create);
+    table.add(Method::GET, job, EVERYBODY, jobs::get);
+    table.add(Method::PATCH, job, WRITER, jobs::patch);
+    table.add(Method::POST, keys, WRITER, jobs::list_keys);
+    table.add(Method::PUT, inventory, WRITER, jobs::put_inventory);
+    table.add(Method::GET, inventory, ANY_ROLE, jobs::get_inventory);
+    table.add(Method::PUT, manifest, WRITER, jobs::put_manifest);
+    table.add(Method::GET, manifest, ANY_ROLE, jobs::get_manifest);
     table.add(Method::POST, events, DOCK, jobs::drive_event);
     table.add(Method::POST, key, DOCK, jobs::release);
     table.add(Method::PUT, copy_log, DOCK, jobs::put_copy_log);

@@ -17,6 +17,8 @@ pub enum Role {
     Agent,
     /// Takes drives in.
     Dock,
+    /// Writes the drives of one seed, away from its source server.
+    Copy,
 }
 
 /// What a caller needs to reach a server and be believed. The token is shown once, in here.
@@ -35,13 +37,13 @@ pub struct Credentials {
     pub ca_file: Option<String>,
     /// What the token allows.
     pub role: Role,
-    /// The vault; for [`Role::Agent`].
+    /// The vault; for [`Role::Agent`] and [`Role::Copy`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault: Option<VaultName>,
-    /// The source server; for [`Role::Agent`].
+    /// The source server; for the same two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerName>,
-    /// User name of Basic authentication: the source server's name, `dock` or `admin`.
+    /// User name of Basic authentication: the source server's name, `dock`, `copy` or `admin`.
     pub user: String,
     /// The password of Basic authentication.
     pub token: String,

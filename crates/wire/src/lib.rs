@@ -15,6 +15,7 @@ mod publication;
 mod receipt;
 mod record;
 mod resource;
+mod seed;
 
 pub use credentials::{Credentials, Role};
 pub use drive::{CopyStatus, DriveEvent, DriveRequest, DriveState, DriveStatus, Failure};
@@ -29,6 +30,7 @@ pub use resource::{
     DockRequest, Health, List, Location, MachineRequest, ServerRequest, StorageAccount,
     Subscription, SubscriptionRequest, Vault, VaultServer, vault_resource_id,
 };
+pub use seed::{AnnouncedSeed, CopyComputer, FirstBackup, SeedAnnouncement};
 
 /// Where the control plane's own routes begin.
 pub const API: &str = "/api/v1";

@@ -208,7 +208,7 @@ fn a_wrong_password_changes_nothing() {
         limit_rate: 0,
         job: None,
     };
-    let error = agent::prepare(&site.ctx(), &what, b"falsch").unwrap_err();
+    let error = agent::prepare(&site.ctx(), &what, Some(b"falsch")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongPassword);
     assert!(tree(&site.path("D0")).is_empty());
     assert_eq!(site.seed().record.backups, before.backups);
@@ -365,7 +365,7 @@ fn a_job_of_something_else_is_left_alone() {
         limit_rate: 0,
         job: Some(&name),
     };
-    let report = agent::prepare(&site.ctx(), &what, PASSWORD).unwrap();
+    let report = agent::prepare(&site.ctx(), &what, Some(PASSWORD)).unwrap();
     assert_eq!(report.job.unwrap().name, name);
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod check;
+mod copy;
 mod deaths;
 mod distrust;
 mod groups;

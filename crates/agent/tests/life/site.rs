@@ -218,7 +218,7 @@ impl Site {
             limit_rate: 0,
             job: None,
         };
-        agent::prepare(ctx, &what, PASSWORD)
+        agent::prepare(ctx, &what, Some(PASSWORD))
     }
 
     /// The passwords of the seed's drives.

@@ -392,10 +392,17 @@ impl Backup {
         })?;
         let elapsed = started.elapsed();
         match report {
-            BackupReport::Staged { seed, outcome } => {
-                let extra = json!({"outcome": "staged", "seed": seed});
+            BackupReport::Staged { seed, outcome, unannounced } => {
+                let extra = json!({
+                    "outcome": "staged", "seed": seed, "announced": unannounced.is_none(),
+                });
                 super::repo::summarize(context, &outcome, elapsed, &extra);
                 context.printer.line(format!("the first backup is in staging (seed {seed})"));
+                if let Some(why) = unannounced {
+                    context.printer.note(format!(
+                        "the seed could not be announced ({why}): only this computer can write its drives until `packmule backup now` has done it"
+                    ));
+                }
                 Ok(status_of(&outcome))
             }
             BackupReport::Waiting(waiting) => {

@@ -12,6 +12,7 @@
     reason = "each test file uses a part of it, and a test may stop on a surprise"
 )]
 
+pub mod served;
 pub mod trees;
 
 use repo::{Author, KdfParams, Repository};

@@ -57,6 +57,7 @@ pub(crate) async fn authenticate(
         subject: format!("application/{}", claims.appid),
         role: if own.is_some() { Some(Role::Agent) } else { owns_all.then_some(Role::Admin) },
         own,
+        seed: None,
         grants,
         application: Some(Caller { object_id, app_id: claims.appid, service_principal }),
     }))

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::auth::Principal;
 use crate::groups::Group;
 use crate::http::{self, Segments};
-use crate::{Error, accounts, db, place};
+use crate::{Error, accounts, db, place, seeds};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use model::{Address, ContainerName, DriveSerial, JobName, Package};
 use sqlx::SqliteConnection;
 use std::sync::Arc;
-use wire::{Code, Job, JobPatch, JobRequest, JobState, List, Role};
+use wire::{Code, Job, JobPatch, JobRequest, JobState, List, Role, SeedAnnouncement};
 
 /// The container of copy logs where a job names none; the import service's own default.
 const DIAGNOSTICS: &str = "waimportexport";
@@ -54,7 +54,7 @@ pub(crate) async fn create(
     let status = if there.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let record = match there {
         None => {
-            let group = app.default_group();
+            let group = seeds::group(&mut transaction, &request.storage_account).await?;
             let mut record = first(&mut transaction, name, group, request, now).await?;
             record.link_keys(&kept);
             record.save(&mut transaction).await?;
@@ -68,6 +68,7 @@ pub(crate) async fn create(
             record
         }
         Some(record) => {
+            not_of_another_computer(&caller, &record, &request)?;
             let mut record = again(&mut transaction, record, request, now).await?;
             record.link_keys(&kept);
             record.changed = now.max(record.changed);
@@ -81,10 +82,11 @@ pub(crate) async fn create(
 
 /// The rules that need neither the state machine nor other jobs.
 async fn check(app: &App, caller: &Principal, request: &JobRequest) -> Result<(), Error> {
-    if !caller.may_see(&request.vault, &request.server) {
-        let message = "an agent creates import jobs for its own vault and source server only";
+    if !caller.may_see_seed(&request.vault, &request.server, request.seed.id) {
+        let message = "import jobs are created for one's own vault, source server and seed only";
         return Err(Error::refused(Code::AuthorizationFailed, message));
     }
+    as_announced(app, caller, request).await?;
     accounts::must_exist(app, &request.storage_account).await?;
     if let Some(diagnostics) = &request.diagnostics {
         place::check_diagnostics(&request.container, diagnostics)?;
@@ -98,6 +100,22 @@ async fn check(app: &App, caller: &Principal, request: &JobRequest) -> Result<()
         return Err(Error::invalid("seed.set counts from 0 and must be below seed.sets"));
     }
     Ok(())
+}
+
+/// A copy computer sends drives where the source server has said that they go.
+async fn as_announced(app: &App, caller: &Principal, request: &JobRequest) -> Result<(), Error> {
+    let Some(id) = caller.seed else { return Ok(()) };
+    let mut connection = app.db.pool().acquire().await?;
+    let seed = seeds::load(&mut connection, id).await?.map(|seed| seed.announcement);
+    let is_there = |said: SeedAnnouncement| {
+        (said.storage_account, said.container)
+            == (request.storage_account.clone(), request.container.clone())
+    };
+    if seed.is_some_and(is_there) {
+        return Ok(());
+    }
+    let message = "the source server has announced another storage account or container for this seed; run the same command again, which asks for what is announced now";
+    Err(Error::refused(Code::AuthorizationFailed, message))
 }
 
 fn serials(request: &JobRequest) -> Vec<DriveSerial> {
@@ -116,6 +134,22 @@ async fn first(
     let mut record = Record::new(name, group, request, flow, now);
     give_shipping(on, &mut record, address, package, now).await?;
     Ok(record)
+}
+
+/// Two copy computers with one seed do not undo each other's work.
+fn not_of_another_computer(
+    caller: &Principal,
+    record: &Record,
+    request: &JobRequest,
+) -> Result<(), Error> {
+    if caller.seed.is_none() || record.seed()?.seed.signer == request.seed.signer {
+        return Ok(());
+    }
+    let message = format!(
+        "the drives of import job {} were written by another computer; go on there",
+        record.name
+    );
+    Err(Error::refused(Code::AlreadyExists, message))
 }
 
 /// A job that is still in Creating becomes what the new request says. What is known of a drive

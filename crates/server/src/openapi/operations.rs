@@ -3,12 +3,13 @@
 
 use super::signature::{Content, Described, Signature};
 use crate::{
-    accounts, audit, docks, files, jobs, notices, openapi, publication, subscriptions, vaults,
+    accounts, audit, docks, files, jobs, notices, openapi, publication, seeds, subscriptions,
+    vaults,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use wire::{
     DockRequest, DriveEvent, DriveStatus, JobPatch, JobRequest, KeyRequest, MachineRequest,
-    PublicationRequest, ReceiveRequest, ServerRequest, SubscriptionRequest,
+    PublicationRequest, ReceiveRequest, SeedAnnouncement, ServerRequest, SubscriptionRequest,
 };
 
 pub(super) type Generate = fn(&mut SchemaGenerator) -> Schema;
@@ -160,6 +161,13 @@ fn credentials() -> Vec<Operation> {
             .takes::<MachineRequest>()
             .with(&[201])
             .refuses(&[404, 409]),
+        describe(seeds::announce, "announceSeed", "Says that a seed is complete in staging")
+            .takes::<SeedAnnouncement>()
+            .refuses(&[404, 409]),
+        describe(seeds::get, "getSeed", "An announced seed").refuses(&[404]),
+        describe(seeds::copy_computer, "makeCopyComputer", "Credentials for writing its drives")
+            .with(&[201])
+            .refuses(&[404]),
     ]
 }
 

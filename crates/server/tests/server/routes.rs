@@ -15,7 +15,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/openapi.json", "anyone"),
     ("GET", "/api/v1/audit", "admin"),
     ("GET", "/api/v1/notices", "admin, agent"),
-    ("GET", "/api/v1/locations", "admin, agent, dock"),
+    ("GET", "/api/v1/locations", "admin, agent, copy, dock"),
     ("GET", "/api/v1/subscriptions", "admin"),
     ("POST", "/api/v1/subscriptions", "admin"),
     ("PATCH", "/api/v1/subscriptions/{id}", "admin"),
@@ -32,16 +32,19 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/publications", "admin, agent"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/receipts/latest", "admin, agent"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/receipts/{seed}", "admin, agent, dock"),
-    ("GET", "/api/v1/import-jobs", "admin, agent, dock"),
+    ("PUT", "/api/v1/seeds/{seed}", "agent"),
+    ("GET", "/api/v1/seeds/{seed}", "admin, agent, copy"),
+    ("POST", "/api/v1/seeds/{seed}/copy-computer", "application"),
+    ("GET", "/api/v1/import-jobs", "admin, agent, copy, dock"),
     ("POST", "/api/v1/import-jobs/receive", "dock"),
-    ("PUT", "/api/v1/import-jobs/{job}", "agent"),
-    ("GET", "/api/v1/import-jobs/{job}", "admin, agent, dock"),
-    ("PATCH", "/api/v1/import-jobs/{job}", "agent"),
-    ("POST", "/api/v1/import-jobs/{job}/listBitLockerKeys", "agent"),
-    ("PUT", "/api/v1/import-jobs/{job}/inventory", "agent"),
-    ("GET", "/api/v1/import-jobs/{job}/inventory", "admin, dock"),
-    ("PUT", "/api/v1/import-jobs/{job}/drives/{drive}/manifest", "agent"),
-    ("GET", "/api/v1/import-jobs/{job}/drives/{drive}/manifest", "admin, dock"),
+    ("PUT", "/api/v1/import-jobs/{job}", "agent, copy"),
+    ("GET", "/api/v1/import-jobs/{job}", "admin, agent, copy, dock"),
+    ("PATCH", "/api/v1/import-jobs/{job}", "agent, copy"),
+    ("POST", "/api/v1/import-jobs/{job}/listBitLockerKeys", "agent, copy"),
+    ("PUT", "/api/v1/import-jobs/{job}/inventory", "agent, copy"),
+    ("GET", "/api/v1/import-jobs/{job}/inventory", "admin, agent, dock"),
+    ("PUT", "/api/v1/import-jobs/{job}/drives/{drive}/manifest", "agent, copy"),
+    ("GET", "/api/v1/import-jobs/{job}/drives/{drive}/manifest", "admin, agent, dock"),
     ("POST", "/api/v1/import-jobs/{job}/drives/{drive}/events", "dock"),
     ("POST", "/api/v1/import-jobs/{job}/drives/{drive}/key", "dock"),
     ("PUT", "/api/v1/import-jobs/{job}/drives/{drive}/copy-log", "dock"),
@@ -278,11 +281,17 @@ const EXPECTED: &[(&str, &str, &str)] = &[
 type Table = BTreeMap<(String, String), String>;
 
 fn words(access: Access) -> String {
-    let roles = [(Role::Admin, "admin"), (Role::Agent, "agent"), (Role::Dock, "dock")];
+    let roles = [
+        (Role::Admin, "admin"),
+        (Role::Agent, "agent"),
+        (Role::Copy, "copy"),
+        (Role::Dock, "dock"),
+    ];
     match access {
         Access::Anyone => "anyone".to_owned(),
         Access::Graph => "graph".to_owned(),
         Access::Registration => "vault".to_owned(),
+        Access::Application => "application".to_owned(),
         Access::ArmAny => "granted".to_owned(),
         Access::Arm(Right::Read) => "read".to_owned(),
         Access::Arm(Right::Write) => "write".to_owned(),
@@ -357,9 +366,12 @@ fn filled(path: &str, vault: &str, server: &str) -> String {
 #[test]
 fn every_route_lets_in_its_callers_and_nobody_else() {
     let site = Site::new();
+    // Its source server is registered anew afterwards.
+    let copy = site.copy("vault1", "fs01");
     let callers = [
         (Role::Admin, site.admin()),
         (Role::Agent, site.agent("vault1", "fs01")),
+        (Role::Copy, copy),
         (Role::Dock, site.dock()),
     ];
     let known = callers[0].1.credentials().clone();

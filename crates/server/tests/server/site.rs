@@ -1,6 +1,7 @@
 //! A server with its callers, in a temporary folder.
 
-use client::Client;
+use client::{Certified, Client};
+use credfile::PublishSettings;
 use model::{AccountName, ServerName, VaultName};
 use server::{Config, Server};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use store::{Rest, RestOptions, Store};
 use ureq::http::{Method, Request, Response};
 use url::Url;
-use wire::{Credentials, DockRequest, ServerRequest};
+use wire::{Credentials, DockRequest, SeedId, ServerRequest};
 use zeroize::Zeroizing;
 
 /// A server and where it keeps its data.
@@ -69,6 +70,32 @@ impl Site {
         admin.create_vault(&vault).unwrap();
         let request = ServerRequest { replace: true };
         Client::new(admin.register_server(&vault, &server, &request).unwrap()).unwrap()
+    }
+
+    /// A copy computer for a seed of that source server, which is registered.
+    pub(crate) fn copy(&self, vault: &str, server: &str) -> Client {
+        let agent = self.agent(vault, server);
+        let said = serde_json::json!({
+            "importJob": "copied", "storageAccount": self.account("copyacct"), "container": "seeds",
+            "repository": "c".repeat(64), "backups": {},
+        });
+        let seed = SeedId([0xcc; 16]);
+        agent.announce_seed(seed, &serde_json::from_value(said).unwrap()).unwrap();
+        let admin = self.admin();
+        let subscription = admin.credentials().subscription_id.clone().unwrap();
+        let file = admin.publish_settings(&subscription).unwrap();
+        let settings = PublishSettings::read(&file).unwrap();
+        let [one] = settings.subscriptions.as_slice() else { panic!("{settings:?}") };
+        let service = one.service.as_ref().unwrap();
+        let certified = Certified {
+            endpoint: one.service_management_url.as_str(),
+            ca_pem: &service.authority.as_ref().unwrap().to_pem(),
+            tenant: &service.tenant.to_string(),
+            client: &service.client.to_string(),
+            certificate: one.identity.certificate().as_der(),
+            key: one.identity.private_key(),
+        };
+        Client::new(certified.copy_computer(seed).unwrap().credentials).unwrap()
     }
 
     pub(crate) fn dock(&self) -> Client {

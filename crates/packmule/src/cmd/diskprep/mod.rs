@@ -1,6 +1,7 @@
 //! `packmule diskprep`: the drives of a seed, its import job, and the shipping details, in the
 //! argument spelling of the utility that people know: `s:STAGING`, `p:FILE`, `u:`.
 
+mod copy;
 mod dialogue;
 pub(super) mod shipping;
 
@@ -29,11 +30,15 @@ use zeroize::Zeroizing;
 /// import job is created and the shipping address shown. `u:` gives the shipping details; once they are
 /// given, it shows how the job stands.
 ///
+/// On a copy computer that is not the source server, `p:FILE` names the publish settings of the subscription
+/// that the storage account lies in, with both. The repository's password is not needed there.
+///
 /// Example: packmule diskprep s:/mnt/staging --drive /dev/sdb --drive /dev/sdc
+/// Example: packmule diskprep s:/mnt/staging p:seed.publishsettings --drive /dev/sdb
 #[derive(Args, Debug)]
 pub(crate) struct Diskprep {
     /// s:STAGING, the staging location; p:FILE, the publish settings, where this is not the source
-    /// server; u:, to give shipping details
+    /// server: then with s:, too; u:, to give shipping details
     #[arg(value_name = "s:PATH|p:FILE|u:")]
     words: Vec<Word>,
     #[command(flatten)]
@@ -83,13 +88,24 @@ impl Diskprep {
             Word::Staging(staging) => Some(staging.as_str()),
             _ => None,
         });
-        if self.words.iter().any(|word| matches!(word, Word::PublishSettings(_))) {
-            let words = "this version prepares drives on the source server itself: run it there, without p:";
-            return Err(Failure::new(ErrorKind::Invalid, words));
-        }
+        let settings = self.words.iter().find_map(|word| match word {
+            Word::PublishSettings(file) => Some(file.as_path()),
+            _ => None,
+        });
+        let state = match (settings, staging) {
+            (None, _) => self.state.state.clone(),
+            (Some(file), Some(staging)) => copy::take(context, &self.state.state, file, staging)?,
+            (Some(_), None) => {
+                let words =
+                    "name the staging location, too, as it is mounted here: s:STAGING p:FILE";
+                return Err(Failure::new(ErrorKind::Invalid, words));
+            }
+        };
+        let is_copy = settings.is_some();
         let terminal = context.terminal();
         let ask: &dyn Ask = if self.drives.yes { &Nobody } else { &terminal };
-        let desk = Source { context, options: self, ask, password: OnceCell::new() };
+        let password = OnceCell::new();
+        let desk = Source { context, options: self, state, is_copy, ask, password };
         if self.words.contains(&Word::Update) {
             return desk.update(staging);
         }
@@ -111,10 +127,14 @@ impl Diskprep {
     }
 }
 
-/// The source server itself, where the agent is.
+/// The source server itself, where the agent is; or a copy computer that stands in for it.
 struct Source<'a> {
     context: &'a Context,
     options: &'a Diskprep,
+    /// The agent's state, or that of copying one seed.
+    state: PathBuf,
+    /// Then the repository's password is not here.
+    is_copy: bool,
     ask: &'a dyn Ask,
     /// Asked for once.
     password: OnceCell<Zeroizing<String>>,
@@ -126,7 +146,7 @@ impl Source<'_> {
         what: &str,
         operation: impl FnOnce(&agent::Context<'_>) -> agent::Result<T>,
     ) -> Result<T, Failure> {
-        with_agent(self.context, &self.options.state.state, what, operation)
+        with_agent(self.context, &self.state, what, operation)
     }
 
     /// Shipping details for the job that is meant; where none waits for any, how the jobs stand.
@@ -219,21 +239,20 @@ impl Source<'_> {
 
     fn prepare(&self, staging: &str, drives: &[PathBuf]) -> Result<PrepareReport, Failure> {
         let options = self.options;
-        let password = match self.password.get() {
-            Some(password) => password,
-            None => {
+        let password = match (self.is_copy, self.password.get()) {
+            (true, _) => None,
+            (false, Some(password)) => Some(password),
+            (false, None) => {
                 let read = options.password.read(self.context, false)?;
-                self.password.get_or_init(|| read)
+                Some(self.password.get_or_init(|| read))
             }
         };
+        let password = password.map(|password| password.as_bytes());
         let keys = self.agent("asking", |agent| agent::drive_keys(agent, staging))?;
         self.refuse_guest(drives)?;
         let given = DriveOptions { drive: drives.to_vec(), ..options.drives.clone() };
-        let may_format = || {
-            self.agent("asking", |agent| {
-                agent::check_preparation(agent, staging, password.as_bytes())
-            })
-        };
+        let may_format =
+            || self.agent("asking", |agent| agent::check_preparation(agent, staging, password));
         let bays = given.ready(self.context, &keys, self.ask, may_format)?;
         let (drives, job) = (bays.specs.as_slice(), options.job.as_ref());
         let what = Preparation {
@@ -245,8 +264,7 @@ impl Source<'_> {
             limit_rate: options.writing.limit_rate(),
             job,
         };
-        let report =
-            self.agent("writing drives", |agent| agent::prepare(agent, &what, password.as_bytes()));
+        let report = self.agent("writing drives", |agent| agent::prepare(agent, &what, password));
         // Whatever became of it: the drives can be taken out afterwards.
         bays.leave(self.context);
         report

@@ -53,6 +53,7 @@ mod tests {
             subject: "application/a".to_owned(),
             role: None,
             own: None,
+            seed: None,
             grants: role.map(|role| Grant { role, scope: "/".to_owned() }).into_iter().collect(),
             application: Some(Caller {
                 object_id: "object".to_owned(),

@@ -1,0 +1,276 @@
+//! Drives written on a computer that is not the source server.
+
+use crate::site::{PASSWORD, Site, address, package};
+use agent::{BackupReport, Context, Error, Preparation, PrepareReport, ShipTarget};
+use client::{Certified, Client};
+use credfile::{PublishSettings, Subscription};
+use model::ErrorKind;
+use seed::{DriveSpec, PlainReads};
+use std::fs;
+use std::path::PathBuf;
+use wire::{CopyComputer, SeedId, ServerRequest};
+
+/// A copy computer of that name, with the publish settings of one subscription.
+struct Copier<'s> {
+    site: &'s Site,
+    state: PathBuf,
+    seed: SeedId,
+}
+
+fn settings(site: &Site) -> Subscription {
+    let admin = site.admin();
+    let subscription = admin.credentials().subscription_id.clone().unwrap();
+    let file = admin.publish_settings(&subscription).unwrap();
+    PublishSettings::read(&file).unwrap().subscriptions.pop().unwrap()
+}
+
+fn given(subscription: &Subscription, seed: SeedId) -> client::Result<CopyComputer> {
+    let service = subscription.service.as_ref().unwrap();
+    Certified {
+        endpoint: subscription.service_management_url.as_str(),
+        ca_pem: &service.authority.as_ref().unwrap().to_pem(),
+        tenant: &service.tenant.to_string(),
+        client: &service.client.to_string(),
+        certificate: subscription.identity.certificate().as_der(),
+        key: subscription.identity.private_key(),
+    }
+    .copy_computer(seed)
+}
+
+impl<'s> Copier<'s> {
+    fn new(site: &'s Site, name: &str) -> Self {
+        let seed = agent::staged_seed(&site.staging()).unwrap().id;
+        let copier = Self { site, state: agent::copy_state(&site.path(name), seed), seed };
+        copier.take().unwrap();
+        copier
+    }
+
+    fn take(&self) -> agent::Result<()> {
+        let given = given(&settings(self.site), self.seed)?;
+        agent::take_copy(&self.ctx(), &self.site.staging(), &given)
+    }
+
+    fn ctx(&self) -> Context<'_> {
+        Context { state: &self.state, ..self.site.ctx() }
+    }
+
+    fn prepare(&self, drives: &[DriveSpec]) -> agent::Result<PrepareReport> {
+        let what = Preparation {
+            staging: &self.site.staging(),
+            drives,
+            encrypted: &[],
+            read_back: &PlainReads,
+            filling: seed::Filling::Even,
+            limit_rate: 0,
+            job: None,
+        };
+        agent::prepare(&self.ctx(), &what, None)
+    }
+
+    fn client(&self) -> Client {
+        Client::new(agent::credentials(&self.state).unwrap()).unwrap()
+    }
+}
+
+/// A group's first backup in staging, announced.
+fn staged() -> Site {
+    let site = Site::with_group();
+    let BackupReport::Staged { unannounced, .. } = site.backup().unwrap() else { panic!() };
+    assert!(unannounced.is_none(), "{unannounced:?}");
+    site
+}
+
+#[test]
+fn a_seed_travels_on_drives_that_another_computer_has_written() {
+    let site = staged();
+    let copier = Copier::new(&site, "elsewhere");
+    let report = copier.prepare(&site.drives(2)).unwrap();
+    let job = report.job.unwrap();
+    assert!(report.needed.is_none());
+    assert_eq!(job.name.as_str(), "seed-2026");
+    // The source server sees it as its own from now on.
+    let seed = site.seed();
+    assert_eq!(seed.record.state().name(), "Prepared");
+    assert_eq!(seed.jobs[0].server.as_ref().unwrap().name, job.name);
+    let elsewhere = site.prepare(&site.drives(2)).unwrap();
+    assert_eq!(elsewhere.job.unwrap().name, job.name);
+    assert_eq!(elsewhere.fingerprint, report.fingerprint);
+    let target = ShipTarget::Staging(site.staging());
+    agent::ship(&copier.ctx(), &target, &address(), &package("TRACK0001")).unwrap();
+    assert_eq!(site.seed().record.state().name(), "InTransit");
+    site.dock("TRACK0001");
+    let BackupReport::Stored { confirmed, .. } = site.backup().unwrap() else { panic!() };
+    assert!(confirmed.is_some());
+    // And staging is cleaned, the note with it.
+    let cleaning = agent::Cleaning::Remove { password: PASSWORD };
+    let cleaned = agent::clean_staging(&site.ctx(), copier.seed, cleaning).unwrap();
+    assert!(cleaned.kept.is_empty());
+    let left: Vec<_> = fs::read_dir(site.staging()).unwrap().collect();
+    assert!(left.iter().all(|entry| entry.as_ref().unwrap().path().is_dir()), "{left:?}");
+}
+
+#[test]
+fn the_source_leaves_drives_to_the_computer_that_has_begun_them() {
+    let site = staged();
+    let copier = Copier::new(&site, "elsewhere");
+    copier.prepare(&site.drives(2)).unwrap();
+    // Another one finds the job of the first.
+    let second = Copier::new(&site, "second");
+    let refused = second.prepare(&[site.drive("E0", 2_000_000)]).unwrap_err();
+    assert!(matches!(refused, Error::PreparedElsewhere { .. }), "{refused}");
+    assert!(!site.path("E0").join("packmule").exists());
+    // Its package is given up: the set is to be written again, by whoever holds the list.
+    let job = site.agent().jobs().unwrap().remove(0).name;
+    let cancel = serde_json::from_str(r#"{"cancelRequested": true}"#).unwrap();
+    copier.client().patch_job(&job, &cancel).unwrap();
+    assert_eq!(site.seed().jobs.len(), 0, "a job that was cancelled before is not taken over");
+    let again = copier.prepare(&[]).unwrap();
+    assert_eq!(again.job.unwrap().name.as_str(), "seed-2026-2");
+    let seed = site.seed();
+    assert_eq!(seed.record.state().name(), "Prepared");
+    let cancel = serde_json::from_str(r#"{"cancelRequested": true}"#).unwrap();
+    copier.client().patch_job(&seed.jobs[0].own.name, &cancel).unwrap();
+    let refused = site.prepare(&[site.drive("E0", 2_000_000)]).unwrap_err();
+    assert!(matches!(refused, Error::PreparedElsewhere { .. }), "{refused}");
+}
+
+#[test]
+fn a_copy_computer_reaches_its_seed_and_nothing_else() {
+    let site = staged();
+    let copier = Copier::new(&site, "elsewhere");
+    let client = copier.client();
+    client.locations().unwrap();
+    assert!(client.jobs().unwrap().is_empty());
+    let (vault, server) = ("vault1".parse().unwrap(), "fs01".parse().unwrap());
+    assert!(client.publication(&vault, &server).is_err());
+    assert!(client.storage_accounts().is_err());
+    let credentials = client.credentials().clone();
+    let error = agent::register(&site.ctx(), &credentials, true).unwrap_err();
+    assert!(matches!(error, Error::NotForAgents), "{error}");
+    // A job for another seed, server or account than was announced.
+    copier.prepare(&site.drives(2)).unwrap();
+    let job = client.jobs().unwrap().remove(0);
+    let carries = job.carries.clone().unwrap();
+    let request = wire::JobRequest {
+        vault: vault.clone(),
+        server: server.clone(),
+        seed: wire::SeedRef { set: 1, ..carries.seed.clone() },
+        storage_account: "seedacct".parse().unwrap(),
+        container: "seeds".parse().unwrap(),
+        diagnostics: None,
+        return_address: None,
+        delivery_package: None,
+        drive_list: vec![wire::DriveRequest {
+            drive_id: "F0".parse().unwrap(),
+            manifest_hash: model::Digest([1; 32]),
+            bit_locker_key: None,
+            drive_header_hash: None,
+        }],
+    };
+    let other_seed = wire::SeedRef { id: SeedId([7; 16]), ..request.seed.clone() };
+    site.credentials("vault1", "fs02");
+    for wrong in [
+        wire::JobRequest { seed: other_seed, ..request.clone() },
+        wire::JobRequest { server: "fs02".parse().unwrap(), ..request.clone() },
+        wire::JobRequest { container: "others".parse().unwrap(), ..request.clone() },
+    ] {
+        let refused = client.create_job(&"other".parse().unwrap(), &wrong).unwrap_err();
+        assert_eq!(refused.code(), Some(&wire::Code::AuthorizationFailed), "{refused}");
+    }
+    client.create_job(&"other".parse().unwrap(), &request).unwrap();
+    let signer = wire::PublicKey([9; 32]);
+    let seed = wire::SeedRef { signer, ..request.seed.clone() };
+    let stolen = wire::JobRequest { seed, ..request };
+    let refused = client.create_job(&"other".parse().unwrap(), &stolen).unwrap_err();
+    assert_eq!(refused.code(), Some(&wire::Code::AlreadyExists), "{refused}");
+}
+
+#[test]
+fn publish_settings_of_another_subscription_open_no_seed() {
+    let site = staged();
+    let admin = site.admin();
+    let new =
+        admin.create_subscription(&wire::SubscriptionRequest { name: "Other".into() }).unwrap();
+    let file = admin.publish_settings(&new.id).unwrap();
+    let other = PublishSettings::read(&file).unwrap().subscriptions.pop().unwrap();
+    let seed = agent::staged_seed(&site.staging()).unwrap().id;
+    let refused = given(&other, seed).unwrap_err();
+    assert_eq!(refused.code(), Some(&wire::Code::ResourceNotFound), "{refused}");
+    assert!(given(&settings(&site), SeedId([3; 16])).is_err());
+}
+
+#[test]
+fn a_token_ends_with_the_right_that_it_was_given_by() {
+    let site = staged();
+    let copier = Copier::new(&site, "elsewhere");
+    let client = copier.client();
+    client.locations().unwrap();
+    let admin = site.admin();
+    let application = admin
+        .applications()
+        .unwrap()
+        .into_iter()
+        .find(|one| one.name.starts_with("publish-settings"))
+        .unwrap();
+    admin.delete_application(&application).unwrap();
+    let refused = client.locations().unwrap_err();
+    assert_eq!(refused.code(), Some(&wire::Code::AuthenticationFailed), "{refused}");
+    copier.take().unwrap();
+    copier.client().locations().unwrap();
+}
+
+#[test]
+fn what_is_not_in_staging_is_not_taken_over() {
+    let site = staged();
+    let copier = Copier::new(&site, "elsewhere");
+    copier.prepare(&site.drives(2)).unwrap();
+    let packs = fs::read_dir(PathBuf::from(site.staging()).join("data")).unwrap();
+    let mut packs = packs.flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap());
+    let pack = packs.next().unwrap().unwrap().path();
+    fs::rename(&pack, site.path("kept")).unwrap();
+    let status = agent::status(&site.ctx()).unwrap();
+    let refused = status.away.unwrap();
+    assert!(matches!(refused, Error::NotThisSeed { .. }), "{refused}");
+    assert_eq!(status.seeds[0].record.state().name(), "Staged");
+    fs::rename(site.path("kept"), &pack).unwrap();
+    assert_eq!(site.seed().record.state().name(), "Prepared");
+}
+
+#[test]
+fn staging_without_a_note_says_what_to_do_and_another_repository_is_refused() {
+    let site = Site::with_group();
+    fs::create_dir_all(site.staging()).unwrap();
+    let error = agent::staged_seed(&site.staging()).unwrap_err();
+    assert!(matches!(error, Error::NoNote { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    site.backup().unwrap();
+    let seed = agent::staged_seed(&site.staging()).unwrap().id;
+    let given = given(&settings(&site), seed).unwrap();
+    let elsewhere = site.path("elsewhere");
+    let ctx = Context { state: &elsewhere, ..site.ctx() };
+    fs::create_dir(site.path("wrong")).unwrap();
+    fs::write(site.path("wrong/config"), b"x").unwrap();
+    let wrong = site.path("wrong").display().to_string();
+    let error = agent::take_copy(&ctx, &wrong, &given).unwrap_err();
+    assert!(matches!(error, Error::OtherRepository { .. }), "{error}");
+    fs::write(PathBuf::from(site.staging()).join("packmule-seed.json"), b"{").unwrap();
+    assert!(matches!(agent::staged_seed(&site.staging()).unwrap_err(), Error::Damaged { .. }));
+}
+
+#[test]
+fn a_first_backup_without_its_server_is_announced_by_the_next() {
+    let mut site = Site::with_group();
+    site.server.take().unwrap().shutdown().unwrap();
+    let BackupReport::Staged { unannounced, .. } = site.backup().unwrap() else { panic!() };
+    assert!(unannounced.unwrap().is_away());
+    assert!(agent::staged_seed(&site.staging()).is_err());
+    site.start(|_| {});
+    // Its port is another one.
+    let request = ServerRequest { replace: true };
+    let (vault, server) = ("vault1".parse().unwrap(), "fs01".parse().unwrap());
+    let credentials = site.admin().register_server(&vault, &server, &request).unwrap();
+    agent::register(&site.ctx(), &credentials, true).unwrap();
+    let BackupReport::Staged { unannounced, .. } = site.backup().unwrap() else { panic!() };
+    assert!(unannounced.is_none());
+    agent::staged_seed(&site.staging()).unwrap();
+}

@@ -1,0 +1,64 @@
+//! Seeds that wait for drives: what their source servers announce, so that another computer can write the
+//! drives. Decides nothing.
+
+use crate::{Credentials, SeedId};
+use jiff::Timestamp;
+use model::{AccountName, ContainerName, Digest, GroupName, JobName, ServerName, VaultName};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A seed that is complete in its staging location, as its source server announces it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeedAnnouncement {
+    /// The name that was given for its import job.
+    pub import_job: JobName,
+    /// The storage account it is to arrive in first.
+    pub storage_account: AccountName,
+    /// The container there.
+    pub container: ContainerName,
+    /// The repository in staging, by the SHA-256 of its config.
+    pub repository: Digest,
+    /// The first backup of each protection group, in staging.
+    pub backups: BTreeMap<GroupName, FirstBackup>,
+}
+
+/// A group's first backup in staging.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FirstBackup {
+    /// The newest snapshot of the group there.
+    pub snapshot: Digest,
+    /// When it was taken.
+    pub time: Timestamp,
+    /// Items that could not be read then.
+    pub problems: u64,
+}
+
+/// An announced seed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AnnouncedSeed {
+    /// The seed.
+    pub id: SeedId,
+    /// The vault it is for.
+    pub vault: VaultName,
+    /// The source server it comes from.
+    pub server: ServerName,
+    /// What the source server says of it.
+    #[serde(flatten)]
+    pub announcement: SeedAnnouncement,
+    /// When it said so last.
+    pub announced_at: Timestamp,
+}
+
+/// What a copy computer is given: its credentials for one seed, and what that is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyComputer {
+    /// For this seed's import jobs, and nothing else.
+    pub credentials: Credentials,
+    /// The seed.
+    pub seed: AnnouncedSeed,
+}
