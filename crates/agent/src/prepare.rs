@@ -217,6 +217,7 @@ fn nothing_left(state: &State, vault: &Vault, record: &SeedRecord) -> Result<Pre
         serial: drive.serial.clone(),
         set,
         drive: Some(number),
+        role: seed::DriveRole::Data,
         state: DriveState::Sealed,
         objects: drive.objects,
         bytes: drive.bytes,
@@ -282,6 +283,7 @@ fn write(
         now: ctx.now(),
         read_back: what.read_back,
         filling: what.filling,
+        parity: 0,
     };
     if what.limit_rate > 0 {
         let rate = Rate::new(what.limit_rate);

@@ -161,6 +161,7 @@ impl Seed {
             label: hash(b"label"),
             extents: hash(b"extents"),
             inventory: None,
+            parity: None,
             repositories: vec![self.repository],
         };
         let objects = self.objects.iter().map(|(object, _)| *object).collect();

@@ -68,6 +68,7 @@ fn announced(known: &Known) -> (JobRequest, Vec<u8>) {
         label: hash(b"label"),
         extents: hash(b"extents"),
         inventory: None,
+        parity: None,
         repositories: vec![hash(b"config")],
     };
     let config =

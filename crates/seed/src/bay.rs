@@ -19,6 +19,7 @@ use crate::label::{DriveRole, Label};
 use crate::object::REPOSITORIES;
 use crate::plan::Room;
 use crate::sign::{SigningKey, Trust};
+use crate::state::State;
 use crate::{Error, Inventory, Object, Signed};
 use jiff::Timestamp;
 use model::{Digest, DriveSerial};
@@ -79,6 +80,8 @@ pub(crate) struct Job<'a> {
     pub(crate) inventory_bytes: &'a [u8],
     pub(crate) inventory_digest: Digest,
     pub(crate) read_back: &'a dyn ReadBack,
+    /// Where copies of extent hashes are kept; none where no parity is made of them.
+    pub(crate) extents: Option<&'a State>,
 }
 
 /// How far a drive is.
@@ -107,6 +110,8 @@ pub(crate) struct Bay {
     pub(crate) folder: Beneath,
     pub(crate) progress: Progress,
     pub(crate) room: Room,
+    /// Bytes that may be used, for whatever.
+    pub(crate) limit: u64,
     /// Objects that are on the drive under their names.
     pub(crate) objects: BTreeSet<Object>,
     /// Whether objects are on the drive whose names a power cut could still undo, and what else is
@@ -141,7 +146,7 @@ impl Bay {
         let spec = spec.clone();
         let room = Room::new(0, 0);
         let (objects, batch) = (BTreeSet::new(), Batch::default());
-        Ok(Self { spec, folder, progress, room, objects, batch, ready: false })
+        Ok(Self { spec, folder, progress, room, limit: 0, objects, batch, ready: false })
     }
 
     pub(crate) fn signed_label(&self) -> Option<&Signed<Label>> {
@@ -167,11 +172,13 @@ impl Bay {
         self.sealed().is_some()
     }
 
-    /// Finds out the drive's room and which objects of the inventory are on it already.
+    /// Finds out the drive's room, less what is to be kept free of it, and which objects of the inventory are on
+    /// it already.
     pub(crate) fn take_stock(
         &mut self,
         inventory: &Inventory,
         inventory_length: u64,
+        kept_free: &dyn Fn(u64) -> u64,
     ) -> Result<(), Error> {
         let io = |cause| Error::io("examining", &self.spec.folder)(cause);
         let limit = match self.label() {
@@ -179,6 +186,8 @@ impl Bay {
             None => self.folder.available().map_err(io)?,
         };
         let capacity = self.spec.capacity.map_or(limit, |capacity| capacity.min(limit));
+        self.limit = capacity;
+        let capacity = capacity.saturating_sub(kept_free(capacity));
         self.room = Room::new(capacity, inventory_length);
         if let Progress::Sealed(sealed) = &self.progress {
             self.objects = sealed.manifest.body.objects.iter().copied().collect();
@@ -202,6 +211,16 @@ impl Bay {
 
     /// Writes label, inventory and reserve where they are missing.
     pub(crate) fn make_ready(&mut self, job: &Job<'_>, drive: u32) -> Result<(), Stopped> {
+        self.make_ready_as(job, drive, DriveRole::Data)
+    }
+
+    /// The same for a drive of either role.
+    pub(crate) fn make_ready_as(
+        &mut self,
+        job: &Job<'_>,
+        drive: u32,
+        role: DriveRole,
+    ) -> Result<(), Stopped> {
         if self.ready {
             return Ok(());
         }
@@ -213,7 +232,7 @@ impl Bay {
                 set: job.set,
                 drive,
                 serial: self.spec.serial.clone(),
-                role: DriveRole::Data,
+                role,
                 created: job.now,
                 capacity: self.room.capacity(),
                 repositories: job.inventory.repositories.clone(),
@@ -228,7 +247,9 @@ impl Bay {
         if self.folder.length(drive::INVENTORY).map_err(&stop)?.is_none() {
             self.folder.write(drive::INVENTORY, PARTIAL, job.inventory_bytes).map_err(&stop)?;
         }
-        self.keep_reserve(job).map_err(&stop)?;
+        if role == DriveRole::Data {
+            self.keep_reserve(job).map_err(&stop)?;
+        }
         self.remove_all_in(PARTIALS).map_err(&stop)?;
         self.ready = true;
         Ok(())

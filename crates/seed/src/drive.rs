@@ -60,11 +60,7 @@ pub(crate) fn document<T>(
 
 pub(crate) fn label(folder: &Beneath, trust: &Trust) -> Result<Option<Signed<Label>>, Error> {
     let found = document(folder, LABEL, Document::Label, |bytes| Label::decode(bytes, trust))?;
-    let Some((_, label)) = found else { return Ok(None) };
-    if label.body.role == DriveRole::Parity {
-        return Err(Error::Parity { place: place(folder) });
-    }
-    Ok(Some(label))
+    Ok(found.map(|(_, label)| label))
 }
 
 /// The manifest that fits the label.
@@ -81,7 +77,8 @@ pub(crate) fn manifest(
         && manifest.signer == label.signer
         && (said.seed, said.set, said.drive) == (is.seed, is.set, is.drive)
         && said.serial == is.serial
-        && said.repositories == is.repositories;
+        && said.repositories == is.repositories
+        && said.parity.is_some() == (is.role == DriveRole::Parity);
     if !fits {
         return Err(Error::Swapped { place: place(folder) });
     }
@@ -117,7 +114,17 @@ pub(crate) struct Sealed {
     pub(crate) manifest_bytes: Vec<u8>,
 }
 
+/// Of a drive that carries objects.
 pub(crate) fn sealed(folder: &Beneath, trust: &Trust) -> Result<Sealed, Error> {
+    let sealed = sealed_any(folder, trust)?;
+    match sealed.label.body.role {
+        DriveRole::Data => Ok(sealed),
+        DriveRole::Parity => Err(Error::Parity { place: place(folder) }),
+    }
+}
+
+/// Whatever the drive carries.
+pub(crate) fn sealed_any(folder: &Beneath, trust: &Trust) -> Result<Sealed, Error> {
     let place = || place(folder);
     let label = label(folder, trust)?.ok_or_else(|| Error::NotADrive { place: place() })?;
     let Some((manifest_bytes, manifest)) = manifest(folder, &label, trust)? else {

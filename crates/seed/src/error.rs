@@ -187,13 +187,57 @@ pub enum Error {
         /// The most it may have.
         limit: usize,
     },
-    /// A parity drive, which this version cannot use.
+    /// A parity drive where objects are wanted.
     #[error(
-        "{place} is a parity drive, which this version cannot read: give the data drives alone"
+        "{place} is a parity drive, which carries no objects: it is for packmule seed import, with what there is of the other drives"
     )]
     Parity {
         /// The drive.
         place: String,
+    },
+    /// A drive that cannot take a set's parity.
+    #[error(
+        "parity drive {serial} needs {needed} bytes, as much as the fullest data drive has, and has room for {capacity}: give a larger one"
+    )]
+    ParityTooSmall {
+        /// Which drive.
+        serial: DriveSerial,
+        /// What it takes.
+        needed: u64,
+        /// What there is.
+        capacity: u64,
+    },
+    /// What parity is made by.
+    #[error(
+        "the extent hashes of drive {serial} are not in the state folder: give that drive again, together with the parity drives"
+    )]
+    ExtentsLost {
+        /// Which drive.
+        serial: DriveSerial,
+    },
+    /// Parity would cover something else than what travels.
+    #[error(
+        "the repository does not hold any more what drive {serial} was written with, so no parity can be made of it: restore what was removed, or send the drives without parity"
+    )]
+    StagingChanged {
+        /// Which drive.
+        serial: DriveSerial,
+    },
+    /// More parity than a set can have.
+    #[error(
+        "a drive set has at most {limit} drives, of data and parity together: {parity} parity drives leave none for data"
+    )]
+    TooMuchParity {
+        /// What was asked for.
+        parity: u32,
+        /// The most drives.
+        limit: usize,
+    },
+    /// Reed-Solomon refuses.
+    #[error("parity cannot be computed: {what}")]
+    Stripe {
+        /// Why.
+        what: String,
     },
     /// An object that no drive can hold.
     #[error(
@@ -249,9 +293,11 @@ impl Error {
             Self::Store(cause) => cause.kind(),
             Self::Random => ErrorKind::Internal,
             Self::Malformed { .. } => ErrorKind::Corrupt,
-            Self::KeyFile { .. } | Self::TooManyDrives { .. } | Self::SameRepository(_) => {
-                ErrorKind::Invalid
-            }
+            Self::KeyFile { .. }
+            | Self::TooManyDrives { .. }
+            | Self::TooMuchParity { .. }
+            | Self::SameRepository(_) => ErrorKind::Invalid,
+            Self::Stripe { .. } => ErrorKind::Internal,
             Self::OtherSigner { .. } | Self::NoSigner { .. } => ErrorKind::Denied,
             Self::NotEmpty { .. }
             | Self::Erased { .. }
@@ -264,8 +310,10 @@ impl Error {
             | Self::OtherSerial { .. }
             | Self::Swapped { .. }
             | Self::SameDrive { .. }
+            | Self::ExtentsLost { .. }
             | Self::Parity { .. } => ErrorKind::WrongDrive,
-            Self::TooLarge { .. } => ErrorKind::Full,
+            Self::TooLarge { .. } | Self::ParityTooSmall { .. } => ErrorKind::Full,
+            Self::StagingChanged { .. } => ErrorKind::Corrupt,
             Self::Busy { .. } => ErrorKind::Locked,
             Self::OtherRepository { .. } | Self::OtherRepositories(_) | Self::Disagree { .. } => {
                 ErrorKind::Conflict

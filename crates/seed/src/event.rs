@@ -76,6 +76,16 @@ pub enum Event<'a> {
         /// Bytes just read.
         bytes: u64,
     },
+    /// Stripes of a set are looked at, to rebuild what did not arrive.
+    Rebuilding {
+        /// How many.
+        stripes: u64,
+    },
+    /// One of them was.
+    Rebuilt {
+        /// The length of one extent.
+        bytes: u64,
+    },
     /// A drive is complete and verified; it can be taken out.
     DriveSealed {
         /// Which drive.

@@ -65,6 +65,18 @@ pub struct Unloaded {
 }
 
 impl Unloaded {
+    /// Nothing yet.
+    pub(crate) fn nothing(sealed: &Sealed) -> Self {
+        Self {
+            label: sealed.label.body.clone(),
+            manifest: sealed.manifest.body.header.clone(),
+            copied: 0,
+            copied_bytes: 0,
+            already: 0,
+            problems: Vec::new(),
+        }
+    }
+
     /// Whether the drive gave nothing new and nothing was wrong: it had been taken in before.
     #[must_use]
     pub fn is_repetition(&self) -> bool {

@@ -31,7 +31,7 @@ use stream::Heard;
 use wire::{MAX_DRIVES, SeedId};
 
 /// Drives that are read at once: a whole set.
-const AT_ONCE: usize = MAX_DRIVES;
+pub(crate) const AT_ONCE: usize = MAX_DRIVES;
 /// How often the stop sign is looked at when nothing happens.
 const LOOK: Duration = Duration::from_millis(50);
 /// What is told and not heard yet, at most.

@@ -25,6 +25,7 @@ use crate::event::Events;
 use crate::import::{Unloaded, refuse_unpinned};
 use crate::intake::{self, Admit, Intake, Stopped, Verified};
 use crate::object::REPOSITORIES;
+use crate::parity::{self, Rebuilding};
 use crate::sign::Trust;
 use crate::stream::{self, Heard};
 use crate::{Document, Error, Event, Inventory, Manifest, Object, Signed, object_path};
@@ -109,9 +110,23 @@ pub(crate) fn import_within(
     let destination = Destination::open(into)?;
     let ground = Ground::new(&destination.folder, &limits);
     let admission = Admission { destination: &destination, trust, seeds: Mutex::default() };
-    let intake = intake::take_in(drives, &admission, (&ground, limits), events)?;
-    let Intake { drives: results, verified } = intake;
-    let results = drives.iter().cloned().zip(results).collect();
+    let is_parity: Vec<bool> = drives.iter().map(|path| parity::is_on(path)).collect();
+    let of_kind = |kind: bool| {
+        let these = drives.iter().zip(&is_parity).filter(move |(_, is)| **is == kind);
+        these.map(|(path, _)| path.clone()).collect::<Vec<PathBuf>>()
+    };
+    let data = of_kind(false);
+    let intake = intake::take_in(&data, &admission, (&ground, limits), events)?;
+    let Intake { drives: given, mut verified } = intake;
+    let with =
+        Rebuilding { destination: &destination, ground: &ground, limits, trust, data: &data };
+    let rebuilt = parity::take_in(&with, &admission, &of_kind(true), &mut verified, events)?;
+    let (mut given, mut rebuilt) = (given.into_iter(), rebuilt.into_iter());
+    let mut next = |is: bool| if is { rebuilt.next() } else { given.next() };
+    let results = drives.iter().zip(is_parity);
+    let results = results
+        .map(|(path, is)| (path.clone(), next(is).unwrap_or(Err(Error::Interrupted))))
+        .collect();
     let publication = Publication { trust, verified, part: limits.part };
     let mut landed = Vec::new();
     for seed in destination.waiting()? {
@@ -137,7 +152,7 @@ pub fn missing(into: &Path) -> Result<Vec<Missing>, Error> {
 }
 
 /// Whether an error is about the destination, not about one drive.
-fn ends_everything(error: &Error) -> bool {
+pub(crate) fn ends_everything(error: &Error) -> bool {
     matches!(error, Error::Store(_) | Error::Interrupted | Error::Busy { .. })
 }
 
@@ -218,7 +233,7 @@ impl Destination {
     }
 
     /// A folder holds one repository for good.
-    fn refuse_other_repository(&self, repositories: &[Digest]) -> Result<(), Error> {
+    pub(crate) fn refuse_other_repository(&self, repositories: &[Digest]) -> Result<(), Error> {
         for expected in repositories {
             let root = published_root(self.folder.path(), repositories, expected);
             let published = Folder::new(&root);
@@ -236,7 +251,7 @@ impl Destination {
 
     /// Keeps what says what must arrive, before the first object arrives. `found` is the drive's
     /// inventory.
-    fn keep_documents(
+    pub(crate) fn keep_documents(
         &self,
         drive: &Beneath,
         sealed: &Sealed,
@@ -306,7 +321,11 @@ impl Destination {
         Ok(expected)
     }
 
-    fn landing(&self, seed: SeedId, repositories: &[Digest]) -> Result<FolderLanding, Error> {
+    pub(crate) fn landing(
+        &self,
+        seed: SeedId,
+        repositories: &[Digest],
+    ) -> Result<FolderLanding, Error> {
         let into = self.folder.path();
         let mut places = BTreeMap::new();
         for repository in repositories {
@@ -570,7 +589,7 @@ fn length(store: &Folder, key: &ObjectKey) -> store::Result<Option<u64>> {
     }
 }
 
-fn conflict_is_absence(error: store::Error) -> store::Result<bool> {
+pub(crate) fn conflict_is_absence(error: store::Error) -> store::Result<bool> {
     if error.kind() == ErrorKind::Conflict { Ok(false) } else { Err(error) }
 }
 
@@ -579,7 +598,11 @@ pub(crate) fn pending(seed: SeedId) -> String {
 }
 
 /// Where an object is once it is published, below the folder.
-fn published_path(repositories: &[Digest], repository: &Digest, key: &ObjectKey) -> String {
+pub(crate) fn published_path(
+    repositories: &[Digest],
+    repository: &Digest,
+    key: &ObjectKey,
+) -> String {
     match repositories {
         [_] => key.path(),
         _ => format!("{repository}/{key}"),

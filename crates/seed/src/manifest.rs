@@ -41,6 +41,34 @@ pub struct ManifestHeader {
     pub inventory: Option<Digest>,
     /// The repositories of the seed, by the SHA-256 of their configs.
     pub repositories: Vec<Digest>,
+    /// Of a parity drive: what it is parity of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parity: Option<ParityOf>,
+}
+
+/// What a parity drive is parity of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ParityOf {
+    /// Which of the set's parity drives this is; from 0.
+    pub index: u32,
+    /// How many parity drives the set has.
+    pub count: u32,
+    /// The data drives, by the SHA-256 of their manifests, in the order of their numbers.
+    pub drives: Vec<Digest>,
+}
+
+impl ParityOf {
+    /// Whether it is one of so many that cover these drives.
+    pub(crate) fn is_beside(&self, drives: &[Digest], count: u32) -> bool {
+        self.drives == drives && self.count == count
+    }
+
+    /// Whether a set can have that.
+    fn is_possible(&self) -> bool {
+        let drives = self.drives.len() + self.count as usize;
+        self.index < self.count && !self.drives.is_empty() && drives <= wire::MAX_DRIVES
+    }
 }
 
 impl Manifest {
@@ -62,6 +90,9 @@ impl Manifest {
         let header: ManifestHeader = opened.header()?;
         envelope::check_repositories(&header.repositories)?;
         let objects = opened.objects(&header.repositories)?;
+        if header.parity.as_ref().is_some_and(|of| !of.is_possible() || !objects.is_empty()) {
+            return Err(Malformed::Header("no set has such parity".to_owned()).into());
+        }
         let body = Self { header, objects };
         Ok(Signed { body, signer: opened.signer, digest: opened.digest })
     }

@@ -7,6 +7,8 @@ use crate::beneath::Beneath;
 use crate::drive;
 use crate::event::{Events, Problem};
 use crate::freeze::{freeze, identity};
+use crate::label::DriveRole;
+use crate::parity::{self, Held};
 use crate::plan::{Filling, Shortfall};
 use crate::run::Run;
 use crate::sign::{Fingerprint, SigningKey, Trust};
@@ -17,7 +19,7 @@ use model::{Digest, DriveSerial};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use store::Store;
-use wire::{PublicKey, SeedId};
+use wire::{MAX_DRIVES, PublicKey, SeedId};
 
 /// What [`prepare`] needs to know beside repositories and drives.
 #[derive(Clone, Copy)]
@@ -38,6 +40,8 @@ pub struct Options<'a> {
     pub read_back: &'a dyn ReadBack,
     /// How several drives are filled.
     pub filling: Filling,
+    /// How many drives of the set may be lost: that many parity drives are written once all data is on sealed drives.
+    pub parity: u32,
 }
 
 /// How a drive is after the call.
@@ -63,6 +67,8 @@ pub struct PreparedDrive {
     pub set: u32,
     /// Its number in the set; none while it has no label.
     pub drive: Option<u32>,
+    /// What it is for.
+    pub role: DriveRole,
     /// How it is.
     pub state: DriveState,
     /// Objects on it.
@@ -109,6 +115,8 @@ pub struct Prepared {
     pub drives: Vec<PreparedDrive>,
     /// Drives of earlier calls that need not be filled from the beginning when they are given again.
     pub absent: Vec<AbsentDrive>,
+    /// Parity drives that the set still needs.
+    pub parity_missing: u32,
     /// Objects that are on no sealed drive, ascending. Empty: the seed is complete.
     pub remaining: Vec<Object>,
     /// Objects that could not be read from the repository as they should be.
@@ -118,10 +126,10 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Whether every object of the seed is on a sealed drive.
+    /// Whether every object of the seed is on a sealed drive, and the set has its parity.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.remaining.is_empty()
+        self.remaining.is_empty() && self.parity_missing == 0
     }
 }
 
@@ -154,6 +162,9 @@ pub(crate) fn prepare_within(
     events: &mut dyn Events,
 ) -> Result<Prepared, Error> {
     let trust = Trust::Key(options.signer.public());
+    if options.parity as usize >= MAX_DRIVES {
+        return Err(Error::TooMuchParity { parity: options.parity, limit: MAX_DRIVES });
+    }
     refuse_same_drives(drives)?;
     let state = State::open(options.state)?;
     let mut bays = Vec::new();
@@ -164,7 +175,11 @@ pub(crate) fn prepare_within(
     refuse_strangers(options, &inventory.body, &bays)?;
     let sources = sources(&inventory.body, stores)?;
     for bay in &mut bays {
-        bay.take_stock(&inventory.body, inventory_bytes.len() as u64)?;
+        let length = inventory_bytes.len() as u64;
+        bay.take_stock(&inventory.body, length, &|capacity| match options.parity {
+            0 => 0,
+            _ => parity::kept_free(capacity, length),
+        })?;
     }
     let earlier = earlier(&state, &trust, inventory.body.seed, &bays)?;
     refuse_erased(options, &earlier, &bays)?;
@@ -176,6 +191,7 @@ pub(crate) fn prepare_within(
         inventory_bytes: &inventory_bytes,
         inventory_digest: inventory.digest,
         read_back: options.read_back,
+        extents: (options.parity > 0).then_some(&state),
     };
     let mut run = Run {
         job: &job,
@@ -189,12 +205,25 @@ pub(crate) fn prepare_within(
         earlier,
         problems: Vec::new(),
         stopped: HashMap::new(),
+        kept_numbers: BTreeSet::new(),
     };
     run.keep_sealed(&mut bays)?;
     run.refuse_too_many(&bays)?;
-    run.note_found(&bays)?;
-    let left = run.fill(&mut bays, events)?;
-    Ok(run.report(&bays, &left, options.state))
+    let taken = parity::Set::of(&run.earlier, options.set, options.parity).taken.len();
+    let wanted = (options.parity as usize).saturating_sub(taken);
+    let (todo, length) = (run.unplaced(&bays), inventory_bytes.len() as u64);
+    let Held { mut data, mut parity } =
+        parity::hold_back(bays, &todo, (length, options.filling), wanted);
+    run.kept_numbers = parity.iter().filter_map(Bay::label).map(|label| label.drive).collect();
+    run.note_found(&data)?;
+    let left = run.fill(&mut data, events)?;
+    parity::write(&mut run, &mut parity, options.parity, events)?;
+    let taken = parity::Set::of(&run.earlier, options.set, options.parity).taken.len();
+    let missing = options.parity.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
+    data.extend(parity);
+    let mut prepared = run.report(&data, &left, options.state);
+    prepared.parity_missing = missing;
+    Ok(prepared)
 }
 
 /// Manifests of drives sealed so far. A drive at hand that has lost its manifest is not sealed,

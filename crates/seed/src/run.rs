@@ -1,17 +1,17 @@
 //! One call of `prepare` at work: who gets what, the threads that do it, and what they tell. Knows no
 //! bytes; each drive's own steps are in `writer` and `bay`.
 
-use crate::bay::{Bay, Job};
+use crate::bay::{Bay, Job, Stopped};
 use crate::belt::{Belt, Limits, Share, Watch};
 use crate::beneath;
-use crate::drive::Sealed;
 use crate::event::{Events, Problem, Reason};
 use crate::journal::{self, Held, Journal};
+use crate::label::DriveRole;
 use crate::plan::{self, Filling, Room, Shortfall};
 use crate::prepare::{AbsentDrive, DriveState, Prepared, PreparedDrive};
 use crate::state::State;
 use crate::writer::{Told, Writer};
-use crate::{Error, Event, Label, Manifest, Object, Signed};
+use crate::{Error, Event, Label, Manifest, Object, Signed, parity};
 use model::{Digest, DriveSerial};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -38,6 +38,8 @@ pub(crate) struct Run<'a> {
     pub(crate) problems: Vec<Problem>,
     /// Drives that did not end well.
     pub(crate) stopped: HashMap<DriveSerial, DriveState>,
+    /// Numbers of drives that are kept for parity.
+    pub(crate) kept_numbers: BTreeSet<u32>,
 }
 
 /// How often the stop sign is looked at when nothing happens.
@@ -48,9 +50,25 @@ impl Run<'_> {
     /// crash. As after sealing: only once all of it is on the medium.
     pub(crate) fn keep_sealed(&mut self, bays: &mut [Bay]) -> Result<(), Error> {
         for bay in bays {
-            let kept = |sealed: &&Sealed| self.is_kept(&sealed.label.digest);
-            let Some(sealed) = bay.sealed().filter(|sealed| !kept(sealed)) else { continue };
+            let Some(sealed) = bay.sealed() else { continue };
             let (manifest, bytes) = (sealed.manifest.clone(), sealed.manifest_bytes.clone());
+            let is_data = manifest.body.header.parity.is_none();
+            if is_data
+                && self.job.extents.is_some()
+                && self.state.extents(&manifest.body)?.is_none()
+            {
+                match bay.copy_extents(self.job, &manifest.body.header) {
+                    Err(Stopped::Failed(error)) => return Err(error),
+                    Err(_) => {
+                        self.stopped.insert(bay.spec.serial.clone(), DriveState::Gone);
+                        continue;
+                    }
+                    Ok(()) => {}
+                }
+            }
+            if self.is_kept(&manifest.body.header.label) {
+                continue;
+            }
             match bay.finish(self.job) {
                 Ok(()) => self.keep(manifest, &bytes)?,
                 Err(_) => {
@@ -66,7 +84,7 @@ impl Run<'_> {
         self.earlier.iter().any(|manifest| manifest.body.header.label == *label)
     }
 
-    fn keep(&mut self, manifest: Signed<Manifest>, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn keep(&mut self, manifest: Signed<Manifest>, bytes: &[u8]) -> Result<(), Error> {
         self.state.keep_manifest(&manifest.body, bytes)?;
         self.earlier.push(manifest);
         Ok(())
@@ -78,7 +96,7 @@ impl Run<'_> {
         let sealed = sealed.filter(|header| header.set == self.job.set).map(|header| header.drive);
         let labelled = bays.iter().filter_map(Bay::label);
         let labelled = labelled.filter(|label| label.set == self.job.set).map(|label| label.drive);
-        sealed.chain(labelled).collect()
+        sealed.chain(labelled).chain(self.kept_numbers.iter().copied()).collect()
     }
 
     pub(crate) fn refuse_too_many(&self, bays: &[Bay]) -> Result<(), Error> {
@@ -89,8 +107,46 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Numbers for drives without one.
+    pub(crate) fn free_numbers(&self, bays: &[Bay]) -> Vec<u32> {
+        let taken = self.numbers(bays);
+        let mut free = (0..).filter(|number| !taken.contains(number));
+        let number = |bay: &Bay| bay.label().map_or_else(|| free.next(), |label| Some(label.drive));
+        bays.iter().filter_map(number).collect()
+    }
+
+    /// Whether no more data drives come to the set: every object is on a sealed drive, or the set is full.
+    pub(crate) fn is_final(&self, set: &parity::Set<'_>, count: u32) -> bool {
+        if set.covered.len() + count as usize >= MAX_DRIVES {
+            return true;
+        }
+        let sealed = self.earlier.iter().flat_map(|manifest| &manifest.body.objects);
+        let sealed: BTreeSet<&Object> = sealed.collect();
+        self.job.inventory.objects.iter().all(|object| sealed.contains(object))
+    }
+
+    /// A drive takes no more.
+    pub(crate) fn stop_drive(
+        &mut self,
+        serial: &DriveSerial,
+        why: Stopped,
+        events: &mut dyn Events,
+    ) -> Result<(), Error> {
+        match why {
+            Stopped::Failed(error) => return Err(error),
+            Stopped::Full => {
+                self.stopped.insert(serial.clone(), DriveState::Unreliable);
+            }
+            Stopped::Gone => {
+                self.stopped.insert(serial.clone(), DriveState::Gone);
+                events.event(Event::DriveGone { serial });
+            }
+        }
+        Ok(())
+    }
+
     /// Objects that are on no drive at all, ascending.
-    fn unplaced(&self, bays: &[Bay]) -> Vec<Object> {
+    pub(crate) fn unplaced(&self, bays: &[Bay]) -> Vec<Object> {
         let sealed = self.earlier.iter().flat_map(|manifest| &manifest.body.objects);
         let placed: BTreeSet<&Object> =
             sealed.chain(bays.iter().flat_map(|bay| &bay.objects)).collect();
@@ -374,6 +430,7 @@ impl Run<'_> {
             seed: inventory.seed,
             absent,
             set: self.job.set,
+            parity_missing: 0,
             signer: self.job.signer.public(),
             fingerprint: self.job.signer.fingerprint(),
             inventory_digest: self.job.inventory_digest,
@@ -398,6 +455,10 @@ impl Run<'_> {
                 state: DriveState::Sealed,
                 objects: manifest.body.objects.len() as u64,
                 bytes: manifest.body.bytes(),
+                role: match manifest.body.header.parity {
+                    Some(_) => DriveRole::Parity,
+                    None => DriveRole::Data,
+                },
                 manifest: Some(manifest.digest),
                 manifest_file: Some(State::manifest_file(state, &manifest.body)),
             })
@@ -411,6 +472,7 @@ impl Run<'_> {
             serial: bay.spec.serial.clone(),
             set: self.job.set,
             drive: bay.label().map(|label| label.drive),
+            role: bay.label().map_or(DriveRole::Data, |label| label.role),
             state: self.stopped.get(&bay.spec.serial).copied().unwrap_or(DriveState::Unused),
             objects: bay.objects.len() as u64,
             bytes: bay.objects.iter().fold(0, |sum, object| sum.saturating_add(object.length)),

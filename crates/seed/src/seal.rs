@@ -100,7 +100,9 @@ impl Bay {
             extents: read.extents,
             inventory: Some(job.inventory_digest),
             repositories: label.body.repositories.clone(),
+            parity: None,
         };
+        self.copy_extents(job, &header)?;
         let manifest = Manifest { header, objects: self.objects.iter().copied().collect() };
         let bytes =
             manifest.encode(job.signer).map_err(|problem| malformed(&self.folder, problem))?;
@@ -110,6 +112,18 @@ impl Bay {
         let sealed = drive::Sealed { label, manifest, manifest_bytes: bytes };
         self.progress = Progress::Sealed(Box::new(sealed));
         Ok(())
+    }
+
+    /// Parity is made of what the drive gave back, whether it is at hand then or not.
+    pub(crate) fn copy_extents(
+        &self,
+        job: &Job<'_>,
+        header: &ManifestHeader,
+    ) -> Result<(), Stopped> {
+        let Some(state) = job.extents else { return Ok(()) };
+        let stop = stopped("sealing", &self.spec.folder);
+        let (mut file, _) = self.folder.file(drive::EXTENTS).map_err(&stop)?;
+        state.keep_extents(header, &mut file).map_err(Stopped::Failed)
     }
 
     /// Has all of a sealed drive be on its medium. invariant: nothing uses its folder afterwards.
@@ -126,7 +140,7 @@ impl Bay {
     }
 
     /// Closes the drive, has it refreshed, opens it again, and makes sure that it is the same one.
-    fn reopen(&mut self, job: &Job<'_>, label: &Signed<Label>) -> Result<(), Stopped> {
+    pub(crate) fn reopen(&mut self, job: &Job<'_>, label: &Signed<Label>) -> Result<(), Stopped> {
         let stop = stopped("reading back", &self.spec.folder);
         self.let_go().map_err(&stop)?;
         let path = &self.spec.folder;

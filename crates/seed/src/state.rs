@@ -4,18 +4,22 @@
 //! ```text
 //! <state>/inventory                         the frozen list, exactly as on the drives
 //! <state>/manifests/<set>-<drive>-<serial>  a copy of each sealed drive's manifest
+//! <state>/extents/<set>-<drive>-<serial>    a copy of its extent hashes, where parity is made of it
 //! <state>/journal                           what drives hold that are not sealed: see `journal`
 //! ```
 
 use crate::beneath::Beneath;
 use crate::drive::{self, Found};
 use crate::journal::{JOURNAL, Journal};
+use crate::parity::HashFile;
 use crate::sign::Trust;
-use crate::{Document, Error, Inventory, Manifest, Signed};
+use crate::{Document, Error, Inventory, Manifest, ManifestHeader, Signed};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 const INVENTORY: &str = "inventory";
 const MANIFESTS: &str = "manifests";
+const EXTENTS: &str = "extents";
 /// What is being written: never means anything.
 pub(crate) const PARTIAL: &str = "partial";
 
@@ -104,6 +108,58 @@ impl State {
         };
         keep().map_err(Error::io("writing", &path))
     }
+}
+
+impl State {
+    /// The file of a manifest that is kept.
+    pub(crate) fn manifest_bytes(&self, manifest: &Manifest) -> Result<Vec<u8>, Error> {
+        let name = manifest_name(manifest);
+        let read = self.folder.read(&name, Document::Manifest.limit());
+        read.map_err(Error::io("reading", &self.folder.path().join(&name)))
+    }
+
+    /// Keeps a copy of a drive's extent hashes, before the drive counts as sealed.
+    pub(crate) fn keep_extents(
+        &self,
+        header: &ManifestHeader,
+        from: &mut File,
+    ) -> Result<(), Error> {
+        let name = extents_name(header);
+        let path = self.folder.path().join(&name);
+        let partial = format!("{name}.partial");
+        let mut keep = || {
+            self.folder.create_folders(EXTENTS)?;
+            self.folder.remove(&partial)?;
+            let mut into = self.folder.create(&partial)?;
+            std::io::copy(from, &mut into)?;
+            into.sync()?;
+            self.folder.rename(&partial, &name)?;
+            self.folder.sync_folder(EXTENTS)
+        };
+        keep().map_err(Error::io("writing", &path))
+    }
+
+    /// The copy of a drive's extent hashes, as a file; none where there is none.
+    pub(crate) fn extents_file(&self, manifest: &Manifest) -> Result<Option<File>, Error> {
+        let name = extents_name(&manifest.header);
+        match self.folder.file(&name) {
+            Ok((file, _)) => Ok(Some(file)),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(Error::io("reading", &self.folder.path().join(&name))(cause)),
+        }
+    }
+
+    /// The extent hashes of a sealed drive; none where no right copy is kept.
+    pub(crate) fn extents(&self, manifest: &Manifest) -> Result<Option<HashFile>, Error> {
+        let Some(file) = self.extents_file(manifest)? else { return Ok(None) };
+        let path = self.folder.path().join(extents_name(&manifest.header));
+        let length = file.metadata().map_err(Error::io("reading", &path))?.len();
+        HashFile::open(file, length, manifest).map_err(Error::io("reading", &path))
+    }
+}
+
+fn extents_name(header: &ManifestHeader) -> String {
+    format!("{EXTENTS}/{}-{}-{}", header.set, header.drive, header.serial)
 }
 
 fn manifest_name(manifest: &Manifest) -> String {

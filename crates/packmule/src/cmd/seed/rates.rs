@@ -131,6 +131,11 @@ pub(crate) fn show_event(progress: &Progress<'_>, rates: &Rates, event: &Event<'
             let place = serial.map(|serial| format!(" on drive {serial}")).unwrap_or_default();
             progress.problem(&format!("{}{place}", problem.key), &problem.reason.to_string());
         }
+        Event::Rebuilding { stripes } => {
+            progress.note("rebuilding what did not arrive from parity");
+            progress.total(stripes.saturating_mul(seed::EXTENT), 0);
+        }
+        Event::Rebuilt { bytes } => progress.bytes(bytes),
         Event::Publishing { objects } => progress.note(&format!("publishing {objects} objects")),
         _ => {}
     }

@@ -8,7 +8,7 @@ use crate::failure::Outcome;
 use crate::ui::Progress;
 use clap::Args;
 use model::ByteSize;
-use seed::{Fingerprint, Trust};
+use seed::{DriveRole, Fingerprint, Trust};
 use serde_json::json;
 
 /// Verify sealed drives: every object by its name, every extent, the signature
@@ -72,13 +72,16 @@ fn show(context: &Context, folder: &std::path::Path, report: &seed::Report) {
         " (not compared: give --signer to know whose drive this is)"
     };
     let printer = &context.printer;
-    printer.line(format!(
-        "{}: drive {}, {} objects, {}: {verdict}",
-        folder.display(),
-        report.label.serial,
-        report.objects,
-        ByteSize(report.bytes)
-    ));
+    let holds = match report.label.role {
+        DriveRole::Data => format!("{} objects, {}", report.objects, ByteSize(report.bytes)),
+        DriveRole::Parity => "parity".to_owned(),
+    };
+    let serial = &report.label.serial;
+    printer.line(format!("{}: drive {serial}, {holds}: {verdict}", folder.display()));
+    if !report.extents.is_empty() {
+        let count: u64 = report.extents.iter().map(|range| range.end - range.start).sum();
+        printer.line(format!("  {count} MiB of it are damaged"));
+    }
     printer.line(format!("  signer: {}{trusted}", report.signer));
     for problem in &report.problems {
         printer.line(format!("  {}: {}", problem.key, problem.reason));
@@ -97,6 +100,7 @@ fn show(context: &Context, folder: &std::path::Path, report: &seed::Report) {
         &json!({
             "path": folder,
             "serial": report.label.serial,
+            "role": report.label.role,
             "seed": report.label.seed,
             "signer": report.signer.to_string(),
             "trusted": report.trusted,

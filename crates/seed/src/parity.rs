@@ -1,0 +1,117 @@
+//! Parity across the drives of a set: written when the data drives are final, and used to rebuild what did not
+//! arrive. The layout is in `docs/format.md`, how it works in `docs/design/parity.md`.
+
+mod hashes;
+mod landing;
+mod layout;
+mod place;
+mod rebuild;
+mod stripe;
+mod write;
+
+pub(crate) use hashes::HashFile;
+pub(crate) use landing::{is_on, take_in};
+pub(crate) use place::{Held, Set, hold_back};
+pub(crate) use rebuild::Rebuilding;
+pub(crate) use write::write;
+
+use crate::beneath::Beneath;
+use crate::drive::{self, Sealed};
+use crate::manifest::ParityOf;
+use crate::sign::Trust;
+use crate::{Error, Manifest, Signed, envelope};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use store::direct::Aligned;
+
+/// File systems give files whole blocks of this many bytes.
+const BLOCK: u64 = 4096;
+/// What a manifest has beside its rows, as a rule.
+const HEADER: u64 = 2048;
+/// Extents in one parity file: 1 GiB.
+pub(crate) const PER_FILE: u64 = 1024;
+/// The folder of parity files.
+pub(crate) const FOLDER: &str = "parity";
+/// The folder of copies of the covered drives' manifests and extent hashes.
+pub(crate) const COPIES: &str = "packmule/manifests";
+
+/// A parity file's path.
+pub(crate) fn file(number: u64) -> String {
+    format!("{FOLDER}/{number:08}")
+}
+
+/// Where the copy of a covered drive's manifest is: by its place among them.
+pub(crate) fn copy(place: usize) -> String {
+    format!("{COPIES}/{place:02}")
+}
+
+/// And its extent hashes.
+pub(crate) fn copy_of_extents(place: usize) -> String {
+    format!("{COPIES}/{place:02}.extents")
+}
+
+/// What a data drive of that capacity leaves free, in bytes, where the seed's inventory has so many: so that a parity drive of the same size can take parity of all of it: the rest of the
+/// last extent, and copies of the manifests and extent hashes of up to ten drives.
+#[must_use]
+pub fn kept_free(capacity: u64, inventory: u64) -> u64 {
+    let hashes = capacity / crate::EXTENT * 32 * (wire::MAX_DRIVES as u64 + 1);
+    let files = capacity / (PER_FILE * crate::EXTENT) * BLOCK;
+    hashes
+        + files
+        + inventory.saturating_mul(2)
+        + wire::MAX_DRIVES as u64 * 2 * BLOCK
+        + crate::EXTENT
+}
+
+/// What a parity drive takes that covers these drives.
+pub(crate) fn needed(covered: &[&Signed<Manifest>], inventory: u64) -> u64 {
+    let extents = |manifest: &&Signed<Manifest>| manifest.body.bytes().div_ceil(crate::EXTENT);
+    let stripes = covered.iter().map(extents).max().unwrap_or(0);
+    let hashes = |extents: u64| (extents * 32).next_multiple_of(BLOCK);
+    let copies = covered.iter().map(|manifest| {
+        let rows = manifest.body.objects.len() as u64 * envelope::ROW as u64;
+        hashes(extents(manifest)) + (rows + HEADER).next_multiple_of(BLOCK)
+    });
+    let files = stripes.div_ceil(PER_FILE) * BLOCK;
+    let own = stripes * crate::EXTENT + hashes(stripes) + files + 4 * BLOCK;
+    copies.fold(own, u64::saturating_add).saturating_add(inventory.next_multiple_of(BLOCK))
+}
+
+/// The files of a parity drive with so many extents that are no documents of every drive.
+pub(crate) fn files(of: &ParityOf, extents: u64) -> impl Iterator<Item = String> {
+    let copies = (0..of.drives.len()).flat_map(|place| [copy(place), copy_of_extents(place)]);
+    (0..extents.div_ceil(PER_FILE)).map(file).chain(copies)
+}
+
+/// The extents on a parity drive, as they are.
+pub(crate) struct Extents<'d> {
+    folder: &'d Beneath,
+    open: Option<(u64, File)>,
+    buffer: Aligned,
+}
+
+impl<'d> Extents<'d> {
+    pub(crate) fn new(folder: &'d Beneath) -> Self {
+        Self { folder, open: None, buffer: Aligned::new(stripe::SHARD) }
+    }
+
+    /// One that can be read.
+    pub(crate) fn get(&mut self, number: u64) -> Option<&[u8]> {
+        let place = number / PER_FILE;
+        if self.open.as_ref().is_none_or(|(open, _)| *open != place) {
+            let (opened, _) = self.folder.file(&file(place)).ok()?;
+            crate::stream::from_the_medium(&opened);
+            self.open = Some((place, opened));
+        }
+        let (_, opened) = self.open.as_ref()?;
+        let at = (number % PER_FILE).checked_mul(crate::EXTENT)?;
+        opened.read_exact_at(self.buffer.bytes_mut(), at).ok()?;
+        Some(self.buffer.bytes())
+    }
+}
+
+/// A sealed parity drive, and what it covers.
+pub(crate) fn sealed(folder: &Beneath, trust: &Trust) -> Result<Option<(Sealed, ParityOf)>, Error> {
+    let sealed = drive::sealed_any(folder, trust)?;
+    Ok(sealed.manifest.body.header.parity.clone().map(|of| (sealed, of)))
+}

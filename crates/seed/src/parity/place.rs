@@ -1,0 +1,83 @@
+//! Which of the drives at hand become parity drives. Writes nothing.
+
+use crate::bay::Bay;
+use crate::label::DriveRole;
+use crate::plan::{self, Filling, Room};
+use crate::{Manifest, Object, Signed};
+use model::Digest;
+
+/// The drives at hand, told apart.
+pub(crate) struct Held {
+    /// For objects, or sealed.
+    pub(crate) data: Vec<Bay>,
+    /// For parity.
+    pub(crate) parity: Vec<Bay>,
+}
+
+/// What parity a set has, and what it covers.
+pub(crate) struct Set<'m> {
+    /// The data drives, in the order of their numbers.
+    pub(crate) covered: Vec<&'m Signed<Manifest>>,
+    /// Indexes of parity that sealed drives have.
+    pub(crate) taken: Vec<u32>,
+}
+
+impl<'m> Set<'m> {
+    /// Of that set, among the manifests of all sealed drives.
+    pub(crate) fn of(sealed: &'m [Signed<Manifest>], set: u32, count: u32) -> Self {
+        let of_set = sealed.iter().filter(|manifest| manifest.body.header.set == set);
+        let mut covered: Vec<&Signed<Manifest>> =
+            of_set.clone().filter(|manifest| !manifest.body.objects.is_empty()).collect();
+        covered.sort_by_key(|manifest| manifest.body.header.drive);
+        let digests: Vec<Digest> = covered.iter().map(|manifest| manifest.digest).collect();
+        let parity = of_set.filter_map(|manifest| manifest.body.header.parity.as_ref());
+        let ours = parity.filter(|of| of.is_beside(&digests, count));
+        let taken = ours.map(|of| of.index).collect();
+        Self { covered, taken }
+    }
+
+    pub(crate) fn digests(&self) -> Vec<Digest> {
+        self.covered.iter().map(|manifest| manifest.digest).collect()
+    }
+
+    /// Indexes that no sealed drive has.
+    pub(crate) fn open(&self, count: u32) -> impl Iterator<Item = u32> + '_ {
+        (0..count).filter(|index| !self.taken.contains(index))
+    }
+}
+
+/// Keeps drives for parity: those that are it already, and the largest empty ones, where the others hold all that
+/// is still to be placed. `wanted`: how many parity drives are not sealed yet.
+pub(crate) fn hold_back(
+    bays: Vec<Bay>,
+    todo: &[Object],
+    (inventory, filling): (u64, Filling),
+    wanted: usize,
+) -> Held {
+    let is_parity = |bay: &Bay| {
+        !bay.is_sealed() && bay.label().is_some_and(|label| label.role == DriveRole::Parity)
+    };
+    let (mut parity, mut data): (Vec<Bay>, Vec<Bay>) = bays.into_iter().partition(is_parity);
+    let mut wanted = wanted.saturating_sub(parity.len());
+    let mut empty: Vec<usize> = (0..data.len())
+        .filter(|at| data.get(*at).is_some_and(|bay| bay.label().is_none()))
+        .collect();
+    // Of those of one size the last ones given.
+    let size = |at: &usize| (data.get(*at).map(|bay| bay.room.capacity()), *at);
+    empty.sort_by_key(|at| std::cmp::Reverse(size(at)));
+    if todo.is_empty() {
+        wanted = wanted.min(empty.len());
+    }
+    let mut kept: Vec<usize> = empty.into_iter().take(wanted).collect();
+    let others = data.iter().enumerate().filter(|(at, bay)| !kept.contains(at) && !bay.is_sealed());
+    let rooms: Vec<Room> = others.map(|(_, bay)| bay.room).collect();
+    let fits =
+        || plan::plan(todo, &rooms, inventory, filling).is_ok_and(|plan| plan.rest.is_empty());
+    if kept.len() == wanted && (todo.is_empty() || fits()) {
+        kept.sort_unstable();
+        for at in kept.into_iter().rev() {
+            parity.push(data.remove(at));
+        }
+    }
+    Held { data, parity }
+}
