@@ -17,7 +17,7 @@ pub use credentials::load_credentials;
 pub use error::Error;
 pub use graph::{AppCertificate, Application, certificates};
 pub use machine::Certified;
-pub use manager::{DriveKey, NewResource, Resource, ResourceGroup, ResourceKind};
+pub use manager::{DriveKey, NewProperties, NewResource, Resource, ResourceGroup, ResourceKind};
 pub use receipt::verify_receipt;
 pub use roles::RoleAssignment;
 pub use transport::Client;

@@ -2,7 +2,7 @@
 //! can do to import jobs. Its answers have much more in them than is read here.
 
 use crate::{Client, Result};
-use model::{Address, DriveSerial, Package};
+use model::{Address, BackendName, DriveSerial, Package};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -54,6 +54,9 @@ pub struct Resource {
     /// Of a storage account, the vaults of other subscriptions that may read it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub readers: Vec<String>,
+    /// Of a storage account, where its objects are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
 }
 
 /// A resource group.
@@ -81,6 +84,17 @@ pub struct NewResource {
     /// Its tags, all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeMap<String, String>>,
+    /// What only one kind of resource has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub properties: Option<NewProperties>,
+}
+
+/// What is said of a storage account that is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewProperties {
+    /// Where its objects shall be.
+    pub packmule_backend: BackendName,
 }
 
 /// The password of a drive. Whatever its job is, it is a text here.
@@ -116,6 +130,7 @@ struct Answered {
 #[serde(rename_all = "camelCase", default)]
 struct Properties {
     packmule_readers: Vec<String>,
+    packmule_backend: Option<String>,
 }
 
 impl Answered {
@@ -134,6 +149,7 @@ impl Answered {
             id: self.id,
             location: self.location,
             readers: self.properties.packmule_readers,
+            backend: self.properties.packmule_backend,
         }
     }
 
@@ -317,11 +333,11 @@ mod tests {
     #[test]
     fn a_resource_says_where_it_lies_whatever_the_case_of_its_id() {
         let text = r#"{"id": "/subscriptions/S1/resourcegroups/Rg/providers/x/vaults/v", "name": "v",
-            "tags": {"a": "b", "n": 1}, "properties": {"packmuleReaders": ["w"], "more": 1}}"#;
+            "tags": {"a": "b", "n": 1}, "properties": {"packmuleReaders": ["w"], "packmuleBackend": "b1", "more": 1}}"#;
         let resource = serde_json::from_str::<Answered>(text).unwrap().resource();
         assert_eq!((&*resource.subscription, &*resource.resource_group), ("S1", "Rg"));
         assert_eq!(resource.tags["n"], "1");
-        assert_eq!(resource.readers, ["w"]);
+        assert_eq!((resource.readers, resource.backend), (vec!["w".into()], Some("b1".into())));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Routes about storage accounts, vaults, docks, publication and receipts.
 
 use crate::{Client, Error, Result, verify_receipt};
-use model::{AccountName, ContainerName, Digest, ServerName, VaultName};
+use model::{AccountName, BackendName, ContainerName, Digest, ServerName, VaultName};
 use ureq::http::Method;
 use url::Url;
 use wire::{
     Credentials, DockRequest, Health, List, Location, Publication, PublicationRequest, Receipt,
-    SeedId, ServerRequest, SignedReceipt, StorageAccount, Vault,
+    SeedId, ServerRequest, SignedReceipt, StorageAccount, StorageAccountRequest, Vault,
 };
 use zeroize::Zeroizing;
 
@@ -25,6 +25,19 @@ impl Client {
     /// What the server refuses.
     pub fn create_storage_account(&self, account: &AccountName) -> Result<StorageAccount> {
         self.send(Method::PUT, &["storage-accounts", account.as_str()], &())
+    }
+
+    /// The same on one of the operator's backends.
+    ///
+    /// # Errors
+    /// There is no such backend, or the account exists on another one.
+    pub fn create_storage_account_on(
+        &self,
+        account: &AccountName,
+        backend: &BackendName,
+    ) -> Result<StorageAccount> {
+        let request = StorageAccountRequest { backend: Some(backend.clone()) };
+        self.send(Method::PUT, &["storage-accounts", account.as_str()], &request)
     }
 
     /// Every storage account. Administrators only.

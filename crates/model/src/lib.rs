@@ -16,7 +16,8 @@ pub use digest::{Digest, DigestError};
 pub use drive_password::{DrivePassword, DrivePasswordError};
 pub use kind::ErrorKind;
 pub use name::{
-    AccountName, ContainerName, DriveSerial, GroupName, JobName, NameError, ServerName, VaultName,
+    AccountName, BackendName, ContainerName, DriveSerial, GroupName, JobName, NameError,
+    ServerName, VaultName,
 };
 pub use object::{ObjectKey, ObjectKind};
 pub use size::{ByteSize, SizeError};

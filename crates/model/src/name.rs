@@ -98,6 +98,20 @@ name!(
 );
 
 name!(
+    /// The name of a backend: where the operator has storage accounts keep their objects.
+    BackendName, "backend name", 3..=24, r"^[a-z0-9]+$",
+    "3 to 24 lower-case letters and digits",
+    |b| b.iter().copied().all(lower_or_digit)
+);
+
+/// The one that every server has, in its data folder.
+impl Default for BackendName {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+name!(
     /// A container within a storage account. Azure's rule.
     ContainerName, "container name", 3..=63, r"^[a-z0-9](-?[a-z0-9])*$",
     "3 to 63 lower-case letters, digits and single hyphens, starting and ending with a letter or digit",
@@ -153,6 +167,8 @@ mod tests {
     fn names_follow_their_rules() {
         assert!("seedacct01".parse::<AccountName>().is_ok());
         assert!("Seed".parse::<AccountName>().is_err());
+        assert_eq!("default".parse(), Ok(BackendName::default()));
+        assert!("../a".parse::<BackendName>().is_err());
         assert!("a-b".parse::<ContainerName>().is_ok());
         assert!("a--b".parse::<ContainerName>().is_err());
         assert!("-ab".parse::<ContainerName>().is_err());
@@ -188,6 +204,7 @@ mod tests {
     #[test]
     fn what_a_schema_allows_is_a_name() {
         holds::<AccountName>();
+        holds::<BackendName>();
         holds::<ContainerName>();
         holds::<VaultName>();
         holds::<JobName>();
@@ -201,6 +218,7 @@ mod tests {
         fn no_name_leaves_a_folder(text in "\\PC{0,20}|[./a-]{1,6}") {
             for accepted in [
                 text.parse::<AccountName>().map(|n| n.to_string()),
+                text.parse::<BackendName>().map(|n| n.to_string()),
                 text.parse::<ContainerName>().map(|n| n.to_string()),
                 text.parse::<VaultName>().map(|n| n.to_string()),
                 text.parse::<JobName>().map(|n| n.to_string()),

@@ -43,17 +43,29 @@ impl Drop for Site {
 
 impl Site {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// Served with these arguments, too.
+    fn with(more: &[&str]) -> Self {
         let place = Place::new();
         let locations = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/azure/locations.json");
         let arguments = ["serve", "--data", "data", "--listen", "127.0.0.1:0", "--json"];
         let mut command = place.packmule(&arguments);
         let log = std::fs::File::create(place.path("log")).unwrap();
-        let command = command.args(["--locations", locations]).stdout(Stdio::piped()).stderr(log);
+        let command =
+            command.args(["--locations", locations]).args(more).stdout(Stdio::piped()).stderr(log);
         let mut server = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let admin = objects(&line).remove(0)["admin"].as_str().unwrap().to_owned();
         Self { admin: s(&place.path(&admin)).to_owned(), place, server }
+    }
+
+    /// Another server on the same data, which is to be refused.
+    fn serve_again(&self, more: &[&str]) -> Said {
+        let serve = ["serve", "--data", "data", "--listen", "127.0.0.1:0"];
+        self.place.run(&[&serve[..], more].concat())
     }
 
     /// As the administrator.
@@ -327,6 +339,47 @@ fn vaults_and_storage_accounts_lie_where_they_were_put_and_go_when_nothing_is_in
     let location = site.json("location list", "location");
     assert_eq!(location["supportedCarriers"][0], "FedEx");
     site.run_with("location list", "fs01.json").exits(0).shows(&["West US: Import Dock", "FedEx"]);
+}
+
+#[test]
+fn an_account_is_made_on_a_backend_of_the_server_and_stays_there() {
+    let mut site = Site::with(&["--backend", "archive=far", "--backend", "cold=deep/down"]);
+    assert!(site.place.path("far/objects").is_dir() && site.place.path("deep/down").is_dir());
+    let create = "storage-account create seedacct --backend archive";
+    assert_eq!(site.json(create, "storage_account")["backend"], "archive");
+    site.run(create).exits(0).shows(&["storage account seedacct"]);
+    let plain = site.json("storage-account create seedacct", "storage_account");
+    assert_eq!(plain["backend"], "archive", "one that exists is left as it is");
+    let tagged = "storage-account create tagged1 --tag a=b --backend";
+    let made = site.json(&format!("{tagged} cold"), "storage_account");
+    assert_eq!((&made["backend"], &made["tags"]["a"]), (&"cold".into(), &"b".into()));
+    let other = site.json("storage-account create plain1", "storage_account");
+    assert_eq!(other["backend"], "default");
+    site.run("storage-account show tagged1").exits(0).shows(&["  backend: cold"]);
+    let listed = site.all("storage-account list");
+    let backends: Vec<&str> = listed.iter().map(|one| one["backend"].as_str().unwrap()).collect();
+    assert_eq!(backends, ["default", "archive", "cold"]);
+
+    site.refuses("storage-account create seedacct --backend cold", &["is on backend archive"]);
+    site.refuses(&format!("{tagged} archive"), &["is on backend cold"]);
+    let names = ["nowhere", "default, archive, cold"];
+    site.refuses("storage-account create more1 --backend nowhere", &names);
+    site.refuses("storage-account create more1 --tag a=b --backend nowhere", &names);
+    site.run("storage-account create more1 --backend https://x").exits(2);
+
+    let serve = |more: &[&str]| site.serve_again(more);
+    serve(&["--backend", "archive"]).exits(2).tells(&["NAME=DIR"]);
+    serve(&["--backend", "a=b"]).exits(2).tells(&["3 to 24"]);
+    let twice = ["--backend", "archive=far", "--backend", "archive=near"];
+    serve(&twice).exits(1).tells(&["archive is given twice"]);
+    site.server.kill().unwrap();
+    site.server.wait().unwrap();
+    let serve = |more: &[&str]| site.serve_again(more);
+    serve(&["--backend", "cold=deep/down"]).exits(1).tells(&["archive", "seedacct", "--backend"]);
+    let swapped = ["--backend", "cold=far", "--backend", "archive=deep/down"];
+    serve(&swapped).exits(1).tells(&["is backend cold of this server"]);
+    let within = ["--backend", "cold=data/objects", "--backend", "archive=far"];
+    serve(&within).exits(1).tells(&["cold needs a folder of its own", "lies in the data folder"]);
 }
 
 #[test]

@@ -1,66 +1,109 @@
-//! Storage accounts: create, list. Holds no object; a container is there once something is in it.
+//! Storage accounts: create, list, where their objects are. Holds no object; a container is there once something is in it.
 
 use crate::app::App;
+use crate::objects::Objects;
 use crate::{Error, db, http};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use http::Segments;
 use jiff::Timestamp;
-use model::{AccountName, VaultName};
+use model::{AccountName, BackendName, VaultName};
 use sqlx::SqliteConnection;
 use std::sync::Arc;
-use wire::{Code, List, StorageAccount};
+use wire::{Code, List, StorageAccount, StorageAccountRequest};
 
+/// One that exists is answered as it is, unless another backend is asked for: its objects are where they are.
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Segments(name): Segments<AccountName>,
-    _body: Body,
+    body: Body,
 ) -> Result<Json<StorageAccount>, Error> {
+    let request: StorageAccountRequest = http::json_or_default(body).await?;
+    let backend = request.backend.clone().unwrap_or_default();
+    app.backends.get(&backend)?;
+    let mut transaction = app.db.write().await?;
     sqlx::query(
-        "INSERT INTO storage_account (name, subscription, resource_group, created_at)
-         VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO storage_account (name, backend, subscription, resource_group, created_at)
+         VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
     .bind(name.as_str())
+    .bind(backend.as_str())
     .bind(&app.group.subscription)
     .bind(&app.group.name)
     .bind(db::time(app.now()))
-    .execute(app.db.pool())
+    .execute(&mut *transaction)
     .await?;
-    let (at,): (String,) = sqlx::query_as("SELECT created_at FROM storage_account WHERE name = ?")
-        .bind(name.as_str())
-        .fetch_one(app.db.pool())
-        .await?;
-    Ok(Json(StorageAccount { name, created_at: db::parsed("storage_account.created_at", &at)? }))
+    let row: Columns =
+        sqlx::query_as("SELECT name, backend, created_at FROM storage_account WHERE name = ?")
+            .bind(name.as_str())
+            .fetch_one(&mut *transaction)
+            .await?;
+    let account = row.account()?;
+    let there = account.backend.clone().unwrap_or_default();
+    if request.backend.is_some_and(|wanted| wanted != there) {
+        return Err(Error::refused(Code::AlreadyExists, elsewhere(&name, &there)));
+    }
+    transaction.commit().await?;
+    Ok(Json(account))
+}
+
+/// Why an account does not get another backend.
+pub(crate) fn elsewhere(name: &AccountName, backend: &BackendName) -> String {
+    format!(
+        "storage account {name} is on backend {backend}, with its objects; make another account"
+    )
+}
+
+#[derive(sqlx::FromRow)]
+struct Columns {
+    name: String,
+    backend: String,
+    created_at: String,
+}
+
+impl Columns {
+    fn account(self) -> Result<StorageAccount, Error> {
+        Ok(StorageAccount {
+            name: db::parsed("storage_account.name", &self.name)?,
+            backend: Some(db::parsed("storage_account.backend", &self.backend)?),
+            created_at: db::parsed("storage_account.created_at", &self.created_at)?,
+        })
+    }
 }
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<List<StorageAccount>>, Error> {
-    let rows: Vec<(String, String)> =
-        sqlx::query_as("SELECT name, created_at FROM storage_account ORDER BY name")
+    let rows: Vec<Columns> =
+        sqlx::query_as("SELECT name, backend, created_at FROM storage_account ORDER BY name")
             .fetch_all(app.db.pool())
             .await?;
-    let account = |(name, at): (String, String)| {
-        Ok(StorageAccount {
-            name: db::parsed("storage_account.name", &name)?,
-            created_at: db::parsed("storage_account.created_at", &at)?,
-        })
-    };
-    let value = rows.into_iter().map(account).collect::<Result<_, Error>>()?;
+    let value = rows.into_iter().map(Columns::account).collect::<Result<_, Error>>()?;
     Ok(Json(List { value }))
 }
 
 /// Refuses an account that is not there.
 pub(crate) async fn must_exist(app: &App, name: &AccountName) -> Result<(), Error> {
-    let row: Option<(String,)> = sqlx::query_as("SELECT name FROM storage_account WHERE name = ?")
-        .bind(name.as_str())
-        .fetch_optional(app.db.pool())
-        .await?;
-    row.map(|_| ()).ok_or_else(|| {
+    backend(app, name).await.map(drop)
+}
+
+/// The objects of an account, on its backend.
+pub(crate) async fn objects(app: &App, name: &AccountName) -> Result<Objects, Error> {
+    app.backends.get(&backend(app, name).await?).cloned()
+}
+
+async fn backend(app: &App, name: &AccountName) -> Result<BackendName, Error> {
+    let row: Option<(String,)> =
+        sqlx::query_as("SELECT backend FROM storage_account WHERE name = ?")
+            .bind(name.as_str())
+            .fetch_optional(app.db.pool())
+            .await?;
+    let (backend,) = row.ok_or_else(|| {
         let message = format!(
             "there is no storage account {name}; ask the server's administrator to create it"
         );
         Error::refused(Code::ResourceNotFound, message)
-    })
+    })?;
+    db::parsed("storage_account.backend", &backend)
 }
 
 /// The vaults of other subscriptions that may read an account.

@@ -1,5 +1,6 @@
 //! What all requests share. Owns everything that lives as long as the server; does nothing itself.
 
+use crate::backends::Backends;
 use crate::config::Config;
 use crate::db::Db;
 use crate::entra::Entra;
@@ -17,7 +18,10 @@ use wire::{Credentials, Role};
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) db: Db,
+    /// Of vaults and of what comes with jobs.
     pub(crate) objects: Objects,
+    /// Of storage accounts.
+    pub(crate) backends: Backends,
     pub(crate) receipt_key: ReceiptKey,
     pub(crate) keyring: Keyring,
     pub(crate) ca_pem: String,

@@ -3,6 +3,8 @@
 
 use crate::Step;
 use jiff::Timestamp;
+use model::BackendName;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +17,9 @@ use wire::Location;
 pub struct Config {
     /// The folder that holds everything the server keeps.
     pub data: PathBuf,
+    /// Folders for the objects of storage accounts beside the data folder's own, by the names that accounts are
+    /// made with. Each is the server's alone.
+    pub backends: BTreeMap<BackendName, PathBuf>,
     /// Where to listen; port 0 takes any free one.
     pub listen: SocketAddr,
     /// What callers are told to use, `https://host:port`; none: made from the address.
@@ -47,6 +52,7 @@ impl Config {
     pub fn new(data: PathBuf, listen: SocketAddr) -> Self {
         Self {
             data,
+            backends: BTreeMap::new(),
             listen,
             endpoint: None,
             names: Vec::new(),

@@ -4,9 +4,9 @@
 
 use crate::app::App;
 use crate::auth::Principal;
-use crate::objects::{Found, Stored};
+use crate::objects::{Found, Objects, Stored};
 use crate::target::{Holder, Target};
-use crate::{Error, http, jobs};
+use crate::{Error, accounts, http, jobs};
 use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -34,6 +34,14 @@ const BATCH: usize = 512;
 pub(crate) struct Create {
     #[serde(default)]
     create: bool,
+}
+
+/// The store that a target is in: a vault's, or that of the account's backend.
+async fn store_of(app: &App, target: &Target) -> Result<Objects, Error> {
+    match &target.holder {
+        Holder::Vault => Ok(app.objects.clone()),
+        Holder::Account { account, .. } => accounts::objects(app, account).await,
+    }
 }
 
 /// `POST …/?create=true`: nothing to make, folders come with their first object.
@@ -68,7 +76,7 @@ pub(crate) async fn list(
             format!(r#""{id}""#)
         })
     };
-    let entries = app.objects.list(&target.place.below(kind.folder()));
+    let entries = store_of(&app, &target).await?.list(&target.place.below(kind.folder()));
     let entries = entries.try_filter_map(move |meta| std::future::ready(Ok(entry(meta))));
     // An error in the middle cuts the answer off before its end: a list is whole or an error.
     let pieces = entries.try_chunks(BATCH).map_err(|cut| cut.1).scan(true, |first, batch| {
@@ -83,7 +91,7 @@ pub(crate) async fn list(
 /// `HEAD …/{type}/{name}` and `HEAD …/config`
 pub(crate) async fn head(State(app): State<Arc<App>>, target: Target) -> Result<Response, Error> {
     let key = target.key()?;
-    let length = app.objects.length(&target.place.object(&key)).await?;
+    let length = store_of(&app, &target).await?.length(&target.place.object(&key)).await?;
     let length = length.ok_or_else(|| Error::not_found(key))?;
     Ok(([(CONTENT_LENGTH, length)], Body::empty()).into_response())
 }
@@ -97,7 +105,8 @@ pub(crate) async fn get(
     let key = target.key()?;
     let wanted = headers.get(RANGE).and_then(|value| value.to_str().ok()).and_then(range);
     let partial = wanted.is_some();
-    let found = app.objects.stream(&target.place.object(&key), wanted).await?;
+    let store = store_of(&app, &target).await?;
+    let found = store.stream(&target.place.object(&key), wanted).await?;
     let (range, length, body) = match found.ok_or_else(|| Error::not_found(key))? {
         Found::Bytes { range, length, body } => (range, length, body),
         Found::Outside { length } => {
@@ -159,12 +168,13 @@ pub(crate) async fn put(
         return Err(Error::refused(Code::BodyTooLarge, message));
     }
     may_append(&app, &principal, &target).await?;
+    let store = store_of(&app, &target).await?;
     match key.id() {
-        None => put_config(&app, &target, body).await?,
+        None => put_config(&store, &target, body).await?,
         Some(name) => {
             let body = http::octets(body, app.config.stall);
             let at = target.place.object(&key);
-            let stored = app.objects.put_named(&at, name, limit, body).await?;
+            let stored = store.put_named(&at, name, limit, body).await?;
             if stored == Stored::Same {
                 tracing::debug!(%key, "was there");
             }
@@ -173,7 +183,7 @@ pub(crate) async fn put(
     Ok(StatusCode::OK)
 }
 
-async fn put_config(app: &App, target: &Target, body: Body) -> Result<(), Error> {
+async fn put_config(store: &Objects, target: &Target, body: Body) -> Result<(), Error> {
     let bytes = axum::body::to_bytes(body, CONFIG_LIMIT).await.map_err(|_| {
         Error::refused(Code::BodyTooLarge, format!("a config has {CONFIG_LIMIT} bytes at most"))
     })?;
@@ -181,13 +191,13 @@ async fn put_config(app: &App, target: &Target, body: Body) -> Result<(), Error>
     match &target.holder {
         Holder::Vault => {
             let taken = "there is a repository here already; its config never changes";
-            let created = app.objects.create(&at, bytes).await?;
+            let created = store.create(&at, bytes).await?;
             created.then_some(()).ok_or_else(|| Error::refused(Code::AppendOnly, taken))
         }
         Holder::Account { repository, .. } => {
             check_config(&bytes, repository)?;
             let body = stream::iter([Ok::<_, Error>(bytes)]);
-            app.objects.put_named(&at, *repository, CONFIG_LIMIT as u64, body).await.map(|_| ())
+            store.put_named(&at, *repository, CONFIG_LIMIT as u64, body).await.map(|_| ())
         }
     }
 }
@@ -211,7 +221,7 @@ pub(crate) async fn remove(
         let message = "a vault is append-only: only locks can be removed";
         return Err(Error::refused(Code::AppendOnly, message));
     }
-    app.objects.remove(&target.place.object(&key)).await?;
+    store_of(&app, &target).await?.remove(&target.place.object(&key)).await?;
     Ok(StatusCode::OK)
 }
 

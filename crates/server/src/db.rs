@@ -154,6 +154,7 @@ mod tests {
             include_str!("../migrations/0003_entra.sql"),
             include_str!("../migrations/0004_resources.sql"),
             include_str!("../migrations/0005_files.sql"),
+            include_str!("../migrations/0007_backends.sql"),
         ] {
             let mut transaction = pool.begin().await.unwrap();
             sqlx::raw_sql(sql).execute(&mut *transaction).await.unwrap();
@@ -172,6 +173,12 @@ mod tests {
                 .await
                 .unwrap();
         assert_eq!(drive, (5, 6, 1, 1));
+        let backend: (String,) =
+            sqlx::query_as("SELECT backend FROM storage_account WHERE name = 'acct01'")
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+        assert_eq!(backend.0, model::BackendName::default().as_str());
         let orphan = "INSERT INTO drive (job, serial, position, open) VALUES ('none', 'S2', 0, 0)";
         assert!(sqlx::query(orphan).execute(&pool).await.is_err(), "a drive of no job");
     }

@@ -31,10 +31,10 @@ pub(crate) async fn locations(State(app): State<Arc<App>>) -> Json<List<Location
     Json(List { value: app.config.locations.clone() })
 }
 
-/// Whether requests can be answered: the database, and the folder of objects.
+/// Whether requests can be answered: the database, and the folders of objects.
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Health>, Error> {
     sqlx::query("SELECT 1").execute(app.db.pool()).await?;
-    app.objects.probe().await?;
+    app.backends.probe().await?;
     Ok(health().await)
 }
 

@@ -2,12 +2,12 @@
 //! data folder. Has no command line and reads no environment; the binary hands it a [`Config`].
 //!
 //! ```text
-//!  routes ─▶ auth ─┬▶ subscriptions, accounts, vaults, docks ─▶ db
-//!                  ├▶ jobs ─▶ flow, seed, db, objects
+//!  routes ─▶ auth ─┬▶ subscriptions, accounts, vaults, docks ─▶ db, backends
+//!                  ├▶ jobs ─▶ flow, seed, db, accounts, objects
 //!                  ├▶ entra ─▶ db
 //!                  ├▶ arm ─▶ groups, accounts, vaults, jobs
-//!                  ├▶ publication ─▶ jobs, seed, objects, receipt
-//!                  └▶ dataplane ─▶ objects
+//!                  ├▶ publication ─▶ jobs, seed, accounts, objects, receipt
+//!                  └▶ dataplane ─▶ accounts, objects
 //! ```
 //!
 //! What always holds:
@@ -24,6 +24,7 @@ mod app;
 mod arm;
 mod audit;
 mod auth;
+mod backends;
 mod config;
 mod data;
 mod dataplane;

@@ -3,7 +3,8 @@
 //!
 //! Durability is the local store's own: with `fsync` on it syncs contents and folders on put,
 //! completion of an upload, copy and rename. A copy within the store is a second name for the same
-//! bytes (a hard link), which is safe because no object is ever changed in place.
+//! bytes (a hard link), which is safe because no object is ever changed in place. What comes from
+//! another store comes as an upload does.
 
 mod incoming;
 mod outgoing;
@@ -13,7 +14,7 @@ pub(crate) use outgoing::Found;
 use crate::Error;
 use axum::body::Bytes;
 use futures::stream::{BoxStream, Stream, StreamExt as _, TryStreamExt as _};
-use incoming::{Hasher, Upload, pour};
+use incoming::{Broken, Hasher, Upload, pour};
 use model::Digest;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -21,12 +22,13 @@ use object_store::{
     GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt as _,
 };
 use outgoing::{file_stream, hash_file, inside};
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 use wire::Code;
 
-/// The objects of this server. Cheap to clone.
+/// The objects of one folder. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Objects(Arc<LocalFileSystem>);
 
@@ -193,6 +195,39 @@ impl Objects {
         }
     }
 
+    /// Whether both are one store, in which an object can have a second name.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Brings an object of another store, hashed on its way, in the place of any object there. False
+    /// when it is not there, or not of that hash and length: then nothing is stored.
+    ///
+    /// invariant: it has its name here once all its bytes are durable here, and never before.
+    pub(crate) async fn bring(
+        &self,
+        (from, at): (&Self, &Path),
+        to: &Path,
+        (name, length): (Digest, u64),
+    ) -> Result<bool, Error> {
+        let Some(Found::Bytes { body, .. }) = from.stream(at, None).await? else {
+            return Ok(false);
+        };
+        let upload = Upload::start(self, to).await?;
+        match pour(body, length, Some(upload)).await {
+            Ok((hash, Some(upload))) if hash == name => upload.complete().await.map(|()| true),
+            Ok((_, upload)) => {
+                if let Some(upload) = upload {
+                    upload.abort().await;
+                }
+                Ok(false)
+            }
+            Err(Broken::TooLong) => Ok(false),
+            Err(Broken::Stream(cause)) => Err(Error::io("reading", at.as_ref())(cause)),
+            Err(Broken::Store(error)) => Err(error),
+        }
+    }
+
     /// Moves an object onto a name, in the place of any object there. An object that has moved
     /// already is a success.
     pub(crate) async fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
@@ -216,6 +251,18 @@ fn some<T>(result: object_store::Result<T>) -> Result<Option<T>, Error> {
         Err(object_store::Error::NotFound { .. }) => Ok(None),
         Err(cause) => Err(cause.into()),
     }
+}
+
+/// The time as files below `root` have it: what is written from now on is not older. A disk's clock is coarser
+/// than the processor's, and that of a network share is another one.
+///
+/// Errors: no file can be made there.
+pub(crate) fn clock(root: &std::path::Path) -> Result<SystemTime, Error> {
+    // Named as an upload is: not listed, and swept if the process dies here.
+    let probe = root.join("clock#0");
+    let written = File::create(&probe).and_then(|file| file.metadata()?.modified());
+    let removed = std::fs::remove_file(&probe);
+    written.and_then(|time| removed.map(|()| time)).map_err(Error::io("writing", probe))
 }
 
 /// Removes what uploads of processes that died have left: files whose name ends in `#` and a
@@ -311,6 +358,18 @@ mod tests {
         assert_eq!(files(folder.path()), ["a/b"]);
     }
 
+    #[test]
+    fn what_is_written_after_the_clock_was_read_is_never_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        for n in 0..200 {
+            let now = clock(folder.path()).unwrap();
+            let upload = folder.path().join(format!("a#{n}"));
+            std::fs::write(&upload, b"under way").unwrap();
+            sweep(folder.path(), now);
+            assert!(upload.exists());
+        }
+    }
+
     #[tokio::test]
     async fn renaming_onto_a_second_name_of_the_same_bytes_leaves_one() {
         let (folder, objects, at) = setup();
@@ -323,6 +382,46 @@ mod tests {
         assert_eq!(files(folder.path()), ["c/d"]);
         assert_eq!(objects.hash(&to).await.unwrap(), Some((name(b"x"), 1)));
         assert!(objects.rename(&at, &Path::from("e")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_object_of_another_store_gets_its_name_only_when_it_is_whole_and_right() {
+        let (far, from, at) = setup();
+        let (near, objects, _) = setup();
+        let to = Path::from("c/d");
+        let bring =
+            async |bytes: &[u8]| objects.bring((&from, &at), &to, (name(bytes), 4)).await.unwrap();
+        assert!(!bring(b"good").await, "there is none");
+        from.put_named(&at, name(b"good"), 9, body(&[b"go", b"od"])).await.unwrap();
+        assert!(!bring(b"else").await, "it is another");
+        for bytes in [b"rotn".as_slice(), b"goo", b"good and more", b""] {
+            std::fs::write(far.path().join("a/b"), bytes).unwrap();
+            assert!(!bring(b"good").await, "it is damaged");
+        }
+        assert!(files(near.path()).is_empty());
+        std::fs::write(far.path().join("a/b"), b"good").unwrap();
+        assert!(bring(b"good").await && bring(b"good").await);
+        assert_eq!(files(near.path()), ["c/d"]);
+        assert_eq!(objects.hash(&to).await.unwrap(), Some((name(b"good"), 4)));
+        assert_eq!(files(far.path()), ["a/b"], "it stays where it was");
+        assert!(objects.is(&objects.clone()) && !objects.is(&from));
+    }
+
+    /// What cannot be read to its end is no damage: the disk may be well again later.
+    #[tokio::test]
+    async fn a_source_that_breaks_off_is_an_error_and_leaves_nothing() {
+        let (far, from, at) = setup();
+        let (near, objects, _) = setup();
+        std::fs::create_dir_all(far.path().join("a")).unwrap();
+        std::fs::write(far.path().join("a/b"), vec![7; 1 << 20]).unwrap();
+        let Some(Found::Bytes { body, .. }) = from.stream(&at, None).await.unwrap() else {
+            panic!("it is not there")
+        };
+        std::fs::write(far.path().join("a/b"), b"cut").unwrap();
+        let upload = Upload::start(&objects, &Path::from("c/d")).await.unwrap();
+        let broken = pour(body, 1 << 20, Some(upload)).await;
+        assert!(matches!(broken, Err(Broken::Stream(_))));
+        assert!(files(near.path()).is_empty());
     }
 
     #[tokio::test]

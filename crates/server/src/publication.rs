@@ -5,7 +5,8 @@
 //! ```text
 //!  plan ─ something missing ─▶ waiting           nothing is copied, nothing is visible
 //!   │
-//!  copy      account ─▶ pending                  a second name for the same bytes
+//!  copy      account ─▶ pending                  a second name for the same bytes; from another
+//!   │                                            backend the bytes themselves, hashed on the way
 //!  verify    every object hashed where the vault holds it
 //!   │        damaged ─▶ put aside, waiting
 //!  publish   keys, config, packs ─▶ indexes ─▶ snapshots      each group whole before the next
@@ -18,6 +19,7 @@
 mod ledger;
 mod plan;
 mod receipts;
+mod shelf;
 mod steps;
 
 pub(crate) use ledger::void_leases;
@@ -30,7 +32,7 @@ use crate::{Error, jobs, token};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use model::{ServerName, VaultName};
+use model::{ErrorKind, ServerName, VaultName};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -214,6 +216,10 @@ async fn run(app: &App, owner: &Owner, seed: SeedId, progress: &Progress) {
             status.state = PublicationState::Failed;
             status.message = Some(match &error {
                 Error::Refused { message, .. } => message.clone(),
+                full if full.kind() == ErrorKind::Full => {
+                    "the vault's storage is full; ask again once its operator has made room"
+                        .to_owned()
+                }
                 _ => "the server failed; its log says why; ask again to continue".to_owned(),
             });
         });

@@ -2,10 +2,12 @@
 //! request itself.
 
 use crate::app::App;
+use crate::backends::Backends;
 use crate::config::Config;
 use crate::data::DataFolder;
 use crate::db::Db;
 use crate::entra::Entra;
+use crate::error::causes;
 use crate::identity::Identity;
 use crate::objects::{self, Objects};
 use crate::publication::{self, Publications};
@@ -18,7 +20,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -176,7 +178,7 @@ async fn serve(
     let listener = listen(config.listen)?;
     let address = listener.local_addr().map_err(listening(config.listen))?;
     let (app, tls) = open(&data, config, address).await?;
-    sweep(&data);
+    sweep(&data, &app.backends);
     publication::void_leases(&app).await?;
     publication::resume(&app).await?;
     let ticking = tokio::spawn(tick(Arc::clone(&app)));
@@ -225,6 +227,8 @@ async fn open(
     let objects = Objects::open(&data.folder("objects")?)?;
     let endpoint = config.endpoint.clone().unwrap_or_else(|| endpoint(address));
     let entra = Entra::open(data, &db, now).await?;
+    let (own, folders) = (objects.clone(), &config.backends);
+    let backends = Backends::open(own, &config.data, folders, &db, &entra.tenant).await?;
     let group = groups::adopt(&db, entra.subscription.as_str(), now).await?;
     let known = admin::Known {
         endpoint: &endpoint,
@@ -238,6 +242,7 @@ async fn open(
         config,
         db,
         objects,
+        backends,
         receipt_key,
         keyring,
         ca_pem: identity.ca_pem,
@@ -271,15 +276,23 @@ fn endpoint(address: SocketAddr) -> String {
     }
 }
 
-/// In the background: a large store takes long to walk.
-fn sweep(data: &DataFolder) {
-    let (root, started) = (data.join("objects"), SystemTime::now());
-    tokio::task::spawn_blocking(move || {
-        let swept = objects::sweep(&root, started);
-        if swept > 0 {
-            tracing::info!(swept, "unfinished uploads of an earlier run are removed");
-        }
-    });
+/// In the background: a large store takes long to walk. Where that cannot be, it is for the next start.
+fn sweep(data: &DataFolder, backends: &Backends) {
+    for root in std::iter::once(data.join("objects")).chain(backends.folders()) {
+        let started = match objects::clock(&root) {
+            Ok(started) => started,
+            Err(error) => {
+                tracing::warn!(%error, cause = causes(&error), "unfinished uploads are left behind");
+                continue;
+            }
+        };
+        tokio::task::spawn_blocking(move || {
+            let swept = objects::sweep(&root, started);
+            if swept > 0 {
+                tracing::info!(swept, "unfinished uploads of an earlier run are removed");
+            }
+        });
+    }
 }
 
 async fn tick(app: Arc<App>) {

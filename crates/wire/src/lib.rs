@@ -28,7 +28,8 @@ pub use receipt::{KeysFrom, Receipt, SignedReceipt};
 pub use record::{Audience, AuditEntry, Notice};
 pub use resource::{
     DockRequest, Health, List, Location, MachineRequest, ServerRequest, StorageAccount,
-    Subscription, SubscriptionRequest, Vault, VaultServer, vault_resource_id,
+    StorageAccountRequest, Subscription, SubscriptionRequest, Vault, VaultServer,
+    vault_resource_id,
 };
 pub use seed::{AnnouncedSeed, CopyComputer, FirstBackup, SeedAnnouncement};
 

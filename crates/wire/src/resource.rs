@@ -1,7 +1,7 @@
 //! Storage accounts, vaults, source servers, docks, locations. Decides nothing.
 
 use jiff::Timestamp;
-use model::{AccountName, Address, ServerName, VaultName};
+use model::{AccountName, Address, BackendName, ServerName, VaultName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -60,8 +60,19 @@ pub struct SubscriptionRequest {
 pub struct StorageAccount {
     /// Its name.
     pub name: AccountName,
+    /// Where its objects are; a server that does not say has one place only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<BackendName>,
     /// When it was created.
     pub created_at: Timestamp,
+}
+
+/// Creates a storage account.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StorageAccountRequest {
+    /// Where its objects shall be, for ever: one of the operator's backends; none: `default`.
+    pub backend: Option<BackendName>,
 }
 
 /// A vault.

@@ -5,8 +5,8 @@ use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use clap::{Args, Subcommand};
-use client::{Client, Resource, ResourceKind};
-use model::{AccountName, ServerName, VaultName};
+use client::{Client, NewProperties, Resource, ResourceKind};
+use model::{AccountName, BackendName, ServerName, VaultName};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use wire::{Credentials, DockRequest, ServerRequest};
@@ -31,12 +31,16 @@ impl AdminOptions {
 pub(crate) enum StorageAccount {
     /// Make a storage account
     ///
-    /// Without a place, tags or location, one that exists is left as it is.
+    /// Without a place, tags or location, one that exists is left as it is. One that is on another backend is
+    /// refused: nothing moves its objects.
     ///
     /// Example: packmule storage-account create seedacct --server /srv/pm/admin.json
     Create {
         /// 3 to 24 lower-case letters and digits
         name: AccountName,
+        /// Where its objects shall be: a name that the server was started with [default: the data folder]
+        #[arg(long, value_name = "NAME")]
+        backend: Option<BackendName>,
         #[command(flatten)]
         said: SaidOptions,
         #[command(flatten)]
@@ -101,9 +105,18 @@ impl StorageAccount {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         const KIND: ResourceKind = ResourceKind::StorageAccount;
         match self {
-            Self::Create { name, said, place, admin } => {
+            Self::Create { name, backend, said, place, admin } => {
                 let client = admin.client()?;
-                let plainly = || Ok(client.create_storage_account(name).map(drop)?);
+                let plainly = || {
+                    match backend {
+                        None => client.create_storage_account(name)?,
+                        Some(backend) => client.create_storage_account_on(name, backend)?,
+                    };
+                    Ok(())
+                };
+                let backend = backend.clone();
+                let properties = backend.map(|packmule_backend| NewProperties { packmule_backend });
+                let said = (said, properties);
                 let made = place.create(&client, KIND, name.as_str(), said, plainly)?;
                 context.printer.line(format!("storage account {}", made.name));
                 context.printer.object("storage_account", &account_object(&client, &made)?);
@@ -144,6 +157,9 @@ fn show_account(context: &Context, client: &Client, one: &Resource) -> Result<()
     let jobs: Vec<String> = jobs.map(|job| job.name.to_string()).collect();
     context.printer.line(format!("storage account {}", one.name));
     lines(one).iter().for_each(|line| context.printer.line(line));
+    if let Some(backend) = &one.backend {
+        context.printer.line(format!("  backend: {backend}"));
+    }
     for vault in &one.readers {
         context.printer.line(format!("  read by vault {vault} of another subscription"));
     }
@@ -288,7 +304,7 @@ impl Vault {
             Self::Create { name, said, place, admin } => {
                 let client = admin.client()?;
                 let plainly = || Ok(client.create_vault(name).map(drop)?);
-                let made = place.create(&client, KIND, name.as_str(), said, plainly)?;
+                let made = place.create(&client, KIND, name.as_str(), (said, None), plainly)?;
                 context.printer.line(format!("vault {}", made.name));
                 let own = known(&client, &made)?;
                 context.printer.object("vault", &merged(&own, &made));

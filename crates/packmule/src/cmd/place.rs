@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use clap::Args;
-use client::{Client, NewResource, Resource, ResourceKind};
+use client::{Client, NewProperties, NewResource, Resource, ResourceKind};
 use model::ErrorKind;
 use serde::Serialize;
 use serde_json::Value;
@@ -68,6 +68,7 @@ impl SaidOptions {
         NewResource {
             location: self.location.clone().or_else(|| default_location.map(str::to_owned)),
             tags: (!tags.is_empty()).then_some(tags),
+            properties: None,
         }
     }
 }
@@ -167,7 +168,8 @@ impl PlaceOptions {
         })
     }
 
-    /// Makes a resource: where it was said, or where the server puts what nothing is said of.
+    /// Makes a resource: where it was said, or where the server puts what nothing is said of. Of one that is
+    /// made plainly, `properties` are up to `plainly`.
     ///
     /// # Errors
     /// Those of the server.
@@ -176,7 +178,7 @@ impl PlaceOptions {
         client: &Client,
         kind: ResourceKind,
         name: &str,
-        said: &SaidOptions,
+        (said, properties): (&SaidOptions, Option<NewProperties>),
         plainly: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Resource, Failure> {
         if self.is_empty() && said.is_empty() {
@@ -186,7 +188,7 @@ impl PlaceOptions {
         }
         let subscription = self.subscription.one(client)?;
         let group = self.resource_group.as_deref().unwrap_or(DEFAULT_GROUP);
-        let new = said.new_resource(None);
+        let new = NewResource { properties, ..said.new_resource(None) };
         Ok(client.put_resource(kind, (&subscription.id, group), name, &new)?)
     }
 }

@@ -4,8 +4,9 @@ use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use clap::Args;
-use model::ErrorKind;
+use model::{BackendName, ErrorKind};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +24,10 @@ pub(crate) struct Serve {
     /// Folder for everything the server keeps
     #[arg(long, env = "PACKMULE_DATA", value_name = "DIR")]
     data: PathBuf,
+    /// A further folder for the objects of storage accounts, the server's alone, and its name: accounts are made on
+    /// it by `storage-account create --backend`; may be repeated
+    #[arg(long, value_name = "NAME=DIR", value_parser = backend)]
+    backend: Vec<(BackendName, PathBuf)>,
     /// Address to listen on; port 0 takes any free one
     #[arg(long, env = "PACKMULE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
@@ -68,6 +73,7 @@ impl Serve {
         config.endpoint.clone_from(&self.endpoint);
         config.names.clone_from(&self.name);
         config.tls = self.tls();
+        config.backends = self.backends()?;
         if let Some(path) = &self.locations {
             let text = std::fs::read(path).map_err(|e| Failure::io("reading", path, e))?;
             config.locations = serde_json::from_slice(&text).map_err(|e| {
@@ -110,6 +116,28 @@ impl Serve {
     fn tls(&self) -> Option<server::TlsFiles> {
         let (certificate, key) = (self.tls_certificate.clone()?, self.tls_key.clone()?);
         Some(server::TlsFiles { certificate, key, authority: self.tls_authority.clone() })
+    }
+
+    fn backends(&self) -> Result<BTreeMap<BackendName, PathBuf>, Failure> {
+        let mut backends = BTreeMap::new();
+        for (name, folder) in &self.backend {
+            if backends.insert(name.clone(), folder.clone()).is_some() {
+                let words =
+                    format!("backend {name} is given twice; give another name to one of them");
+                return Err(Failure::new(ErrorKind::Invalid, words));
+            }
+        }
+        Ok(backends)
+    }
+}
+
+fn backend(text: &str) -> Result<(BackendName, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, folder)) if !folder.is_empty() => {
+            let name = name.parse::<BackendName>().map_err(|why| why.to_string())?;
+            Ok((name, PathBuf::from(folder)))
+        }
+        _ => Err("write NAME=DIR".into()),
     }
 }
 

@@ -16,14 +16,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use model::AccountName;
+use model::{AccountName, BackendName};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sqlx::SqliteConnection;
 use std::sync::Arc;
-
-/// The backend that every server has.
-const BACKEND: &str = "default";
 
 /// What a customer has said of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -59,6 +56,7 @@ struct Properties {
 struct Account {
     name: AccountName,
     group: Group,
+    backend: BackendName,
     said: Said,
     created: Timestamp,
     /// Vaults of other subscriptions that may read it.
@@ -70,6 +68,7 @@ struct Columns {
     name: String,
     subscription: String,
     resource_group: String,
+    backend: String,
     said: String,
     created_at: String,
 }
@@ -79,6 +78,7 @@ impl Account {
         Ok(Self {
             name: db::parsed("storage_account.name", &row.name)?,
             group: Group { subscription: row.subscription, name: row.resource_group },
+            backend: db::parsed("storage_account.backend", &row.backend)?,
             said: db::json("storage_account.said", &row.said)?,
             created: db::parsed("storage_account.created_at", &row.created_at)?,
             readers: Vec::new(),
@@ -87,7 +87,8 @@ impl Account {
 
     async fn find(on: &mut SqliteConnection, name: &AccountName) -> Result<Option<Self>, Fault> {
         let row: Option<Columns> = sqlx::query_as(
-            "SELECT name, subscription, resource_group, said, created_at FROM storage_account WHERE name = ?",
+            "SELECT name, subscription, resource_group, backend, said, created_at
+             FROM storage_account WHERE name = ?",
         )
         .bind(name.as_str())
         .fetch_optional(&mut *on)
@@ -100,12 +101,13 @@ impl Account {
 
     async fn store(&self, on: &mut SqliteConnection) -> Result<(), Fault> {
         sqlx::query(
-            "INSERT INTO storage_account (name, subscription, resource_group, said, created_at)
-             VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET said = excluded.said",
+            "INSERT INTO storage_account (name, subscription, resource_group, backend, said, created_at)
+             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET said = excluded.said",
         )
         .bind(self.name.as_str())
         .bind(&self.group.subscription)
         .bind(&self.group.name)
+        .bind(self.backend.as_str())
         .bind(db::to_json("storage_account.said", &self.said)?)
         .bind(db::time(self.created))
         .execute(&mut *on)
@@ -131,7 +133,7 @@ impl Account {
                 "supportsHttpsTrafficOnly": true, "minimumTlsVersion": "TLS1_2",
                 "allowBlobPublicAccess": false, "allowSharedKeyAccess": false,
                 "encryption": { "keySource": "Microsoft.Storage" },
-                "packmuleBackend": BACKEND, "packmuleReaders": self.readers,
+                "packmuleBackend": self.backend, "packmuleReaders": self.readers,
             },
         })
     }
@@ -223,12 +225,13 @@ pub(super) async fn put(
         None => Account {
             name,
             group: group.group,
+            backend: wanted_backend(&app, &request)?.unwrap_or_default(),
             said: Said { location: group.location, ..Said::default() },
             created: app.now(),
             readers: Vec::new(),
         },
     };
-    let account = changed(&mut transaction, account, request).await?;
+    let account = changed(&app, &mut transaction, account, request).await?;
     account.store(&mut transaction).await?;
     transaction.commit().await?;
     Ok(Json(account.shown(&app)))
@@ -244,17 +247,34 @@ pub(super) async fn patch(
     let mut transaction = app.db.write().await?;
     let group = scope::group(&mut transaction, &id, &group).await?.group;
     let account = in_group(&mut transaction, &group, &name).await?;
-    let account = changed(&mut transaction, account, request).await?;
+    let account = changed(&app, &mut transaction, account, request).await?;
     account.store(&mut transaction).await?;
     transaction.commit().await?;
     Ok(Json(account.shown(&app)))
 }
 
+/// The backend that the request names.
+fn wanted_backend(app: &App, request: &Request) -> Result<Option<BackendName>, Fault> {
+    const TARGET: &str = "packmuleBackend";
+    let wanted = request.properties.as_ref().and_then(|said| said.packmule_backend.as_deref());
+    let Some(wanted) = wanted else { return Ok(None) };
+    let name: BackendName = wanted
+        .parse()
+        .map_err(|why: model::NameError| Fault::content(TARGET, format!("{why}.")))?;
+    app.backends.get(&name).map_err(|why| Fault::content(TARGET, format!("{why}.")))?;
+    Ok(Some(name))
+}
+
 async fn changed(
+    app: &App,
     on: &mut SqliteConnection,
     mut account: Account,
     request: Request,
 ) -> Result<Account, Fault> {
+    if wanted_backend(app, &request)?.is_some_and(|wanted| wanted != account.backend) {
+        let message = accounts::elsewhere(&account.name, &account.backend);
+        return Err(Fault::new(StatusCode::CONFLICT, "PropertyChangeNotAllowed", message));
+    }
     if let Some(tags) = request.tags {
         check_tags(&tags)?;
         account.said.tags = tags;
@@ -277,10 +297,6 @@ async fn changed(
         account.said.sku = word(sku, "sku")?;
     }
     let Some(properties) = request.properties else { return Ok(account) };
-    if properties.packmule_backend.is_some_and(|backend| backend != BACKEND) {
-        let message = format!("This server has one storage backend, '{BACKEND}'.");
-        return Err(Fault::content("packmuleBackend", message));
-    }
     if let Some(readers) = properties.packmule_readers {
         for vault in &readers {
             let known: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM vault WHERE name = ?")
@@ -318,7 +334,8 @@ pub(super) async fn delete(
         let message = format!("Storage account '{}' is named by import job '{job}'.", account.name);
         return Err(Fault::new(StatusCode::CONFLICT, "StorageAccountInUse", message));
     }
-    if !app.objects.is_empty(&crate::place::account(&account.name)).await? {
+    let objects = app.backends.get(&account.backend)?;
+    if !objects.is_empty(&crate::place::account(&account.name)).await? {
         let message = format!("Storage account '{}' holds objects.", account.name);
         return Err(Fault::new(StatusCode::CONFLICT, "StorageAccountInUse", message));
     }

@@ -8,7 +8,7 @@ use crate::audit::Quiet;
 use crate::auth::Principal;
 use crate::http::{self, Segments};
 use crate::place::Place;
-use crate::{Error, db};
+use crate::{Error, accounts, db};
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -118,12 +118,13 @@ async fn look(
     let manifest = documents::read_manifest(app, &record, serial).await?;
     let reasons: HashMap<String, String> =
         reported.into_iter().map(|failure| (failure.key, failure.reason)).collect();
+    let store = &accounts::objects(app, &record.account).await?;
     let looks = manifest.body.objects.iter().copied().map(|object| {
         let repository = manifest.body.repository(&object);
         let place = repository.map(|id| Place::landed(&record.account, container, &id));
         async move {
             let Some(place) = place else { return Ok((object, None)) };
-            Ok::<_, Error>((object, app.objects.length(&place.object(&object.key())).await?))
+            Ok::<_, Error>((object, store.length(&place.object(&object.key())).await?))
         }
     });
     let mut looks = stream::iter(looks).buffer_unordered(LOOKS);

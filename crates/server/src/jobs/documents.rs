@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::auth::Principal;
 use crate::http::{self, Segments};
 use crate::objects::Found;
-use crate::{Error, place};
+use crate::{Error, accounts, place};
 use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -193,7 +193,8 @@ pub(crate) async fn put_copy_log(
     }
     let at = place::copy_log(&record.account, &diagnostics(&record)?, &name, &serial);
     let body = http::octets(body, app.config.stall);
-    app.objects.put_any(&at, app.config.object_limit, body).await?;
+    let store = accounts::objects(&app, &record.account).await?;
+    store.put_any(&at, app.config.object_limit, body).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

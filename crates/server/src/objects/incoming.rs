@@ -17,19 +17,20 @@ const PART: usize = 8 << 20;
 
 /// Why bytes on their way in were not stored.
 #[derive(Debug)]
-pub(crate) enum Broken {
+pub(crate) enum Broken<E> {
     /// The stream ended with an error.
-    Stream,
+    Stream(E),
     /// More bytes than allowed.
     TooLong,
     /// The store failed.
     Store(Error),
 }
 
-impl From<Broken> for Error {
-    fn from(broken: Broken) -> Self {
+/// Of bytes that a caller sends.
+impl<E> From<Broken<E>> for Error {
+    fn from(broken: Broken<E>) -> Self {
         match broken {
-            Broken::Stream => Self::invalid("the body broke off; send it again"),
+            Broken::Stream(_) => Self::invalid("the body broke off; send it again"),
             Broken::TooLong => Self::refused(Code::BodyTooLarge, "the body is too long"),
             Broken::Store(error) => error,
         }
@@ -79,7 +80,7 @@ pub(super) async fn pour<B, E>(
     mut body: B,
     limit: u64,
     mut sink: Option<Upload>,
-) -> Result<(Digest, Option<Upload>), Broken>
+) -> Result<(Digest, Option<Upload>), Broken<E>>
 where
     B: Stream<Item = Result<Bytes, E>> + Unpin + Send,
 {
@@ -87,7 +88,7 @@ where
     let broken = loop {
         let bytes = match body.next().await {
             None => return Ok((hasher.finish().0, sink)),
-            Some(Err(_)) => break Broken::Stream,
+            Some(Err(cause)) => break Broken::Stream(cause),
             Some(Ok(bytes)) => bytes,
         };
         hasher.update(&bytes);

@@ -9,7 +9,8 @@ use crate::{
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use wire::{
     DockRequest, DriveEvent, DriveStatus, JobPatch, JobRequest, KeyRequest, MachineRequest,
-    PublicationRequest, ReceiveRequest, SeedAnnouncement, ServerRequest, SubscriptionRequest,
+    PublicationRequest, ReceiveRequest, SeedAnnouncement, ServerRequest, StorageAccountRequest,
+    SubscriptionRequest,
 };
 
 pub(super) type Generate = fn(&mut SchemaGenerator) -> Schema;
@@ -112,12 +113,14 @@ pub(super) fn all() -> Vec<Operation> {
 fn resources() -> Vec<Operation> {
     vec![
         describe(docks::health, "health", "Whether the server is up"),
-        describe(docks::ready, "ready", "Whether database and object folder answer"),
+        describe(docks::ready, "ready", "Whether database and object folders answer"),
         describe(openapi::get, "openApi", "This document").answers::<serde_json::Value>(),
         describe(audit::list, "listAudit", "Requests that were not only looks, in their order"),
         describe(notices::list, "listNotices", "What people should hear of import jobs"),
         describe(docks::locations, "listLocations", "Where drives can be sent"),
-        describe(accounts::create, "putStorageAccount", "Creates a storage account, or answers it"),
+        describe(accounts::create, "putStorageAccount", "Creates a storage account, or answers it")
+            .may_take::<StorageAccountRequest>()
+            .refuses(&[409]),
         describe(accounts::list, "listStorageAccounts", "Storage accounts"),
         describe(subscriptions::list, "listSubscriptions", "Subscriptions"),
         describe(subscriptions::create, "createSubscription", "Creates a subscription")

@@ -1,11 +1,12 @@
 //! What must arrive before a seed is published: the union of what its jobs' manifests and inventory
 //! announce. Decides what to wait for; copies nothing.
 
+use super::shelf::Shelf;
 use super::{Owner, ledger, outcomes};
-use crate::Error;
 use crate::app::App;
 use crate::jobs::{self, Record};
 use crate::place::Place;
+use crate::{Error, accounts};
 use flow::DriveState;
 use model::{Digest, ObjectKind};
 use seed::Object;
@@ -20,7 +21,7 @@ pub(super) struct Plan {
     /// Every object once, in the order of publication.
     pub(super) objects: Vec<Object>,
     /// Where objects have landed.
-    pub(super) landed: Vec<Place>,
+    pub(super) landed: Vec<Shelf>,
     /// The jobs as they are.
     pub(super) jobs: Vec<JobOutcome>,
     /// What must happen first, in words; empty when nothing.
@@ -35,7 +36,7 @@ pub(super) async fn make(app: &App, owner: &Owner, seed: SeedId) -> Result<Plan,
     let mut waits = Vec::new();
     let mut expected = Expected::new();
     let mut repository = None;
-    let mut landed: Vec<Place> = Vec::new();
+    let mut landed: Vec<Shelf> = Vec::new();
     for job in &jobs {
         waits.extend(unfinished(job));
         for drive in job.drives.iter().filter(|drive| drive.repository.is_some()) {
@@ -50,8 +51,9 @@ pub(super) async fn make(app: &App, owner: &Owner, seed: SeedId) -> Result<Plan,
         }
         if let Some(id) = repository {
             let place = Place::landed(&job.account, &job.seed()?.container, &id);
-            if !landed.contains(&place) {
-                landed.push(place);
+            if !landed.iter().any(|shelf| shelf.place == place) {
+                let objects = accounts::objects(app, &job.account).await?;
+                landed.push(Shelf { objects, place });
             }
         }
     }

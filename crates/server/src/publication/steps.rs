@@ -3,6 +3,7 @@
 //! everything is in the vault's own store and hashed there.
 
 use super::plan::{self, Plan};
+use super::shelf::Shelf;
 use super::{Owner, Progress, Step, receipts};
 use crate::Error;
 use crate::app::App;
@@ -17,14 +18,16 @@ use wire::{Code, KeysFrom, MAX_NAMES, PublicationState, Receipt, SeedId};
 const WIDTH: usize = 16;
 /// Objects hashed at once: each keeps a core busy.
 const HASHES: usize = 2;
+/// Objects brought from another store at once: each keeps a disk busy, and up to 8 MiB of memory.
+const BROUGHT: usize = 4;
 
 /// One publication on its way.
 struct Work<'a> {
     app: &'a App,
     progress: &'a Progress,
-    pending: Place,
-    published: Place,
-    landed: Vec<Place>,
+    pending: Shelf,
+    published: Shelf,
+    landed: Vec<Shelf>,
     repository: Digest,
 }
 
@@ -32,7 +35,7 @@ struct Work<'a> {
 enum Found {
     Published,
     Pending,
-    Landed(Place),
+    Landed(Shelf),
     Nowhere,
 }
 
@@ -45,11 +48,12 @@ pub(super) async fn all(
 ) -> Result<(), Error> {
     checkpoint(app, Step::Plan)?;
     let Plan { repository, objects, landed, jobs, waits } = plan::make(app, owner, seed).await?;
+    let in_vault = |place| Shelf { objects: app.objects.clone(), place };
     let work = Work {
         app,
         progress,
-        pending: Place::pending(&owner.0, &owner.1),
-        published: Place::published(&owner.0, &owner.1),
+        pending: in_vault(Place::pending(&owner.0, &owner.1)),
+        published: in_vault(Place::published(&owner.0, &owner.1)),
         landed,
         repository,
     };
@@ -116,21 +120,22 @@ impl Work<'_> {
     async fn keys_from(&self, objects: &[Object]) -> Result<KeysFrom, Error> {
         let keys = objects.iter().filter(|object| object.kind == ObjectKind::Key);
         let keys: Vec<ObjectKey> = keys.map(Object::key).collect();
-        let config = self.published.object(&ObjectKey::Config);
+        let config = self.published.at(&ObjectKey::Config);
         if let Some((there, _)) = self.app.objects.hash(&config).await? {
             if there != self.repository {
                 return Err(self.other_repository(there));
             }
             for key in &keys {
-                if self.app.objects.length(&self.published.object(key)).await?.is_none() {
+                if self.published.length(key).await?.is_none() {
                     return Ok(KeysFrom::Vault);
                 }
             }
             return Ok(KeysFrom::Seed);
         }
-        let folder = self.published.below(ObjectKind::Key.folder());
+        let place = &self.published.place;
+        let folder = place.below(ObjectKind::Key.folder());
         let listed: Vec<_> = self.app.objects.list(&folder).try_collect().await?;
-        let strange = listed.iter().filter_map(|meta| self.published.key_of(&meta.location));
+        let strange = listed.iter().filter_map(|meta| place.key_of(&meta.location));
         if let Some(key) = strange.into_iter().find(|key| !keys.contains(key)) {
             let message = format!(
                 "the vault holds {key} of a repository that was begun and never finished; its operator must remove that first"
@@ -152,7 +157,7 @@ impl Work<'_> {
     async fn find(
         &self,
         objects: &[Object],
-    ) -> Result<(Vec<(Object, Place)>, Vec<ObjectKey>), Error> {
+    ) -> Result<(Vec<(Object, Shelf)>, Vec<ObjectKey>), Error> {
         let looks = objects
             .iter()
             .copied()
@@ -162,7 +167,7 @@ impl Work<'_> {
         while let Some((object, place)) = found.try_next().await? {
             match place {
                 Found::Published | Found::Pending => {}
-                Found::Landed(place) => to_copy.push((object, place)),
+                Found::Landed(shelf) => to_copy.push((object, shelf)),
                 Found::Nowhere => missing.push(object.key()),
             }
         }
@@ -170,46 +175,32 @@ impl Work<'_> {
     }
 
     async fn whereabouts(&self, object: Object) -> Result<Found, Error> {
-        if self.has(&self.published, &object).await? {
+        if self.published.has(&object).await? {
             return Ok(Found::Published);
         }
-        if self.has(&self.pending, &object).await? {
+        if self.pending.has(&object).await? {
             return Ok(Found::Pending);
         }
-        for place in &self.landed {
-            if self.has(place, &object).await? {
-                return Ok(Found::Landed(place.clone()));
+        for shelf in &self.landed {
+            if shelf.has(&object).await? {
+                return Ok(Found::Landed(shelf.clone()));
             }
         }
         Ok(Found::Nowhere)
     }
 
-    async fn has(&self, place: &Place, object: &Object) -> Result<bool, Error> {
-        let length = self.app.objects.length(&place.object(&object.key())).await?;
-        Ok(length == Some(object.length))
-    }
-
-    async fn copy(&self, objects: &[(Object, Place)]) -> Result<(), Error> {
+    async fn copy(&self, objects: &[(Object, Shelf)]) -> Result<(), Error> {
+        let at_hand = objects.iter().all(|(_, from)| self.pending.shares_with(from));
+        let width = if at_hand { WIDTH } else { BROUGHT };
         let copies = stream::iter(objects.iter().cloned().map(Ok::<_, Error>));
         copies
-            .try_for_each_concurrent(WIDTH, |(object, from)| async move {
+            .try_for_each_concurrent(width, |(object, from)| async move {
                 checkpoint(self.app, Step::Copy)?;
-                self.copy_one(&object, &from).await?;
+                self.pending.take(&object, &from).await?;
                 self.progress.done(object.length);
                 Ok(())
             })
             .await
-    }
-
-    async fn copy_one(&self, object: &Object, from: &Place) -> Result<(), Error> {
-        let key = object.key();
-        let (from, to) = (from.object(&key), self.pending.object(&key));
-        if !self.app.objects.copy(&from, &to).await? {
-            // Something of another length has the name: what a broken disk has left.
-            self.app.objects.rename(&to, &self.pending.damaged().object(&key)).await?;
-            self.app.objects.copy(&from, &to).await?;
-        }
-        Ok(())
     }
 
     /// Hashes every object where the vault holds it. Answers those that are not what their name
@@ -239,41 +230,24 @@ impl Work<'_> {
     /// Whether the vault holds the object with the bytes that its name says. One that is damaged in
     /// the published repository is replaced from what has landed, if that is good.
     async fn is_good(&self, object: &Object) -> Result<bool, Error> {
-        if self.hashes(&self.pending, object).await? == Some(true) {
+        if self.pending.hashes(object).await? == Some(true) {
             return Ok(true);
         }
-        self.put_aside(&self.pending, object).await?;
-        if self.hashes(&self.published, object).await? == Some(true) {
+        self.pending.put_aside(object).await?;
+        if self.published.hashes(object).await? == Some(true) {
             return Ok(true);
         }
-        for place in &self.landed {
-            match self.hashes(place, object).await? {
+        for shelf in &self.landed {
+            match shelf.hashes(object).await? {
                 None => {}
                 Some(true) => {
-                    self.copy_one(object, place).await?;
-                    return Ok(self.hashes(&self.pending, object).await? == Some(true));
+                    self.pending.take(object, shelf).await?;
+                    return Ok(self.pending.hashes(object).await? == Some(true));
                 }
-                Some(false) => self.put_aside(place, object).await?,
+                Some(false) => shelf.put_aside(object).await?,
             }
         }
         Ok(false)
-    }
-
-    /// Whether the object at a place is what its name says; none when it is not there.
-    async fn hashes(&self, place: &Place, object: &Object) -> Result<Option<bool>, Error> {
-        let found = self.app.objects.hash(&place.object(&object.key())).await?;
-        Ok(found.map(|found| found == (object.name, object.length)))
-    }
-
-    /// Keeps a damaged object for whoever wants to look at it, under a name that nothing reads.
-    async fn put_aside(&self, place: &Place, object: &Object) -> Result<(), Error> {
-        let key = object.key();
-        let from = place.object(&key);
-        if self.app.objects.length(&from).await?.is_some() {
-            tracing::error!(%key, place = %place.folder(), "an object is damaged and put aside");
-            self.app.objects.rename(&from, &place.damaged().object(&key)).await?;
-        }
-        Ok(())
     }
 
     /// Makes everything visible, group by group; a group begins when the one before is whole.
@@ -302,7 +276,7 @@ impl Work<'_> {
     /// Errors unless the object is visible afterwards, with its length.
     async fn make_visible(&self, object: &Object) -> Result<(), Error> {
         let key = object.key();
-        let (from, to) = (self.pending.object(&key), self.published.object(&key));
+        let (from, to) = (self.pending.at(&key), self.published.at(&key));
         let objects = &self.app.objects;
         if key == ObjectKey::Config {
             return self.make_config_visible(object).await;
@@ -320,7 +294,7 @@ impl Work<'_> {
     /// The config takes no other's place: an agent may have begun a repository meanwhile.
     async fn make_config_visible(&self, object: &Object) -> Result<(), Error> {
         let key = ObjectKey::Config;
-        let (from, to) = (self.pending.object(&key), self.published.object(&key));
+        let (from, to) = (self.pending.at(&key), self.published.at(&key));
         let objects = &self.app.objects;
         if objects.length(&from).await?.is_some() {
             objects.copy(&from, &to).await?;

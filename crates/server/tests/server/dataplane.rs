@@ -341,10 +341,10 @@ fn a_dock_adds_only_to_what_a_job_at_the_dock_announces() {
 }
 
 /// A small file system of its own; none where this user may not mount one.
-struct Small(std::path::PathBuf);
+pub(crate) struct Small(std::path::PathBuf);
 
 impl Small {
-    fn mount(at: std::path::PathBuf) -> Option<Self> {
+    pub(crate) fn mount(at: std::path::PathBuf) -> Option<Self> {
         std::fs::create_dir_all(&at).unwrap();
         let mount = std::process::Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=3m,mode=0700", "tmpfs"])

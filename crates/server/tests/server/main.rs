@@ -13,6 +13,7 @@
 extern crate packmule_server as server;
 
 mod arm;
+mod backends;
 mod dataplane;
 mod entra;
 mod files;

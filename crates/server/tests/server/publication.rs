@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use wire::{Code, KeysFrom, Publication, PublicationRequest, PublicationState, SignedReceipt};
 
-fn repository(site: &Site) -> std::path::PathBuf {
+pub(crate) fn repository(site: &Site) -> std::path::PathBuf {
     site.objects().join("vaults/vault1/fs01/repository")
 }
 
-fn there(folder: &Path, object: &Object) -> bool {
+pub(crate) fn there(folder: &Path, object: &Object) -> bool {
     let bytes = std::fs::read(folder.join(object.key().path()));
     bytes.is_ok_and(|bytes| hash(&bytes) == object.name && bytes.len() as u64 == object.length)
 }
@@ -51,7 +51,7 @@ fn assert_in_order(site: &Site, objects: &[Object], when: &str) {
 }
 
 /// Asks until there is nothing more to wait for.
-fn settled(journey: &Journey<'_>) -> Publication {
+pub(crate) fn settled(journey: &Journey<'_>) -> Publication {
     loop {
         let status = journey.publish();
         match status.state {
@@ -64,7 +64,7 @@ fn settled(journey: &Journey<'_>) -> Publication {
 }
 
 /// The root, from its description in the design, by other means than the code.
-fn independent_root(objects: &[Object]) -> Digest {
+pub(crate) fn independent_root(objects: &[Object]) -> Digest {
     let mut rows: Vec<Vec<u8>> = objects
         .iter()
         .map(|object| {
@@ -83,7 +83,7 @@ fn independent_root(objects: &[Object]) -> Digest {
     hash(&[b"packmule objects v1\n".as_slice(), &rows.concat()].concat())
 }
 
-fn receipt(agent: &Client) -> client::Result<(wire::Receipt, SignedReceipt)> {
+pub(crate) fn receipt(agent: &Client) -> client::Result<(wire::Receipt, SignedReceipt)> {
     let credentials = agent.credentials();
     agent.receipt(credentials.vault.as_ref().unwrap(), credentials.server.as_ref().unwrap(), None)
 }
@@ -117,22 +117,30 @@ fn a_seed_becomes_visible_whole_and_is_receipted() {
     assert_eq!(settled(&journey).state, PublicationState::Published, "asking again");
 }
 
+/// Changes a configuration such that its publication dies.
+pub(crate) type Dying = Box<dyn FnOnce(&mut Config)>;
+
 /// A configuration whose publication dies before its `nth` step, and a count of the steps asked for.
-fn dying_before(nth: usize) -> (impl FnOnce(&mut Config), Arc<AtomicUsize>) {
+pub(crate) fn dying_before(nth: usize) -> (Dying, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
     let checkpoint =
         Checkpoint::from_fn(move |_: Step| counted.fetch_add(1, Ordering::SeqCst) < nth);
-    (move |config: &mut Config| config.checkpoint = checkpoint, count)
+    (Box::new(move |config: &mut Config| config.checkpoint = checkpoint), count)
 }
 
 #[test]
 fn a_death_before_any_step_is_continued_and_shows_nothing_early() {
-    let sample = Sample::new("dies", 3);
+    dies_before_each_step("dies", |dying| Site::with(dying));
+}
+
+/// One death a server, until none is left to die.
+pub(crate) fn dies_before_each_step(tag: &str, site: impl Fn(Dying) -> Site) {
+    let sample = Sample::new(tag, 3);
     let mut nth = 0;
     loop {
         let (dying, count) = dying_before(nth);
-        let mut site = Site::with(dying);
+        let mut site = site(dying);
         let journey = Journey::new(&site, &sample, "job-1", &sample.dealt(2));
         journey.travel();
         let first = journey.publish();
@@ -245,7 +253,7 @@ fn an_inventory_or_a_root_says_that_more_is_to_come() {
 }
 
 /// Bytes of the same length, under the name of others: what a dying disk leaves.
-fn damage(path: &Path) {
+pub(crate) fn damage(path: &Path) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[0] ^= 1;
     std::fs::remove_file(path).unwrap();

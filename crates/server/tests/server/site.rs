@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 /// A server and where it keeps its data.
 pub(crate) struct Site {
     folder: tempfile::TempDir,
+    backends: &'static [&'static str],
     server: Option<Server>,
 }
 
@@ -24,13 +25,29 @@ impl Site {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let mut site = Self { folder: tempfile::tempdir().unwrap(), server: None };
+        Self::with_backends(&[], change)
+    }
+
+    /// With these backends beside `default`, whenever it is started.
+    pub(crate) fn with_backends(
+        backends: &'static [&'static str],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let mut site = Self { folder: tempfile::tempdir().unwrap(), backends, server: None };
         site.start(change);
         site
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config::new(self.data(), "127.0.0.1:0".parse().unwrap())
+        let mut config = Config::new(self.data(), "127.0.0.1:0".parse().unwrap());
+        let backends = self.backends.iter().map(|name| (name.parse().unwrap(), self.backend(name)));
+        config.backends = backends.collect();
+        config
+    }
+
+    /// The folder that a backend was given.
+    pub(crate) fn backend(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -106,6 +123,12 @@ impl Site {
     pub(crate) fn account(&self, name: &str) -> AccountName {
         let name = name.parse().unwrap();
         self.admin().create_storage_account(&name).unwrap();
+        name
+    }
+
+    pub(crate) fn account_on(&self, name: &str, backend: &str) -> AccountName {
+        let name = name.parse().unwrap();
+        self.admin().create_storage_account_on(&name, &backend.parse().unwrap()).unwrap();
         name
     }
 
