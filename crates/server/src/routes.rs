@@ -176,7 +176,7 @@ fn import_jobs(table: &mut Table) {
     let key = "/api/v1/import-jobs/{job}/drives/{drive}/key";
     let copy_log = "/api/v1/import-jobs/{job}/drives/{drive}/copy-log";
     table.add(Method::GET, "/api/v1/import-jobs", EVERYBODY, jobs::list);
-    table.add(Method::POST, "/api/v1/import-jobs/receive", DOCK, jobs::receive);
+    table.add(Method::POST, "/api/v1/parcels/receive", DOCK, jobs::receive);
     table.add(Method::PUT, job, WRITER, jobs::create);
     table.add(Method::GET, job, EVERYBODY, jobs::get);
     table.add(Method::PATCH, job, WRITER, jobs::patch);

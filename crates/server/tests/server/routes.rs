@@ -36,7 +36,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/seeds/{seed}", "admin, agent, copy"),
     ("POST", "/api/v1/seeds/{seed}/copy-computer", "application"),
     ("GET", "/api/v1/import-jobs", "admin, agent, copy, dock"),
-    ("POST", "/api/v1/import-jobs/receive", "dock"),
+    ("POST", "/api/v1/parcels/receive", "dock"),
     ("PUT", "/api/v1/import-jobs/{job}", "agent, copy"),
     ("GET", "/api/v1/import-jobs/{job}", "admin, agent, copy, dock"),
     ("PATCH", "/api/v1/import-jobs/{job}", "agent, copy"),
