@@ -37,6 +37,8 @@ pub struct Config {
     pub object_limit: u64,
     /// How long a request's body may bring nothing before it is given up.
     pub stall: Duration,
+    /// How many import jobs may be watched at once.
+    pub event_streams: usize,
     /// Asked before each step of publication; used by tests to die there.
     pub checkpoint: Checkpoint,
 }
@@ -58,6 +60,7 @@ impl Config {
             pack_limit: 256 << 20,
             object_limit: 512 << 20,
             stall: Duration::from_secs(120),
+            event_streams: 256,
             checkpoint: Checkpoint::default(),
         }
     }

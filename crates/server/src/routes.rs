@@ -171,6 +171,7 @@ fn import_jobs(table: &mut Table) {
     let job = "/api/v1/import-jobs/{job}";
     let inventory = "/api/v1/import-jobs/{job}/inventory";
     let manifest = "/api/v1/import-jobs/{job}/drives/{drive}/manifest";
+    let changes = "/api/v1/import-jobs/{job}/events";
     let events = "/api/v1/import-jobs/{job}/drives/{drive}/events";
     let keys = "/api/v1/import-jobs/{job}/listBitLockerKeys";
     let key = "/api/v1/import-jobs/{job}/drives/{drive}/key";
@@ -180,6 +181,7 @@ fn import_jobs(table: &mut Table) {
     table.add(Method::PUT, job, WRITER, jobs::create);
     table.add(Method::GET, job, EVERYBODY, jobs::get);
     table.add(Method::PATCH, job, WRITER, jobs::patch);
+    table.add(Method::GET, changes, EVERYBODY, jobs::watch);
     table.add(Method::POST, keys, WRITER, jobs::list_keys);
     table.add(Method::PUT, inventory, WRITER, jobs::put_inventory);
     table.add(Method::GET, inventory, ANY_ROLE, jobs::get_inventory);

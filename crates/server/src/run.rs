@@ -175,7 +175,8 @@ async fn serve(
     let data = DataFolder::open(&config.data)?;
     let listener = listen(config.listen)?;
     let address = listener.local_addr().map_err(listening(config.listen))?;
-    let (app, tls) = open(&data, config, address).await?;
+    let changes = jobs::Changes::new(config.event_streams, stopped.clone());
+    let (app, tls) = open(&data, config, address, changes).await?;
     sweep(&data);
     publication::void_leases(&app).await?;
     publication::resume(&app).await?;
@@ -216,6 +217,7 @@ async fn open(
     data: &DataFolder,
     config: Config,
     address: SocketAddr,
+    changes: jobs::Changes,
 ) -> Result<(Arc<App>, RustlsConfig), Error> {
     let now = config.clock.now();
     let identity = Identity::find(data, &config, &names(&config), now)?;
@@ -243,6 +245,7 @@ async fn open(
         ca_pem: identity.ca_pem,
         endpoint,
         publications: Publications::new()?,
+        changes,
         group,
         entra,
     };

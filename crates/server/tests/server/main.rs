@@ -15,6 +15,7 @@ extern crate packmule_server as server;
 mod arm;
 mod dataplane;
 mod entra;
+mod events;
 mod files;
 mod jobs;
 mod keys;

@@ -40,6 +40,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("PUT", "/api/v1/import-jobs/{job}", "agent, copy"),
     ("GET", "/api/v1/import-jobs/{job}", "admin, agent, copy, dock"),
     ("PATCH", "/api/v1/import-jobs/{job}", "agent, copy"),
+    ("GET", "/api/v1/import-jobs/{job}/events", "admin, agent, copy, dock"),
     ("POST", "/api/v1/import-jobs/{job}/listBitLockerKeys", "agent, copy"),
     ("PUT", "/api/v1/import-jobs/{job}/inventory", "agent, copy"),
     ("GET", "/api/v1/import-jobs/{job}/inventory", "admin, agent, dock"),
