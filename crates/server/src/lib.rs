@@ -25,6 +25,7 @@ mod arm;
 mod audit;
 mod auth;
 mod config;
+mod connections;
 mod data;
 mod dataplane;
 mod db;

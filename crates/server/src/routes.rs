@@ -62,7 +62,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
             Error::refused(Code::MethodNotAllowed, "this path takes other methods")
         })
         .layer(DefaultBodyLimit::disable())
-        .layer(from_fn(http::drain))
+        .layer(from_fn_with_state(Arc::clone(app), http::drain))
         .layer(from_fn(http::observe))
         .with_state(Arc::clone(app));
     // Before routing: a router knows one spelling of a path.

@@ -7,6 +7,7 @@ use clap::Args;
 use model::ErrorKind;
 use serde_json::json;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,6 +45,9 @@ pub(crate) struct Serve {
     /// Where drives are sent, and by whom: a JSON file with a list of {name, address, supportedCarriers}
     #[arg(long, env = "PACKMULE_LOCATIONS", value_name = "FILE")]
     locations: Option<PathBuf>,
+    /// Connections that may be open at once [default: half as many as files may be, 16384 at most]
+    #[arg(long, value_name = "N")]
+    connections: Option<NonZeroUsize>,
     /// Database to use instead of the embedded one. This version has the embedded one only
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
@@ -68,6 +72,7 @@ impl Serve {
         config.endpoint.clone_from(&self.endpoint);
         config.names.clone_from(&self.name);
         config.tls = self.tls();
+        config.connections = self.connections.map(NonZeroUsize::get);
         if let Some(path) = &self.locations {
             let text = std::fs::read(path).map_err(|e| Failure::io("reading", path, e))?;
             config.locations = serde_json::from_slice(&text).map_err(|e| {
