@@ -58,7 +58,7 @@ impl Client {
     /// [`wire::Code::ResourceNotFound`] when no job has that tracking number,
     /// [`wire::Code::JobState`], [`wire::Code::DriveNotInJob`].
     pub fn receive(&self, request: &ReceiveRequest) -> Result<Job> {
-        self.send(Method::POST, &["import-jobs", "receive"], request)
+        self.send(Method::POST, &["parcels", "receive"], request)
     }
 
     /// Hands over the manifest of one drive: `length` octets. Agents only.

@@ -3,6 +3,7 @@
 
 mod credentials;
 mod error;
+mod events;
 mod graph;
 mod jobs;
 mod machine;
@@ -15,6 +16,7 @@ mod vaults;
 
 pub use credentials::load_credentials;
 pub use error::Error;
+pub use events::{Told, Watch};
 pub use graph::{AppCertificate, Application, certificates};
 pub use machine::Certified;
 pub use manager::{DriveKey, NewProperties, NewResource, Resource, ResourceGroup, ResourceKind};

@@ -21,6 +21,9 @@ const JSON_LIMIT: u64 = 64 << 20;
 const CONNECT: Duration = Duration::from_secs(10);
 /// The server may hash a whole manifest, or look for every object of a drive, before it answers.
 const ANSWER: Duration = Duration::from_secs(600);
+/// A stream of events is given up after this time, however lively, so that a server that vanished without a
+/// word is noticed.
+const EVENTS: Duration = Duration::from_secs(120);
 
 /// A connection to one server, with one caller's credentials. Cheap to clone; many threads may
 /// call at once.
@@ -188,6 +191,25 @@ impl Client {
         Ok(Box::new(answer.into_body().into_reader()))
     }
 
+    /// Server-sent events as a stream, after those up to `seen`.
+    pub(crate) fn events(
+        &self,
+        segments: &[&str],
+        seen: Option<u64>,
+    ) -> Result<Box<dyn Read + Send>> {
+        let mut request = self.request(Method::GET, &self.api(segments));
+        if let Some(seen) = seen {
+            request = request.header("last-event-id", seen);
+        }
+        let request = request.body(()).map_err(|cause| self.unreachable(cause.into()))?;
+        let request = self.agent.configure_request(request).timeout_recv_body(Some(EVENTS)).build();
+        let answer = self.agent.run(request).map_err(|cause| self.unreachable(cause))?;
+        if !answer.status().is_success() {
+            return Err(self.refused(answer));
+        }
+        Ok(Box::new(answer.into_body().into_reader()))
+    }
+
     fn text<B: Serialize>(&self, body: &B) -> Result<Zeroizing<Vec<u8>>> {
         let text = serde_json::to_vec(body).map_err(|cause| Error::Answer {
             endpoint: self.credentials.endpoint.clone(),
@@ -202,16 +224,17 @@ impl Client {
             .method(method)
             .uri(url.as_str())
             .header("authorization", &self.authorization)
-            .header("accept", "application/json, application/octet-stream")
+            .header("accept", "application/json, application/octet-stream, text/event-stream")
     }
 
     fn run(&self, request: request::Builder, body: SendBody<'_>) -> Result<Response<Body>> {
-        let unreachable = |cause| Error::Unreachable {
-            endpoint: self.credentials.endpoint.clone(),
-            cause: Box::new(cause),
-        };
-        let request = request.body(body).map_err(|cause| unreachable(cause.into()))?;
-        self.agent.run(request).map_err(unreachable)
+        let request = request.body(body).map_err(|cause| self.unreachable(cause.into()))?;
+        self.agent.run(request).map_err(|cause| self.unreachable(cause))
+    }
+
+    fn unreachable(&self, cause: ureq::Error) -> Error {
+        let endpoint = self.credentials.endpoint.clone();
+        Error::Unreachable { endpoint, cause: Box::new(cause) }
     }
 
     fn exchange(

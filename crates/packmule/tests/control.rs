@@ -27,10 +27,25 @@ use wire::{DriveEvent, DriveRequest, JobRequest, ReceiveRequest, SeedId, SeedRef
 /// What users of seeds look for.
 const WAITING: &str = "Waiting for Azure Import Job to complete. Please check on Azure Management portal for more information on job status";
 
+/// A server, and what it says once it is ready.
+fn serve(place: &Place, address: &str, more: &[&str]) -> (Child, Value) {
+    let locations = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/azure/locations.json");
+    let arguments = ["serve", "--data", "data", "--listen", address, "--json"];
+    let mut command = place.packmule(&arguments);
+    let log = std::fs::File::options().create(true).append(true).open(place.path("log")).unwrap();
+    let command =
+        command.args(["--locations", locations]).args(more).stdout(Stdio::piped()).stderr(log);
+    let mut server = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (server, objects(&line).remove(0))
+}
+
 /// A server that runs, and an administrator's shell.
 struct Site {
     place: Place,
     server: Child,
+    address: String,
     admin: String,
 }
 
@@ -49,17 +64,17 @@ impl Site {
     /// Served with these arguments, too.
     fn with(more: &[&str]) -> Self {
         let place = Place::new();
-        let locations = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/azure/locations.json");
-        let arguments = ["serve", "--data", "data", "--listen", "127.0.0.1:0", "--json"];
-        let mut command = place.packmule(&arguments);
-        let log = std::fs::File::create(place.path("log")).unwrap();
-        let command =
-            command.args(["--locations", locations]).args(more).stdout(Stdio::piped()).stderr(log);
-        let mut server = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let admin = objects(&line).remove(0)["admin"].as_str().unwrap().to_owned();
-        Self { admin: s(&place.path(&admin)).to_owned(), place, server }
+        let (server, ready) = serve(&place, "127.0.0.1:0", more);
+        let admin = s(&place.path(ready["admin"].as_str().unwrap())).to_owned();
+        Self { admin, place, server, address: ready["address"].as_str().unwrap().to_owned() }
+    }
+
+    /// Ends the server as an operator does, and starts it again at the same address after `meanwhile`.
+    fn restart(&mut self, meanwhile: impl FnOnce()) {
+        signal(&self.server, Signal::TERM);
+        assert!(self.server.wait().unwrap().success());
+        meanwhile();
+        self.server = serve(&self.place, &self.address, &[]).0;
     }
 
     /// Another server on the same data, which is to be refused.
@@ -592,6 +607,113 @@ fn watching_a_job_ends_with_its_outcome() {
     let ship = format!("job ship job1 {}", shipping("TRACK9"));
     site.refuses(&ship, &["Completed", "fixed"]);
     site.refuses("job watch nobodys", &["nobodys"]);
+}
+
+#[test]
+fn a_change_of_a_watched_job_shows_at_once_also_after_the_server_was_away() {
+    let mut site = Site::new();
+    let seed = Seed::new("job1");
+    let dock = shipped(&site, &seed);
+    let mut watching = Watching::start(&site, &["--until", "Transferring"]);
+    let mut line = || {
+        let mut line = String::new();
+        watching.rest.read_line(&mut line).unwrap();
+        line
+    };
+    let began = Instant::now();
+    let corrected = "job ship job1 --carrier UPS --tracking TRACK2 --yes";
+    site.run(corrected).exits(0);
+    assert!(line().contains("job1: Shipping"));
+    // Sooner than anybody asks who is not told.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    // Read to its end, or not closed at least: what cannot be said stops a program.
+    let mut told =
+        BufReader::new(watching.child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    site.restart(|| assert!(told.any(|line| line.contains("it is asked again"))));
+    seed.arrive(&dock, "TRACK2", false);
+    let rest = watching.end();
+    assert!(rest.last().unwrap().contains("job1: Transferring"), "{rest:?}");
+}
+
+/// A server of an older version: it has the job, and knows nothing of events.
+fn old_server(site: &Site, client: Client) -> String {
+    use std::io::{Read as _, Write as _};
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key);
+    let config = Arc::new(config.unwrap());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut credentials = client.credentials().clone();
+    credentials.endpoint = format!("https://{}", listener.local_addr().unwrap());
+    credentials.ca_pem = Some(certificate.pem());
+    let file = site.place.path("old.json");
+    std::fs::write(&file, serde_json::to_vec(&credentials).unwrap()).unwrap();
+    std::thread::spawn(move || {
+        for tcp in listener.incoming() {
+            let tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(tls, tcp.unwrap());
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) > 0 {
+                head.extend_from_slice(&byte);
+            }
+            let body = serde_json::to_string(&client.job(&"job1".parse().unwrap()).unwrap());
+            let (status, body) = match head.starts_with(b"GET /api/v1/import-jobs/job1 ") {
+                true => ("200 OK", body.unwrap()),
+                false => (
+                    "404 Not Found",
+                    r#"{"error":{"code":"ResourceNotFound","message":"there is no such path"}}"#
+                        .to_owned(),
+                ),
+            };
+            let length = body.len();
+            let head =
+                format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}");
+            let _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes());
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+    });
+    s(&file).to_owned()
+}
+
+#[test]
+fn a_server_that_does_not_tell_changes_is_asked_and_that_is_said() {
+    let site = Site::new();
+    let seed = Seed::new("job1");
+    let dock = shipped(&site, &seed);
+    let old = old_server(&site, site.client(&site.admin));
+    let arguments = ["job", "watch", "job1", "--until", "Transferring", "--server", &old];
+    let mut child = site.place.start(&arguments);
+    let mut first = String::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut first).unwrap();
+    assert!(first.contains("job1: Shipping"), "{first}");
+    seed.arrive(&dock, "TRACK1", false);
+    let said = Said::of(child.wait_with_output().unwrap()).exits(0);
+    said.tells(&["does not tell changes by itself"]);
+    let last = output.lines().map(Result::unwrap).last().unwrap();
+    assert!(last.contains("job1: Transferring"), "{last}");
+}
+
+#[test]
+fn a_job_that_is_deleted_while_it_is_watched_is_said_to_be() {
+    let site = Site::new();
+    site.run("vault create vault1").exits(0);
+    site.run("storage-account create seedacct").exits(0);
+    let agent = site.agent("vault1", "fs01");
+    Seed::new("job1").create(&agent, "seedacct").unwrap();
+    let watching = Watching::start(&site, &["--until", "Completed"]);
+    site.run("job delete job1").exits(0);
+    let said = Said::of(watching.child.wait_with_output().unwrap()).exits(1);
+    said.tells(&["job1 was deleted while it was watched"]);
 }
 
 #[test]

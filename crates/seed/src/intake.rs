@@ -13,12 +13,12 @@
 //! object that arrives.
 
 use crate::arrive::{Arrivals, Ground, Named};
+use crate::arrived::FolderLanding;
 use crate::belt::Limits;
 use crate::beneath::{self, Beneath};
 use crate::drive::{self, Sealed};
 use crate::event::{Events, Problem, Reason};
 use crate::import::{Unloaded, refuse_gone};
-use crate::landing::FolderLanding;
 use crate::{Error, Event, Object, stream};
 use model::{Digest, DriveSerial, ObjectKey};
 use std::collections::{BTreeMap, HashSet, VecDeque};

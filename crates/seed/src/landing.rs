@@ -18,6 +18,7 @@
 //! on, and one that exists keeps its own keys: a crash between the two must not lose them.
 
 use crate::arrive::{self, Ground};
+use crate::arrived::{FolderLanding, Place, conflict_is_absence, holds, length};
 use crate::belt::Limits;
 use crate::beneath::Beneath;
 use crate::drive::{self, PARTIAL, Sealed};
@@ -29,7 +30,7 @@ use crate::parity::{self, Rebuilding};
 use crate::sign::Trust;
 use crate::stream::{self, Heard};
 use crate::{Document, Error, Event, Inventory, Manifest, Object, Signed, object_path};
-use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
+use model::{Digest, ObjectKey, ObjectKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -530,67 +531,6 @@ impl Expected {
     fn repository(&self, object: &Object) -> Option<Digest> {
         self.repositories.get(usize::from(object.repository)).copied()
     }
-}
-
-/// Where one repository's objects are, before and after publication.
-#[derive(Debug)]
-struct Place {
-    waiting: Folder,
-    published: Folder,
-    /// Whether the repository existed before. It keeps its keys then: one that its owner has
-    /// dropped since does not come back with a drive.
-    exists: bool,
-}
-
-/// What the destination has of a seed, waiting or published.
-#[derive(Debug)]
-pub(crate) struct FolderLanding {
-    places: BTreeMap<Digest, Place>,
-}
-
-impl FolderLanding {
-    /// Whether the object is there already, of the right length.
-    ///
-    /// # Errors
-    /// [`store::Error::Conflict`] when it has another length; else as [`Store::length`].
-    pub(crate) fn has(
-        &self,
-        repository: &Digest,
-        key: &ObjectKey,
-        length: u64,
-    ) -> store::Result<bool> {
-        let Some(place) = self.places.get(repository) else { return Ok(false) };
-        if key.kind() == ObjectKind::Key && place.exists {
-            return Ok(true);
-        }
-        Ok(holds(&place.published, key, length)? || holds(&place.waiting, key, length)?)
-    }
-}
-
-fn holds(store: &Folder, key: &ObjectKey, expected: u64) -> store::Result<bool> {
-    match length(store, key)? {
-        None => Ok(false),
-        Some(found) if found == expected => Ok(true),
-        Some(_) => Err(store::Error::Conflict { location: store.location(), key: *key }),
-    }
-}
-
-/// The length of an object; none where there is none, or no repository at all.
-fn length(store: &Folder, key: &ObjectKey) -> store::Result<Option<u64>> {
-    // To a store a folder that is not there is one that cannot be reached. Here the folder above
-    // it is open: there it is known not to be.
-    if !store.root().is_dir() {
-        return Ok(None);
-    }
-    match store.length(key) {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-pub(crate) fn conflict_is_absence(error: store::Error) -> store::Result<bool> {
-    if error.kind() == ErrorKind::Conflict { Ok(false) } else { Err(error) }
 }
 
 pub(crate) fn pending(seed: SeedId) -> String {

@@ -4,6 +4,7 @@
 //! drive are described in `docs/format.md`.
 
 mod arrive;
+mod arrived;
 mod batch;
 mod bay;
 mod belt;

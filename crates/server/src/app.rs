@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::entra::Entra;
 use crate::groups::Group;
+use crate::jobs::Changes;
 use crate::objects::Objects;
 use crate::publication::Publications;
 use crate::receipt::ReceiptKey;
@@ -29,6 +30,7 @@ pub(crate) struct App {
     pub(crate) group: Group,
     pub(crate) endpoint: String,
     pub(crate) publications: Publications,
+    pub(crate) changes: Changes,
     pub(crate) entra: Entra,
 }
 

@@ -158,7 +158,7 @@ pub(crate) async fn guard(
     let (headers, path) = (request.headers().clone(), request.uri().path().to_owned());
     let call = Call::of(request.method(), &path, request.extensions());
     let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-    let caller = match identify(&app, access, &headers).await {
+    let caller = match identify(&app, access.audience(), &headers).await {
         Ok(caller) => caller,
         Err(error) => return access.refuse(&app, error),
     };
@@ -198,11 +198,23 @@ fn too_old(app: &App, headers: &HeaderMap) -> Option<Error> {
     })
 }
 
-async fn identify(app: &App, access: Access, headers: &HeaderMap) -> Result<Principal, Error> {
+/// Whether the credentials of a request to our own API are still those of the same caller, with the same
+/// rights: for an answer that goes on for long.
+pub(crate) async fn is_still(
+    app: &App,
+    headers: &HeaderMap,
+    caller: &Principal,
+) -> Result<bool, Error> {
+    match identify(app, Audience::Manager, headers).await {
+        Ok(now) => Ok(now == *caller),
+        Err(Error::Refused { code: Code::AuthenticationFailed, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn identify(app: &App, audience: Audience, headers: &HeaderMap) -> Result<Principal, Error> {
     match bearer(headers) {
-        Some(token) => {
-            entra::authenticate(app, token, access.audience()).await?.ok_or_else(unknown)
-        }
+        Some(token) => entra::authenticate(app, token, audience).await?.ok_or_else(unknown),
         None => authenticate(app, headers).await,
     }
 }

@@ -40,8 +40,17 @@ pub struct Config {
     pub pack_limit: u64,
     /// The longest of any other object, manifest or copy log taken, in bytes.
     pub object_limit: u64,
-    /// How long a request's body may bring nothing before it is given up.
+    /// How many connections may be open; none: as many as open files allow.
+    pub connections: Option<usize>,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
+    /// How long a connection may wait for the whole head of a request, from its handshake or the answer to
+    /// the one before.
+    pub head: Duration,
+    /// How long a request's body may bring nothing, and an answer may not be read, before it is given up.
     pub stall: Duration,
+    /// How many import jobs may be watched at once; never more than half of the connections do.
+    pub event_streams: usize,
     /// Asked before each step of publication; used by tests to die there.
     pub checkpoint: Checkpoint,
 }
@@ -63,7 +72,11 @@ impl Config {
             clock: Clock::system(),
             pack_limit: 256 << 20,
             object_limit: 512 << 20,
+            connections: None,
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(60),
             stall: Duration::from_secs(120),
+            event_streams: 256,
             checkpoint: Checkpoint::default(),
         }
     }

@@ -172,7 +172,7 @@ pub(crate) async fn put(
     match key.id() {
         None => put_config(&store, &target, body).await?,
         Some(name) => {
-            let body = http::octets(body, app.config.stall);
+            let body = body.into_data_stream();
             let at = target.place.object(&key);
             let stored = store.put_named(&at, name, limit, body).await?;
             if stored == Stored::Same {
@@ -184,7 +184,7 @@ pub(crate) async fn put(
 }
 
 async fn put_config(store: &Objects, target: &Target, body: Body) -> Result<(), Error> {
-    let bytes = axum::body::to_bytes(body, CONFIG_LIMIT).await.map_err(|_| {
+    let bytes = http::whole(body, CONFIG_LIMIT).await.map_err(|_| {
         Error::refused(Code::BodyTooLarge, format!("a config has {CONFIG_LIMIT} bytes at most"))
     })?;
     let at = target.place.object(&ObjectKey::Config);

@@ -1,9 +1,10 @@
 //! What every request goes through: an id, the log, bounded bodies, parsed path segments. Decides
 //! nothing about who may do what.
 
+use crate::app::App;
 use crate::{Error, arm, token};
-use axum::body::{Body, BodyDataStream, Bytes};
-use axum::extract::{FromRequestParts, Path, Query, Request};
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, EXPECT, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS,
@@ -44,25 +45,32 @@ const DRAIN: u64 = 32 << 20;
 /// And for at most this long.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
+/// A body that is read as a whole is there within this time: byte by byte, it would hold a connection for weeks.
+const WHOLE: Duration = Duration::from_secs(120);
+/// And within this one where nobody knows yet who sends it: no longer than what is not looked at is read.
+const SOON: Duration = DRAIN_TIME;
+
+type Octets = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
 /// A body that two hold: whoever answers, and whoever reads what was left.
 #[derive(Clone)]
-struct Shared(Arc<Mutex<BodyDataStream>>);
+struct Shared(Arc<Mutex<Octets>>);
 
 impl Stream for Shared {
-    type Item = Result<Bytes, axum::Error>;
+    type Item = io::Result<Bytes>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Pin::new(&mut *stream).poll_next(context)
+        stream.as_mut().poll_next(context)
     }
 }
 
-/// Reads what is left of the body of a request that was answered without it. A server that failed
-/// may not be able to: that answer goes out at once.
-pub(crate) async fn drain(request: Request, next: Next) -> Response {
+/// Gives up a body that brings nothing for too long, and reads what is left of the body of a request that was
+/// answered without it. A server that failed may not be able to: that answer goes out at once.
+pub(crate) async fn drain(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let waits = parts.headers.contains_key(EXPECT);
-    let mut rest = Shared(Arc::new(Mutex::new(body.into_data_stream())));
+    let mut rest = Shared(Arc::new(Mutex::new(octets(body, app.config.stall))));
     let request = Request::from_parts(parts, Body::from_stream(rest.clone()));
     let response = next.run(request).await;
     if !response.status().is_server_error() && !waits {
@@ -159,7 +167,7 @@ where
 
 /// A JSON body as its type. Nothing at all counts as `null`.
 pub(crate) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
-    let bytes = axum::body::to_bytes(body, JSON_LIMIT).await.map_err(|cause| {
+    let bytes = whole(body, JSON_LIMIT).await.map_err(|cause| {
         let message = format!("the body is cut or longer than {JSON_LIMIT} bytes: {cause}");
         Error::refused(Code::BodyTooLarge, message)
     })?;
@@ -176,13 +184,25 @@ where
     json::<Option<T>>(body).await.map(Option::unwrap_or_default)
 }
 
+/// All of a body of `limit` bytes at most, from a caller who is known.
+pub(crate) async fn whole(body: Body, limit: usize) -> Result<Bytes, axum::Error> {
+    within(WHOLE, body, limit).await
+}
+
+/// The same from anyone.
+pub(crate) async fn whole_soon(body: Body, limit: usize) -> Result<Bytes, axum::Error> {
+    within(SOON, body, limit).await
+}
+
+async fn within(time: Duration, body: Body, limit: usize) -> Result<Bytes, axum::Error> {
+    let bytes = tokio::time::timeout(time, axum::body::to_bytes(body, limit)).await;
+    bytes.unwrap_or_else(|late| Err(axum::Error::new(late)))
+}
+
 /// A body as a stream that ends with an error when nothing comes for `stall`.
-pub(crate) fn octets(
-    body: Body,
-    stall: Duration,
-) -> Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>> {
+fn octets(body: Body, stall: Duration) -> Octets {
     let stream = body.into_data_stream();
-    Box::pin(futures::stream::unfold(Some(stream), move |stream| async move {
+    let bounded = futures::stream::unfold(Some(stream), move |stream| async move {
         let mut stream = stream?;
         match tokio::time::timeout(stall, stream.next()).await {
             Ok(None) => None,
@@ -190,7 +210,9 @@ pub(crate) fn octets(
             Ok(Some(Err(cause))) => Some((Err(io::Error::other(cause)), None)),
             Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
         }
-    }))
+    });
+    // Whoever reads what is left asks once more after the end.
+    Box::pin(bounded.fuse())
 }
 
 #[cfg(test)]
@@ -207,10 +229,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_short_body_that_comes_byte_by_byte_is_given_up() {
+        let drops = futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, io::Error>(Bytes::from_static(b" ")), ()))
+        });
+        let error = json::<u8>(Body::from_stream(drops)).await.unwrap_err();
+        assert!(matches!(error, Error::Refused { code: Code::BodyTooLarge, .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_body_that_stalls_is_given_up() {
         let body = Body::from_stream(futures::stream::pending::<io::Result<Bytes>>());
         let mut stream = octets(body, Duration::from_secs(5));
         assert_eq!(stream.next().await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(stream.next().await.is_none());
+        for _ in 0..2 {
+            assert!(stream.next().await.is_none());
+        }
     }
 }

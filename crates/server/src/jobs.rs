@@ -6,6 +6,7 @@ mod clock;
 mod customer;
 mod dock;
 mod documents;
+mod events;
 mod keys;
 pub(crate) mod plain;
 mod record;
@@ -19,6 +20,7 @@ pub(crate) use documents::{
     get_inventory, get_manifest, put_copy_log, put_inventory, put_manifest, read_inventory,
     read_manifest,
 };
+pub(crate) use events::{Changes, watch};
 pub(crate) use keys::{list_keys, open_keyring, read_keys, release};
 pub(crate) use record::{DriveRow, Record};
 
@@ -88,7 +90,7 @@ async fn change(
         after.save(&mut transaction).await?;
     }
     notices::keep(&mut transaction, &after, &effects, app.now()).await?;
-    transaction.commit().await?;
+    events::commit(app, transaction, name).await?;
     Ok(after)
 }
 

@@ -26,6 +26,7 @@ mod audit;
 mod auth;
 mod backends;
 mod config;
+mod connections;
 mod data;
 mod dataplane;
 mod db;

@@ -62,7 +62,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
             Error::refused(Code::MethodNotAllowed, "this path takes other methods")
         })
         .layer(DefaultBodyLimit::disable())
-        .layer(from_fn(http::drain))
+        .layer(from_fn_with_state(Arc::clone(app), http::drain))
         .layer(from_fn(http::observe))
         .with_state(Arc::clone(app));
     // Before routing: a router knows one spelling of a path.
@@ -171,15 +171,17 @@ fn import_jobs(table: &mut Table) {
     let job = "/api/v1/import-jobs/{job}";
     let inventory = "/api/v1/import-jobs/{job}/inventory";
     let manifest = "/api/v1/import-jobs/{job}/drives/{drive}/manifest";
+    let changes = "/api/v1/import-jobs/{job}/events";
     let events = "/api/v1/import-jobs/{job}/drives/{drive}/events";
     let keys = "/api/v1/import-jobs/{job}/listBitLockerKeys";
     let key = "/api/v1/import-jobs/{job}/drives/{drive}/key";
     let copy_log = "/api/v1/import-jobs/{job}/drives/{drive}/copy-log";
     table.add(Method::GET, "/api/v1/import-jobs", EVERYBODY, jobs::list);
-    table.add(Method::POST, "/api/v1/import-jobs/receive", DOCK, jobs::receive);
+    table.add(Method::POST, "/api/v1/parcels/receive", DOCK, jobs::receive);
     table.add(Method::PUT, job, WRITER, jobs::create);
     table.add(Method::GET, job, EVERYBODY, jobs::get);
     table.add(Method::PATCH, job, WRITER, jobs::patch);
+    table.add(Method::GET, changes, EVERYBODY, jobs::watch);
     table.add(Method::POST, keys, WRITER, jobs::list_keys);
     table.add(Method::PUT, inventory, WRITER, jobs::put_inventory);
     table.add(Method::GET, inventory, ANY_ROLE, jobs::get_inventory);

@@ -12,11 +12,10 @@ use crate::identity::Identity;
 use crate::objects::{self, Objects};
 use crate::publication::{self, Publications};
 use crate::receipt::ReceiptKey;
-use crate::{Error, admin, groups, jobs, routes};
+use crate::{Error, admin, connections, groups, jobs, routes};
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsConfig, from_tcp_rustls};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -26,6 +25,10 @@ use tokio::sync::watch;
 
 /// How long requests may take to end after the server was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Of a connection, hyper keeps so much that was read and so much that was not written yet. A request's head
+/// is shorter.
+const BUFFER: usize = 128 << 10;
 
 /// A running server. Stops when dropped, or when [`shutdown`](Self::shutdown) is called.
 #[derive(Debug)]
@@ -175,9 +178,23 @@ async fn serve(
     ready: mpsc::Sender<(SocketAddr, String)>,
 ) -> Result<(), Error> {
     let data = DataFolder::open(&config.data)?;
-    let listener = listen(config.listen)?;
+    let listener = connections::listen(config.listen)?;
+    let affordable = connections::affordable();
+    let connections = config.connections.unwrap_or(affordable);
+    if connections > affordable {
+        tracing::warn!(
+            connections,
+            affordable,
+            "so many connections may need more files than can be open"
+        );
+    }
+    let places = connections::Places::new(connections, config.stall);
+    // A connection with a stream is being answered all the time: some are left for everybody else.
+    let streams = config.event_streams.min(connections / 2);
+    let changes = jobs::Changes::new(streams, stopped.clone());
+    let (handshake, head) = (config.handshake, config.head);
     let address = listener.local_addr().map_err(listening(config.listen))?;
-    let (app, tls) = open(&data, config, address).await?;
+    let (app, tls) = open(&data, config, address, changes).await?;
     sweep(&data, &app.backends);
     publication::void_leases(&app).await?;
     publication::resume(&app).await?;
@@ -186,8 +203,10 @@ async fn serve(
     let handle = Handle::new();
     let service = routes::router(&app).into_make_service_with_connect_info::<SocketAddr>();
     let server = from_tcp_rustls(listener, tls).map_err(listening(address))?;
-    // Answers are small and many: none waits for another packet.
-    let server = server.map(|acceptor| acceptor.acceptor(NoDelayAcceptor::new()));
+    let server = server.map(|tls| tls.handshake_timeout(handshake).acceptor(places));
+    // Finding out which version a caller speaks has no time limit, and there is one only.
+    let mut server = server.http1_only().accept_error_handler(connections::log());
+    server.http_builder().http1().header_read_timeout(head).max_buf_size(BUFFER);
     let serving = tokio::spawn(server.handle(handle.clone()).serve(service));
     tracing::info!(%address, endpoint = app.endpoint, "listening");
     let _ = ready.send((address, app.endpoint.clone()));
@@ -208,16 +227,11 @@ fn listening(address: SocketAddr) -> impl FnOnce(std::io::Error) -> Error {
     move |cause| Error::Listen { address, cause }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    let listener = TcpListener::bind(address).map_err(listening(address))?;
-    listener.set_nonblocking(true).map_err(listening(address))?;
-    Ok(listener)
-}
-
 async fn open(
     data: &DataFolder,
     config: Config,
     address: SocketAddr,
+    changes: jobs::Changes,
 ) -> Result<(Arc<App>, RustlsConfig), Error> {
     let now = config.clock.now();
     let identity = Identity::find(data, &config, &names(&config), now)?;
@@ -248,6 +262,7 @@ async fn open(
         ca_pem: identity.ca_pem,
         endpoint,
         publications: Publications::new()?,
+        changes,
         group,
         entra,
     };

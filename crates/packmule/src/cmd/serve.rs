@@ -8,6 +8,7 @@ use model::{BackendName, ErrorKind};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -49,6 +50,9 @@ pub(crate) struct Serve {
     /// Where drives are sent, and by whom: a JSON file with a list of {name, address, supportedCarriers}
     #[arg(long, env = "PACKMULE_LOCATIONS", value_name = "FILE")]
     locations: Option<PathBuf>,
+    /// Connections that may be open at once [default: half as many as files may be, 16384 at most]
+    #[arg(long, value_name = "N")]
+    connections: Option<NonZeroUsize>,
     /// Database to use instead of the embedded one. This version has the embedded one only
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
@@ -74,6 +78,7 @@ impl Serve {
         config.names.clone_from(&self.name);
         config.tls = self.tls();
         config.backends = self.backends()?;
+        config.connections = self.connections.map(NonZeroUsize::get);
         if let Some(path) = &self.locations {
             let text = std::fs::read(path).map_err(|e| Failure::io("reading", path, e))?;
             config.locations = serde_json::from_slice(&text).map_err(|e| {

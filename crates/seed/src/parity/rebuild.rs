@@ -7,11 +7,12 @@ use super::layout::Layout;
 use super::stripe::{Decoder, SHARD, Shape};
 use super::{Extents, copy, copy_of_extents};
 use crate::arrive::{Arrivals, Ground, Named};
+use crate::arrived::{FolderLanding, conflict_is_absence};
 use crate::belt::Limits;
 use crate::beneath::Beneath;
 use crate::drive::{self, Sealed};
 use crate::event::Events;
-use crate::landing::{Destination, FolderLanding, pending};
+use crate::landing::{Destination, pending};
 use crate::manifest::ParityOf;
 use crate::sign::Trust;
 use crate::{Document, Error, Event, Manifest, Object, Signed, object_path};
@@ -150,7 +151,7 @@ impl Covered {
         for (index, object) in layout.objects().iter().enumerate() {
             let Some(repository) = manifest.body.repository(object) else { continue };
             let has = landing.has(&repository, &object.key(), object.length);
-            if !has.or_else(crate::landing::conflict_is_absence).map_err(Error::Store)? {
+            if !has.or_else(conflict_is_absence).map_err(Error::Store)? {
                 missing.insert(index);
             }
         }

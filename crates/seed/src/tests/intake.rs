@@ -3,10 +3,11 @@
 
 use super::*;
 use crate::arrive::Ground;
+use crate::arrived::FolderLanding;
 use crate::beneath::{Beneath, faults};
 use crate::drive;
 use crate::intake::{Admit, Stopped, take_in};
-use crate::landing::{Admission, Destination, FolderLanding, import_within};
+use crate::landing::{Admission, Destination, import_within};
 use crate::{Imported, Reason, missing, object_path};
 use model::ErrorKind;
 use std::io;

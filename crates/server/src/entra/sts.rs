@@ -9,7 +9,7 @@ use super::oauth::{Reason, Refusal};
 use super::records::{self, Application, By};
 use super::{audience, tenant};
 use crate::app::App;
-use crate::{db, token};
+use crate::{db, http, token};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -69,7 +69,7 @@ async fn give(
     body: Body,
 ) -> Result<Value, Refusal> {
     tenant::check(app, tenant)?;
-    let bytes = axum::body::to_bytes(body, LIMIT).await.map_err(|_| Reason::Malformed)?;
+    let bytes = http::whole_soon(body, LIMIT).await.map_err(|_| Reason::Malformed)?;
     let form = Form::read(&bytes, headers)?;
     match form.grant_type.as_deref() {
         Some("client_credentials") => {}

@@ -1,6 +1,6 @@
 //! What the passing of time does to import jobs. Has no clock of its own.
 
-use super::{plain, record::Record};
+use super::{events, plain, record::Record};
 use crate::app::App;
 use crate::{Error, db, notices, place};
 use flow::JobEvent;
@@ -29,7 +29,7 @@ async fn tick(app: &App, name: &str) -> Result<(), Error> {
     // A seed that its vault has not confirmed yet keeps its job: publication may still ask for it.
     if record.flow.record_has_expired() && plain::may_go(&mut transaction, &record).await? {
         plain::remove_record(&mut transaction, &name).await?;
-        transaction.commit().await?;
+        events::commit(app, transaction, &name).await?;
         app.objects.remove_below(&place::job(&name)).await?;
         tracing::info!(job = %name, "the record of an import job went, long after its end; the keys of its drives stay");
         return Ok(());
@@ -37,7 +37,7 @@ async fn tick(app: &App, name: &str) -> Result<(), Error> {
     if is_changed {
         record.changed = now.max(record.changed);
         record.save(&mut transaction).await?;
-        transaction.commit().await?;
+        events::commit(app, transaction, &name).await?;
     }
     Ok(())
 }

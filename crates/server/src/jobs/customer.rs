@@ -1,7 +1,7 @@
 //! What a customer does to an import job: create, read, change. Handles no drive.
 
 use super::record::{DriveRow, Record, lost};
-use super::{change, keys, refused, view, visible};
+use super::{change, events, keys, refused, view, visible};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::groups::Group;
@@ -76,7 +76,7 @@ pub(crate) async fn create(
             record
         }
     };
-    transaction.commit().await?;
+    events::commit(&app, transaction, &record.name).await?;
     Ok((status, shown(&app, &caller, &record)?))
 }
 

@@ -6,7 +6,7 @@ use super::record::Record;
 use super::{change, visible};
 use crate::app::App;
 use crate::auth::Principal;
-use crate::http::{self, Segments};
+use crate::http::Segments;
 use crate::objects::Found;
 use crate::{Error, accounts, place};
 use axum::Extension;
@@ -32,7 +32,7 @@ pub(crate) async fn put_manifest(
     let announced = record.drive(&serial)?.manifest.ok_or_else(|| no_manifest(&record, &serial))?;
     refuse_at_end(&record)?;
     let at = place::manifest(&name, &serial);
-    let body = http::octets(body, app.config.stall);
+    let body = body.into_data_stream();
     let stored = app.objects.put_named(&at, announced, app.config.object_limit, body).await;
     stored.map_err(other_manifest)?;
     let manifest = match read_manifest(&app, &record, &serial).await {
@@ -164,7 +164,7 @@ pub(crate) async fn put_inventory(
     let record = visible(&app, &caller, &name).await?;
     refuse_at_end(&record)?;
     let incoming = place::incoming_inventory(&name);
-    let body = http::octets(body, app.config.stall);
+    let body = body.into_data_stream();
     app.objects.put_any(&incoming, app.config.object_limit, body).await?;
     if let Err(refusal) = read_inventory_at(&app, &record, &incoming).await {
         app.objects.remove(&incoming).await?;
@@ -192,7 +192,7 @@ pub(crate) async fn put_copy_log(
         return Err(Error::refused(Code::JobState, message));
     }
     let at = place::copy_log(&record.account, &diagnostics(&record)?, &name, &serial);
-    let body = http::octets(body, app.config.stall);
+    let body = body.into_data_stream();
     let store = accounts::objects(&app, &record.account).await?;
     store.put_any(&at, app.config.object_limit, body).await?;
     Ok(StatusCode::NO_CONTENT)

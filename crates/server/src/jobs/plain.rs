@@ -6,8 +6,8 @@
 
 use super::customer::{give_shipping, step};
 use super::record::{DriveRow, Record, lost};
-use super::refused;
 use super::said::Said;
+use super::{events, refused};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::groups::Group;
@@ -106,7 +106,7 @@ pub(crate) async fn put(
         .await?;
     record.changed = now.max(record.changed);
     record.save(&mut transaction).await?;
-    transaction.commit().await?;
+    events::commit(app, transaction, &record.name).await?;
     Ok((is_new, record))
 }
 
@@ -244,7 +244,7 @@ pub(crate) async fn patch(
         record.save(&mut transaction).await?;
     }
     notices::keep(&mut transaction, &record, &effects, now).await?;
-    transaction.commit().await?;
+    events::commit(app, transaction, name).await?;
     Ok(record)
 }
 
@@ -299,7 +299,7 @@ pub(crate) async fn remove(
         return Err(Error::refused(Code::JobState, message));
     }
     remove_record(&mut transaction, name).await?;
-    transaction.commit().await?;
+    events::commit(app, transaction, name).await?;
     app.objects.remove_below(&place::job(name)).await?;
     tracing::info!(job = %name, "the record of an import job was removed; the keys of its drives stay");
     Ok(())

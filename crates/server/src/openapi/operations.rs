@@ -182,6 +182,13 @@ fn import_jobs() -> Vec<Operation> {
             .with(&[200, 201])
             .refuses(&[404, 409]),
         describe(jobs::get, "getImportJob", "An import job").refuses(&[404]),
+        describe(
+            jobs::watch,
+            "watchImportJob",
+            "An import job as it changes, as server-sent events",
+        )
+        .answers_as("text/event-stream")
+        .refuses(&[404]),
         describe(jobs::patch, "patchImportJob", "Shipping details, shipping, cancelling")
             .takes::<JobPatch>()
             .refuses(&[404, 409]),

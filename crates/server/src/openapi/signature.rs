@@ -5,7 +5,7 @@ use crate::Error;
 use crate::http::{self, Segments};
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::{Extension, Json};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -50,6 +50,7 @@ pub(crate) trait Takes {
 impl<S> Takes for State<S> {}
 impl<T> Takes for Extension<T> {}
 impl Takes for Body {}
+impl Takes for HeaderMap {}
 
 impl<T: JsonSchema> Takes for Segments<T> {
     fn takes(to: &mut Signature, generator: &mut SchemaGenerator) {

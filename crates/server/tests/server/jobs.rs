@@ -49,6 +49,18 @@ fn a_job_goes_from_creation_to_its_end() {
 }
 
 #[test]
+fn a_job_may_have_the_name_of_anything_that_is_done() {
+    let site = Site::new();
+    let sample = Sample::new("named", 2);
+    let journey = Journey::new(&site, &sample, "receive", &sample.dealt(1));
+    journey.create();
+    assert_eq!(journey.agent.job(&journey.job).unwrap().name.as_str(), "receive");
+    assert_eq!(journey.ship("TRACK-1").state, JobState::Shipping);
+    assert_eq!(journey.receive("TRACK-1").state, JobState::Received);
+    assert_eq!(journey.dock.job(&journey.job).unwrap().state, JobState::Received);
+}
+
+#[test]
 fn a_drive_set_has_ten_drives_at_most_and_one_at_least() {
     let site = Site::new();
     let sample = Sample::new("many", 20);

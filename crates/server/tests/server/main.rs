@@ -16,6 +16,7 @@ mod arm;
 mod backends;
 mod dataplane;
 mod entra;
+mod events;
 mod files;
 mod jobs;
 mod keys;

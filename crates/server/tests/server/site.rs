@@ -2,8 +2,11 @@
 
 use client::{Certified, Client};
 use credfile::PublishSettings;
-use model::{AccountName, ServerName, VaultName};
+use model::{AccountName, VaultName};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use server::{Config, Server};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{Rest, RestOptions, Store};
@@ -81,7 +84,7 @@ impl Site {
 
     /// A registered source server, in a vault that is made for it.
     pub(crate) fn agent(&self, vault: &str, server: &str) -> Client {
-        let (vault, server): (VaultName, ServerName) =
+        let (vault, server): (VaultName, model::ServerName) =
             (vault.parse().unwrap(), server.parse().unwrap());
         let admin = self.admin();
         admin.create_vault(&vault).unwrap();
@@ -188,7 +191,6 @@ pub(crate) fn raw(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Answer {
-    use base64::Engine as _;
     let certificate =
         ureq::tls::Certificate::from_pem(credentials.ca_pem.as_ref().unwrap().as_bytes()).unwrap();
     let tls = ureq::tls::TlsConfig::builder()
@@ -203,9 +205,8 @@ pub(crate) fn raw(
         .new_agent();
     let url = format!("{}{path}", credentials.endpoint);
     let mut request = Request::builder().method(method.clone()).uri(url);
-    if let Some((user, token)) = auth {
-        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{token}"));
-        request = request.header("authorization", format!("Basic {pair}"));
+    if let Some(pair) = auth {
+        request = request.header("authorization", basic(pair));
     }
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -222,6 +223,31 @@ pub(crate) fn raw(
         body: body.read_to_vec().unwrap_or_default(),
         response: Response::from_parts(parts, ()),
     }
+}
+
+/// A connection on which no request has been sent yet.
+pub(crate) fn tls(
+    credentials: &Credentials,
+) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    let pem = credentials.ca_pem.as_ref().unwrap().as_bytes();
+    roots.add(CertificateDer::from_pem_slice(pem).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let endpoint = Url::parse(&credentials.endpoint).unwrap();
+    let address = endpoint.socket_addrs(|| None).unwrap();
+    let name = ServerName::try_from(address[0].ip().to_string()).unwrap();
+    let connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    rustls::StreamOwned::new(connection, TcpStream::connect(address[0]).unwrap())
+}
+
+/// What a caller sends in the header `authorization`.
+pub(crate) fn basic((user, token): (&str, &str)) -> String {
+    use base64::Engine as _;
+    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{token}"));
+    format!("Basic {pair}")
 }
 
 /// As the caller itself.

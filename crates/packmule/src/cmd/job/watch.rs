@@ -1,6 +1,7 @@
 //! `packmule job watch`: one line for each change of an import job, until it is over. Changes nothing.
 //!
-//! The server is asked by a thread of its own, so that Ctrl-C need not wait for an answer.
+//! A thread of its own listens to the server, so that Ctrl-C need not wait for it. A server that does not tell
+//! changes by itself is asked now and then.
 
 use super::show::{bytes, is_over};
 use super::{Named, STATES, state};
@@ -10,14 +11,14 @@ use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use crate::ui::{duration, per_second};
 use clap::Args;
-use client::Client;
+use client::{Client, Told};
 use jiff::Timestamp;
 use model::{ByteSize, ErrorKind, JobName};
 use serde_json::json;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-use wire::{Job, JobState};
+use wire::{Code, Job, JobState};
 
 /// Watch an import job until it is over
 ///
@@ -36,10 +37,12 @@ pub(crate) struct Watch {
     caller: CallerOptions,
 }
 
-/// Between two questions while something happens.
+/// Between two connections, and between two questions while something happens.
 const SOONEST: Duration = Duration::from_secs(2);
-/// Between two questions while a parcel is with its carrier.
+/// The same while nothing happens, as when a parcel is with its carrier.
 const LATEST: Duration = Duration::from_secs(60);
+/// Of a server of an older version.
+const ASKING: &str = "this server does not tell changes by itself: it is asked every two seconds to a minute, and a change shows that much later";
 /// How soon Ctrl-C is noticed.
 const LOOK: Duration = Duration::from_millis(100);
 /// A rate is measured over so much time at most: drives and their speed change.
@@ -48,11 +51,19 @@ const WINDOW: Duration = Duration::from_secs(120);
 impl Watch {
     pub(super) fn run(&self, context: &Context) -> Outcome {
         let client = self.caller.client()?;
-        let answers = asking(client, self.job.name.clone());
+        let heard = listening(client, self.job.name.clone());
         let mut seen = Seen::default();
         loop {
-            let job = match next(context, &answers)? {
-                Ok(job) => job,
+            let answer = match next(context, &heard)? {
+                Heard::Answer(answer) => answer,
+                Heard::Asking => {
+                    context.printer.note(ASKING);
+                    continue;
+                }
+            };
+            let job = match answer {
+                Ok(Told::Job(job)) => *job,
+                Ok(Told::Gone) => return Err(self.gone()),
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     context.printer.problem("server", &format!("{error}; it is asked again"));
                     continue;
@@ -64,6 +75,11 @@ impl Watch {
                 return Ok(seen.end(context, status));
             }
         }
+    }
+
+    fn gone(&self) -> Failure {
+        let words = format!("import job {} was deleted while it was watched", self.job.name);
+        Failure::new(ErrorKind::NotFound, words)
     }
 
     /// How it has ended, if it has.
@@ -83,44 +99,112 @@ impl Watch {
     }
 }
 
-type Answer = client::Result<Job>;
+type Answer = client::Result<Told>;
 
-/// Asks again and again, less often as long as nothing changes, until nobody listens any more.
-fn asking(client: Client, job: JobName) -> Receiver<Answer> {
+/// What the thread tells that listens.
+enum Heard {
+    Answer(Answer),
+    /// The server does not tell changes by itself: it is asked.
+    Asking,
+}
+
+/// Listens to what the server tells, until nobody listens here any more.
+fn listening(client: Client, job: JobName) -> Receiver<Heard> {
     let (sender, receiver) = channel();
-    std::thread::spawn(move || ask(&client, &job, &sender));
+    std::thread::spawn(move || {
+        let listener = Listener { client, job, sender, seen: None };
+        // An error means that nobody listens any more.
+        let _ = listener.listen();
+    });
     receiver
 }
 
-fn ask(client: &Client, name: &JobName, sender: &Sender<Answer>) {
-    let (mut pause, mut before) = (SOONEST, None);
-    loop {
-        let answer = client.job(name);
-        let version = answer.as_ref().ok().map(|job| job.version);
-        pause = match version.is_some() && version != before {
-            true => SOONEST,
-            false => (pause * 3 / 2).min(LATEST),
-        };
-        before = version.or(before);
-        if sender.send(answer).is_err() {
-            return;
+struct Listener {
+    client: Client,
+    job: JobName,
+    sender: Sender<Heard>,
+    /// The version that was told last.
+    seen: Option<u64>,
+}
+
+/// Nobody listens any more.
+struct Unheard;
+
+impl Listener {
+    fn tell(&mut self, answer: Answer) -> Result<(), Unheard> {
+        if let Ok(Told::Job(job)) = &answer {
+            self.seen = Some(job.version);
         }
-        std::thread::sleep(pause);
+        self.sender.send(Heard::Answer(answer)).map_err(|_| Unheard)
+    }
+
+    fn ask(&self) -> Answer {
+        self.client.job(&self.job).map(|job| Told::Job(Box::new(job)))
+    }
+
+    /// Connects again whenever the connection ends.
+    fn listen(mut self) -> Result<(), Unheard> {
+        let mut pause = SOONEST;
+        loop {
+            match self.client.watch_job(&self.job, self.seen) {
+                Ok(watch) => {
+                    pause = SOONEST;
+                    // One that breaks is connected again; if that is not possible, it is said.
+                    let is_broken = |told: &Answer| {
+                        told.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable)
+                    };
+                    for told in watch.take_while(|told| !is_broken(told)) {
+                        self.tell(told)?;
+                    }
+                }
+                Err(error) if error.code() == Some(&Code::ResourceNotFound) => match self.ask() {
+                    Ok(told) => {
+                        self.sender.send(Heard::Asking).map_err(|_| Unheard)?;
+                        self.tell(Ok(told))?;
+                        return self.ask_on();
+                    }
+                    // It is the job that is not there.
+                    answer => self.tell(answer)?,
+                },
+                // It tells too many already, or is not there.
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    let answer = self.ask();
+                    self.tell(answer)?;
+                    pause = (pause * 3 / 2).min(LATEST);
+                }
+                Err(error) => self.tell(Err(error))?,
+            }
+            std::thread::sleep(pause);
+        }
+    }
+
+    /// Asks again and again, less often as long as nothing changes.
+    fn ask_on(mut self) -> Result<(), Unheard> {
+        let mut pause = SOONEST;
+        loop {
+            std::thread::sleep(pause);
+            let (before, answer) = (self.seen, self.ask());
+            self.tell(answer)?;
+            pause = if self.seen == before { (pause * 3 / 2).min(LATEST) } else { SOONEST };
+        }
     }
 }
 
-/// The next answer; interrupted by Ctrl-C.
-fn next(context: &Context, answers: &Receiver<Answer>) -> Result<Answer, Failure> {
+/// What is heard next; interrupted by Ctrl-C.
+fn next(context: &Context, heard: &Receiver<Heard>) -> Result<Heard, Failure> {
     loop {
         if context.stop.load(Ordering::Relaxed) {
             let words = "stopped watching; the job goes on";
             return Err(Failure::new(ErrorKind::Interrupted, words));
         }
-        match answers.recv_timeout(LOOK) {
-            Ok(answer) => return Ok(answer),
+        match heard.recv_timeout(LOOK) {
+            Ok(heard) => return Ok(heard),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Failure::new(ErrorKind::Internal, "nobody asks the server any more"));
+                return Err(Failure::new(
+                    ErrorKind::Internal,
+                    "nobody listens to the server any more",
+                ));
             }
         }
     }

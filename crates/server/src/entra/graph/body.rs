@@ -1,6 +1,7 @@
 //! Bodies of Graph's requests: bounded, and as their types.
 
 use super::GraphError;
+use crate::http;
 use axum::body::Body;
 use serde::de::DeserializeOwned;
 
@@ -9,7 +10,7 @@ const LIMIT: usize = 1 << 20;
 
 /// A JSON body as its type.
 pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, GraphError> {
-    let bytes = axum::body::to_bytes(body, LIMIT)
+    let bytes = http::whole(body, LIMIT)
         .await
         .map_err(|_| GraphError::bad(format!("The body is cut or longer than {LIMIT} bytes.")))?;
     serde_json::from_slice(&bytes)
