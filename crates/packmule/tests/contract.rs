@@ -294,8 +294,6 @@ fn code_1_what_was_asked_for_cannot_be_done() {
     both(&place, &["repo", "ls", "-r", "rest:http://127.0.0.1:9/", "--cacert", "none.pem"], 1)
         .0
         .tells(&["none.pem"]);
-    let parity = ["seed", "prepare", "-r", r, "--drive", ".", "--parity", "1"];
-    both(&place, &parity, 1).0.tells(&["--parity"]);
     both(&place, &["seed", "import", "--drive", ".", "--into", "rest:http://x/"], 1)
         .0
         .tells(&["dock import"]);

@@ -11,7 +11,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -201,8 +201,9 @@ impl Beneath {
     /// A file of ours to be gone on with behind its first `length` bytes; what follows is cut off.
     pub(crate) fn append(&self, path: &str, length: u64) -> io::Result<NewFile> {
         step("open", path)?;
-        let file = File::from(self.at(path, OFlags::WRONLY)?);
+        let mut file = File::from(self.at(path, OFlags::WRONLY)?);
         file.set_len(length)?;
+        file.seek(SeekFrom::Start(length))?;
         Ok(NewFile { file, path: path.to_owned(), direct: false, at: length })
     }
 

@@ -28,8 +28,8 @@ use store::direct::Aligned;
 const BLOCK: u64 = 4096;
 /// What a manifest has beside its rows, as a rule.
 const HEADER: u64 = 2048;
-/// Extents in one parity file: 1 GiB.
-pub(crate) const PER_FILE: u64 = 1024;
+/// Extents in one parity file: 1 GiB. Fewer in this crate's own tests, for which that would be much.
+pub(crate) const PER_FILE: u64 = if cfg!(test) { 2 } else { 1024 };
 /// The folder of parity files.
 pub(crate) const FOLDER: &str = "parity";
 /// The folder of copies of the covered drives' manifests and extent hashes.

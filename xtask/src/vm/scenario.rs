@@ -8,6 +8,7 @@ mod list;
 mod luks;
 mod mishaps;
 mod net;
+mod parity;
 mod power;
 mod pulled;
 mod set;
@@ -59,6 +60,12 @@ pub(super) const ALL: &[Scenario] = &[
         short: false,
         about: "a drive set is written by one machine and taken in by another, whole",
         run: standalone::run,
+    },
+    Scenario {
+        name: "parity",
+        short: false,
+        about: "of a set with parity one drive never arrives and one is damaged, and everything comes back",
+        run: parity::run,
     },
     Scenario {
         name: "journey",

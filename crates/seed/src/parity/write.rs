@@ -19,6 +19,7 @@ use model::{Digest, DriveSerial};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write as _};
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use store::Store;
 use store::direct::Aligned;
@@ -26,7 +27,8 @@ use store::direct::Aligned;
 /// Stripes that are read and not yet encoded.
 const AHEAD: usize = 4;
 /// Extents that are written at a time.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = if cfg!(test) { 2 } else { 4 };
+const _: () = assert!(PER_FILE.is_multiple_of(AT_ONCE as u64));
 
 type Stripe = Vec<Box<[u8]>>;
 /// A manifest with its file's bytes.
@@ -106,32 +108,37 @@ impl Work<'_, '_> {
                 let stripe = (0..shape.data).map(|_| vec![0; SHARD].into_boxed_slice()).collect();
                 let _ = give_back.send(stripe);
             }
-            crate::beneath::spawn(scope, move || read_all(streams, stripes, &sender, &empty));
-            for _ in 0..stripes {
+            let first = self.lanes.iter().flatten().map(|lane| lane.first).min().unwrap_or(stripes);
+            let numbers = first..stripes;
+            let to_read = numbers.clone();
+            crate::beneath::spawn(scope, move || read_all(streams, to_read, &sender, &empty));
+            for number in numbers {
                 if events.stop() {
                     return Err(Error::Interrupted);
                 }
                 let stripe: Stripe = read.recv().map_err(|_| Error::Interrupted)??;
                 let data = stripe.iter().map(AsRef::as_ref);
-                encoder.encode(data, &mut |index, extent| self.extent(index, extent, events))?;
+                encoder.encode(data, &mut |index, extent| {
+                    self.extent(number, (index, extent), events)
+                })?;
                 let _ = give_back.send(stripe);
             }
             Ok(())
         })
     }
 
-    /// Gives an extent of parity to the drive with that index.
+    /// Gives an extent of parity to the drive with that index, unless it has it.
     fn extent(
         &mut self,
-        index: usize,
-        extent: &[u8],
+        number: u64,
+        (index, extent): (usize, &[u8]),
         events: &mut dyn Events,
     ) -> Result<(), Error> {
         let is_its = |lane: &&mut Option<Lane<'_>>| {
             lane.as_ref().is_some_and(|lane| lane.of.index as usize == index)
         };
         let Some(place) = self.lanes.iter_mut().find(is_its) else { return Ok(()) };
-        let Some(lane) = place else { return Ok(()) };
+        let Some(lane) = place.as_mut().filter(|lane| lane.first <= number) else { return Ok(()) };
         let serial = lane.bay.spec.serial.clone();
         match lane.take(extent) {
             Ok(()) => {
@@ -201,6 +208,12 @@ impl<'a> Stream<'a> {
                     model::ErrorKind::NotFound => changed(),
                     _ => Error::Store(error),
                 })?;
+                let mut opened = opened;
+                // A call that goes on begins in the middle.
+                let skipped = io::copy(&mut (&mut opened).take(part.offset), &mut io::sink());
+                if skipped.map_err(|_| changed())? != part.offset {
+                    return Err(changed());
+                }
                 self.open = Some((part.index, opened));
             }
             let Some((_, from)) = &mut self.open else { continue };
@@ -222,11 +235,11 @@ impl<'a> Stream<'a> {
 
 fn read_all(
     mut streams: Vec<Stream<'_>>,
-    stripes: u64,
+    stripes: Range<u64>,
     sender: &SyncSender<Result<Stripe, Error>>,
     empty: &Receiver<Stripe>,
 ) {
-    for number in 0..stripes {
+    for number in stripes {
         let Ok(mut stripe) = empty.recv() else { return };
         let mut each = streams.iter_mut().zip(&mut stripe);
         let read = each.try_for_each(|(stream, into)| stream.extent(number, into));
@@ -241,6 +254,8 @@ fn read_all(
 struct Lane<'b> {
     bay: &'b mut Bay,
     of: ParityOf,
+    /// The first extent that the drive does not have yet.
+    first: u64,
     file: Option<(u64, NewFile)>,
     next_file: u64,
     buffer: Aligned,
@@ -249,21 +264,40 @@ struct Lane<'b> {
     hashes: BufWriter<NewFile>,
 }
 
-const HASHES: &str = "packmule/partials/extents";
+/// Until the drive is sealed.
+const HASHES: &str = "packmule/parity-hashes";
+/// What its parity files are of, likewise: without it they mean nothing.
+const OF: &str = "packmule/parity-of";
 
 impl<'b> Lane<'b> {
-    /// The drive gets its label; what an earlier call has left of parity goes.
+    /// The drive gets its label. Parity files that an earlier call has completed of the same drives stay; everything
+    /// else that it has left goes.
     fn begin(job: &Job<'_>, bay: &'b mut Bay, of: ParityOf, number: u32) -> Result<Self, Stopped> {
         bay.make_ready_as(job, number, DriveRole::Parity)?;
         let stop = stopped("writing parity on", &bay.spec.folder);
-        bay.remove_all_in(FOLDER).map_err(&stop)?;
+        let files = complete_files(bay, &of).map_err(&stop)?;
         bay.remove_all_in(COPIES).map_err(&stop)?;
+        if files == 0 {
+            for old in [OF, HASHES] {
+                bay.folder.remove(old).map_err(&stop)?;
+            }
+            bay.folder.sync_folder(drive::FOLDER).map_err(&stop)?;
+            bay.remove_all_in(FOLDER).map_err(&stop)?;
+        }
         for folder in [FOLDER, COPIES, PARTIALS] {
             bay.folder.create_folders(folder).map_err(&stop)?;
         }
-        let hashes = BufWriter::new(bay.folder.create(HASHES).map_err(&stop)?);
+        let first = files * PER_FILE;
+        let hashes = match files {
+            0 => bay.folder.create(HASHES).map_err(&stop)?,
+            _ => bay.folder.append(HASHES, first * 32).map_err(&stop)?,
+        };
+        if files == 0 {
+            bay.folder.write(OF, PARTIAL, &named(&of)).map_err(&stop)?;
+        }
+        let hashes = BufWriter::new(hashes);
         let buffer = Aligned::new(AT_ONCE * SHARD);
-        Ok(Self { bay, of, file: None, next_file: 0, buffer, filled: 0, hashes })
+        Ok(Self { bay, of, first, file: None, next_file: files, buffer, filled: 0, hashes })
     }
 
     fn take(&mut self, extent: &[u8]) -> Result<(), Stopped> {
@@ -306,10 +340,14 @@ impl<'b> Lane<'b> {
         self.close(number, &open)
     }
 
+    /// A file gets its name once its hashes are on the medium.
     fn close(&mut self, number: u64, open: &NewFile) -> Result<(), Stopped> {
         let stop = stopped("writing parity on", &self.bay.spec.folder);
         open.sync().map_err(&stop)?;
-        self.bay.folder.rename(&format!("{PARTIALS}/{number:08}"), &file(number)).map_err(&stop)
+        self.hashes.flush().map_err(&stop)?;
+        self.hashes.get_ref().sync().map_err(&stop)?;
+        self.bay.folder.rename(&format!("{PARTIALS}/{number:08}"), &file(number)).map_err(&stop)?;
+        self.bay.folder.sync_folder(FOLDER).map_err(&stop)
     }
 
     /// Copies of the covered drives' documents, everything synced, read back, signed. None when it does not give back
@@ -338,6 +376,27 @@ impl<'b> Lane<'b> {
         let Some(extents) = read_back(job, bay, events)? else { return Ok(None) };
         seal(job, bay, extents, self.of).map(Some)
     }
+}
+
+/// What parity is of, in a file's bytes.
+fn named(of: &ParityOf) -> Vec<u8> {
+    let mut bytes = format!("{} of {}\n", of.index, of.count);
+    of.drives.iter().for_each(|drive| bytes.push_str(&format!("{drive}\n")));
+    bytes.into_bytes()
+}
+
+/// How many whole parity files a drive has, from the first one on, that are of this parity, with their hashes. They are
+/// read back like all others before the drive is sealed.
+fn complete_files(bay: &Bay, of: &ParityOf) -> io::Result<u64> {
+    if bay.folder.read_if_there(OF, 1 << 12)?.is_none_or(|found| found != named(of)) {
+        return Ok(0);
+    }
+    let hashed = bay.folder.length(HASHES)?.unwrap_or(0) / 32 / PER_FILE;
+    let mut files = 0;
+    while files < hashed && bay.folder.length(&file(files))? == Some(PER_FILE * SHARD as u64) {
+        files += 1;
+    }
+    Ok(files)
 }
 
 fn copy_documents(
@@ -431,6 +490,7 @@ fn seal(job: &Job<'_>, bay: &mut Bay, extents: Digest, of: ParityOf) -> Result<S
     let stop = stopped("sealing", &bay.spec.folder);
     let Some(label) = bay.signed_label().cloned() else { return Err(Stopped::Gone) };
     bay.folder.rename(HASHES, drive::EXTENTS).map_err(&stop)?;
+    bay.folder.remove(OF).map_err(&stop)?;
     bay.remove_all_in(PARTIALS).map_err(&stop)?;
     bay.folder.remove(drive::RESERVE).map_err(&stop)?;
     bay.folder.sync_folder(drive::FOLDER).map_err(&stop)?;

@@ -147,7 +147,7 @@ fn silent_damage_on_data_and_parity_is_found_and_repaired() {
     damage(&data[1].join("repositories"), 10);
     damage(&parity[0].join("parity"), 2_000_000);
     let report = verify(&parity[0], &site.trust(), &mut ()).unwrap();
-    assert_eq!(report.extents, vec![1..2]);
+    assert_eq!(report.extents, vec![3..4]);
     assert!(!report.is_intact() && report.extra.is_empty(), "{report:?}");
     assert!(verify(&parity[1], &site.trust(), &mut ()).unwrap().is_intact());
     let all: Vec<PathBuf> = data.iter().chain(&parity).cloned().collect();
@@ -231,6 +231,85 @@ fn who_wants_objects_is_told_that_a_parity_drive_has_none() {
     fs::copy(data.join(label), parity[0].join(label)).unwrap();
     let error = verify(&parity[0], &site.trust(), &mut ()).unwrap_err();
     assert!(matches!(error, Error::Swapped { .. }), "{error}");
+}
+
+/// Says stop once so many bytes were written.
+struct Until {
+    left: u64,
+    written: u64,
+}
+
+impl Events for Until {
+    fn event(&mut self, event: Event<'_>) {
+        if let Event::Writing { bytes, .. } = event {
+            self.written += bytes;
+        }
+    }
+
+    fn stop(&self) -> bool {
+        self.written >= self.left
+    }
+}
+
+#[test]
+fn parity_that_was_interrupted_goes_on_where_it_ended() {
+    let (site, store) = (Site::new(), repository(11, &[3_000_000; 3]));
+    prepare(&site, &store, &[site.drive("D0", 14_000_000)], 1).unwrap();
+    let parity = [site.drive("P0", 14_000_000)];
+    let state = site.path("state");
+    let options = Options { parity: 1, ..site.options(&state) };
+    let go_on = |left: u64, drives: &[DriveSpec]| {
+        let mut until = Until { left, written: 0 };
+        let result =
+            crate::prepare::prepare_within(site.limits, &options, &[&store], drives, &mut until);
+        (result, until.written)
+    };
+    // Nine extents: files of two, of which two are complete.
+    let (result, _) = go_on(5 << 20, &parity);
+    assert!(matches!(result, Err(Error::Interrupted)));
+    assert_eq!(tree(&site.path("P0/parity")).len(), 2);
+    let kept = tree(&site.path("P0/parity"));
+    let (result, written) = go_on(u64::MAX, &parity);
+    assert!(result.unwrap().is_complete());
+    assert_eq!(written, 5 << 20, "of nine extents four were there");
+    assert!(kept.iter().all(|(path, bytes)| tree(&site.path("P0/parity"))[path] == *bytes));
+    assert!(verify(&site.path("P0"), &site.trust(), &mut ()).unwrap().is_intact());
+    let into = site.path("into");
+    assert!(take_in(&site, &into, &[site.path("P0")]).seeds[0].published);
+    assert!(is_whole(&into, &store));
+}
+
+#[test]
+fn what_was_begun_for_other_drives_or_is_damaged_does_not_count() {
+    let (site, store) = (Site::new(), repository(12, &[3_000_000; 3]));
+    prepare(&site, &store, &[site.drive("D0", 14_000_000)], 1).unwrap();
+    let parity = [site.drive("P0", 14_000_000)];
+    let state = site.path("state");
+    let options = Options { parity: 1, ..site.options(&state) };
+    let stop_at = |left: u64| {
+        let mut until = Until { left, written: 0 };
+        let _ =
+            crate::prepare::prepare_within(site.limits, &options, &[&store], &parity, &mut until);
+        until.written
+    };
+    stop_at(5 << 20);
+    let of = site.path("P0/packmule/parity-of");
+    let mut said = fs::read(&of).unwrap();
+    let end = said.len() - 2;
+    said[end] ^= 1;
+    fs::write(&of, said).unwrap();
+    assert_eq!(stop_at(u64::MAX), 9 << 20, "all of it is written again");
+    let other = [site.drive("P1", 14_000_000)];
+    let options = Options { parity: 2, ..site.options(&state) };
+    let mut until = Until { left: 5 << 20, written: 0 };
+    let _ = crate::prepare::prepare_within(site.limits, &options, &[&store], &other, &mut until);
+    damage(&site.path("P1/parity"), 5);
+    let mut until = Until { left: u64::MAX, written: 0 };
+    let prepared =
+        crate::prepare::prepare_within(site.limits, &options, &[&store], &other, &mut until)
+            .unwrap();
+    let state = prepared.drives.iter().find(|drive| drive.serial.as_str() == "P1").unwrap().state;
+    assert_eq!(state, DriveState::Unreliable, "what it gives back is not what was written");
 }
 
 #[test]
