@@ -83,6 +83,17 @@ pub(crate) fn files(of: &ParityOf, extents: u64) -> impl Iterator<Item = String>
     (0..extents.div_ceil(PER_FILE)).map(file).chain(copies)
 }
 
+/// Whether a parity drive has the documents of every drive that it covers. True for any other drive.
+pub(crate) fn copies_are_right(folder: &Beneath, sealed: &Sealed, trust: &Trust) -> bool {
+    let Some(of) = &sealed.manifest.body.header.parity else { return true };
+    (0..of.drives.len()).all(|place| {
+        let manifest = rebuild::copy_of_manifest(folder, (sealed, of), place, trust);
+        manifest.is_some_and(|manifest| {
+            rebuild::copy_of_hashes(folder, place, &manifest.body).is_some()
+        })
+    })
+}
+
 /// The extents on a parity drive, as they are.
 pub(crate) struct Extents<'d> {
     folder: &'d Beneath,

@@ -34,6 +34,8 @@ pub struct Report {
     pub extents: Vec<Range<u64>>,
     /// Whether the drive has the inventory that its manifest names.
     pub inventory: bool,
+    /// Of a parity drive: whether the copies of the covered drives' documents are all there. True for others.
+    pub copies: bool,
     /// Files that nobody signed for, at most [`MAX_EXTRA`] of them. They are never read.
     pub extra: Vec<String>,
     /// How many there are.
@@ -48,7 +50,7 @@ impl Report {
     /// do no harm, because nobody reads them.
     #[must_use]
     pub fn is_intact(&self) -> bool {
-        self.problems.is_empty() && self.extents.is_empty() && self.inventory
+        self.problems.is_empty() && self.extents.is_empty() && self.inventory && self.copies
     }
 }
 
@@ -75,6 +77,7 @@ pub fn verify(folder: &Path, trust: &Trust, events: &mut dyn Events) -> Result<R
         problems,
         extents,
         inventory,
+        copies: parity::copies_are_right(&folder, &sealed, trust),
         extra,
         extra_count,
         manifest: manifest.header.clone(),

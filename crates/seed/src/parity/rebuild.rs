@@ -139,12 +139,14 @@ impl Covered {
         place: usize,
         (seed, landing): (SeedId, &FolderLanding),
     ) -> Result<Option<Self>, Error> {
-        let Some(manifest) = parity.iter().find_map(|drive| drive.manifest(place, with.trust))
-        else {
+        let Some(manifest) = parity.iter().find_map(|drive| {
+            copy_of_manifest(&drive.folder, (&drive.sealed, &drive.of), place, with.trust)
+        }) else {
             return Ok(None);
         };
         let at_hand = with.data.iter().find_map(|path| drive_of(path, &manifest, with.trust));
-        let hashes = parity.iter().find_map(|drive| drive.hashes(place, &manifest.body));
+        let hashes =
+            parity.iter().find_map(|drive| copy_of_hashes(&drive.folder, place, &manifest.body));
         let hashes = hashes.or_else(|| own_hashes(at_hand.as_ref()?, &manifest.body));
         let layout = Layout::new(&manifest.body);
         let mut missing = BTreeSet::new();
@@ -219,23 +221,30 @@ fn own_hashes(folder: &Beneath, manifest: &Manifest) -> Option<HashFile> {
     HashFile::open(file, length, manifest).ok()?
 }
 
-impl ParityDrive {
-    /// The copy of a covered drive's manifest, if it is the one that this drive's own names.
-    fn manifest(&self, place: usize, trust: &Trust) -> Option<Signed<Manifest>> {
-        let limit = Document::Manifest.limit();
-        let bytes = self.folder.read_if_there(&copy(place), limit).ok()??;
-        let manifest = Manifest::decode(&bytes, trust).ok()?;
-        let (said, own) = (&manifest.body.header, &self.sealed.manifest.body.header);
-        let fits = (said.seed, said.set) == (own.seed, own.set)
-            && said.repositories == own.repositories
-            && manifest.signer == self.sealed.manifest.signer;
-        (fits && self.of.drives.get(place) == Some(&manifest.digest)).then_some(manifest)
-    }
+/// The copy of a covered drive's manifest, if it is the one that the parity drive's own names.
+pub(super) fn copy_of_manifest(
+    folder: &Beneath,
+    (sealed, of): (&Sealed, &ParityOf),
+    place: usize,
+    trust: &Trust,
+) -> Option<Signed<Manifest>> {
+    let bytes = folder.read_if_there(&copy(place), Document::Manifest.limit()).ok()??;
+    let manifest = Manifest::decode(&bytes, trust).ok()?;
+    let (said, own) = (&manifest.body.header, &sealed.manifest.body.header);
+    let fits = (said.seed, said.set) == (own.seed, own.set)
+        && said.repositories == own.repositories
+        && manifest.signer == sealed.manifest.signer;
+    (fits && of.drives.get(place) == Some(&manifest.digest)).then_some(manifest)
+}
 
-    fn hashes(&self, place: usize, manifest: &Manifest) -> Option<HashFile> {
-        let (file, length) = self.folder.file(&copy_of_extents(place)).ok()?;
-        HashFile::open(file, length, manifest).ok()?
-    }
+/// And the copy of its extent hashes.
+pub(super) fn copy_of_hashes(
+    folder: &Beneath,
+    place: usize,
+    manifest: &Manifest,
+) -> Option<HashFile> {
+    let (file, length) = folder.file(&copy_of_extents(place)).ok()?;
+    HashFile::open(file, length, manifest).ok()?
 }
 
 /// The parity of one drive, compared with its hashes.

@@ -327,6 +327,7 @@ fn parity_of_somebody_else_or_altered_is_refused() {
         let mut altered = bytes.clone();
         altered[at] ^= 1;
         fs::write(&copy, &altered).unwrap();
+        assert!(!verify(&parity[0], &site.trust(), &mut ()).unwrap().is_intact());
         let into = site.path(&format!("altered-{at}"));
         let imported = take_in(&site, &into, &[data[1].clone(), parity[0].clone()]);
         assert!(!imported.seeds[0].published);

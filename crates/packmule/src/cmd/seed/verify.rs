@@ -89,6 +89,9 @@ fn show(context: &Context, folder: &std::path::Path, report: &seed::Report) {
     if !report.inventory {
         printer.line("  the seed's inventory is missing or damaged");
     }
+    if !report.copies {
+        printer.line("  what it has of the drives that it covers is missing or damaged");
+    }
     if report.extra_count > 0 {
         printer.line(format!(
             "  {} files that nobody signed for were not looked at",
