@@ -366,6 +366,8 @@ impl<'b> Lane<'b> {
         }
         let hashes = self.hashes.into_inner().map_err(|failed| stop(failed.into_error()))?;
         hashes.sync().map_err(&stop)?;
+        // Nothing may be open when the drive is refreshed.
+        drop(hashes);
         let bay = self.bay;
         for (place, manifest) in covered.iter().enumerate() {
             copy_documents(bay, state, place, manifest)?;

@@ -233,6 +233,37 @@ fn who_wants_objects_is_told_that_a_parity_drive_has_none() {
     assert!(matches!(error, Error::Swapped { .. }), "{error}");
 }
 
+/// As a device that is unmounted: nobody may have anything on it open.
+struct Unmounts;
+
+fn is_free(drive: &Path) -> std::io::Result<()> {
+    let open = fs::read_dir("/proc/self/fd")?.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+    let open: Vec<PathBuf> = open.filter(|path| path.starts_with(drive)).collect();
+    assert!(open.is_empty(), "{open:?}");
+    Ok(())
+}
+
+impl crate::ReadBack for Unmounts {
+    fn refresh(&self, drive: &Path) -> std::io::Result<()> {
+        is_free(drive)
+    }
+
+    fn finish(&self, drive: &Path) -> std::io::Result<()> {
+        is_free(drive)
+    }
+}
+
+#[test]
+fn nothing_on_a_drive_is_open_when_it_is_read_back_and_finished() {
+    let (site, store) = (Site::new(), large(13));
+    let state = site.path("state");
+    let options = Options { parity: 2, read_back: &Unmounts, ..site.options(&state) };
+    let drives = site.drives(5, 5_500_000);
+    let prepared =
+        crate::prepare::prepare_within(site.limits, &options, &[&store], &drives, &mut ()).unwrap();
+    assert!(prepared.is_complete(), "{:?}", prepared.drives);
+}
+
 /// Says stop once so many bytes were written.
 struct Until {
     left: u64,
