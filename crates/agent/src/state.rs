@@ -11,6 +11,7 @@
 //! <state>/seeds/<seed>.keys/     passwords of its drives, sealed; the keyring crate's own folder
 //! <state>/init/                  a repository on its way into an empty vault; init.lock beside it
 //! <state>/lock                   held while any of these files changes
+//! <state>/copies/<seed>/         the same again, for a seed whose drives this computer writes for another server
 //! ```
 //!
 //! Long work holds the seed's lock; the directory's lock is held for the moment of a change only,

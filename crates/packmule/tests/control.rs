@@ -24,6 +24,20 @@ use store::{Rest, RestOptions, Store as _};
 use support::{Place, Said, objects, s, signal};
 use wire::{DriveEvent, DriveRequest, JobRequest, ReceiveRequest, SeedId, SeedRef};
 
+#[test]
+fn a_log_for_collectors_is_objects_and_has_no_secret() {
+    let site = Site::with(&["--log-format", "json"]);
+    site.run("vault create v1").exits(0);
+    let agent = site.agent("v1", "fs01");
+    agent.jobs().unwrap();
+    let log = std::fs::read_to_string(site.place.path("log")).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let is_request = |line: &&Value| line["span"]["path"] == "/api/v1/import-jobs";
+    assert!(lines.iter().any(|line| is_request(&line)), "{log}");
+    assert!(lines.iter().all(|line| line["timestamp"].is_string() && line["level"].is_string()));
+    assert!(!log.contains(&agent.credentials().token), "{log}");
+}
+
 /// What users of seeds look for.
 const WAITING: &str = "Waiting for Azure Import Job to complete. Please check on Azure Management portal for more information on job status";
 

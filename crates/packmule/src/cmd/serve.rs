@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use model::{BackendName, ErrorKind};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -53,12 +53,25 @@ pub(crate) struct Serve {
     /// Connections that may be open at once [default: half as many as files may be, 16384 at most]
     #[arg(long, value_name = "N")]
     connections: Option<NonZeroUsize>,
+    /// How the log is written, on stderr
+    #[arg(long, env = "PACKMULE_LOG_FORMAT", value_enum, value_name = "FORMAT", default_value_t)]
+    log_format: LogFormat,
     /// Database to use instead of the embedded one. This version has the embedded one only
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
     /// Object storage to use instead of a folder. This version has the folder only
     #[arg(long, value_name = "URL")]
     storage: Option<String>,
+}
+
+/// How a log is written.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum LogFormat {
+    /// For people: a line an event, with its fields
+    #[default]
+    Text,
+    /// For collectors: a JSON object a line
+    Json,
 }
 
 impl Serve {
@@ -72,7 +85,7 @@ impl Serve {
                 return Err(Failure::new(ErrorKind::Invalid, words));
             }
         }
-        log();
+        log(self.log_format);
         let mut config = server::Config::new(self.data.clone(), self.listen);
         config.endpoint.clone_from(&self.endpoint);
         config.names.clone_from(&self.name);
@@ -147,14 +160,15 @@ fn backend(text: &str) -> Result<(BackendName, PathBuf), String> {
 }
 
 /// The log goes to stderr; `RUST_LOG` says how much of it.
-fn log() {
+fn log(format: LogFormat) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let ansi = !plain && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(ansi)
-        .try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // One that is there already stays.
+    let _ = match format {
+        LogFormat::Text => log.with_ansi(ansi).try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
 }
