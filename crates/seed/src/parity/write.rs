@@ -116,6 +116,10 @@ impl Work<'_, '_> {
                 if events.stop() {
                     return Err(Error::Interrupted);
                 }
+                // Without a drive that takes it nothing need be read.
+                if self.lanes.iter().all(Option::is_none) {
+                    break;
+                }
                 let stripe: Stripe = read.recv().map_err(|_| Error::Interrupted)??;
                 let data = stripe.iter().map(AsRef::as_ref);
                 encoder.encode(data, &mut |index, extent| {
