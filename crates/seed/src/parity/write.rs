@@ -59,7 +59,9 @@ pub(crate) fn write(
     }
     let stripes = streams.iter().map(|stream| stream.layout.extents()).max().unwrap_or(0);
     let mut lanes = Vec::new();
-    for ((bay, index), number) in bays.iter_mut().zip(open).zip(numbers) {
+    let indexes = indexes(bays, open, &of);
+    for ((bay, index), number) in bays.iter_mut().zip(indexes).zip(numbers) {
+        let Some(index) = index else { continue };
         let serial = bay.spec.serial.clone();
         refuse_small(run, bay, &set)?;
         events.event(Event::DriveStarted { serial: &serial });
@@ -75,6 +77,22 @@ pub(crate) fn write(
     let mut work = Work { run, lanes, copies: &set.covered };
     work.stripes(shape, streams, stripes, events)?;
     work.finish(events)
+}
+
+/// Which parity each drive gets: what was begun on it, in whatever order the drives are given now; else what is left, if
+/// anything is.
+fn indexes(bays: &[Bay], mut open: Vec<u32>, of: &dyn Fn(u32) -> ParityOf) -> Vec<Option<u32>> {
+    let begun: Vec<Option<u32>> = bays
+        .iter()
+        .map(|bay| {
+            let is_its =
+                |index: &u32| complete_files(bay, &of(*index)).is_ok_and(|files| files > 0);
+            let place = open.iter().position(is_its)?;
+            Some(open.remove(place))
+        })
+        .collect();
+    let mut left = open.into_iter();
+    begun.into_iter().map(|begun| begun.or_else(|| left.next())).collect()
 }
 
 fn refuse_small(run: &Run<'_>, bay: &Bay, set: &Set<'_>) -> Result<(), Error> {

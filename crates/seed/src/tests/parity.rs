@@ -311,6 +311,26 @@ fn parity_that_was_interrupted_goes_on_where_it_ended() {
 }
 
 #[test]
+fn drives_go_on_with_what_was_begun_on_them_in_whatever_order_they_are_given() {
+    let (site, store) = (Site::new(), repository(14, &[3_000_000; 3]));
+    prepare(&site, &store, &[site.drive("D0", 14_000_000)], 2).unwrap();
+    let mut parity = [site.drive("P0", 14_000_000), site.drive("P1", 14_000_000)];
+    let state = site.path("state");
+    let options = Options { parity: 2, ..site.options(&state) };
+    let mut until = Until { left: 10 << 20, written: 0 };
+    let _ = crate::prepare::prepare_within(site.limits, &options, &[&store], &parity, &mut until);
+    parity.reverse();
+    let mut until = Until { left: u64::MAX, written: 0 };
+    let prepared =
+        crate::prepare::prepare_within(site.limits, &options, &[&store], &parity, &mut until);
+    assert!(prepared.unwrap().is_complete());
+    assert_eq!(until.written, 10 << 20, "of nine extents each four were there");
+    let into = site.path("into");
+    assert!(take_in(&site, &into, &[site.path("P1")]).seeds[0].published);
+    assert!(is_whole(&into, &store));
+}
+
+#[test]
 fn what_was_begun_for_other_drives_or_is_damaged_does_not_count() {
     let (site, store) = (Site::new(), repository(12, &[3_000_000; 3]));
     prepare(&site, &store, &[site.drive("D0", 14_000_000)], 1).unwrap();
