@@ -7,7 +7,6 @@ use crate::context::Context;
 use crate::names;
 use crate::record::{SeedRecord, StagedBackup};
 use crate::vault::Vault;
-use model::ErrorKind;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Read;
@@ -91,13 +90,5 @@ pub(crate) fn remove_note(staging: &Path) -> Result<(), Error> {
             Err(Error::io("removing", &path)(cause))
         }
         _ => Ok(()),
-    }
-}
-
-impl Error {
-    /// Whether the server was not there to be asked.
-    #[must_use]
-    pub fn is_away(&self) -> bool {
-        self.kind() == ErrorKind::Unavailable
     }
 }

@@ -234,7 +234,7 @@ impl Bay {
                 serial: self.spec.serial.clone(),
                 role,
                 created: job.now,
-                capacity: self.room.capacity(),
+                capacity: self.limit,
                 repositories: job.inventory.repositories.clone(),
             };
             let bytes =

@@ -175,6 +175,24 @@ impl Admit for Admission<'_> {
 }
 
 impl Admission<'_> {
+    /// Keeps a drive's documents; of the first one of its seed after what an earlier call has left half-way is removed.
+    pub(crate) fn keep_documents(
+        &self,
+        drive: &Beneath,
+        sealed: &Sealed,
+        found: Option<drive::Found<Inventory>>,
+    ) -> Result<(), Error> {
+        let (destination, seed) = (self.destination, sealed.label.body.seed);
+        let mut seeds = self.seeds.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seeds.contains(&seed) {
+            let folder = &destination.folder;
+            let removed = arrive::remove_partials(folder, &pending(seed));
+            removed.map_err(Error::io("cleaning up in", folder.path()))?;
+            seeds.insert(seed);
+        }
+        destination.keep_documents(drive, sealed, found, self.trust)
+    }
+
     fn open(&self, drive: &Beneath) -> Result<(Sealed, FolderLanding), Error> {
         let (destination, trust) = (self.destination, self.trust);
         refuse_unpinned(drive, trust)?;
@@ -183,16 +201,7 @@ impl Admission<'_> {
         destination.refuse_other_repository(&label.repositories)?;
         // Another drive has it too; a damaged one is as good as none.
         let found = drive::inventory(drive, &sealed.label, trust).unwrap_or_default();
-        {
-            let mut seeds = self.seeds.lock().unwrap_or_else(PoisonError::into_inner);
-            if !seeds.contains(&label.seed) {
-                let folder = &destination.folder;
-                let removed = arrive::remove_partials(folder, &pending(label.seed));
-                removed.map_err(Error::io("cleaning up in", folder.path()))?;
-                seeds.insert(label.seed);
-            }
-            destination.keep_documents(drive, &sealed, found, trust)?;
-        }
+        self.keep_documents(drive, &sealed, found)?;
         let landing = destination.landing(label.seed, &label.repositories)?;
         Ok((sealed, landing))
     }
@@ -252,7 +261,7 @@ impl Destination {
 
     /// Keeps what says what must arrive, before the first object arrives. `found` is the drive's
     /// inventory.
-    pub(crate) fn keep_documents(
+    fn keep_documents(
         &self,
         drive: &Beneath,
         sealed: &Sealed,

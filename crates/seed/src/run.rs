@@ -134,8 +134,10 @@ impl Run<'_> {
     ) -> Result<(), Error> {
         match why {
             Stopped::Failed(error) => return Err(error),
+            // It had the room by its own account: whoever has taken it must give it back.
             Stopped::Full => {
-                self.stopped.insert(serial.clone(), DriveState::Unreliable);
+                let full = io::Error::from(io::ErrorKind::StorageFull);
+                return Err(Error::io("writing parity on", Path::new(serial.as_str()))(full));
             }
             Stopped::Gone => {
                 self.stopped.insert(serial.clone(), DriveState::Gone);

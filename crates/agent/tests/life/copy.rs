@@ -262,7 +262,7 @@ fn a_first_backup_without_its_server_is_announced_by_the_next() {
     let mut site = Site::with_group();
     site.server.take().unwrap().shutdown().unwrap();
     let BackupReport::Staged { unannounced, .. } = site.backup().unwrap() else { panic!() };
-    assert!(unannounced.unwrap().is_away());
+    assert_eq!(unannounced.unwrap().kind(), ErrorKind::Unavailable);
     assert!(agent::staged_seed(&site.staging()).is_err());
     site.start(|_| {});
     // Its port is another one.

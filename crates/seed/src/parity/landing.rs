@@ -74,6 +74,6 @@ fn open(admission: &Admission<'_>, folder: Beneath) -> Result<ParityDrive, Error
     let (sealed, of) = found.ok_or_else(|| Error::Swapped { place: place() })?;
     destination.refuse_other_repository(&sealed.label.body.repositories)?;
     let inventory = drive::inventory(&folder, &sealed.label, trust).unwrap_or_default();
-    destination.keep_documents(&folder, &sealed, inventory, trust)?;
+    admission.keep_documents(&folder, &sealed, inventory)?;
     Ok(ParityDrive { folder, sealed, of })
 }

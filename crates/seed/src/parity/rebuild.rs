@@ -90,15 +90,19 @@ pub(crate) fn rebuild(
     };
     let wanted: u64 = ranges.iter().map(|range| range.end - range.start).sum();
     events.event(Event::Rebuilding { stripes: wanted });
-    for number in ranges.into_iter().flatten() {
+    let mut numbers = ranges.into_iter().flatten();
+    let looked = numbers.try_for_each(|number| {
         if events.stop() {
             return Err(Error::Interrupted);
         }
         work.stripe(number, &mut extents)?;
         events.event(Event::Rebuilt { bytes: SHARD as u64 });
-    }
-    let objects = work.finish()?;
-    Ok(Some(Rebuilt { seed, repositories, objects }))
+        Ok(())
+    });
+    // What is complete gets its name however it has ended.
+    let objects = work.finish();
+    looked?;
+    Ok(Some(Rebuilt { seed, repositories, objects: objects? }))
 }
 
 /// Ranges that touch, as one.

@@ -233,6 +233,100 @@ fn who_wants_objects_is_told_that_a_parity_drive_has_none() {
     assert!(matches!(error, Error::Swapped { .. }), "{error}");
 }
 
+/// A set of a data drive and a parity drive.
+fn pair(site: &Site) -> Vec<DriveSpec> {
+    site.drives(2, 4_500_000)
+}
+
+fn of_role(prepared: &Prepared, role: DriveRole, site: &Site) -> PathBuf {
+    let drive = prepared.drives.iter().find(|drive| drive.role == role).unwrap();
+    site.path(drive.serial.as_str())
+}
+
+#[test]
+fn a_process_may_die_at_any_step_of_writing_parity() {
+    let store = repository(15, &[1_200_000, 900_000]);
+    for after in 0.. {
+        let site = Site::new();
+        let (_, died) = super::faults::dying(after, || prepare(&site, &store, &pair(&site), 1));
+        let prepared = prepare(&site, &store, &pair(&site), 1)
+            .unwrap_or_else(|why| panic!("step {after}: {why:?}"));
+        assert!(prepared.is_complete(), "step {after}: {:?}", prepared.drives);
+        for drive in &prepared.drives {
+            let report = verify(&site.path(drive.serial.as_str()), &site.trust(), &mut ()).unwrap();
+            assert!(report.is_intact() && report.extra.is_empty(), "step {after}: {report:?}");
+        }
+        let into = site.path("into");
+        let parity = of_role(&prepared, DriveRole::Parity, &site);
+        assert!(take_in(&site, &into, &[parity]).seeds[0].published, "step {after}");
+        assert!(is_whole(&into, &store), "step {after}");
+        if !died {
+            assert!(after > 60, "the test has not seen much: {after}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_process_may_die_at_any_step_of_rebuilding_and_a_full_destination_goes_on() {
+    let (site, store) = (Site::new(), repository(16, &[1_200_000, 900_000]));
+    let prepared = prepare(&site, &store, &pair(&site), 1).unwrap();
+    let parity = [of_role(&prepared, DriveRole::Parity, &site)];
+    for after in 0.. {
+        let into = site.path(&format!("into{after}"));
+        let (_, died) =
+            super::faults::dying(after, || import(&into, &parity, &site.trust(), &mut ()));
+        assert!(take_in(&site, &into, &parity).seeds.iter().all(|seed| seed.published));
+        assert!(is_whole(&into, &store), "step {after}");
+        assert!(!into.join("pending").exists() || tree(&into.join("pending")).is_empty());
+        if !died {
+            assert!(after > 20, "the test has not seen much: {after}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_full_parity_drive_at_any_step_is_said_to_be_full_and_goes_on() {
+    let store = repository(17, &[1_200_000, 900_000]);
+    let site = Site::new();
+    prepare(&site, &store, &[site.drive("D0", 4_500_000)], 1).unwrap();
+    for at in 1.. {
+        let name = format!("P{at}");
+        let drive = [site.drive(&name, 4_500_000)];
+        let steps = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let counted = std::sync::Arc::clone(&steps);
+        let hook = move |action: &'static str, _: &str| {
+            let now = counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+            // Opening needs no room: a drive that cannot be read back is another matter.
+            if now == at && action != "open" {
+                Err(std::io::Error::from_raw_os_error(28))
+            } else {
+                Ok(())
+            }
+        };
+        // From the same beginning each time.
+        let state = site.path("state");
+        let kept = site.path("kept");
+        let _ = fs::remove_dir_all(&kept);
+        Command::new("cp").arg("-a").arg(&state).arg(&kept).status().unwrap();
+        let first = crate::beneath::faults::with(hook, || prepare(&site, &store, &drive, 1));
+        let seen = steps.load(std::sync::atomic::Ordering::Relaxed);
+        if let Ok(first) = &first {
+            let states: Vec<DriveState> = first.drives.iter().map(|drive| drive.state).collect();
+            assert!(!states.contains(&DriveState::Unreliable), "step {at}: {states:?}");
+        }
+        let again = prepare(&site, &store, &drive, 1);
+        assert!(again.unwrap_or_else(|why| panic!("step {at}: {why:?}")).is_complete());
+        fs::remove_dir_all(&state).unwrap();
+        fs::rename(&kept, &state).unwrap();
+        if seen < at {
+            assert!(at > 20, "the test has not seen much: {at}");
+            break;
+        }
+    }
+}
+
 /// As a device that is unmounted: nobody may have anything on it open.
 struct Unmounts;
 

@@ -50,8 +50,9 @@ pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let given = format!("--keys /keys --drive {}", set::devices(&mut dock, &serials)?);
     let verified = dock.run(&format!("packmule seed verify {given}"))?;
     ensure!(verified.code == 4, "the damage is not seen: {}", verified.all());
-    let imported = dock.done(&format!("packmule --json seed import --into /disk/taken {given}"))?;
-    ensure!(imported.contains("\"published\""), "{imported}");
+    // Whole, with a drive that was not as it should be.
+    let imported = dock.run(&format!("packmule --json seed import --into /disk/taken {given}"))?;
+    ensure!(imported.code == 3 && imported.all().contains("\"published\""), "{}", imported.all());
     set::compare(&mut dock, "/disk/taken", &files)?;
     dock.power_off()
 }

@@ -80,7 +80,7 @@ impl Import {
         }
         match refused {
             Some(failure) => Err(failure),
-            None if damaged && waiting => Ok(Status::Partial),
+            None if damaged => Ok(Status::Partial),
             None if waiting => Ok(Status::DriveMissing),
             None => Ok(Status::Done),
         }
