@@ -164,7 +164,7 @@ fn a_seed_travels_by_real_clients_and_the_two_utilities() {
     place.folder("d1");
     place.folder("d2");
     let diskprep = |words: &[&str]| old("AzureOfflineBackupDiskPrep.exe", words);
-    diskprep(&[&format!("s:{staging}"), "--drive", "d1", "d2", "--capacity", "20M"])
+    diskprep(&[&format!("s:{staging}"), "--drive", "d1", "d2", "--capacity", "25M"])
         .exits(0)
         .shows(&["Import Dock"]);
     step(&["look", "seed-1", "Creating", "Specified"]);

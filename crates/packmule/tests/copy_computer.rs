@@ -76,7 +76,7 @@ fn a_seed_is_copied_and_shipped_elsewhere_and_its_source_goes_on() {
     let staging = site.staging.clone();
     site.place.folder("d1");
     site.place.folder("d2");
-    let drives = "--drive d1 d2 --capacity 20M";
+    let drives = "--drive d1 d2 --capacity 25M";
     let prepare = format!("diskprep s:{staging} p:logistics.publishsettings {drives}");
     site.copy(&format!("diskprep p:logistics.publishsettings {drives}"))
         .exits(1)
