@@ -159,6 +159,33 @@ impl Client {
         Ok((receipt, signed))
     }
 
+    /// What the vault asks for of a seed, as it was signed; none when that is nothing.
+    ///
+    /// # Errors
+    /// The server is away or refuses; the list is longer than `limit`.
+    pub fn want_list(
+        &self,
+        vault: &VaultName,
+        server: &ServerName,
+        seed: SeedId,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>> {
+        let seed = seed.to_string();
+        let path = ["vaults", vault.as_str(), "servers", server.as_str(), "want-lists", &seed];
+        match self.download(&path) {
+            Ok(body) => self.read_all(body, limit).map(Some),
+            Err(error) if error.code() == Some(&wire::Code::ResourceNotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where what a vault has of a source server's seeds before they are published answers restic's REST
+    /// protocol: without credentials in it.
+    #[must_use]
+    pub fn pending_url(&self, vault: &VaultName, server: &ServerName) -> Url {
+        self.url(&["pending", vault.as_str(), server.as_str()], true)
+    }
+
     /// Where the published repository of a source server answers restic's REST protocol: without
     /// credentials in it.
     #[must_use]

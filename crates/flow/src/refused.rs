@@ -250,7 +250,7 @@ pub enum Refused {
     },
     /// The number of drive sets is final.
     #[error(
-        "the drive sets of this seed are fixed; set {set} is none of them: prepare one of those again"
+        "the drive sets of this seed are fixed; set {set} is none of them: prepare one of those again, or, once something is known to be missing, a further one"
     )]
     SetsFixed {
         /// Which was named.

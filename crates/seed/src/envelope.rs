@@ -1,5 +1,5 @@
-//! The form that label, inventory and manifest share: head, JSON header, object table, signature.
-//! Does not know what the three mean.
+//! The form that label, inventory, manifest and want-list share: head, JSON header, object table,
+//! signature. Does not know what they mean.
 //!
 //! ```text
 //!  0   magic 8 · version u16 · flags u16 · header length u32 · objects u64 · zero u64     head, 32 bytes
@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 use std::fmt;
 use wire::PublicKey;
 
-/// One of the documents of a drive. The first three have the form above; the extent hashes are
+/// One of the documents of a seed. All have the form above but the extent hashes, which are
 /// a bare list, whose hash the manifest holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Document {
@@ -35,6 +35,8 @@ pub enum Document {
     Manifest,
     /// The extent hashes.
     Extents,
+    /// What of a seed has not arrived; on no drive.
+    WantList,
 }
 
 impl Document {
@@ -44,6 +46,7 @@ impl Document {
             Self::Inventory => b"PKMINVEN",
             Self::Manifest => b"PKMMANIF",
             Self::Extents => b"PKMEXTNT",
+            Self::WantList => b"PKMWANTS",
         }
     }
 
@@ -51,7 +54,7 @@ impl Document {
     pub(crate) const fn limit(self) -> u64 {
         let objects = match self {
             Self::Label | Self::Extents => 0,
-            Self::Inventory | Self::Manifest => MAX_OBJECTS,
+            Self::Inventory | Self::Manifest | Self::WantList => MAX_OBJECTS,
         };
         HEAD as u64 + MAX_HEADER as u64 + objects * ROW as u64 + TRAILER as u64
     }
@@ -64,6 +67,7 @@ impl fmt::Display for Document {
             Self::Inventory => "inventory",
             Self::Manifest => "manifest",
             Self::Extents => "list of extents",
+            Self::WantList => "want-list",
         })
     }
 }

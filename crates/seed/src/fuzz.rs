@@ -4,7 +4,7 @@
 //! A fuzzer finds no signatures and no checksums, so the bytes it makes are those before them.
 
 use crate::envelope::{Malformed, Refused, Signed};
-use crate::{Document, Inventory, Label, Manifest, SigningKey, Trust, envelope, journal};
+use crate::{Document, Inventory, Label, Manifest, SigningKey, Trust, WantList, envelope, journal};
 use model::Digest;
 
 /// A label without its trailer. Answers whether it is one.
@@ -20,6 +20,11 @@ pub fn inventory(data: &[u8]) -> bool {
 /// A manifest without its trailer. Answers whether it is one.
 pub fn manifest(data: &[u8]) -> bool {
     one_form(Document::Manifest, data, Manifest::decode, Manifest::encode)
+}
+
+/// A want-list without its trailer. Answers whether it is one.
+pub fn want_list(data: &[u8]) -> bool {
+    one_form(Document::WantList, data, WantList::decode, WantList::encode)
 }
 
 /// Signs, decodes, and holds what is accepted against the one form that a document has.
@@ -66,8 +71,13 @@ mod tests {
     use std::path::Path;
 
     type Target = fn(&[u8]) -> bool;
-    const TARGETS: [(&str, Target); 4] =
-        [("label", label), ("inventory", inventory), ("manifest", manifest), ("journal", journal)];
+    const TARGETS: [(&str, Target); 5] = [
+        ("label", label),
+        ("inventory", inventory),
+        ("manifest", manifest),
+        ("journal", journal),
+        ("want_list", want_list),
+    ];
 
     fn seeds(name: &str) -> Vec<Vec<u8>> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(name);

@@ -39,6 +39,7 @@ mod sign;
 mod state;
 mod stream;
 mod verify;
+mod want_list;
 mod writer;
 
 pub use bay::{DriveSpec, PlainReads, ReadBack};
@@ -61,6 +62,7 @@ pub use sealed::SealedDrive;
 pub use sign::{Fingerprint, FingerprintError, SigningKey, Trust};
 pub use state::sealed_before;
 pub use verify::{MAX_EXTRA, Report, verify};
+pub use want_list::{WantList, WantListHeader};
 
 #[cfg(test)]
 mod tests;

@@ -39,7 +39,7 @@ pub(crate) struct Create {
 /// The store that a target is in: a vault's, or that of the account's backend.
 async fn store_of(app: &App, target: &Target) -> Result<Objects, Error> {
     match &target.holder {
-        Holder::Vault => Ok(app.objects.clone()),
+        Holder::Vault | Holder::Pending => Ok(app.objects.clone()),
         Holder::Account { account, .. } => accounts::objects(app, account).await,
     }
 }
@@ -168,6 +168,10 @@ pub(crate) async fn put(
         return Err(Error::refused(Code::BodyTooLarge, message));
     }
     may_append(&app, &principal, &target).await?;
+    if target.holder == Holder::Pending && key.kind() == ObjectKind::Lock {
+        let message = "nobody works on what is not published: locks go to the vault's repository";
+        return Err(Error::refused(Code::AppendOnly, message));
+    }
     let store = store_of(&app, &target).await?;
     match key.id() {
         None => put_config(&store, &target, body).await?,
@@ -193,6 +197,12 @@ async fn put_config(store: &Objects, target: &Target, body: Body) -> Result<(), 
             let taken = "there is a repository here already; its config never changes";
             let created = store.create(&at, bytes).await?;
             created.then_some(()).ok_or_else(|| Error::refused(Code::AppendOnly, taken))
+        }
+        // Which config it has to be is known to publication alone, which hashes it.
+        Holder::Pending => {
+            let name = Digest(Sha256::digest(&bytes).into());
+            let body = stream::iter([Ok::<_, Error>(bytes)]);
+            store.put_named(&at, name, CONFIG_LIMIT as u64, body).await.map(|_| ())
         }
         Holder::Account { repository, .. } => {
             check_config(&bytes, repository)?;
@@ -228,7 +238,7 @@ pub(crate) async fn remove(
 /// A dock adds only to what an open job at the dock announces.
 async fn may_append(app: &App, principal: &Principal, target: &Target) -> Result<(), Error> {
     match &target.holder {
-        Holder::Vault => Ok(()),
+        Holder::Vault | Holder::Pending => Ok(()),
         Holder::Account { account, container, repository } => {
             let announced = principal.role == Some(Role::Dock)
                 && jobs::announced(app, account, container, repository).await?;

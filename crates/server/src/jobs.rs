@@ -14,10 +14,10 @@ pub(crate) mod said;
 pub(crate) mod view;
 
 pub(crate) use clock::tick_all;
-pub(crate) use customer::{create, get, list, patch};
+pub(crate) use customer::{create, diagnostics, get, list, patch};
 pub(crate) use dock::{drive_event, receive};
 pub(crate) use documents::{
-    get_inventory, get_manifest, put_copy_log, put_inventory, put_manifest, read_inventory,
+    get_inventory, get_manifest, octets, put_copy_log, put_inventory, put_manifest, read_inventory,
     read_manifest,
 };
 pub(crate) use events::{Changes, watch};

@@ -5,6 +5,7 @@ use model::{
     AccountName, ContainerName, Digest, DriveSerial, JobName, ObjectKey, ServerName, VaultName,
 };
 use object_store::path::Path;
+use wire::SeedId;
 
 /// A folder that has restic's layout below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +68,22 @@ pub(crate) fn job(job: &JobName) -> Path {
 /// All that has landed in a storage account.
 pub(crate) fn account(account: &AccountName) -> Path {
     Path::from_iter(["accounts", account.as_str()])
+}
+
+/// What a vault asks for of a seed.
+pub(crate) fn want_list(vault: &VaultName, server: &ServerName, seed: SeedId) -> Path {
+    let name = format!("{seed}.want-list");
+    Path::from_iter(["vaults", vault.as_str(), server.as_str(), "wanted", &name])
+}
+
+/// What of a job's drives the vault asks for, in the job's log.
+pub(crate) fn wanted_log(
+    account: &AccountName,
+    diagnostics: &ContainerName,
+    job: &JobName,
+) -> Path {
+    let parts = ["accounts", account.as_str(), diagnostics.as_str(), job.as_str()];
+    Path::from_iter(parts.into_iter().chain(["wanted.jsonl"]))
 }
 
 /// The inventory of a job's seed as handed over.

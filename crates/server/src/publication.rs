@@ -21,9 +21,11 @@ mod plan;
 mod receipts;
 mod shelf;
 mod steps;
+mod wanted;
 
 pub(crate) use ledger::void_leases;
 pub(crate) use receipts::{latest_receipt, receipt};
+pub(crate) use wanted::get_want_list;
 
 use crate::app::App;
 use crate::error::causes;

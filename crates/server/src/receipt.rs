@@ -1,9 +1,11 @@
-//! The receipt key, and the signature over a receipt. What a receipt says is decided elsewhere.
+//! The receipt key, and the signatures over receipts and want-lists. What these say is decided
+//! elsewhere.
 
 use crate::Error;
 use crate::data::DataFolder;
 use crate::token;
 use ed25519_dalek::{Signer as _, SigningKey};
+use seed::WantList;
 use wire::{PublicKey, Receipt, Signature, SignedReceipt};
 use zeroize::Zeroizing;
 
@@ -31,6 +33,16 @@ impl ReceiptKey {
 
     pub(crate) fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// A want-list's file.
+    pub(crate) fn sign_wanted(&self, list: &WantList) -> Result<Vec<u8>, Error> {
+        let key = seed::SigningKey::from_bytes(&Zeroizing::new(self.0.to_bytes()));
+        let damaged = |cause: seed::Malformed| Error::Damaged {
+            what: "a want-list".into(),
+            why: cause.to_string(),
+        };
+        list.encode(&key).map_err(damaged)
     }
 
     /// The receipt's text as it will be stored and sent, and its signature.

@@ -110,6 +110,14 @@ fn all(table: &mut Table) {
     table.add(Method::GET, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::get);
     table.add(Method::POST, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::put);
     table.add(Method::DELETE, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::remove);
+    let pending = "/pending/{vault}/{server}/{kind}/{name}";
+    table.add(Method::POST, "/pending/{vault}/{server}/config", AGENT, dataplane::put);
+    table.add(Method::HEAD, "/pending/{vault}/{server}/config", AGENT, dataplane::head);
+    table.add(Method::GET, "/pending/{vault}/{server}/config", AGENT, dataplane::get);
+    table.add(Method::GET, "/pending/{vault}/{server}/{kind}/", AGENT, dataplane::list);
+    table.add(Method::HEAD, pending, AGENT, dataplane::head);
+    table.add(Method::GET, pending, AGENT, dataplane::get);
+    table.add(Method::POST, pending, AGENT, dataplane::put);
     landing(table);
     entra(table);
 }
@@ -133,6 +141,7 @@ fn landing(table: &mut Table) {
 fn control(table: &mut Table) {
     let publications = "/api/v1/vaults/{vault}/servers/{server}/publications";
     let latest = "/api/v1/vaults/{vault}/servers/{server}/receipts/latest";
+    let wanted = "/api/v1/vaults/{vault}/servers/{server}/want-lists/{seed}";
     let receipt = "/api/v1/vaults/{vault}/servers/{server}/receipts/{seed}";
     table.add(Method::GET, "/healthz", Access::Anyone, docks::health);
     table.add(Method::GET, "/readyz", Access::Anyone, docks::ready);
@@ -160,6 +169,7 @@ fn control(table: &mut Table) {
     table.add(Method::GET, publications, AGENT_OR_ADMIN, publication::status);
     table.add(Method::GET, latest, AGENT_OR_ADMIN, publication::latest_receipt);
     table.add(Method::GET, receipt, ANY_ROLE, publication::receipt);
+    table.add(Method::GET, wanted, AGENT_OR_ADMIN, publication::get_want_list);
     let seed = "/api/v1/seeds/{seed}";
     table.add(Method::PUT, seed, AGENT, seeds::announce);
     table.add(Method::GET, seed, WRITER_OR_ADMIN, seeds::get);

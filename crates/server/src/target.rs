@@ -19,7 +19,13 @@ pub(crate) struct Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Holder {
     Vault,
-    Account { account: AccountName, container: ContainerName, repository: Digest },
+    /// What a vault has of a seed that is not published.
+    Pending,
+    Account {
+        account: AccountName,
+        container: ContainerName,
+        repository: Digest,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +55,12 @@ impl Target {
     fn parse<'a>(find: impl Fn(&str) -> Option<&'a str>, path: &str) -> Result<Self, Error> {
         let (place, holder) = match find("vault") {
             Some(vault) => {
-                let place = Place::published(&parse(vault)?, &parse(segment(&find, "server")?)?);
-                (place, Holder::Vault)
+                let (vault, server) = (parse(vault)?, parse(segment(&find, "server")?)?);
+                if path.starts_with("/pending/") {
+                    (Place::pending(&vault, &server), Holder::Pending)
+                } else {
+                    (Place::published(&vault, &server), Holder::Vault)
+                }
             }
             None => {
                 let account: AccountName = parse(segment(&find, "account")?)?;

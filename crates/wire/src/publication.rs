@@ -76,6 +76,12 @@ pub struct Publication {
     /// How many are still wanted.
     #[serde(default)]
     pub missing_count: u64,
+    /// How many of these are on no drive that may still be read: the want-list names them.
+    #[serde(default)]
+    pub wanted_count: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub wanted_bytes: u64,
     /// Why it waits or failed, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -101,6 +107,8 @@ impl Publication {
             bytes_total: 0,
             missing: Vec::new(),
             missing_count: 0,
+            wanted_count: 0,
+            wanted_bytes: 0,
             message: None,
         }
     }

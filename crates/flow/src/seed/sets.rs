@@ -18,12 +18,18 @@ impl Seed {
             let replay = known.number == number && known.objects == objects;
             return if replay { Ok(()) } else { Err(taken(known)) };
         }
-        if number == 0 || self.set_count.is_some_and(|count| number > count) {
+        let beyond = self.set_count.is_some_and(|count| number > count);
+        let further = self.set_count.and_then(|count| count.checked_add(1)) == Some(number)
+            && self.lacks_something();
+        if number == 0 || (beyond && !further) {
             return Err(Refused::SetsFixed { set: number });
         }
         let incomplete = matches!(self.state, SeedState::Incomplete { .. });
         match self.sets.iter_mut().find(|known| known.number == number) {
-            None => self.sets.push(set),
+            None => {
+                self.sets.push(set);
+                self.set_count = self.set_count.map(|count| count.max(number));
+            }
             Some(known) if known.state.wants_another_job(incomplete) => *known = set,
             Some(known) if known.state.is_settled() => {
                 return Err(Refused::SetLanded { set: number });
@@ -101,6 +107,12 @@ impl Seed {
             self.state = SeedState::Incomplete { missing };
         }
         Ok(())
+    }
+
+    /// Whether a set brought less than everything: then what is missing may come with a set of its own.
+    fn lacks_something(&self) -> bool {
+        let lacks = |set: &DriveSet| set.state.wants_another_job(false);
+        matches!(self.state, SeedState::Incomplete { .. }) || self.sets.iter().any(lacks)
     }
 
     fn is_publishing(&self) -> bool {

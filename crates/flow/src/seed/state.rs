@@ -78,7 +78,7 @@ pub enum SeedEvent {
     /// Copy computer: starts, or goes on, to write drives.
     PreparationStarted,
     /// Copy computer: a drive set is written and has its job. For a set that was lost, or landed
-    /// with objects missing: written again, with a new job.
+    /// with objects missing: written again, with a new job. A further set may hold what the others lack.
     SetPrepared {
         /// The set's number, from 1.
         set: u32,

@@ -147,6 +147,23 @@ fn a_lost_set_is_missing_with_all_its_objects_until_it_has_another_job() {
 }
 
 #[test]
+fn what_sets_lack_comes_with_a_further_one() {
+    let further = prepared(3, "job-3");
+    assert_eq!(refuses(&travelling(), &further), Refused::SetsFixed { set: 3 });
+    // While another set is still on its way, too.
+    let (half, _) = then(&travelling(), [lost("job-2"), further.clone(), further.clone()]);
+    assert_eq!((half.state, half.set_count), (SeedState::InTransit, Some(3)));
+    let (less, _) = then(&travelling(), [landed("job-1", 3), landed("job-2", 0)]);
+    assert_eq!(refuses(&less, &prepared(4, "job-4")), Refused::SetsFixed { set: 4 });
+    let (seed, _) = then(&less, [further, shipped("job-3")]);
+    assert_eq!(seed.state, SeedState::Landing);
+    let (seed, _) = then(&seed, [landed("job-3", 0)]);
+    // The first set's job brought what it brought: only a count says that nothing is missing now.
+    assert_eq!(seed.state, SeedState::Incomplete { missing: 3 });
+    assert_eq!(then(&seed, [counted(0)]).0.state, SeedState::Landed);
+}
+
+#[test]
 fn a_lost_set_without_objects_is_still_missing() {
     let empty = SeedEvent::SetPrepared { set: 1, job: job("job-1"), objects: 0 };
     let events = [

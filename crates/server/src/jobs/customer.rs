@@ -30,7 +30,7 @@ pub(super) fn shown(app: &App, caller: &Principal, record: &Record) -> Result<Js
     Ok(Json(job))
 }
 
-pub(super) fn diagnostics(record: &Record) -> Result<ContainerName, Error> {
+pub(crate) fn diagnostics(record: &Record) -> Result<ContainerName, Error> {
     match record.request.as_ref().and_then(|request| request.diagnostics.as_ref()) {
         Some(name) => Ok(name.clone()),
         None => db::parsed("diagnosticsPath", DIAGNOSTICS),

@@ -219,7 +219,7 @@ pub(crate) async fn get_inventory(
     octets(&app, &place::inventory(&name), "inventory of that import job").await
 }
 
-async fn octets(app: &App, at: &Path, what: &str) -> Result<Response, Error> {
+pub(crate) async fn octets(app: &App, at: &Path, what: &str) -> Result<Response, Error> {
     match app.objects.stream(at, None).await? {
         Some(Found::Bytes { length, body, .. }) => {
             let headers = [

@@ -139,6 +139,8 @@ fn resources() -> Vec<Operation> {
         describe(publication::latest_receipt, "getLatestReceipt", "The newest receipt")
             .refuses(&[404]),
         describe(publication::receipt, "getReceipt", "The receipt of a seed").refuses(&[404]),
+        describe(publication::get_want_list, "getWantList", "What a vault asks for of a seed")
+            .refuses(&[404]),
     ]
 }
 

@@ -2,16 +2,16 @@
 //! announce. Decides what to wait for; copies nothing.
 
 use super::shelf::Shelf;
-use super::{Owner, ledger, outcomes};
+use super::{Owner, ledger};
 use crate::app::App;
 use crate::jobs::{self, Record};
 use crate::place::Place;
 use crate::{Error, accounts};
 use flow::DriveState;
-use model::{Digest, ObjectKind};
+use model::{Digest, DriveSerial, ObjectKind};
 use seed::Object;
-use std::collections::BTreeMap;
-use wire::{Code, JobOutcome, SeedId};
+use std::collections::{BTreeMap, BTreeSet};
+use wire::{Code, SeedId};
 
 /// What must arrive, where it may be found, and what else stands in the way.
 #[derive(Debug)]
@@ -23,9 +23,13 @@ pub(super) struct Plan {
     /// Where objects have landed.
     pub(super) landed: Vec<Shelf>,
     /// The jobs as they are.
-    pub(super) jobs: Vec<JobOutcome>,
+    pub(super) jobs: Vec<Record>,
     /// What must happen first, in words; empty when nothing.
     pub(super) waits: Vec<String>,
+    /// What is still to come, in words: in the way only where something is missing.
+    pub(super) later: Vec<String>,
+    /// Objects of drives that have not been read yet, and may be.
+    pub(super) travelling: BTreeSet<(ObjectKind, Digest)>,
 }
 
 /// Objects by what tells them apart.
@@ -33,18 +37,23 @@ type Expected = BTreeMap<(ObjectKind, Digest), u64>;
 
 pub(super) async fn make(app: &App, owner: &Owner, seed: SeedId) -> Result<Plan, Error> {
     let jobs = jobs::of_seed(app, &owner.0, &owner.1, seed).await?;
-    let mut waits = Vec::new();
+    let (mut waits, mut later) = (Vec::new(), Vec::new());
+    let (mut travelling, mut is_listed) = (BTreeSet::new(), false);
     let mut expected = Expected::new();
     let mut repository = None;
     let mut landed: Vec<Shelf> = Vec::new();
     for job in &jobs {
-        waits.extend(unfinished(job));
+        later.extend(unfinished(job));
         for drive in job.drives.iter().filter(|drive| drive.repository.is_some()) {
             let manifest = jobs::read_manifest(app, job, &drive.serial).await?.body;
             one_repository(&mut repository, &manifest.header.repositories)?;
             take(&mut expected, &manifest.objects)?;
+            if may_still_be_read(job, &drive.serial) {
+                travelling.extend(manifest.objects.iter().map(|it| (it.kind, it.name)));
+            }
         }
         if job.inventory {
+            is_listed = true;
             let inventory = jobs::read_inventory(app, job).await?;
             one_repository(&mut repository, &inventory.repositories)?;
             take(&mut expected, &inventory.objects)?;
@@ -57,7 +66,11 @@ pub(super) async fn make(app: &App, owner: &Owner, seed: SeedId) -> Result<Plan,
             }
         }
     }
-    waits.extend(sets_without_job(&jobs));
+    later.extend(sets_without_job(&jobs));
+    if !is_listed {
+        // Without the list of everything, nobody knows what a drive to come will announce.
+        waits.append(&mut later);
+    }
     let Some(repository) = repository else {
         let message = "no manifest of this seed has been handed over yet; run the drive preparation again to send them";
         return Err(Error::refused(Code::ManifestRefused, message));
@@ -68,7 +81,7 @@ pub(super) async fn make(app: &App, owner: &Owner, seed: SeedId) -> Result<Plan,
         waits.push("no drive announces the repository's config".to_owned());
     }
     waits.extend(other_root(app, owner, seed, &objects).await?);
-    Ok(Plan { repository, objects, landed, jobs: outcomes(&jobs), waits })
+    Ok(Plan { repository, objects, landed, jobs, waits, later, travelling })
 }
 
 fn take(expected: &mut Expected, objects: &[Object]) -> Result<(), Error> {
@@ -111,6 +124,17 @@ fn unfinished(job: &Record) -> Vec<String> {
             format!("drive {} of import job {} is not taken in yet", drive.serial, job.name)
         })
         .collect()
+}
+
+/// Whether what the drive carries may come by it: it has not been read, and its job is not over. One that was
+/// not in its package, or whose package is overdue, is not waited for.
+fn may_still_be_read(job: &Record, serial: &DriveSerial) -> bool {
+    let drive = job.flow.drives.iter().find(|drive| drive.serial == *serial);
+    let state = drive.map(|drive| &drive.state).filter(|_| !job.flow.state.is_end());
+    matches!(
+        state,
+        Some(DriveState::Specified | DriveState::Received | DriveState::Transferring { .. })
+    )
 }
 
 fn sets_without_job(jobs: &[Record]) -> Vec<String> {

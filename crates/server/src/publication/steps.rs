@@ -4,7 +4,8 @@
 
 use super::plan::{self, Plan};
 use super::shelf::Shelf;
-use super::{Owner, Progress, Step, receipts};
+use super::wanted::Wanted;
+use super::{Owner, Progress, Step, outcomes, receipts};
 use crate::Error;
 use crate::app::App;
 use crate::place::Place;
@@ -47,7 +48,10 @@ pub(super) async fn all(
     progress: &Progress,
 ) -> Result<(), Error> {
     checkpoint(app, Step::Plan)?;
-    let Plan { repository, objects, landed, jobs, waits } = plan::make(app, owner, seed).await?;
+    let Plan { repository, objects, landed, jobs, waits, later, travelling } =
+        plan::make(app, owner, seed).await?;
+    let root = seed::root(&objects);
+    let wanted = Wanted { owner, seed, repository, root, travelling };
     let in_vault = |place| Shelf { objects: app.objects.clone(), place };
     let work = Work {
         app,
@@ -57,7 +61,7 @@ pub(super) async fn all(
         landed,
         repository,
     };
-    progress.set(|status| status.jobs = jobs);
+    progress.set(|status| status.jobs = outcomes(&jobs));
     let keys = work.keys_from(&objects).await?;
     let objects: Vec<Object> = objects
         .into_iter()
@@ -65,14 +69,21 @@ pub(super) async fn all(
         .collect();
     work.begin(PublicationState::Copying, &objects);
     let (to_copy, missing) = work.find(&objects).await?;
-    if !waits.is_empty() || !missing.is_empty() {
-        work.wait(&waits, &missing);
+    if !missing.is_empty() {
+        wanted.ask(app, progress, &jobs, &missing).await?;
+        work.wait(&[waits, later].concat(), &missing);
+        return Ok(());
+    }
+    if !waits.is_empty() {
+        wanted.nothing(app).await?;
+        work.wait(&waits, &[]);
         return Ok(());
     }
     work.copy(&to_copy).await?;
     work.begin(PublicationState::Verifying, &objects);
     let missing = work.verify(&objects).await?;
     if !missing.is_empty() {
+        wanted.ask(app, progress, &jobs, &missing).await?;
         work.wait(&["what came was damaged and is put aside; bring it again".to_owned()], &missing);
         return Ok(());
     }
@@ -81,6 +92,7 @@ pub(super) async fn all(
     checkpoint(app, Step::Receipt)?;
     let receipt = work.receipt(owner, seed, &objects, keys);
     receipts::store(app, &receipt).await?;
+    wanted.nothing(app).await?;
     progress.set(|status| status.state = PublicationState::Published);
     Ok(())
 }
@@ -99,11 +111,12 @@ impl Work<'_> {
         });
     }
 
-    fn wait(&self, waits: &[String], missing: &[ObjectKey]) {
+    fn wait(&self, waits: &[String], missing: &[Object]) {
         self.progress.set(|status| {
             status.state = PublicationState::Waiting;
             status.missing_count = missing.len() as u64;
-            status.missing = missing.iter().take(MAX_NAMES).map(ToString::to_string).collect();
+            let names = missing.iter().take(MAX_NAMES).map(|object| object.key().to_string());
+            status.missing = names.collect();
             let mut words: Vec<String> = waits.iter().take(20).cloned().collect();
             if !missing.is_empty() {
                 words.push(format!("{} objects are missing", missing.len()));
@@ -154,10 +167,7 @@ impl Work<'_> {
     }
 
     /// Objects that are still to be copied, and those that are nowhere.
-    async fn find(
-        &self,
-        objects: &[Object],
-    ) -> Result<(Vec<(Object, Shelf)>, Vec<ObjectKey>), Error> {
+    async fn find(&self, objects: &[Object]) -> Result<(Vec<(Object, Shelf)>, Vec<Object>), Error> {
         let looks = objects
             .iter()
             .copied()
@@ -168,7 +178,7 @@ impl Work<'_> {
             match place {
                 Found::Published | Found::Pending => {}
                 Found::Landed(shelf) => to_copy.push((object, shelf)),
-                Found::Nowhere => missing.push(object.key()),
+                Found::Nowhere => missing.push(object),
             }
         }
         Ok((to_copy, missing))
@@ -205,7 +215,7 @@ impl Work<'_> {
 
     /// Hashes every object where the vault holds it. Answers those that are not what their name
     /// says; they are put aside, so that they can be brought again.
-    async fn verify(&self, objects: &[Object]) -> Result<Vec<ObjectKey>, Error> {
+    async fn verify(&self, objects: &[Object]) -> Result<Vec<Object>, Error> {
         let damaged = Mutex::new(Vec::new());
         let checks = stream::iter(objects.iter().copied().map(Ok::<_, Error>));
         checks
@@ -215,7 +225,7 @@ impl Work<'_> {
                     checkpoint(self.app, Step::Verify)?;
                     if !self.is_good(&object).await? {
                         let mut damaged = damaged.lock().unwrap_or_else(PoisonError::into_inner);
-                        damaged.push(object.key());
+                        damaged.push(object);
                     }
                     self.progress.done(object.length);
                     Ok(())

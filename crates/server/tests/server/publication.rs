@@ -1,7 +1,7 @@
 //! Publication: complete or invisible, whatever happens on the way.
 
 use crate::sample::{Journey, Sample, hash, object};
-use crate::site::{Site, vault_of};
+use crate::site::{Site, rest, vault_of};
 use client::Client;
 use ed25519_dalek::{Signature, VerifyingKey};
 use model::{Digest, ObjectKey, ObjectKind};
@@ -12,7 +12,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use wire::{Code, KeysFrom, Publication, PublicationRequest, PublicationState, SignedReceipt};
+use wire::{
+    Code, DriveEvent, KeysFrom, Publication, PublicationRequest, PublicationState, ReceiveRequest,
+    SignedReceipt,
+};
 
 pub(crate) fn repository(site: &Site) -> std::path::PathBuf {
     site.objects().join("vaults/vault1/fs01/repository")
@@ -250,6 +253,97 @@ fn an_inventory_or_a_root_says_that_more_is_to_come() {
     second.receive("TRACK2");
     second.import(0, &[]);
     assert_eq!(settled(&second).state, PublicationState::Published);
+}
+
+fn want_list(journey: &Journey<'_>) -> client::Result<seed::WantList> {
+    let credentials = journey.agent.credentials();
+    let (vault, server) = (credentials.vault.as_ref(), credentials.server.as_ref());
+    journey.agent.want_list(vault.unwrap(), server.unwrap(), journey.sample.seed, 1 << 20).map(
+        |bytes| {
+            let trust = seed::Trust::Key(credentials.receipt_key);
+            seed::WantList::decode(&bytes.unwrap(), &trust).unwrap().body
+        },
+    )
+}
+
+fn put_inventory(journey: &Journey<'_>) {
+    let bytes = journey.sample.inventory();
+    let length = bytes.len() as u64;
+    journey.agent.put_inventory(&journey.job, length, &mut bytes.as_slice()).unwrap();
+}
+
+#[test]
+fn what_no_drive_will_bring_is_wanted_by_name_and_comes_by_network() {
+    let site = Site::new();
+    let sample = Sample::new("wanted", 8);
+    let journey = Journey::new(&site, &sample, "job-1", &sample.dealt(3));
+    journey.create();
+    put_inventory(&journey);
+    let owner = ("vault1".parse().unwrap(), "fs01".parse().unwrap());
+    let wanted = || journey.agent.want_list(&owner.0, &owner.1, sample.seed, 1 << 20).unwrap();
+    // All of it is missing, and travels.
+    assert_eq!((settled(&journey).wanted_count, wanted()), (0, None));
+    journey.ship("TRACK1");
+    let drives = Some(vec![journey.drives[0].0.clone(), journey.drives[1].0.clone()]);
+    let request = ReceiveRequest { tracking_number: "TRACK1".parse().unwrap(), drives };
+    journey.dock.receive(&request).unwrap();
+    let pack = |n: usize| *journey.drives[n].1.iter().find(|o| o.kind == ObjectKind::Pack).unwrap();
+    // One drive is not in its package, and one lacks a pack; one has not been read.
+    journey.event(0, &DriveEvent::Started);
+    journey.import(0, &[pack(0).key()]);
+    let status = settled(&journey);
+    let mut lost = journey.drives[2].1.clone();
+    lost.push(pack(0));
+    lost.sort_unstable();
+    let list = want_list(&journey).unwrap();
+    assert_eq!(list.objects, lost);
+    assert_eq!(list.header.root, independent_root(&sample.list()));
+    assert_eq!(
+        (list.header.seed, list.header.repositories),
+        (sample.seed, vec![sample.repository])
+    );
+    assert_eq!(status.wanted_count as usize, lost.len());
+    assert_eq!(status.missing_count as usize, lost.len() + journey.drives[1].1.len());
+    let rows = site.objects().join("accounts/seedacct/waimportexport/job-1/wanted.jsonl");
+    let rows = std::fs::read_to_string(rows).unwrap();
+    assert_eq!(rows.lines().count(), lost.len());
+    assert!(
+        rows.contains(&pack(0).key().to_string()) && rows.contains(journey.drives[2].0.as_str())
+    );
+
+    journey.import(1, &[]);
+    let url = journey.agent.pending_url(&owner.0, &owner.1);
+    let pending = rest(&url, journey.agent.credentials());
+    for object in &lost {
+        let found = sample.objects.iter().find(|(other, _)| other == object).unwrap();
+        if *object == pack(0) {
+            assert!(pending.put(&object.key(), b"other bytes").is_err());
+        }
+        pending.put(&object.key(), &found.1).unwrap();
+        pending.put(&object.key(), &found.1).unwrap();
+    }
+    assert!(!repository(&site).exists());
+    assert!(pending.remove(&pack(0).key()).is_err());
+    assert!(pending.put(&ObjectKey::new(ObjectKind::Lock, hash(b"l")), b"l").is_err());
+    // The job is still open, as a drive of it had problems and one never came: nothing is waited for.
+    let status = settled(&journey);
+    assert_eq!(status.state, PublicationState::Published, "{status:?}");
+    assert_eq!(wanted(), None);
+    assert!(sample.list().iter().all(|object| there(&repository(&site), object)));
+    assert_eq!(receipt(&journey.agent).unwrap().0.root, independent_root(&sample.list()));
+}
+
+#[test]
+fn what_the_vault_found_damaged_is_wanted() {
+    let site = Site::new();
+    let sample = Sample::new("wanted-damaged", 4);
+    let journey = Journey::new(&site, &sample, "job-1", &sample.dealt(1));
+    journey.travel();
+    let pack = *sample.list().iter().find(|o| o.kind == ObjectKind::Pack).unwrap();
+    let at = format!("accounts/seedacct/seeds/{}/{}", sample.repository, pack.key());
+    damage(&site.objects().join(at));
+    assert_eq!(settled(&journey).wanted_bytes, pack.length);
+    assert_eq!(want_list(&journey).unwrap().objects, [pack]);
 }
 
 /// Bytes of the same length, under the name of others: what a dying disk leaves.

@@ -1,0 +1,6 @@
+//! A want-list before its signature. Holds no rule itself: those are in `seed::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    seed::fuzz::want_list(data);
+});
