@@ -10,7 +10,7 @@ use std::time::Duration;
 use store::{Clock, RetryPolicy, SystemClock};
 use wire::{Publication, SeedId};
 
-use crate::{Error, Place};
+use crate::{Error, Place, Way};
 
 /// What every operation is given. Make one with [`Context::new`] and change what differs.
 pub struct Context<'a> {
@@ -34,6 +34,8 @@ pub struct Context<'a> {
     pub threads: usize,
     /// A pack is closed at this many bytes.
     pub pack_size: usize,
+    /// How a backup that finds that objects of its seed are wanted answers.
+    pub wanted: Way,
     /// Set to end early; what is done by then stays done.
     pub stop: &'a AtomicBool,
     /// Told what happens. Called from many threads.
@@ -61,6 +63,7 @@ impl<'a> Context<'a> {
             kdf: KdfParams::STANDARD,
             threads: 2,
             pack_size: 16 << 20,
+            wanted: Way::Sooner,
             stop,
             events,
         }
@@ -100,6 +103,17 @@ pub enum Event<'a> {
         /// What follows.
         effect: &'a flow::Effect,
     },
+    /// An object that the vault has asked for was sent over the network.
+    Sent {
+        /// Which.
+        object: &'a seed::Object,
+        /// Bytes sent so far.
+        bytes: u64,
+        /// Bytes to send.
+        all: u64,
+    },
+    /// What sending came to.
+    Answered(&'a crate::Sent),
     /// An object was removed from staging.
     Removed {
         /// Its length.
@@ -121,6 +135,8 @@ pub enum Phase {
     ImportJob,
     /// The server is asked to publish.
     Publication,
+    /// What the vault has asked for is sent over the network.
+    Wanted,
     /// The receipt is compared with what was sent.
     Receipt,
     /// The vault is checked, snapshot by snapshot.

@@ -187,6 +187,28 @@ pub enum Error {
         /// The seed.
         seed: SeedId,
     },
+    /// Nothing is missing that does not travel.
+    #[error(
+        "the vault asks for nothing: whatever of this server's seeds is missing there is on drives that have not been read yet"
+    )]
+    NothingWanted,
+    /// Several seeds lack something.
+    #[error("objects of several seeds are wanted; name one with --seed: {}", names(seeds))]
+    WhichSeed {
+        /// These.
+        seeds: Vec<SeedId>,
+    },
+    /// A list that is not to be believed.
+    #[error("what the server asks for of seed {seed} is refused, and nothing is sent: {what}")]
+    WantList {
+        /// The seed.
+        seed: SeedId,
+        /// Why.
+        what: String,
+    },
+    /// Only the source server is told what is missing.
+    #[error("what is missing is written onto drives on the source server: run this there")]
+    OnTheSource,
     /// The job carries something else.
     #[error(
         "import job {0} is over, or carries another seed or drive set; choose another job name"
@@ -326,7 +348,8 @@ impl Error {
             | Self::Staging { .. }
             | Self::StagingInside { .. }
             | Self::JobName { .. }
-            | Self::WhichJob { .. } => ErrorKind::Invalid,
+            | Self::WhichJob { .. }
+            | Self::WhichSeed { .. } => ErrorKind::Invalid,
             Self::Busy { .. } => ErrorKind::Locked,
             Self::NotRegistered => ErrorKind::Denied,
             Self::NoGroup(_)
@@ -345,6 +368,9 @@ impl Error {
             | Self::VaultHasRepository
             | Self::GroupsNotStaged { .. }
             | Self::NothingToPrepare { .. }
+            | Self::NothingWanted
+            | Self::OnTheSource
+            | Self::WantList { .. }
             | Self::PreparedElsewhere { .. }
             | Self::JobTaken(_)
             | Self::NotFormatted { .. }

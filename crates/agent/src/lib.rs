@@ -42,11 +42,13 @@ mod prepare;
 mod publication;
 mod record;
 mod register;
+mod send;
 mod ship;
 mod state;
 mod status;
 mod transit;
 mod vault;
+mod wanted;
 
 pub use announce::{StagedSeed, staged_seed};
 pub use clean::{Cleaned, Cleaning, clean_staging};
@@ -67,11 +69,13 @@ pub use record::{
     Contents, Happened, JobDrive, KeptReceipt, SeedJob, SeedRecord, StagedBackup, Sum,
 };
 pub use register::{Registration, register};
+pub use send::{Sending, Sent, Way};
 pub use ship::{ShipTarget, ship, to_be_shipped};
 pub use state::credentials;
 pub use status::{GroupStatus, JobStatus, SeedStatus, Status, status};
 pub use transit::Waiting;
 pub use vault::Place;
+pub use wanted::{Answer, WantedRow, send_wanted, wanted};
 
 /// What the agent's operations return.
 pub type Result<T> = std::result::Result<T, Error>;

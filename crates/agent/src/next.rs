@@ -72,7 +72,7 @@ impl fmt::Display for Next {
             ),
             Self::Missing { objects } => write!(
                 f,
-                "objects of the seed that have not arrived: {objects}; keep the staging folder"
+                "objects of the seed that have not arrived: {objects}; keep the staging folder; packmule seed status names them, packmule seed send sends them, packmule diskprep s:STAGING --missing writes them onto a next drive"
             ),
             Self::Backup { group } => {
                 write!(f, "publish, check and go on over the network: packmule backup now {group}")

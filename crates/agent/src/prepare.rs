@@ -16,6 +16,7 @@ use crate::record::{JobDrive, SeedRecord};
 use crate::state::{Lock, State};
 use crate::transit;
 use crate::vault::Vault;
+use crate::wanted::{self, Part};
 use crate::{init, job, journal};
 use flow::{Effect, SeedEvent, SeedState};
 use model::{DriveSerial, ErrorKind, GroupName, JobName};
@@ -48,6 +49,8 @@ pub struct Preparation<'a> {
     pub limit_rate: u64,
     /// A name for the import job instead of the one given for the group.
     pub job: Option<&'a JobName>,
+    /// What the vault still asks for and nothing else, as a set of its own.
+    pub missing: bool,
 }
 
 /// What is still needed before the seed can travel.
@@ -103,12 +106,14 @@ pub fn prepare(
     let (record, _lock) = claim(&state, what.staging)?;
     let vault = Vault::connect(ctx, &state)?;
     let record = synced(ctx, &state, &vault, record)?;
-    let Some(set) = record.next_set() else {
-        return nothing_left(&state, &vault, &record);
+    let part = match part(ctx, &state, &vault, &record, what.missing)? {
+        Some(part) => part,
+        None => return nothing_left(&state, &vault, &record),
     };
+    let set = part.set;
     written_here(&state, &record)?;
     let record = begin(ctx, &state, &record)?;
-    let prepared = write(ctx, &state, &record, set, what, password)?;
+    let prepared = write(ctx, &state, &record, &part, what, password)?;
     let record = keep_contents(&state, &record, &prepared)?;
     let complete = prepared.is_complete();
     let sealed = sealed(&prepared);
@@ -137,19 +142,35 @@ pub fn prepare(
 pub fn check_preparation(
     ctx: &Context<'_>,
     staging: &str,
+    missing: bool,
     password: Option<&[u8]>,
 ) -> Result<(), Error> {
     let state = State::open(ctx.state)?;
     let (record, _lock) = claim(&state, staging)?;
     let vault = Vault::connect(ctx, &state)?;
     let mut record = synced(ctx, &state, &vault, record)?;
-    if record.next_set().is_none() {
-        return Err(Error::NothingToPrepare { seed: record.id });
-    }
+    let part = part(ctx, &state, &vault, &record, missing)?;
+    let part = part.ok_or(Error::NothingToPrepare { seed: record.id })?;
     written_here(&state, &record)?;
     start(ctx, &mut record)?;
-    source(ctx, &state, &record, &[], password)?;
+    source(ctx, &state, &record, &part, &[], password)?;
     Ok(())
+}
+
+/// What is written by this call: the next set of everything, or one with what is missing. None when every set
+/// has its job.
+fn part(
+    ctx: &Context<'_>,
+    state: &State,
+    vault: &Vault,
+    record: &SeedRecord,
+    missing: bool,
+) -> Result<Option<Part>, Error> {
+    if missing {
+        return wanted::wanted_set(ctx, state, vault, record).map(Some);
+    }
+    let folder = state.seed_folder(record.id);
+    Ok(record.next_set().map(|set| Part { set, folder, only: None }))
 }
 
 /// The seed with that staging location, which nobody else works on until the lock is dropped.
@@ -266,24 +287,24 @@ fn write(
     ctx: &Context<'_>,
     state: &State,
     record: &SeedRecord,
-    set: u32,
+    part: &Part,
     what: &Preparation<'_>,
     password: Option<&[u8]>,
 ) -> Result<Prepared, Error> {
-    let (mut store, lock) = source(ctx, state, record, what.drives, password)?;
+    let (mut store, lock) = source(ctx, state, record, part, what.drives, password)?;
     let signer = state.signing_key()?;
-    note_encrypted(state, record, what, &signer)?;
+    note_encrypted(state, record, part, what, &signer)?;
     ctx.tell(Event::Phase(Phase::Drives));
-    let folder = state.seed_folder(record.id);
     let options = Options {
-        state: &folder,
+        state: &part.folder,
         signer: &signer,
         seed: Some(record.id),
-        set,
+        set: part.set,
         now: ctx.now(),
         read_back: what.read_back,
         filling: what.filling,
         parity: 0,
+        only: part.only.as_deref(),
     };
     if what.limit_rate > 0 {
         let rate = Rate::new(what.limit_rate);
@@ -299,6 +320,7 @@ fn source(
     ctx: &Context<'_>,
     state: &State,
     record: &SeedRecord,
+    part: &Part,
     drives: &[DriveSpec],
     password: Option<&[u8]>,
 ) -> Result<(Arc<dyn Store>, Option<LockGuard>), Error> {
@@ -319,7 +341,7 @@ fn source(
     {
         return Err(Error::InventoryLost { seed: record.id, staging: record.staging.clone() });
     }
-    refuse_unlisted(record, &state.seed_folder(record.id), drives)?;
+    refuse_unlisted(record, &part.folder, drives)?;
     Ok((store, lock))
 }
 
@@ -328,11 +350,15 @@ fn source(
 fn note_encrypted(
     state: &State,
     record: &SeedRecord,
+    part: &Part,
     what: &Preparation<'_>,
     signer: &SigningKey,
 ) -> Result<(), Error> {
     let trust = Trust::Key(signer.public());
-    let sealed = seed::sealed_before(&state.seed_folder(record.id), &trust)?;
+    let mut sealed = seed::sealed_before(&state.seed_folder(record.id), &trust)?;
+    if part.only.is_some() {
+        sealed.extend(seed::sealed_before(&part.folder, &trust)?);
+    }
     let mut stay: BTreeSet<DriveSerial> =
         sealed.into_iter().map(|manifest| manifest.body.header.serial).collect();
     for drive in what.drives {

@@ -9,7 +9,7 @@ use crate::publication::{self, Published};
 use crate::record::{SeedJob, SeedRecord};
 use crate::state::State;
 use crate::vault::Vault;
-use crate::{Error, adopt};
+use crate::{Error, adopt, send};
 use flow::{Effect, SeedEvent, SeedState, SetState, WAITING_FOR_IMPORT};
 use jiff::Timestamp;
 use wire::{DriveState, Job, JobState, PublicKey, Publication, SeedId};
@@ -98,8 +98,22 @@ pub(crate) fn go_on(
         return waiting(&record, None);
     }
     let record = match publication::until_published(ctx, state, &vault, record)? {
-        Published::No { record, status } => return waiting(&record, status.map(|status| *status)),
         Published::Yes(record) => record,
+        Published::No { record, status } => {
+            let wants = status.as_ref().is_some_and(|status| status.wanted_count > 0);
+            // What a whole set was to bring is sent when somebody has chosen so.
+            let landed = |set: &flow::DriveSet| matches!(set.state, SetState::Landed { .. });
+            let wants = wants && record.seed.sets.iter().all(landed);
+            if !wants || !send::answer(ctx, state, &vault, &record)? {
+                return waiting(&record, status.map(|status| *status));
+            }
+            match publication::until_published(ctx, state, &vault, *record)? {
+                Published::Yes(record) => record,
+                Published::No { record, status } => {
+                    return waiting(&record, status.map(|status| *status));
+                }
+            }
+        }
     };
     let (record, confirmed) = confirm::confirm(ctx, state, &vault, &record, password)?;
     Ok(Transit::Arrived { record: Box::new(record), confirmed: Some(Box::new(confirmed)) })

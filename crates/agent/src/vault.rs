@@ -8,7 +8,7 @@ use model::{ErrorKind, ObjectKey, ServerName, VaultName};
 use repo::Repository;
 use std::fmt;
 use std::sync::Arc;
-use store::{Rest, RestOptions, Retry, Store};
+use store::{Rate, RateLimit, Rest, RestOptions, Retry, Store};
 use wire::{Credentials, Role};
 
 /// Where a repository of this server is.
@@ -58,6 +58,15 @@ impl Vault {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What the vault has of this server's seeds before they are published, at no more than that many bytes a
+    /// second; 0 for no limit.
+    pub(crate) fn pending(&self, ctx: &Context<'_>, limit: u64) -> Result<Arc<dyn Store>, Error> {
+        let url = self.client.pending_url(&self.vault, &self.server);
+        let rest = Rest::new(&url, &rest_options(&self.client))?;
+        let limited = RateLimit::new(rest, Rate::new(limit), Arc::clone(&ctx.clock));
+        Ok(Arc::new(Retry::new(limited, ctx.retry, Arc::clone(&ctx.clock))))
     }
 
     pub(crate) fn open(&self, ctx: &Context<'_>, password: &[u8]) -> Result<Repository, Error> {

@@ -99,6 +99,7 @@ fn write(source: &Path, state: &Path, drives: &[&str]) -> Result<(), Box<dyn Err
         read_back: &PlainReads,
         filling: Filling::Even,
         parity: 0,
+        only: None,
     };
     // Each drive is to get its part: no fewer drives are enough.
     let all: u64 = store.list(ObjectKind::Pack)?.iter().map(|pack| pack.length).sum();

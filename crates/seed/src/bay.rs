@@ -82,6 +82,8 @@ pub(crate) struct Job<'a> {
     pub(crate) read_back: &'a dyn ReadBack,
     /// Where copies of extent hashes are kept; none where no parity is made of them.
     pub(crate) extents: Option<&'a State>,
+    /// What is to be on sealed drives, ascending: all of the inventory or a part.
+    pub(crate) wanted: &'a [Object],
 }
 
 /// How far a drive is.

@@ -2,7 +2,7 @@
 
 use crate::sign::Fingerprint;
 use crate::{Document, Malformed};
-use model::{Digest, DriveSerial, ErrorKind};
+use model::{Digest, DriveSerial, ErrorKind, ObjectKey};
 use std::io;
 use std::path::{Path, PathBuf};
 use wire::SeedId;
@@ -279,6 +279,14 @@ pub enum Error {
         /// The seed.
         seed: SeedId,
     },
+    /// Something is to go onto a drive that the seed does not list.
+    #[error("seed {seed} does not list {key}: only what it lists can be on its drives")]
+    Unlisted {
+        /// The seed.
+        seed: SeedId,
+        /// What is not listed.
+        key: ObjectKey,
+    },
     /// The caller asked to stop.
     #[error("stopped; the same call goes on where this one ended")]
     Interrupted,
@@ -315,9 +323,10 @@ impl Error {
             Self::TooLarge { .. } | Self::ParityTooSmall { .. } => ErrorKind::Full,
             Self::StagingChanged { .. } => ErrorKind::Corrupt,
             Self::Busy { .. } => ErrorKind::Locked,
-            Self::OtherRepository { .. } | Self::OtherRepositories(_) | Self::Disagree { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::OtherRepository { .. }
+            | Self::OtherRepositories(_)
+            | Self::Disagree { .. }
+            | Self::Unlisted { .. } => ErrorKind::Conflict,
             Self::Interrupted => ErrorKind::Interrupted,
         }
     }

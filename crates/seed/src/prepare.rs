@@ -42,6 +42,9 @@ pub struct Options<'a> {
     pub filling: Filling,
     /// How many drives of the set may be lost: that many parity drives are written once all data is on sealed drives.
     pub parity: u32,
+    /// Only these of the seed's objects, ascending, where a set brings what others have not; none for all
+    /// that is on no sealed drive. A state folder is for one such choice.
+    pub only: Option<&'a [Object]>,
 }
 
 /// How a drive is after the call.
@@ -173,6 +176,7 @@ pub(crate) fn prepare_within(
     }
     let (inventory_bytes, inventory) = frozen(options, &trust, &state, &bays, stores)?;
     refuse_strangers(options, &inventory.body, &bays)?;
+    refuse_unlisted(options, &inventory.body)?;
     let sources = sources(&inventory.body, stores)?;
     for bay in &mut bays {
         let length = inventory_bytes.len() as u64;
@@ -192,6 +196,7 @@ pub(crate) fn prepare_within(
         inventory_digest: inventory.digest,
         read_back: options.read_back,
         extents: (options.parity > 0).then_some(&state),
+        wanted: options.only.unwrap_or(&inventory.body.objects),
     };
     let mut run = Run {
         job: &job,
@@ -388,6 +393,16 @@ fn refuse_strangers(
         }
     }
     Ok(())
+}
+
+/// Nothing but the seed's own objects goes onto its drives.
+fn refuse_unlisted(options: &Options<'_>, inventory: &Inventory) -> Result<(), Error> {
+    let only = options.only.unwrap_or_default();
+    let is_listed = |object: &&Object| inventory.objects.binary_search(object).is_err();
+    match only.iter().find(is_listed) {
+        None => Ok(()),
+        Some(object) => Err(Error::Unlisted { seed: inventory.seed, key: object.key() }),
+    }
 }
 
 /// The store of each of the seed's repositories, in the seed's order.

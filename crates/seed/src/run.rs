@@ -122,7 +122,7 @@ impl Run<'_> {
         }
         let sealed = self.earlier.iter().flat_map(|manifest| &manifest.body.objects);
         let sealed: BTreeSet<&Object> = sealed.collect();
-        self.job.inventory.objects.iter().all(|object| sealed.contains(object))
+        self.job.wanted.iter().all(|object| sealed.contains(object))
     }
 
     /// A drive takes no more.
@@ -152,7 +152,7 @@ impl Run<'_> {
         let sealed = self.earlier.iter().flat_map(|manifest| &manifest.body.objects);
         let placed: BTreeSet<&Object> =
             sealed.chain(bays.iter().flat_map(|bay| &bay.objects)).collect();
-        let unplaced = self.job.inventory.objects.iter().filter(|object| !placed.contains(object));
+        let unplaced = self.job.wanted.iter().filter(|object| !placed.contains(object));
         unplaced.copied().collect()
     }
 
@@ -269,7 +269,7 @@ impl Run<'_> {
     }
 
     fn announce(&self, todo: &[Object], shortfall: Option<Shortfall>, events: &mut dyn Events) {
-        let all = &self.job.inventory.objects;
+        let all = self.job.wanted;
         let (objects, bytes) = (all.len() as u64, sum(all));
         events.event(Event::Planned {
             objects,
@@ -413,7 +413,7 @@ impl Run<'_> {
         let sealed: BTreeSet<&Object> =
             self.earlier.iter().flat_map(|manifest| &manifest.body.objects).collect();
         let remaining: Vec<Object> =
-            inventory.objects.iter().filter(|object| !sealed.contains(object)).copied().collect();
+            self.job.wanted.iter().filter(|object| !sealed.contains(object)).copied().collect();
         let capacity = bays.iter().map(|bay| bay.room.capacity()).max().unwrap_or(0);
         let inventory_length = self.job.inventory_bytes.len() as u64;
         let of = |held: &Held| {

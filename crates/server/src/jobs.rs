@@ -113,7 +113,7 @@ fn refused(rule: flow::Refused) -> Error {
     Error::refused(code, rule.to_string())
 }
 
-/// Every job of a seed that is not cancelled, in the order of their sets.
+/// Every job of a seed, in the order of their sets.
 pub(crate) async fn of_seed(
     app: &App,
     vault: &model::VaultName,
@@ -122,7 +122,7 @@ pub(crate) async fn of_seed(
 ) -> Result<Vec<Record>, Error> {
     let names: Vec<(String,)> = sqlx::query_as(
         "SELECT name FROM import_job
-         WHERE vault = ? AND server = ? AND seed = ? AND state <> 'Canceled'
+         WHERE vault = ? AND server = ? AND seed = ?
          ORDER BY seed_set, created_at, name",
     )
     .bind(vault.as_str())

@@ -6,7 +6,7 @@ use model::ErrorKind;
 use std::fs;
 
 fn check(site: &Site) -> agent::Result<()> {
-    agent::check_preparation(&site.ctx(), &site.staging(), Some(PASSWORD))
+    agent::check_preparation(&site.ctx(), &site.staging(), false, Some(PASSWORD))
 }
 
 #[test]
@@ -29,10 +29,10 @@ fn what_a_preparation_refuses_is_refused_before() {
     let site = Site::with_group();
     assert!(matches!(check(&site), Err(Error::NoSeedAt(_) | Error::GroupsNotStaged { .. })));
     site.backup().unwrap();
-    let elsewhere = agent::check_preparation(&site.ctx(), "/nowhere", Some(PASSWORD));
+    let elsewhere = agent::check_preparation(&site.ctx(), "/nowhere", false, Some(PASSWORD));
     assert!(matches!(elsewhere, Err(Error::NoSeedAt(_))), "{elsewhere:?}");
     let wrong =
-        agent::check_preparation(&site.ctx(), &site.staging(), Some(b"falsch")).unwrap_err();
+        agent::check_preparation(&site.ctx(), &site.staging(), false, Some(b"falsch")).unwrap_err();
     assert_eq!(wrong.kind(), ErrorKind::WrongPassword);
     agent::create_group(&site.ctx(), &site.group("more")).unwrap();
     let unstaged = check(&site);

@@ -63,6 +63,7 @@ impl<'s> Copier<'s> {
             filling: seed::Filling::Even,
             limit_rate: 0,
             job: None,
+            missing: false,
         };
         agent::prepare(&self.ctx(), &what, None)
     }

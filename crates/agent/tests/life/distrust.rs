@@ -207,6 +207,7 @@ fn a_wrong_password_changes_nothing() {
         filling: seed::Filling::Even,
         limit_rate: 0,
         job: None,
+        missing: false,
     };
     let error = agent::prepare(&site.ctx(), &what, Some(b"falsch")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongPassword);
@@ -301,7 +302,10 @@ fn objects_that_do_not_arrive_keep_the_seed_unpublished() {
     let site = Site::prepared();
     site.ship("TRACK0001").unwrap();
     site.dock_without("TRACK0001", |key| key.kind() == model::ObjectKind::Index);
-    let said = waiting(site.backup().unwrap());
+    let mut ctx = site.ctx();
+    ctx.wanted = agent::Way::Drive;
+    let said = agent::backup_now(&ctx, &"files".parse().unwrap(), PASSWORD).unwrap();
+    let said = waiting(said);
     assert!(matches!(said.next, Next::Missing { objects: 1.. }), "{said:?}");
     assert!(matches!(site.seed().record.state(), SeedState::Incomplete { missing: 1.. }));
     assert!(tree(&site.vault_folder()).is_empty());
@@ -364,6 +368,7 @@ fn a_job_of_something_else_is_left_alone() {
         filling: seed::Filling::Even,
         limit_rate: 0,
         job: Some(&name),
+        missing: false,
     };
     let report = agent::prepare(&site.ctx(), &what, Some(PASSWORD)).unwrap();
     assert_eq!(report.job.unwrap().name, name);

@@ -15,3 +15,4 @@ mod groups;
 mod journey;
 mod keys;
 mod site;
+mod wanted;

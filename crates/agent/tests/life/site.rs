@@ -217,8 +217,28 @@ impl Site {
             filling: seed::Filling::Even,
             limit_rate: 0,
             job: None,
+            missing: false,
         };
         agent::prepare(ctx, &what, Some(PASSWORD))
+    }
+
+    /// Writes what the vault still asks for, and nothing else.
+    pub(crate) fn prepare_missing(
+        &self,
+        drives: &[DriveSpec],
+    ) -> agent::Result<agent::PrepareReport> {
+        let (staging, encrypted) = (self.staging(), []);
+        let what = Preparation {
+            staging: &staging,
+            drives,
+            encrypted: &encrypted,
+            read_back: &PlainReads,
+            filling: seed::Filling::Even,
+            limit_rate: 0,
+            job: None,
+            missing: true,
+        };
+        agent::prepare(&self.ctx(), &what, Some(PASSWORD))
     }
 
     /// The passwords of the seed's drives.
@@ -242,6 +262,12 @@ impl Site {
     /// The seed that there is.
     pub(crate) fn seed(&self) -> agent::SeedStatus {
         agent::status(&self.ctx()).unwrap().seeds.pop().unwrap()
+    }
+
+    /// A parcel that nobody waits for any more.
+    pub(crate) fn lose(&self, job: &str) {
+        let patch = wire::JobPatch { cancel_requested: Some(true), ..wire::JobPatch::default() };
+        self.agent().patch_job(&job.parse().unwrap(), &patch).unwrap();
     }
 
     /// Takes in the package and everything on its drives.

@@ -121,6 +121,7 @@ impl DriveSet {
             read_back: &PlainReads,
             filling: seed::Filling::Even,
             parity: 0,
+            only: None,
         };
         let prepared = seed::prepare(&options, &[&source], &specs, &mut ()).unwrap();
         assert!(prepared.is_complete());

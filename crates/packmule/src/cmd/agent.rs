@@ -1,6 +1,7 @@
 //! `packmule agent`, `group`, `backup`, `recovery-point`, `restore`: the source server.
 
 use super::repo::{Wanted, run_restore};
+use super::seed::By;
 use crate::context::{Context, PasswordOptions};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
@@ -120,6 +121,9 @@ pub(crate) enum Backup {
     Now {
         /// The group
         group: GroupName,
+        /// Which way what the vault lacks of a seed goes, once all its drives were read
+        #[arg(long, value_enum, default_value_t)]
+        wanted: By,
         #[command(flatten)]
         password: PasswordOptions,
         #[command(flatten)]
@@ -171,6 +175,16 @@ pub(crate) fn with_agent<T>(
     what: &str,
     operation: impl FnOnce(&::agent::Context<'_>) -> ::agent::Result<T>,
 ) -> Result<T, Failure> {
+    with_agent_that_sends(context, state, (what, By::default()), operation)
+}
+
+/// The same, where what the vault lacks of a seed may have to be sent.
+fn with_agent_that_sends<T>(
+    context: &Context,
+    state: &Path,
+    (what, by): (&str, By),
+    operation: impl FnOnce(&::agent::Context<'_>) -> ::agent::Result<T>,
+) -> Result<T, Failure> {
     let progress = Progress::new(&context.printer, what);
     let rates = super::seed::Rates::default();
     let events = |event: Event<'_>| show(&progress, &rates, &event);
@@ -178,6 +192,7 @@ pub(crate) fn with_agent<T>(
     let mut agent =
         ::agent::Context::new(state, context.author.clone(), &now, &context.stop, &events);
     agent.threads = context.threads;
+    agent.wanted = by.way();
     let result = operation(&agent);
     progress.finish();
     Ok(result?)
@@ -198,6 +213,17 @@ fn show(progress: &Progress<'_>, rates: &super::seed::Rates, event: &Event<'_>) 
             progress.reach(publication.bytes);
         }
         Event::Drive(event) => super::seed::show_event(progress, rates, event),
+        Event::Sent { bytes, all, .. } => {
+            progress.total(*all, 0);
+            progress.reach(*bytes);
+        }
+        Event::Answered(sent) => progress.note(&format!(
+            "{} of {} wanted objects sent, {} wait for a next drive, {} are not in staging",
+            sent.objects + sent.before,
+            sent.wanted,
+            sent.left,
+            sent.gone.len()
+        )),
         Event::Removed { bytes } => progress.bytes(*bytes),
         _ => {}
     }
@@ -211,6 +237,7 @@ fn words(phase: Phase) -> &'static str {
         Phase::Drives => "writing drives",
         Phase::ImportJob => "creating the import job",
         Phase::Publication => "asking the vault to publish",
+        Phase::Wanted => "sending what the vault asks for",
         Phase::Receipt => "verifying the receipt",
         Phase::Check => "checking the vault, snapshot by snapshot",
         Phase::Cleaning => "cleaning staging",
@@ -384,10 +411,11 @@ impl CreateGroup {
 impl Backup {
     /// Runs it.
     pub(crate) fn run(&self, context: &Context) -> Outcome {
-        let Self::Now { group, password, state } = self;
+        let Self::Now { group, wanted, password, state } = self;
         let password = password.read(context, false)?;
         let started = std::time::Instant::now();
-        let report = with_agent(context, &state.state, "backing up", |agent| {
+        let what = ("backing up", *wanted);
+        let report = with_agent_that_sends(context, &state.state, what, |agent| {
             ::agent::backup_now(agent, group, password.as_bytes())
         })?;
         let elapsed = started.elapsed();

@@ -127,6 +127,7 @@ impl Site {
             read_back: &PlainReads,
             filling: crate::Filling::Even,
             parity: 0,
+            only: None,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::jobs::{self, Record};
 use crate::place::Place;
 use crate::{Error, accounts};
-use flow::DriveState;
+use flow::{DriveState, JobState};
 use model::{Digest, DriveSerial, ObjectKind};
 use seed::Object;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +44,10 @@ pub(super) async fn make(app: &App, owner: &Owner, seed: SeedId) -> Result<Plan,
     let mut landed: Vec<Shelf> = Vec::new();
     for job in &jobs {
         later.extend(unfinished(job));
-        for drive in job.drives.iter().filter(|drive| drive.repository.is_some()) {
+        // Nothing comes with a job that is cancelled; what its seed consists of stays true.
+        let drives =
+            job.drives.iter().filter(|_| !matches!(job.flow.state, JobState::Canceled { .. }));
+        for drive in drives.filter(|drive| drive.repository.is_some()) {
             let manifest = jobs::read_manifest(app, job, &drive.serial).await?.body;
             one_repository(&mut repository, &manifest.header.repositories)?;
             take(&mut expected, &manifest.objects)?;
@@ -126,11 +129,12 @@ fn unfinished(job: &Record) -> Vec<String> {
         .collect()
 }
 
-/// Whether what the drive carries may come by it: it has not been read, and its job is not over. One that was
-/// not in its package, or whose package is overdue, is not waited for.
+/// Whether what the drive carries may come by it: it has not been read, and its job is neither over nor to be
+/// cancelled. One that was not in its package, or whose package is overdue, is not waited for.
 fn may_still_be_read(job: &Record, serial: &DriveSerial) -> bool {
     let drive = job.flow.drives.iter().find(|drive| drive.serial == *serial);
-    let state = drive.map(|drive| &drive.state).filter(|_| !job.flow.state.is_end());
+    let is_over = job.flow.state.is_end() || job.flow.cancel_requested;
+    let state = drive.map(|drive| &drive.state).filter(|_| !is_over);
     matches!(
         state,
         Some(DriveState::Specified | DriveState::Received | DriveState::Transferring { .. })

@@ -35,6 +35,7 @@ use zeroize::Zeroizing;
 ///
 /// Example: packmule diskprep s:/mnt/staging --drive /dev/sdb --drive /dev/sdc
 /// Example: packmule diskprep s:/mnt/staging p:seed.publishsettings --drive /dev/sdb
+/// Example: packmule diskprep s:/mnt/staging --missing --drive /dev/sdb
 #[derive(Args, Debug)]
 pub(crate) struct Diskprep {
     /// s:STAGING, the staging location; p:FILE, the publish settings, where this is not the source
@@ -48,6 +49,9 @@ pub(crate) struct Diskprep {
     /// Write to drives although this is a virtual machine: they are passed through to it
     #[arg(long)]
     virtual_machine: bool,
+    /// Write what the vault still asks for, and nothing else: packmule seed status names it
+    #[arg(long)]
+    missing: bool,
     /// Name for the import job, instead of the one given for the group
     #[arg(long, value_name = "NAME")]
     job: Option<JobName>,
@@ -251,8 +255,11 @@ impl Source<'_> {
         let keys = self.agent("asking", |agent| agent::drive_keys(agent, staging))?;
         self.refuse_guest(drives)?;
         let given = DriveOptions { drive: drives.to_vec(), ..options.drives.clone() };
-        let may_format =
-            || self.agent("asking", |agent| agent::check_preparation(agent, staging, password));
+        let may_format = || {
+            self.agent("asking", |agent| {
+                agent::check_preparation(agent, staging, options.missing, password)
+            })
+        };
         let bays = given.ready(self.context, &keys, self.ask, may_format)?;
         let (drives, job) = (bays.specs.as_slice(), options.job.as_ref());
         let what = Preparation {
@@ -263,6 +270,7 @@ impl Source<'_> {
             filling: options.writing.filling(),
             limit_rate: options.writing.limit_rate(),
             job,
+            missing: options.missing,
         };
         let report = self.agent("writing drives", |agent| agent::prepare(agent, &what, password));
         // Whatever became of it: the drives can be taken out afterwards.

@@ -1,4 +1,5 @@
-//! `packmule seed`: drive sets from any repository, without a control plane.
+//! `packmule seed`: drive sets from any repository, without a control plane; and what a vault still asks for of
+//! this server's seeds.
 
 mod bays;
 mod drives;
@@ -8,23 +9,27 @@ mod prepare;
 mod rates;
 mod readers;
 mod verify;
+mod wanted;
 
 pub(crate) use bays::{DriveOptions, describe, find};
 pub(crate) use drives::{Writing, show_drives};
 pub(crate) use rates::{Rates, show_event};
+pub(crate) use wanted::By;
 
 use crate::context::Context;
 use crate::failure::Outcome;
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 
-/// Drive sets from any restic repository, without a server
+/// Drive sets from any restic repository, without a server; and what a vault still wants of a seed
 #[derive(Subcommand, Debug)]
 pub(crate) enum Seed {
     Prepare(prepare::Prepare),
     Verify(verify::Verify),
     Import(import::Import),
     Missing(missing::Missing),
+    Status(wanted::Status),
+    Send(wanted::Send),
 }
 
 impl Seed {
@@ -35,6 +40,8 @@ impl Seed {
             Self::Verify(command) => command.run(context),
             Self::Import(command) => command.run(context),
             Self::Missing(command) => command.run(context),
+            Self::Status(command) => command.run(context),
+            Self::Send(command) => command.run(context),
         }
     }
 }

@@ -103,6 +103,7 @@ fn write(
         read_back: bays,
         filling: writing.filling(),
         parity,
+        only: None,
     };
     let mut store = Arc::clone(repository.store());
     if writing.limit_rate() > 0 {
