@@ -66,6 +66,8 @@ fn made(ctx: &Context<'_>, seed: &AnnouncedSeed) -> Result<SeedRecord, Error> {
         seed: flow::Seed::new(ctx.now()),
         backups: backups(seed),
         repository: Some(said.repository),
+        // Only who opens the repository needs to know.
+        catch_up: false,
         contents: None,
         jobs: Vec::new(),
         receipt: None,

@@ -125,11 +125,21 @@ pub enum Error {
         /// Where it is.
         state: &'static str,
     },
-    /// No first backup is needed.
+    /// There is nothing to add to.
     #[error(
-        "the vault has this server's repository already; create the protection group without a staging location, its backups go over the network"
+        "the vault has nothing of this server yet, so there is nothing to catch up with; the first backup of protection group {0} comes first"
     )]
-    VaultHasRepository,
+    NothingToCatchUp(GroupName),
+    /// Another seed's folder.
+    #[error(
+        "{} was the staging location of seed {seed}; choose another folder", staging.display()
+    )]
+    StagingUsed {
+        /// The folder.
+        staging: PathBuf,
+        /// The seed.
+        seed: SeedId,
+    },
     /// No such account.
     #[error("the server knows no storage account {0}; ask its administrator to create it")]
     NoAccount(AccountName),
@@ -365,7 +375,8 @@ impl Error {
             | Self::OtherStaging { .. }
             | Self::OtherDestination { .. }
             | Self::SeedUnderWay { .. }
-            | Self::VaultHasRepository
+            | Self::NothingToCatchUp(_)
+            | Self::StagingUsed { .. }
             | Self::GroupsNotStaged { .. }
             | Self::NothingToPrepare { .. }
             | Self::NothingWanted

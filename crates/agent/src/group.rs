@@ -130,27 +130,35 @@ pub fn create_group(ctx: &Context<'_>, new: &NewGroup) -> Result<CreatedGroup, E
     let state = State::open(ctx.state)?;
     let vault = Vault::connect(ctx, &state)?;
     let paths = check_paths(&new.paths)?;
-    let mut warnings = Vec::new();
     let estimate = scan(&paths, ctx.stop);
     ctx.check_stop()?;
-    let initial = match &new.initial {
-        NewInitial::Network => Initial::Network,
-        NewInitial::Offline { staging, import_job, storage_account, container } => {
-            let inputs = OfflineInputs {
-                staging: names::staging_folder(staging)?,
-                import_job: import_job.clone(),
-                storage_account: storage_account.clone(),
-                container: container.clone(),
-            };
-            check_staging(&inputs.staging, &paths)?;
-            warnings.extend(room(&inputs.staging, estimate)?);
-            warnings.extend(check_account(&vault, storage_account)?);
-            Initial::Offline(inputs)
-        }
-    };
+    let (initial, warnings) = checked(&vault, &paths, &new.initial, estimate)?;
     let group = Group { name: new.name.clone(), paths, initial, created: ctx.now() };
     let group = keep(&state, &vault, group)?;
     Ok(CreatedGroup { group, estimate, warnings })
+}
+
+/// What was given, once it was found usable.
+fn checked(
+    vault: &Vault,
+    paths: &[PathBuf],
+    initial: &NewInitial,
+    estimate: Totals,
+) -> Result<(Initial, Vec<Warning>), Error> {
+    let NewInitial::Offline { staging, import_job, storage_account, container } = initial else {
+        return Ok((Initial::Network, Vec::new()));
+    };
+    let inputs = OfflineInputs {
+        staging: names::staging_folder(staging)?,
+        import_job: import_job.clone(),
+        storage_account: storage_account.clone(),
+        container: container.clone(),
+    };
+    check_staging(&inputs.staging, paths)?;
+    let mut warnings = Vec::new();
+    warnings.extend(room(&inputs.staging, estimate)?);
+    warnings.extend(check_account(vault, storage_account)?);
+    Ok((Initial::Offline(inputs), warnings))
 }
 
 /// Under the lock: two groups created at once must not choose two repositories.
@@ -161,13 +169,59 @@ fn keep(state: &State, vault: &Vault, mut group: Group) -> Result<Group, Error> 
         return if known == group { Ok(known) } else { Err(Error::GroupExists(group.name)) };
     }
     if let Initial::Offline(inputs) = &group.initial {
-        one_repository(state, inputs)?;
-        if vault.has_repository()? {
-            return Err(Error::VaultHasRepository);
-        }
+        free_for_seed(state, vault, inputs)?;
     }
     state.save_group(&group)?;
     Ok(group)
+}
+
+/// Lets the next backup of a group travel on drives: with what the vault lacks by then, and nothing else. From
+/// then on its backups go over the network again.
+///
+/// # Errors
+/// [`Error::NoGroup`]; [`Error::NothingToCatchUp`] where the vault has no repository of this server yet; what
+/// [`create_group`] refuses.
+pub fn catch_up(
+    ctx: &Context<'_>,
+    name: &GroupName,
+    initial: &NewInitial,
+) -> Result<CreatedGroup, Error> {
+    let state = State::open(ctx.state)?;
+    let vault = Vault::connect(ctx, &state)?;
+    let known = state.known_group(name)?;
+    let estimate = scan(&known.paths, ctx.stop);
+    ctx.check_stop()?;
+    let (initial, mut warnings) = checked(&vault, &known.paths, initial, estimate)?;
+    // How much of it the vault lacks shows when it is backed up.
+    warnings.retain(|warning| !matches!(warning, Warning::Room { .. }));
+    let _lock = state.lock()?;
+    let before = state.known_group(name)?;
+    let group = Group { initial, ..before.clone() };
+    if group == before {
+        return Ok(CreatedGroup { group, estimate, warnings });
+    }
+    if let Initial::Offline(inputs) = &group.initial {
+        if !vault.has_repository()? {
+            return Err(Error::NothingToCatchUp(name.clone()));
+        }
+        free_for_seed(&state, &vault, inputs)?;
+    }
+    state.save_group(&group)?;
+    Ok(CreatedGroup { group, estimate, warnings })
+}
+
+/// Whether a seed can begin at that staging location, or take another group.
+fn free_for_seed(state: &State, vault: &Vault, inputs: &OfflineInputs) -> Result<(), Error> {
+    one_repository(state, inputs)?;
+    if !vault.has_repository()? {
+        return Ok(());
+    }
+    // The seed that was there has brought what it had; its folder stays its own.
+    let used = state.seed_at(&inputs.staging)?.filter(|seed| !takes_groups(seed));
+    match used {
+        Some(seed) => Err(Error::StagingUsed { staging: inputs.staging.clone(), seed: seed.id }),
+        None => Ok(()),
+    }
 }
 
 fn check_paths(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
@@ -237,12 +291,16 @@ fn check_account(vault: &Vault, account: &AccountName) -> Result<Option<Warning>
 /// A source server has one repository: all its first backups go to one staging location, and join
 /// a seed only while that can still take them.
 fn one_repository(state: &State, inputs: &OfflineInputs) -> Result<(), Error> {
+    let seeds = state.seeds()?;
     for group in state.groups()? {
-        if let Initial::Offline(known) = group.initial {
+        let Initial::Offline(known) = group.initial else { continue };
+        let is_over =
+            |seed: &SeedRecord| names::same(&seed.staging, &known.staging) && seed.is_over();
+        if !seeds.iter().any(is_over) {
             agree(&known, inputs)?;
         }
     }
-    match state.seeds()?.iter().find(|seed| seed.seed.state != SeedState::Abandoned) {
+    match seeds.iter().find(|seed| !seed.is_over()) {
         Some(seed) if !takes_groups(seed) => {
             Err(Error::SeedUnderWay { seed: seed.id, state: seed.seed.state.name() })
         }

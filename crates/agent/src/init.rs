@@ -7,13 +7,13 @@ use crate::context::{Context, Event, Phase};
 use crate::group::is_no_repository;
 use crate::record::SeedRecord;
 use crate::state::State;
-use crate::vault::Place;
+use crate::vault::{Place, Vault};
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use repo::Repository;
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
 use std::sync::Arc;
-use store::{Folder, Store};
+use store::{Folder, Overlay, Store};
 use wire::SeedId;
 
 /// A config or key file is a few hundred bytes.
@@ -27,21 +27,57 @@ pub(crate) fn staging(
     password: &[u8],
 ) -> Result<Repository, Error> {
     if record.repository.is_some() {
-        return open_seed_staging(ctx, record, password);
+        return open_to_read(ctx, state, record, password);
     }
     let store: Arc<dyn Store> = Arc::new(Folder::new(&record.staging));
-    let repository = match open(ctx, &store, password)? {
+    let opened = match open(ctx, &store, password)? {
+        None if record.catch_up => {
+            ctx.tell(Event::Phase(Phase::Init(Place::Staging)));
+            clear_halfway(store.as_ref())?;
+            let vault = Vault::connect(ctx, state)?;
+            // Whoever has the vault's password gets its keys: those that open what is there already.
+            vault.open(ctx, password)?;
+            copy(vault.store.as_ref(), store.as_ref())?;
+            open(ctx, &store, password)?
+        }
+        other => other,
+    };
+    let repository = match opened {
         Some(repository) => repository,
         None => {
             ctx.tell(Event::Phase(Phase::Init(Place::Staging)));
             make(ctx, &store, password)?
         }
     };
-    state.change_seed(record.id, |record| {
+    let (record, ()) = state.change_seed(record.id, |record| {
         record.repository = Some(repository.identity());
         Ok(())
     })?;
-    Ok(repository)
+    if record.catch_up { open_to_read(ctx, state, &record, password) } else { Ok(repository) }
+}
+
+/// The repository of a seed as it will be in the vault: of one that brings what the vault lacks, over what is
+/// there.
+///
+/// # Errors
+/// As [`open_seed_staging`]; the vault is away.
+pub(crate) fn open_to_read(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+    password: &[u8],
+) -> Result<Repository, Error> {
+    let alone = open_seed_staging(ctx, record, password)?;
+    if !record.catch_up {
+        return Ok(alone);
+    }
+    let vault = Vault::connect(ctx, state)?;
+    let there = vault.open(ctx, password)?;
+    if there.identity() != alone.identity() {
+        return Err(Error::OtherRepository { location: there.location(), seed: record.id });
+    }
+    let both = Overlay::new(Arc::clone(alone.store()), Arc::clone(&vault.store));
+    Ok(Repository::open(Arc::new(both), password, ctx.author.clone())?)
 }
 
 /// Whether that repository is in a staging location: looked at from outside, without its password.

@@ -57,8 +57,8 @@ pub use context::{Context, Event, Phase};
 pub use copy::{copy_state, take_copy};
 pub use error::Error;
 pub use group::{
-    CreatedGroup, Group, Initial, NewGroup, NewInitial, OfflineInputs, Warning, create_group,
-    groups,
+    CreatedGroup, Group, Initial, NewGroup, NewInitial, OfflineInputs, Warning, catch_up,
+    create_group, groups,
 };
 pub use keys::drive_keys;
 pub use next::Next;

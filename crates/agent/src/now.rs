@@ -71,7 +71,17 @@ fn network(
         let outcome = into_vault(ctx, state, group, None, password)?;
         return Ok(BackupReport::Stored { confirmed: None, outcome: Box::new(outcome) });
     };
-    let Some(record) = state.seed_at(&inputs.staging)? else {
+    let record = state.seed_at(&inputs.staging)?;
+    // What the vault has already goes on over the network, whatever else travels.
+    let goes_on = match &record {
+        Some(record) => record.catch_up,
+        None => Vault::connect(ctx, state)?.has_repository()?,
+    };
+    if goes_on {
+        let outcome = into_vault(ctx, state, group, None, password)?;
+        return Ok(BackupReport::Stored { confirmed: None, outcome: Box::new(outcome) });
+    }
+    let Some(record) = record else {
         return Ok(BackupReport::Waiting(Box::new(Waiting::for_first_backup(state, &inputs)?)));
     };
     match record.state() {
@@ -104,6 +114,7 @@ fn begun(ctx: &Context<'_>, state: &State, inputs: &OfflineInputs) -> Result<See
     }
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|_| Error::Random)?;
+    let catch_up = Vault::connect(ctx, state)?.has_repository()?;
     let now = ctx.now();
     let record = SeedRecord {
         id: SeedId(id),
@@ -115,6 +126,7 @@ fn begun(ctx: &Context<'_>, state: &State, inputs: &OfflineInputs) -> Result<See
         seed: flow::Seed::new(now),
         backups: BTreeMap::new(),
         repository: None,
+        catch_up,
         contents: None,
         jobs: Vec::new(),
         receipt: None,

@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::context::Context;
 use crate::group::{Group, tag};
-use crate::init::open_seed_staging;
+use crate::init::open_to_read;
 use crate::names;
 use crate::record::SeedRecord;
 use crate::state::State;
@@ -57,7 +57,7 @@ pub fn recovery_points(
     let state = State::open(ctx.state)?;
     let known = group.map(|name| state.group(name)).transpose()?.flatten();
     let (place, repository) = match staged(&state, known.as_ref())? {
-        Some(record) => (Place::Staging, open_seed_staging(ctx, &record, password)?),
+        Some(record) => (Place::Staging, open_to_read(ctx, &state, &record, password)?),
         None => (Place::Vault, Vault::connect(ctx, &state)?.open(ctx, password)?),
     };
     let loaded = repository.snapshots()?;
@@ -91,7 +91,7 @@ pub fn open_staging(
     let folder = names::staging_folder(staging)?;
     let record = state.seed_at(&folder)?;
     let record = record.ok_or_else(|| Error::NoSeedAt(staging.to_owned()))?;
-    open_seed_staging(ctx, &record, password)
+    open_to_read(ctx, &state, &record, password)
 }
 
 /// The seed that has the points while the vault has none: of that group, or of any.

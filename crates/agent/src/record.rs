@@ -37,6 +37,9 @@ pub struct SeedRecord {
     /// The first backup of each group in it.
     #[serde(default)]
     pub backups: BTreeMap<GroupName, StagedBackup>,
+    /// It brings what a vault that has a repository lacks: staging holds what is added to that, and no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub catch_up: bool,
     /// What it holds, once that is frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contents: Option<Contents>,

@@ -63,10 +63,7 @@ pub fn wanted(
     let vault = Vault::connect(ctx, &state)?;
     let mut all = Vec::new();
     for record in chosen(&state, seed)? {
-        let objects = match ask(&state, &vault, &record)? {
-            None => Vec::new(),
-            Some(objects) => objects,
-        };
+        let objects = ask(&state, &vault, &record)?.unwrap_or_default();
         all.push((record.id, rows(ctx, &state, &vault, &record, &objects)?));
     }
     Ok(all)

@@ -54,7 +54,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Job(cmd::job::Job),
     #[command(subcommand)]
-    Group(cmd::agent::Group),
+    Group(cmd::group::Group),
     #[command(subcommand)]
     Backup(cmd::agent::Backup),
     Diskprep(cmd::diskprep::Diskprep),

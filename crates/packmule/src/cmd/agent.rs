@@ -1,4 +1,4 @@
-//! `packmule agent`, `group`, `backup`, `recovery-point`, `restore`: the source server.
+//! `packmule agent`, `backup`, `recovery-point`, `restore`: the source server.
 
 use super::repo::{Wanted, run_restore};
 use super::seed::By;
@@ -6,10 +6,10 @@ use crate::context::{Context, PasswordOptions};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use crate::ui::Progress;
-use ::agent::{BackupReport, Cleaning, Event, NewGroup, NewInitial, Phase, Place};
+use ::agent::{BackupReport, Cleaning, Event, Phase, Place};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use model::{AccountName, ByteSize, ContainerName, ErrorKind, GroupName, JobName};
+use model::{ByteSize, ErrorKind, GroupName};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -65,47 +65,6 @@ pub(crate) enum Agent {
         #[command(flatten)]
         state: StateOptions,
     },
-}
-
-/// Protection groups: what is backed up together
-#[derive(Subcommand, Debug)]
-pub(crate) enum Group {
-    Create(CreateGroup),
-    /// List the groups
-    ///
-    /// Example: packmule group list
-    List {
-        #[command(flatten)]
-        state: StateOptions,
-    },
-}
-
-/// Create a protection group
-///
-/// With --staging its first backup travels on drives; without, over the network.
-///
-/// Example: packmule group create files --path /srv --staging /mnt/staging --import-job seed-2026 --storage-account seedacct --container seeds
-#[derive(Args, Debug)]
-pub(crate) struct CreateGroup {
-    /// The group's name
-    name: GroupName,
-    /// What it protects; may be repeated
-    #[arg(long, required = true, value_name = "PATH")]
-    path: Vec<PathBuf>,
-    /// Staging location: the folder or share that receives the first full backup
-    #[arg(long, value_name = "DIR", requires_all = ["import_job", "storage_account", "container"])]
-    staging: Option<PathBuf>,
-    /// Name of the import job that will carry it
-    #[arg(long, value_name = "NAME", requires = "staging")]
-    import_job: Option<JobName>,
-    /// Storage account in which the drives land
-    #[arg(long, value_name = "NAME", requires = "staging")]
-    storage_account: Option<AccountName>,
-    /// Container in that storage account
-    #[arg(long, value_name = "NAME", requires = "staging")]
-    container: Option<ContainerName>,
-    #[command(flatten)]
-    state: StateOptions,
 }
 
 /// Back up protection groups
@@ -347,65 +306,6 @@ fn clean(
     });
     context.printer.object("summary", &object);
     Ok(Status::Done)
-}
-
-impl Group {
-    /// Runs it.
-    pub(crate) fn run(&self, context: &Context) -> Outcome {
-        match self {
-            Self::Create(create) => create.run(context),
-            Self::List { state } => {
-                for group in with_agent(context, &state.state, "listing", ::agent::groups)? {
-                    let paths: Vec<String> =
-                        group.paths.iter().map(|path| path.display().to_string()).collect();
-                    context.printer.line(format!("{}: {}", group.name, paths.join(", ")));
-                    context.printer.object("group", &group);
-                }
-                Ok(Status::Done)
-            }
-        }
-    }
-}
-
-impl CreateGroup {
-    fn run(&self, context: &Context) -> Outcome {
-        let here =
-            std::env::current_dir().map_err(|e| Failure::io("looking up", Path::new("."), e))?;
-        let offline = (&self.staging, &self.import_job, &self.storage_account, &self.container);
-        let initial = match offline {
-            (Some(staging), Some(job), Some(account), Some(container)) => NewInitial::Offline {
-                staging: backup::absolute(&here, staging).to_string_lossy().into_owned(),
-                import_job: job.clone(),
-                storage_account: account.clone(),
-                container: container.clone(),
-            },
-            _ => NewInitial::Network,
-        };
-        let paths = self.path.iter().map(|path| backup::absolute(&here, path)).collect();
-        let new = NewGroup { name: self.name.clone(), paths, initial };
-        let created = with_agent(context, &self.state.state, "looking at the paths", |agent| {
-            ::agent::create_group(agent, &new)
-        })?;
-        for warning in &created.warnings {
-            context.printer.note(format!("note: {warning}"));
-        }
-        context.printer.line(format!(
-            "group {}: {} files, {} to protect; next: packmule backup now {}",
-            created.group.name,
-            created.estimate.files,
-            ByteSize(created.estimate.bytes),
-            created.group.name
-        ));
-        let warnings: Vec<String> = created.warnings.iter().map(ToString::to_string).collect();
-        let object = json!({
-            "group": created.group,
-            "files": created.estimate.files,
-            "bytes": created.estimate.bytes,
-            "warnings": warnings,
-        });
-        context.printer.object("summary", &object);
-        Ok(Status::Done)
-    }
 }
 
 impl Backup {

@@ -1,0 +1,163 @@
+//! `packmule group`: what is backed up together, and how its first backup, or what the vault lacks, travels.
+
+use super::agent::{StateOptions, with_agent};
+use crate::context::Context;
+use crate::exit::Status;
+use crate::failure::{Failure, Outcome};
+use agent::{CreatedGroup, NewGroup, NewInitial};
+use clap::{Args, Subcommand};
+use model::{AccountName, ByteSize, ContainerName, GroupName, JobName};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Protection groups: what is backed up together
+#[derive(Subcommand, Debug)]
+pub(crate) enum Group {
+    Create(CreateGroup),
+    CatchUp(CatchUp),
+    /// List the groups
+    ///
+    /// Example: packmule group list
+    List {
+        #[command(flatten)]
+        state: StateOptions,
+    },
+}
+
+/// Create a protection group
+///
+/// With --staging its first backup travels on drives; without, over the network.
+///
+/// Example: packmule group create files --path /srv --staging /mnt/staging --import-job seed-2026 --storage-account seedacct --container seeds
+#[derive(Args, Debug)]
+pub(crate) struct CreateGroup {
+    /// The group's name
+    name: GroupName,
+    /// What it protects; may be repeated
+    #[arg(long, required = true, value_name = "PATH")]
+    path: Vec<PathBuf>,
+    /// Staging location: the folder or share that receives the first full backup
+    #[arg(long, value_name = "DIR", requires_all = ["import_job", "storage_account", "container"])]
+    staging: Option<PathBuf>,
+    /// Name of the import job that will carry it
+    #[arg(long, value_name = "NAME", requires = "staging")]
+    import_job: Option<JobName>,
+    /// Storage account in which the drives land
+    #[arg(long, value_name = "NAME", requires = "staging")]
+    storage_account: Option<AccountName>,
+    /// Container in that storage account
+    #[arg(long, value_name = "NAME", requires = "staging")]
+    container: Option<ContainerName>,
+    #[command(flatten)]
+    state: StateOptions,
+}
+
+/// Let a group's next backup travel on drives, with what the vault lacks by then and nothing else
+///
+/// The next `packmule backup now` goes into the staging location; drives, import job and everything after that are
+/// as for a first backup. Then backups go over the network again. Other groups go on meanwhile.
+///
+/// Example: packmule group catch-up files --staging /mnt/staging2 --import-job catch-up-2026 --storage-account seedacct --container seeds
+#[derive(Args, Debug)]
+pub(crate) struct CatchUp {
+    /// The group
+    name: GroupName,
+    /// Staging location: another folder or share than that of an earlier seed
+    #[arg(long, value_name = "DIR")]
+    staging: PathBuf,
+    /// Name of the import job that will carry it
+    #[arg(long, value_name = "NAME")]
+    import_job: JobName,
+    /// Storage account in which the drives land
+    #[arg(long, value_name = "NAME")]
+    storage_account: AccountName,
+    /// Container in that storage account
+    #[arg(long, value_name = "NAME")]
+    container: ContainerName,
+    #[command(flatten)]
+    state: StateOptions,
+}
+
+impl Group {
+    /// Runs it.
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        match self {
+            Self::Create(create) => create.run(context),
+            Self::CatchUp(catch_up) => catch_up.run(context),
+            Self::List { state } => {
+                for group in with_agent(context, &state.state, "listing", agent::groups)? {
+                    let paths: Vec<String> =
+                        group.paths.iter().map(|path| path.display().to_string()).collect();
+                    context.printer.line(format!("{}: {}", group.name, paths.join(", ")));
+                    context.printer.object("group", &group);
+                }
+                Ok(Status::Done)
+            }
+        }
+    }
+}
+
+impl CreateGroup {
+    fn run(&self, context: &Context) -> Outcome {
+        let here = here()?;
+        let offline = (&self.staging, &self.import_job, &self.storage_account, &self.container);
+        let initial = match offline {
+            (Some(staging), Some(job), Some(account), Some(container)) => NewInitial::Offline {
+                staging: backup::absolute(&here, staging).to_string_lossy().into_owned(),
+                import_job: job.clone(),
+                storage_account: account.clone(),
+                container: container.clone(),
+            },
+            _ => NewInitial::Network,
+        };
+        let paths = self.path.iter().map(|path| backup::absolute(&here, path)).collect();
+        let new = NewGroup { name: self.name.clone(), paths, initial };
+        let created = with_agent(context, &self.state.state, "looking at the paths", |agent| {
+            agent::create_group(agent, &new)
+        })?;
+        show(context, &created);
+        Ok(Status::Done)
+    }
+}
+
+impl CatchUp {
+    fn run(&self, context: &Context) -> Outcome {
+        let staging = backup::absolute(&here()?, &self.staging).to_string_lossy().into_owned();
+        let initial = NewInitial::Offline {
+            staging,
+            import_job: self.import_job.clone(),
+            storage_account: self.storage_account.clone(),
+            container: self.container.clone(),
+        };
+        let changed = with_agent(context, &self.state.state, "looking at the paths", |agent| {
+            agent::catch_up(agent, &self.name, &initial)
+        })?;
+        show(context, &changed);
+        Ok(Status::Done)
+    }
+}
+
+fn here() -> Result<PathBuf, Failure> {
+    std::env::current_dir().map_err(|e| Failure::io("looking up", Path::new("."), e))
+}
+
+fn show(context: &Context, created: &CreatedGroup) {
+    for warning in &created.warnings {
+        context.printer.note(format!("note: {warning}"));
+    }
+    context.printer.line(format!(
+        "group {}: {} files, {} to protect; next: packmule backup now {}",
+        created.group.name,
+        created.estimate.files,
+        ByteSize(created.estimate.bytes),
+        created.group.name
+    ));
+    let warnings: Vec<String> = created.warnings.iter().map(ToString::to_string).collect();
+    let object = json!({
+        "group": created.group,
+        "files": created.estimate.files,
+        "bytes": created.estimate.bytes,
+        "warnings": warnings,
+    });
+    context.printer.object("summary", &object);
+}
