@@ -67,7 +67,7 @@ impl fmt::Display for Next {
             Self::Wait => f.write_str("wait until the drives have been taken in"),
             Self::AnotherJob { staging, job } => write!(
                 f,
-                "import job {job} failed; create another for the same drives: packmule diskprep s:{}",
+                "import job {job} failed; create another for the same drives: packmule diskprep s:{}; if they are lost, packmule seed send, or the same with --missing and other drives, makes up for them",
                 staging.display()
             ),
             Self::Missing { objects } => write!(

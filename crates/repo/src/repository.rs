@@ -162,6 +162,23 @@ impl Repository {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// The same repository as another store shows it: a part of it, or with something over it. The caller knows that
+    /// it is the same.
+    #[must_use]
+    pub fn over(&self, store: Arc<dyn Store>) -> Self {
+        let Inner { key, config, identity, author, .. } = self.inner.as_ref();
+        let inner = Inner {
+            store,
+            key: key.clone(),
+            config: config.clone(),
+            identity: *identity,
+            author: author.clone(),
+            tree_packs: TreePacks::default(),
+            openers: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
     /// Where it is, for people.
     #[must_use]
     pub fn location(&self) -> String {

@@ -5,6 +5,7 @@ mod broken;
 mod hostile;
 mod journey;
 mod list;
+mod lost;
 mod luks;
 mod mishaps;
 mod net;
@@ -72,6 +73,12 @@ pub(super) const ALL: &[Scenario] = &[
         short: true,
         about: "encrypted drives travel from a source server through a dock into a vault, and are erased",
         run: journey::run,
+    },
+    Scenario {
+        name: "lost",
+        short: false,
+        about: "a drive never arrives, and just what it held is asked for and comes over the network",
+        run: lost::run,
     },
     Scenario {
         name: "mishap-pulled",

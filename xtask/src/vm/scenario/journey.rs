@@ -38,7 +38,7 @@ pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
 }
 
 /// Registers, backs up into staging, writes the drives, announces and ships the job.
-fn prepare(source: &mut Machine, site: &Site) -> anyhow::Result<String> {
+pub(super) fn prepare(source: &mut Machine, site: &Site) -> anyhow::Result<String> {
     set::disk(source, "STAGING")?;
     let files = set::files(source, 9_000_000)?;
     source.put("/disk/fs01.json", 0o600, &site.agent)?;
@@ -89,7 +89,7 @@ fn refuse_too_early(source: &mut Machine, devices: &str) -> anyhow::Result<()> {
 }
 
 /// A command of the source server; what it says in JSON.
-fn agent(source: &mut Machine, words: &str) -> anyhow::Result<String> {
+pub(super) fn agent(source: &mut Machine, words: &str) -> anyhow::Result<String> {
     source.done(&format!("PACKMULE_PASSWORD=x packmule --json {words} --state /disk/agent"))
 }
 

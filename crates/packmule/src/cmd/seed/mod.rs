@@ -3,6 +3,7 @@
 
 mod bays;
 mod drives;
+mod export;
 mod import;
 mod missing;
 mod prepare;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 #[derive(Subcommand, Debug)]
 pub(crate) enum Seed {
     Prepare(prepare::Prepare),
+    Export(export::Export),
     Verify(verify::Verify),
     Import(import::Import),
     Missing(missing::Missing),
@@ -37,6 +39,7 @@ impl Seed {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         match self {
             Self::Prepare(command) => command.run(context),
+            Self::Export(command) => command.run(context),
             Self::Verify(command) => command.run(context),
             Self::Import(command) => command.run(context),
             Self::Missing(command) => command.run(context),

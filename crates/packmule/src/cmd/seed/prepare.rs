@@ -16,7 +16,7 @@ use seed::{Options, Prepared, SigningKey};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::{Rate, RateLimit, SystemClock};
+use store::{Rate, RateLimit, Store, SystemClock};
 
 /// Write a drive set from a repository
 ///
@@ -89,13 +89,24 @@ fn write(
     repository: &repo::Repository,
     state: &Path,
     bays: &Bays,
+    wanted: (Writing, u32),
+) -> Result<Prepared, Failure> {
+    let folder = state.join("standalone").join(repository.identity().to_hex());
+    write_from(context, repository.store(), (state, &folder), bays, wanted)
+}
+
+/// Writes a seed of what a store has. Its state is in `folder`, the signing key in `state`.
+pub(super) fn write_from(
+    context: &Context,
+    store: &Arc<dyn Store>,
+    (state, folder): (&Path, &Path),
+    bays: &Bays,
     (writing, parity): (Writing, u32),
 ) -> Result<Prepared, Failure> {
     let signer = SigningKey::load_or_create(&state.join("signing.key"))?;
-    let folder = state.join("standalone").join(repository.identity().to_hex());
     let progress = Progress::new(&context.printer, "writing drives");
     let options = Options {
-        state: &folder,
+        state: folder,
         signer: &signer,
         seed: None,
         set: 0,
@@ -105,7 +116,7 @@ fn write(
         parity,
         only: None,
     };
-    let mut store = Arc::clone(repository.store());
+    let mut store = Arc::clone(store);
     if writing.limit_rate() > 0 {
         let rate = Rate::new(writing.limit_rate());
         store = Arc::new(RateLimit::new(store, rate, Arc::new(SystemClock::new())));
