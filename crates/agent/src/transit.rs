@@ -213,6 +213,8 @@ pub(crate) fn is_publishing(record: &SeedRecord) -> bool {
 fn happened(job: &Job, own: &SeedJob) -> Option<SeedEvent> {
     let name = job.name.clone();
     match job.state {
+        // Drives of a job that is to be cancelled are sent back unread, if they ever turn up.
+        JobState::Shipping if job.cancel_requested => Some(SeedEvent::JobLost { job: name }),
         JobState::Creating => None,
         JobState::Shipping => Some(SeedEvent::JobShipped { job: name }),
         JobState::Received | JobState::Transferring => Some(SeedEvent::JobArrived { job: name }),

@@ -73,6 +73,26 @@ fn a_lost_parcel_comes_by_network_when_that_is_chosen() {
     assert!(confirmed(&site.backup().unwrap()));
 }
 
+/// Its job is still open, as the parcel may turn up: but its drives would be sent back unread.
+#[test]
+fn a_lost_parcel_is_made_up_for_by_another() {
+    let site = Site::prepared();
+    site.ship("TRACK0001").unwrap();
+    site.lose("seed-2026");
+    let mut ctx = site.ctx();
+    ctx.wanted = Way::Drive;
+    let files = "files".parse().unwrap();
+    let said = waiting(agent::backup_now(&ctx, &files, PASSWORD).unwrap());
+    assert!(matches!(said.next, Next::AnotherJob { .. }), "{said:?}");
+    let spare = [site.drive("E0", 520_000), site.drive("E1", 520_000)];
+    let job = site.prepare_missing(&spare).unwrap().job.unwrap();
+    let target = agent::ShipTarget::Job(job.name);
+    agent::ship(&site.ctx(), &target, &crate::site::address(), &crate::site::package("TRACK0002"))
+        .unwrap();
+    site.dock("TRACK0002");
+    assert!(confirmed(&agent::backup_now(&ctx, &files, PASSWORD).unwrap()));
+}
+
 #[test]
 fn what_was_sent_stays_sent_when_the_rest_is_interrupted() {
     let site = without_packs();
@@ -167,6 +187,28 @@ fn drives_of_missing_objects_go_on_with_the_list_they_were_begun_with() {
         .unwrap();
     site.dock("TRACK0002");
     assert!(confirmed(&agent::backup_now(&ctx, &files, PASSWORD).unwrap()));
+}
+
+#[test]
+fn a_set_of_missing_objects_is_announced_when_the_server_is_back() {
+    let mut site = without_packs();
+    let files = "files".parse().unwrap();
+    {
+        let mut ctx = site.ctx();
+        ctx.wanted = Way::Drive;
+        waiting(agent::backup_now(&ctx, &files, PASSWORD).unwrap());
+    }
+    let small = seed::reserve(4000) + 145_000;
+    site.prepare_missing(&[site.drive("E0", small)]).unwrap();
+    let port = site.server.as_ref().unwrap().address().port();
+    site.server.take().unwrap().shutdown().unwrap();
+    let error = site.prepare_missing(&[site.drive("E1", 520_000)]).unwrap_err();
+    assert_eq!(error.kind(), model::ErrorKind::Unavailable, "{error}");
+    let before = tree(&site.path("E1"));
+    site.start(|config| config.listen.set_port(port));
+    let report = site.prepare_missing(&[]).unwrap();
+    assert_eq!(report.job.map(|job| job.drive_list.len()), Some(2));
+    assert_eq!(tree(&site.path("E1")), before);
 }
 
 #[test]
