@@ -165,7 +165,7 @@ impl Repository {
     /// The same repository as another store shows it: a part of it, or with something over it. The caller knows that
     /// it is the same.
     #[must_use]
-    pub fn over(&self, store: Arc<dyn Store>) -> Self {
+    pub fn seen_through(&self, store: Arc<dyn Store>) -> Self {
         let Inner { key, config, identity, author, .. } = self.inner.as_ref();
         let inner = Inner {
             store,

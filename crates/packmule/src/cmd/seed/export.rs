@@ -147,7 +147,7 @@ fn part(
         remove(&partial)?;
         let above = overlay(&partial);
         above.create()?;
-        repository.over(above).save_index_of(&selection.packs)?;
+        repository.seen_through(above).save_index_of(&selection.packs)?;
         std::fs::rename(&partial, &made).map_err(|cause| Failure::io("naming", &made, cause))?;
         store::durable::sync_folder(folder)
             .map_err(|cause| Failure::io("syncing", folder, cause))?;
