@@ -24,6 +24,7 @@ mod index;
 mod key_file;
 mod keys;
 mod lock;
+mod lost;
 mod pack;
 mod polynomial;
 mod quote;

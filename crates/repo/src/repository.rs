@@ -20,15 +20,18 @@ use jiff::Timestamp;
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use store::Store;
+
+mod across;
 
 /// A tree's text of more bytes than this is not in memory as a whole where it need not be.
 const CONDENSED: u32 = 8 << 20;
 /// The most bytes of a config or key file.
 pub(crate) const SMALL: u64 = 1 << 20;
 /// The most bytes of an index or snapshot as stored.
-const DOCUMENT: u64 = 256 << 20;
+pub(crate) const DOCUMENT: u64 = 256 << 20;
 /// How many small documents are asked for at once: over a network, each is waited for.
 const REQUESTS: usize = 8;
 /// How many index files are in memory at once, at most: some 12 MiB each.
@@ -62,6 +65,10 @@ struct Inner {
     tree_packs: TreePacks,
     /// Not in use right now: reading one blob needs one of them for a moment.
     openers: Mutex<Vec<Opener>>,
+    /// Where packs of trees are stored, where that is not `store`.
+    trees: Option<Arc<dyn Store>>,
+    /// Packs that were indexed from their own headers while whoever stored them had them still to index.
+    adopted: Arc<Mutex<HashSet<Digest>>>,
 }
 
 /// A snapshot with its name.
@@ -126,7 +133,9 @@ impl Repository {
         let identity = hash(&sealed);
         let tree_packs = TreePacks::default();
         let openers = Mutex::default();
-        let inner = Inner { store, key, config, identity, author, tree_packs, openers };
+        let (trees, adopted) = (None, Arc::default());
+        let inner =
+            Inner { store, key, config, identity, author, tree_packs, openers, trees, adopted };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -158,25 +167,10 @@ impl Repository {
         }
         let tree_packs = TreePacks::default();
         let openers = Mutex::default();
-        let inner = Inner { store, key, config, identity, author, tree_packs, openers };
+        let (trees, adopted) = (None, Arc::default());
+        let inner =
+            Inner { store, key, config, identity, author, tree_packs, openers, trees, adopted };
         Ok(Self { inner: Arc::new(inner) })
-    }
-
-    /// The same repository as another store shows it: a part of it, or with something over it. The caller knows that
-    /// it is the same.
-    #[must_use]
-    pub fn seen_through(&self, store: Arc<dyn Store>) -> Self {
-        let Inner { key, config, identity, author, .. } = self.inner.as_ref();
-        let inner = Inner {
-            store,
-            key: key.clone(),
-            config: config.clone(),
-            identity: *identity,
-            author: author.clone(),
-            tree_packs: TreePacks::default(),
-            openers: Mutex::default(),
-        };
-        Self { inner: Arc::new(inner) }
     }
 
     /// Where it is, for people.

@@ -361,7 +361,8 @@ impl Shared {
 
     fn store_pack(&self, pack: &FinishedPack) -> Result<(), Error> {
         self.lock.settled()?;
-        self.repository.store().put(&ObjectKey::Pack(pack.id), &pack.bytes)?;
+        let kind = pack.blobs.first().map_or(BlobKind::Data, |blob| blob.kind);
+        self.repository.store_for(kind).put(&ObjectKey::Pack(pack.id), &pack.bytes)?;
         self.stored_bytes.fetch_add(pack.bytes.len() as u64, Ordering::Relaxed);
         self.index.write().unwrap_or_else(PoisonError::into_inner).add(pack.id, &pack.blobs);
         for blob in &pack.blobs {
@@ -381,8 +382,11 @@ impl Shared {
         self.write_index(packs)
     }
 
-    fn write_index(&self, packs: Vec<IndexedPack>) -> Result<(), Error> {
+    fn write_index(&self, mut packs: Vec<IndexedPack>) -> Result<(), Error> {
         self.lock.check()?;
+        let adopted = self.repository.adopted();
+        packs.retain(|pack| !adopted.contains(&pack.id));
+        drop(adopted);
         self.repository.write_index(packs)
     }
 }
@@ -448,6 +452,7 @@ impl Repository {
         if !found.is_empty() {
             lock.check()?;
             self.write_index(indexed)?;
+            self.adopted().extend(found.iter().map(|(id, _)| *id));
         }
         let damaged = lost.into_iter().map(|(_, error)| error).collect();
         Ok(Adopted { packs: found.len(), damaged })
