@@ -12,6 +12,7 @@ use crate::Object;
 use crate::bay::{Bay, Job, Stopped, stopped};
 use crate::beneath::NewFile;
 use crate::drive::{self, PARTIALS};
+use crate::plan::cost;
 use std::collections::BTreeSet;
 use std::io;
 
@@ -34,6 +35,11 @@ impl Batch {
     /// How much is written and has no name.
     pub(crate) fn size(&self) -> (usize, u64) {
         (self.written.len(), self.bytes)
+    }
+
+    /// What the objects that are written and have no name yet take on the drive.
+    pub(crate) fn cost(&self) -> u64 {
+        self.written.iter().fold(0, |sum, (object, _)| sum.saturating_add(cost(object.length)))
     }
 
     /// Whether everything is on the drive for good.

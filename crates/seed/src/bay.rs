@@ -20,13 +20,16 @@ use crate::object::REPOSITORIES;
 use crate::plan::Room;
 use crate::sign::{SigningKey, Trust};
 use crate::state::State;
-use crate::{Error, Inventory, Object, Signed};
+use crate::{Error, Inventory, Object, Signed, envelope};
 use jiff::Timestamp;
 use model::{Digest, DriveSerial};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// No pack that is full is smaller; what is kept for a manifest goes by it where the objects are not known.
+const SMALL_PACK: u64 = 4 << 20;
 
 /// A drive to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +81,8 @@ pub(crate) struct Job<'a> {
     pub(crate) set: u32,
     pub(crate) inventory: &'a Inventory,
     pub(crate) inventory_bytes: &'a [u8],
-    pub(crate) inventory_digest: Digest,
+    /// None where the list is not known yet: then the drives get none.
+    pub(crate) inventory_digest: Option<Digest>,
     pub(crate) read_back: &'a dyn ReadBack,
     /// Where copies of extent hashes are kept; none where no parity is made of them.
     pub(crate) extents: Option<&'a State>,
@@ -246,7 +250,9 @@ impl Bay {
             let signer = job.signer.public();
             self.progress = Progress::Labelled(Signed { body: label, signer, digest });
         }
-        if self.folder.length(drive::INVENTORY).map_err(&stop)?.is_none() {
+        if job.inventory_digest.is_some()
+            && self.folder.length(drive::INVENTORY).map_err(&stop)?.is_none()
+        {
             self.folder.write(drive::INVENTORY, PARTIAL, job.inventory_bytes).map_err(&stop)?;
         }
         if role == DriveRole::Data {
@@ -262,11 +268,17 @@ impl Bay {
         if self.folder.length(RESERVE)?.is_some() {
             return Ok(());
         }
-        let bytes =
-            job.inventory.objects.iter().fold(0, |sum: u64, o| sum.saturating_add(o.length));
-        let stream = bytes.min(self.room.capacity());
+        let capacity = self.room.capacity();
+        let (stream, list) = match job.inventory_digest {
+            Some(_) => {
+                let objects = job.inventory.objects.iter();
+                let bytes = objects.fold(0, |sum: u64, o| sum.saturating_add(o.length));
+                (bytes.min(capacity), job.inventory_bytes.len() as u64)
+            }
+            None => (capacity, capacity / SMALL_PACK * envelope::ROW as u64),
+        };
         let extents = stream.div_ceil(crate::EXTENT).saturating_mul(32);
-        let manifest = (job.inventory_bytes.len() as u64).saturating_add(64 << 10);
+        let manifest = list.saturating_add(64 << 10);
         self.folder.remove(PARTIAL)?;
         let file = self.folder.create(PARTIAL)?;
         file.reserve(extents.saturating_add(manifest))?;

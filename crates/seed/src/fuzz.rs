@@ -3,6 +3,7 @@
 //!
 //! A fuzzer finds no signatures and no checksums, so the bytes it makes are those before them.
 
+use crate::direct::proved;
 use crate::envelope::{Malformed, Refused, Signed};
 use crate::{Document, Inventory, Label, Manifest, SigningKey, Trust, WantList, envelope, journal};
 use model::Digest;
@@ -64,6 +65,19 @@ pub fn journal(data: &[u8]) -> bool {
     length == bytes.len() as u64
 }
 
+/// The records of packs that were read back, without their checks: 40 bytes each. Answers whether all were taken.
+pub fn proved(data: &[u8]) -> bool {
+    let head = [proved::MAGIC.as_slice(), &[7; 40]].concat();
+    let mut bytes = head.clone();
+    for body in data.chunks(proved::BODY) {
+        bytes.extend(proved::sealed(bytes.len() as u64, body));
+    }
+    let Some((objects, length)) = proved::decode(&bytes, &head) else { return false };
+    assert!(length <= bytes.len() as u64, "it ends behind its end");
+    assert!(objects.len() <= data.len() / proved::BODY, "more packs than records");
+    length == bytes.len() as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,12 +85,13 @@ mod tests {
     use std::path::Path;
 
     type Target = fn(&[u8]) -> bool;
-    const TARGETS: [(&str, Target); 5] = [
+    const TARGETS: [(&str, Target); 6] = [
         ("label", label),
         ("inventory", inventory),
         ("manifest", manifest),
         ("journal", journal),
         ("want_list", want_list),
+        ("proved", proved),
     ];
 
     fn seeds(name: &str) -> Vec<Vec<u8>> {

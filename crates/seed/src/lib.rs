@@ -9,6 +9,7 @@ mod batch;
 mod bay;
 mod belt;
 mod beneath;
+pub mod direct;
 mod drive;
 mod envelope;
 mod error;

@@ -109,6 +109,16 @@ impl Room {
         self.used.checked_add(cost(length)).is_some_and(|used| used <= self.capacity)
     }
 
+    /// Whether an object of that length still fits where so many bytes are kept for others.
+    pub(crate) fn fits_beside(&self, length: u64, kept: u64) -> bool {
+        self.used.saturating_add(kept).saturating_add(cost(length)) <= self.capacity
+    }
+
+    /// Room for more objects' [`cost`], in bytes.
+    pub(crate) fn left(&self) -> u64 {
+        self.free()
+    }
+
     /// Counts an object that is on the drive.
     pub fn add(&mut self, length: u64) {
         self.used = self.used.saturating_add(cost(length));

@@ -193,13 +193,14 @@ pub(crate) fn prepare_within(
         set: options.set,
         inventory: &inventory.body,
         inventory_bytes: &inventory_bytes,
-        inventory_digest: inventory.digest,
+        inventory_digest: Some(inventory.digest),
         read_back: options.read_back,
         extents: (options.parity > 0).then_some(&state),
         wanted: options.only.unwrap_or(&inventory.body.objects),
     };
     let mut run = Run {
         job: &job,
+        inventory: inventory.digest,
         filling: options.filling,
         limits,
         state: &state,
@@ -348,7 +349,7 @@ fn list_now(
 }
 
 /// The same folder by whatever path, and the same serial number, are the same drive.
-fn refuse_same_drives(drives: &[DriveSpec]) -> Result<(), Error> {
+pub(crate) fn refuse_same_drives(drives: &[DriveSpec]) -> Result<(), Error> {
     let mut seen: Vec<((u64, u64), &DriveSpec)> = Vec::new();
     for spec in drives {
         let folder = Beneath::open(&spec.folder).map_err(Error::io("opening", &spec.folder))?;

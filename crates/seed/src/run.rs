@@ -24,6 +24,8 @@ use wire::MAX_DRIVES;
 /// One call of [`prepare`], once everything was found to be in order.
 pub(crate) struct Run<'a> {
     pub(crate) job: &'a Job<'a>,
+    /// The SHA-256 of the inventory's file.
+    pub(crate) inventory: Digest,
     pub(crate) filling: Filling,
     pub(crate) limits: Limits,
     pub(crate) state: &'a State,
@@ -435,7 +437,7 @@ impl Run<'_> {
             parity_missing: 0,
             signer: self.job.signer.public(),
             fingerprint: self.job.signer.fingerprint(),
-            inventory_digest: self.job.inventory_digest,
+            inventory_digest: self.inventory,
             inventory_file: State::inventory_file(state),
             drives: self.drives(bays, state),
             inventory,

@@ -98,7 +98,7 @@ impl Bay {
             sealed: job.now,
             label: label.digest,
             extents: read.extents,
-            inventory: Some(job.inventory_digest),
+            inventory: job.inventory_digest,
             repositories: label.body.repositories.clone(),
             parity: None,
         };

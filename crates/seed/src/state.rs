@@ -57,6 +57,21 @@ impl State {
         self.folder.write(INVENTORY, PARTIAL, bytes).map_err(Error::io("writing", &path))
     }
 
+    /// The list was of a seed that did not come about.
+    pub(crate) fn forget_inventory(&self) -> Result<(), Error> {
+        let path = self.folder.path().join(INVENTORY);
+        let forget = || {
+            self.folder.remove(INVENTORY)?;
+            self.folder.sync_folder(".")
+        };
+        forget().map_err(Error::io("removing", &path))
+    }
+
+    /// The folder itself, for what is kept in it by others.
+    pub(crate) fn folder(&self) -> &Beneath {
+        &self.folder
+    }
+
     /// The manifests of every drive sealed so far, as far as is remembered.
     pub(crate) fn manifests(&self, trust: &Trust) -> Result<Vec<Signed<Manifest>>, Error> {
         let path = self.folder.path().join(MANIFESTS);

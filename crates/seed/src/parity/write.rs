@@ -526,7 +526,7 @@ fn seal(job: &Job<'_>, bay: &mut Bay, extents: Digest, of: ParityOf) -> Result<S
         sealed: job.now,
         label: label.digest,
         extents,
-        inventory: Some(job.inventory_digest),
+        inventory: job.inventory_digest,
         repositories: label.body.repositories.clone(),
         parity: Some(of),
     };

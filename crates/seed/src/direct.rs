@@ -1,0 +1,194 @@
+//! A backup straight onto drives, without staging. Why it is as it is: `docs/design/direct.md`.
+//!
+//! ```text
+//!  engine ──packs of data──▶ window ──▶ drive in use: written, synced, named, read back ──▶ counts
+//!         ──everything else─▶ local store ─────────────── at the end ──▶ last drive, sealed
+//! ```
+//!
+//! invariant: a pack that is listed has been read back from its drive, and that drive is sealed or at hand. A
+//! snapshot is stored only when everything is on sealed drives, it included. Knows no blobs: what is lost, the
+//! caller has to back up again, and is told so by an answer that is no error.
+
+mod close;
+mod hands;
+pub(crate) mod proved;
+mod store;
+#[cfg(test)]
+mod tests;
+mod window;
+mod work;
+
+use self::store::Both;
+use crate::bay::{DriveSpec, Job, ReadBack};
+use crate::belt::Limits;
+use crate::event::Events;
+use crate::prepare::PreparedDrive;
+use crate::sign::{Fingerprint, SigningKey};
+use crate::state::State;
+use crate::{Error, Inventory, Manifest, Signed};
+use ::store::Store;
+use hands::Hand;
+use jiff::Timestamp;
+use model::{Digest, DriveSerial};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use window::Window;
+use wire::SeedId;
+
+/// Bytes of packs that are held until they were read back: a disk writes as many in a second.
+pub const WINDOW: u64 = 256 << 20;
+
+/// What a drive set without staging needs to know.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// A folder that remembers the set between calls; made when missing. One seed, one folder.
+    pub state: &'a Path,
+    /// Signs everything.
+    pub signer: &'a SigningKey,
+    /// The seed: always the same one for one state folder.
+    pub seed: SeedId,
+    /// The time now.
+    pub now: Timestamp,
+    /// Makes reading back come from the medium.
+    pub read_back: &'a dyn ReadBack,
+    /// Bytes that are held until they were read back, at most; a pack at least.
+    pub window: u64,
+}
+
+/// Who is told, and asked.
+pub trait Host: Events {
+    /// A drive is about to be sealed: now its packs can still be read. False ends the run; whoever answers so
+    /// knows why.
+    fn before_sealing(&mut self) -> bool;
+
+    /// No drive at hand has room: another one, or none to end here. `refused` is why the one that was
+    /// given before cannot be used.
+    fn next_drive(&mut self, refused: Option<&Error>) -> Option<DriveSpec>;
+}
+
+/// How a pass ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// The work came to its end, well or not.
+    Through,
+    /// Packs that counted are lost: what was in them is to be backed up again.
+    Lost,
+    /// Another drive is needed, and there is none. The same call with one goes on.
+    NeedsDrive,
+    /// Something else ended it.
+    Failed(Error),
+}
+
+/// What does not change while a set is written.
+pub(crate) struct Fixed<'a> {
+    options: Options<'a>,
+    limits: Limits,
+    repository: Digest,
+    local: Arc<dyn Store>,
+    /// Lists nothing: what drives are made ready and sealed by while the list is not known.
+    early: Inventory,
+}
+
+impl Fixed<'_> {
+    fn job(&self, set: u32) -> Job<'_> {
+        Job {
+            signer: self.options.signer,
+            now: self.options.now,
+            set,
+            inventory: &self.early,
+            inventory_bytes: &[],
+            wanted: &[],
+            inventory_digest: None,
+            read_back: self.options.read_back,
+            extents: None,
+        }
+    }
+}
+
+/// A set of drives that is written without staging.
+pub struct DriveSet<'a> {
+    fixed: Arc<Fixed<'a>>,
+    state: State,
+    window: Arc<Window>,
+    /// Drives at hand that are not sealed.
+    hands: Vec<Hand>,
+    /// Manifests of sealed drives.
+    kept: Vec<Signed<Manifest>>,
+    /// Numbers that drives have, by set and drive.
+    numbers: BTreeSet<(u32, u32)>,
+    /// Drives that did not end well.
+    stopped: BTreeMap<DriveSerial, PreparedDrive>,
+    complete: bool,
+}
+
+impl std::fmt::Debug for DriveSet<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DriveSet")
+            .field("repository", &self.fixed.repository)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What there is of a set.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The seed.
+    pub seed: SeedId,
+    /// Whether every object is on a sealed drive.
+    pub complete: bool,
+    /// Every drive known.
+    pub drives: Vec<PreparedDrive>,
+    /// Who signed, for people: the other end is given this.
+    pub fingerprint: Fingerprint,
+    /// Where the inventory's file is, once complete.
+    pub inventory_file: PathBuf,
+    /// The most bytes of packs that were held at a time.
+    pub window_most: u64,
+}
+
+impl<'a> DriveSet<'a> {
+    /// Looks at what the state folder and these drives have of the set. `local` is where everything but packs
+    /// of data is kept; it has a repository. Packs on a drive that were not read back are, now.
+    ///
+    /// # Errors
+    /// Refuses drives that are not empty and not of this seed, drives that were sealed for it and are empty now,
+    /// and the same drive twice.
+    pub fn open(
+        options: Options<'a>,
+        local: Arc<dyn Store>,
+        drives: &[DriveSpec],
+        events: &mut dyn Events,
+    ) -> Result<Self, Error> {
+        Self::open_within(Limits::USUAL, options, local, drives, events)
+    }
+
+    /// What the engine stores packs into.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::new(self.both(false))
+    }
+
+    /// The same, where everything that is stored goes into the local store, and waits for nothing: for trees, and for
+    /// indexes of packs that count already.
+    #[must_use]
+    pub fn near(&self) -> Arc<dyn Store> {
+        Arc::new(self.both(true))
+    }
+
+    fn both(&self, near: bool) -> Both {
+        let (local, window) = (Arc::clone(&self.fixed.local), Arc::clone(&self.window));
+        Both { local, window, repository: self.fixed.repository, near }
+    }
+
+    /// Whether every object of the seed is on a sealed drive.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Nothing that is to come relies on packs that were lost: the indexes have been written without them.
+    pub fn forget_lost(&self) {
+        self.window.forget_lost();
+    }
+}
