@@ -28,6 +28,7 @@ mod clean;
 mod confirm;
 mod context;
 mod copy;
+mod direct;
 mod error;
 mod group;
 mod init;
@@ -55,6 +56,7 @@ pub use clean::{Cleaned, Cleaning, clean_staging};
 pub use confirm::Confirmed;
 pub use context::{Context, Event, Phase};
 pub use copy::{copy_state, take_copy};
+pub use direct::{Desk, Direct, backup_onto_drives, seed_of_drives};
 pub use error::Error;
 pub use group::{
     CreatedGroup, Group, Initial, NewGroup, NewInitial, OfflineInputs, Warning, catch_up,

@@ -155,6 +155,14 @@ impl<'a> Progress<'a> {
         self.printer.object(message_type, object);
     }
 
+    /// Does something on the terminal that the bar must not write over.
+    pub(crate) fn aside<T>(&self, act: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(act),
+            None => act(),
+        }
+    }
+
     /// A note beside the bar.
     pub(crate) fn note(&self, text: &str) {
         match &self.bar {

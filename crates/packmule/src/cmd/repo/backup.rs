@@ -111,7 +111,22 @@ fn run_backup(
     let lock = repository.begin_lock(LockMode::Shared)?;
     let progress = Progress::new(&context.printer, "backing up").counting("files");
     let events = |event: BackupEvent<'_>| show(&progress, &event);
-    let options = BackupOptions {
+    let options = options(context, paths, how, &events);
+    let backing_up = || backup::backup(repository, &lock, &options);
+    let outcome = counting(&progress, &options.paths, backing_up)?;
+    let elapsed = progress.finish();
+    summarize(context, &outcome, elapsed, &json!({}));
+    Ok(outcome)
+}
+
+/// What these arguments mean.
+pub(crate) fn options<'a>(
+    context: &'a Context,
+    paths: Vec<PathBuf>,
+    how: &How,
+    events: &'a (dyn Fn(BackupEvent<'_>) + Sync),
+) -> BackupOptions<'a> {
+    BackupOptions {
         paths,
         hostname: how.host.clone().unwrap_or_else(|| context.author.hostname.clone()),
         tags: how.tag.clone(),
@@ -127,30 +142,35 @@ fn run_backup(
         },
         journals: journals(how),
         stop: &context.stop,
-        events: &events,
-    };
+        events,
+    }
+}
+
+/// Counts how much there is to do while it is done.
+pub(crate) fn counting<T>(
+    progress: &Progress<'_>,
+    paths: &[PathBuf],
+    work: impl FnOnce() -> T,
+) -> T {
     let over = AtomicBool::new(false);
     let (ends, end) = std::sync::mpsc::channel::<()>();
-    let outcome = std::thread::scope(|scope| {
-        let (options, over, progress) = (&options, &over, &progress);
+    std::thread::scope(|scope| {
+        let over = &over;
         scope.spawn(move || {
             // Counting costs as much as walking: a short backup has no need of a time left.
             if end.recv_timeout(COUNTED_AFTER) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
-            let totals = backup::scan(&options.paths, over);
+            let totals = backup::scan(paths, over);
             if !over.load(Ordering::Relaxed) {
                 progress.total(totals.bytes, totals.files);
             }
         });
-        let outcome = backup::backup(repository, &lock, options);
+        let done = work();
         over.store(true, Ordering::Relaxed);
         drop(ends);
-        outcome
-    })?;
-    let elapsed = progress.finish();
-    summarize(context, &outcome, elapsed, &json!({}));
-    Ok(outcome)
+        done
+    })
 }
 
 /// Where interrupted backups are remembered; nowhere, for who has no home.

@@ -7,7 +7,7 @@ mod ls;
 mod restore;
 mod snapshots;
 
-pub(crate) use backup::{show as show_backup, summarize};
+pub(crate) use backup::{How, counting, options as backup_options, show as show_backup, summarize};
 pub(crate) use restore::{Wanted, run_restore};
 
 use crate::context::Context;

@@ -462,6 +462,11 @@ impl Bays {
         encrypted.map(|bay| bay.serial().clone()).collect()
     }
 
+    /// Whether one of the devices opened here is mounted there.
+    pub(crate) fn has(&self, folder: &Path) -> bool {
+        self.attached.iter().any(|bay| bay.folder() == folder)
+    }
+
     /// Unmounts and closes what was opened: drives can be taken out then. What is in the way is told, and
     /// takes nothing back of what was done.
     pub(crate) fn leave(self, context: &Context) {

@@ -1,6 +1,7 @@
 //! `packmule seed`: drive sets from any repository, without a control plane; and what a vault still asks for of
 //! this server's seeds.
 
+mod backup;
 mod bays;
 mod drives;
 mod export;
@@ -9,6 +10,7 @@ mod missing;
 mod prepare;
 mod rates;
 mod readers;
+mod shelf;
 mod verify;
 mod wanted;
 
@@ -26,6 +28,7 @@ use std::path::{Path, PathBuf};
 #[derive(Subcommand, Debug)]
 pub(crate) enum Seed {
     Prepare(prepare::Prepare),
+    Backup(backup::Backup),
     Export(export::Export),
     Verify(verify::Verify),
     Import(import::Import),
@@ -39,6 +42,7 @@ impl Seed {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         match self {
             Self::Prepare(command) => command.run(context),
+            Self::Backup(command) => command.run(context),
             Self::Export(command) => command.run(context),
             Self::Verify(command) => command.run(context),
             Self::Import(command) => command.run(context),

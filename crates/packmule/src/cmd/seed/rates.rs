@@ -45,7 +45,13 @@ impl Rates {
         });
     }
 
-    fn forget(&self, serial: &DriveSerial) {
+    /// Bytes were written to a drive; what all of it comes to is counted elsewhere.
+    pub(crate) fn written(&self, progress: &Progress<'_>, serial: &DriveSerial, bytes: u64) {
+        self.add(serial, "written", bytes);
+        self.show(progress);
+    }
+
+    pub(crate) fn forget(&self, serial: &DriveSerial) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(serial);
     }
 

@@ -1,0 +1,257 @@
+//! `packmule seed backup`.
+
+use super::bays::DriveOptions;
+use super::drives::show_drives;
+use super::keys_folder;
+use super::rates::{Rates, show_event};
+use super::shelf::Shelf;
+use crate::cmd::repo::{How, backup_options, counting, show_backup, summarize};
+use crate::context::{Context, PasswordOptions, state_folder};
+use crate::exit::Status;
+use crate::failure::{Failure, Outcome};
+use crate::ui::Progress;
+use agent::{Desk, Direct};
+use backup::BackupEvent;
+use clap::Args;
+use keyring::DriveKeys;
+use model::{ByteSize, ErrorKind, ObjectKey};
+use repo::{KdfParams, Repository};
+use seed::direct::{DriveSet, Report};
+use seed::{DriveSpec, Event, Events, SigningKey};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use store::{Folder, Store};
+
+/// Back up straight onto a drive set, without staging
+///
+/// For data that no disk has room for a second time. What is in the files goes onto the drives, one drive after the
+/// other; directories and index are kept in the state folder, and go onto the last drive as well. Everything is read back
+/// while it is still in memory, and once more when its drive is sealed. What fails later, as a drive that breaks or
+/// is pulled out, is backed up again from the source before the snapshot is written.
+///
+/// When the drives are full, the next one is asked for; without a terminal the command ends with exit code 13. The same
+/// command with the next drive goes on, as it does after an interruption. A sealed drive need not be there any more, one that is not
+/// sealed has to be: otherwise what is on it is read from the source again.
+///
+/// The result is a drive set as that of `seed prepare`, for `seed verify` and `seed import`. Its repository
+/// is made in the state folder, by the first call, with the password that you give. A state folder is for one set.
+///
+/// Example: packmule seed backup /srv --drive /dev/sdb --state /var/lib/packmule/first
+#[derive(Args, Debug)]
+#[command(mut_arg("drive", |drive| drive.required(true)))]
+#[command(mut_arg("state", |state| state.required(true)))]
+#[command(mut_arg("force", |force| force.hide(true)))]
+pub(crate) struct Backup {
+    /// What to back up
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    drives: DriveOptions,
+    #[command(flatten)]
+    how: How,
+    #[command(flatten)]
+    password: PasswordOptions,
+    /// Bytes of packs held in memory until they were read back, at most [default: 256M]
+    #[arg(long, value_name = "SIZE")]
+    window: Option<ByteSize>,
+    /// Not possible here: parity is made from staging
+    #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..10))]
+    parity: u32,
+    /// Only say how much there is, and what would be done to the drives
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Backup {
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        if self.parity > 0 {
+            let words = "parity covers drives that are sealed, and without staging these are closed by then: write \
+                the set without --parity, or back up into staging and run packmule seed prepare --parity";
+            return Err(Failure::new(ErrorKind::Invalid, words));
+        }
+        let here =
+            std::env::current_dir().map_err(|e| Failure::io("looking up", Path::new("."), e))?;
+        let paths: Vec<PathBuf> =
+            self.paths.iter().map(|path| backup::absolute(&here, path)).collect();
+        let state = state_folder(self.how.state.as_deref())?;
+        if self.dry_run {
+            return self.plan(context, &state, &paths);
+        }
+        store::durable::create_folder(&state, 0o700)
+            .map_err(|e| Failure::io("making", &state, e))?;
+        let local: Arc<dyn Store> = Arc::new(Folder::new(state.join("repository")));
+        let repository = self.repository(context, &state, &local)?;
+        let keys = DriveKeys::open(&keys_folder(&state))?;
+        let shelf = Shelf::default();
+        let bays = self.drives.ready(context, &keys, &context.terminal(), || Ok(()))?;
+        let drives = shelf.put(bays);
+        let done = self.write(context, (&state, &paths), &repository, (&keys, &shelf, &drives));
+        // Whatever became of it: the drives can be taken out afterwards.
+        shelf.leave(context);
+        done
+    }
+
+    /// The repository in the state folder, which the first call makes.
+    fn repository(
+        &self,
+        context: &Context,
+        state: &Path,
+        local: &Arc<dyn Store>,
+    ) -> Result<Repository, Failure> {
+        let is_new = matches!(
+            local.length(&ObjectKey::Config),
+            Err(store::Error::NotFound { .. } | store::Error::Unavailable { .. })
+        );
+        let password = self.password.read(context, is_new)?;
+        let (password, author) = (password.as_bytes(), context.author.clone());
+        if !is_new {
+            return Ok(Repository::open(Arc::clone(local), password, author)?);
+        }
+        let (now, kdf) = (jiff::Timestamp::now(), KdfParams::STANDARD);
+        let made = Repository::init(Arc::clone(local), password, kdf, author, now)?;
+        context.printer.note(&format!(
+            "made a repository in {}; its password is the only way into what is on the drives",
+            state.display()
+        ));
+        Ok(made)
+    }
+
+    fn write(
+        &self,
+        context: &Context,
+        (state, paths): (&Path, &[PathBuf]),
+        repository: &Repository,
+        (keys, shelf, drives): (&DriveKeys, &Shelf, &[DriveSpec]),
+    ) -> Outcome {
+        let signer = SigningKey::load_or_create(&state.join("signing.key"))?;
+        let folder = state.join("seed");
+        let set_options = seed::direct::Options {
+            state: &folder,
+            signer: &signer,
+            seed: agent::seed_of_drives(repository),
+            now: jiff::Timestamp::now(),
+            read_back: shelf,
+            window: self.window.map_or(seed::direct::WINDOW, |window| window.0),
+        };
+        let progress = Progress::new(&context.printer, "backing up").counting("files");
+        let show = |event: BackupEvent<'_>| show_backup(&progress, &event);
+        let options = backup_options(context, paths.to_vec(), &self.how, &show);
+        let (stop, rates) = (&*context.stop, Rates::default());
+        let ask = |refused: Option<&seed::Error>| {
+            if let Some(error) = refused {
+                progress.problem("this drive", &crate::failure::chain(error).join(": "));
+            }
+            shelf.ask(context, &self.drives, keys, &progress)
+        };
+        let mut teller = Teller { progress: &progress, rates: &rates, stop, ask: &ask };
+        let local = Arc::clone(repository.store());
+        let mut set = DriveSet::open(set_options, local, drives, &mut teller)?;
+        let backing_up = || agent::backup_onto_drives(repository, &mut set, &mut teller, &options);
+        let done = counting(&progress, paths, backing_up)?;
+        let elapsed = progress.finish();
+        let report = set.report();
+        show_drives(context, &report.drives);
+        context.printer.line(format!("signer: {}", report.fingerprint));
+        Ok(match done {
+            Direct::Complete(outcome) => {
+                context.printer.line("everything is on sealed drives");
+                let more = facts(&report);
+                summarize(context, &outcome, elapsed, &more);
+                if outcome.problems.is_empty() { Status::Done } else { Status::Partial }
+            }
+            Direct::Already => {
+                let words = "everything is on sealed drives since an earlier call; nothing was backed up now. \
+                    For what has changed since, run packmule repo backup with the repository that the drives were \
+                    imported into";
+                context.printer.line(words);
+                context.printer.object("summary", &facts(&report));
+                Status::Done
+            }
+            Direct::NeedsDrive => {
+                context.printer.line("another drive is needed: run the same command with it");
+                context.printer.object("summary", &facts(&report));
+                Status::DriveMissing
+            }
+        })
+    }
+
+    /// How much there is, and how much the drives given take.
+    fn plan(&self, context: &Context, state: &Path, paths: &[PathBuf]) -> Outcome {
+        let folder = keys_folder(state);
+        let keys = folder.is_dir().then(|| DriveKeys::open(&folder)).transpose()?;
+        let rooms = self.drives.plan(context, keys.as_ref())?;
+        let totals = backup::scan(paths, &AtomicBool::new(false));
+        let room: u64 = rooms.iter().map(|room| room.bytes).sum();
+        let printer = &context.printer;
+        printer.line(format!("{} files, {}", totals.files, ByteSize(totals.bytes)));
+        for room in &rooms {
+            printer.line(format!("{}: room for {}", room.path.display(), ByteSize(room.bytes)));
+            let object = json!({"path": room.path, "bytes": room.bytes});
+            printer.object("planned_drive", &object);
+        }
+        if totals.bytes > room {
+            let more = ByteSize(totals.bytes - room);
+            printer
+                .line(format!("{more} more than these drives have, unless it can be compressed"));
+        }
+        let object = json!({"files": totals.files, "bytes": totals.bytes, "room": room});
+        printer.object("summary", &object);
+        Ok(Status::Done)
+    }
+}
+
+fn facts(report: &Report) -> serde_json::Value {
+    json!({
+        "seed": report.seed,
+        "signer": report.fingerprint.to_string(),
+        "complete": report.complete,
+    })
+}
+
+/// Shows what happens, and asks.
+struct Teller<'a> {
+    progress: &'a Progress<'a>,
+    rates: &'a Rates,
+    stop: &'a AtomicBool,
+    ask: &'a dyn Fn(Option<&seed::Error>) -> Option<DriveSpec>,
+}
+
+impl Events for Teller<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            // Files are what is counted here, not objects.
+            Event::ObjectDone { .. } => {}
+            Event::Writing { serial, bytes } => self.rates.written(self.progress, serial, bytes),
+            Event::DriveStarted { serial } => {
+                self.progress.note(&format!("drive {serial}: in use"));
+            }
+            Event::DrivePlanned { serial, bytes, .. } => {
+                self.progress.note(&format!("drive {serial}: room for {}", ByteSize(bytes)));
+                show_event(self.progress, self.rates, &event);
+            }
+            Event::DriveGone { serial } => {
+                self.rates.forget(serial);
+                let words = "no longer answers, or does not give back what was written: what was on it is \
+                    backed up again, unless it is attached again";
+                self.progress.problem(&format!("drive {serial}"), words);
+            }
+            other => show_event(self.progress, self.rates, &other),
+        }
+    }
+
+    fn stop(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl Desk for Teller<'_> {
+    fn next_drive(&mut self, refused: Option<&seed::Error>) -> Option<DriveSpec> {
+        (self.ask)(refused)
+    }
+
+    fn another_pass(&mut self) {
+        self.progress.note("going over the source once more, for what was lost");
+    }
+}

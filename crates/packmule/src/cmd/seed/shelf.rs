@@ -1,0 +1,90 @@
+//! Drives that come one after the other while a command runs. Asks for the next one; writes none.
+
+use super::bays::{Bays, DriveOptions};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::ui::{Ask as _, Progress};
+use keyring::DriveKeys;
+use seed::{DriveSpec, ReadBack};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Every drive that was given so far.
+#[derive(Default)]
+pub(crate) struct Shelf(Mutex<Vec<Arc<Bays>>>);
+
+impl Shelf {
+    /// Puts drives on it. Answers them as they are written.
+    pub(crate) fn put(&self, bays: Bays) -> Vec<DriveSpec> {
+        let specs = bays.specs.clone();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(bays));
+        specs
+    }
+
+    /// Unmounts and closes what is left open.
+    pub(crate) fn leave(self, context: &Context) {
+        let all = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        all.into_iter().filter_map(Arc::into_inner).for_each(|bays| bays.leave(context));
+    }
+
+    /// The device mounted there; the last one, if several were, one after the other.
+    fn at(&self, folder: &Path) -> Option<Arc<Bays>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().rev().find(|bays| bays.has(folder)).map(Arc::clone)
+    }
+
+    /// Asks whoever sits there for the next drive, until one can be used; none when they have none, or nobody sits there.
+    pub(crate) fn ask(
+        &self,
+        context: &Context,
+        options: &DriveOptions,
+        keys: &DriveKeys,
+        progress: &Progress<'_>,
+    ) -> Option<DriveSpec> {
+        let terminal = context.terminal();
+        if context.printer.is_json() || !terminal.is_there() {
+            return None;
+        }
+        loop {
+            let question = "The next drive, such as /dev/sdb, or nothing to end here";
+            let path = progress.aside(|| terminal.ask("drive PATH", question)).ok()?;
+            if path.is_empty() {
+                return None;
+            }
+            let taken = progress.aside(|| self.take(context, options, keys, Path::new(&path)));
+            match taken {
+                Ok(spec) => return spec,
+                Err(failure) => progress.problem(&path, &failure.chain().join(": ")),
+            }
+        }
+    }
+
+    fn take(
+        &self,
+        context: &Context,
+        options: &DriveOptions,
+        keys: &DriveKeys,
+        path: &Path,
+    ) -> Result<Option<DriveSpec>, Failure> {
+        // One size for all drives holds for the next one, too; sizes of each do not.
+        let capacity = options.capacity.iter().copied().filter(|_| options.capacity.len() == 1);
+        let next = DriveOptions {
+            drive: vec![PathBuf::from(path)],
+            capacity: capacity.collect(),
+            ..options.clone()
+        };
+        let bays = next.ready(context, keys, &context.terminal(), || Ok(()))?;
+        Ok(self.put(bays).pop())
+    }
+}
+
+impl ReadBack for Shelf {
+    fn refresh(&self, folder: &Path) -> io::Result<()> {
+        self.at(folder).map_or(Ok(()), |bays| bays.refresh(folder))
+    }
+
+    fn finish(&self, folder: &Path) -> io::Result<()> {
+        self.at(folder).map_or(Ok(()), |bays| bays.finish(folder))
+    }
+}

@@ -1,0 +1,158 @@
+//! A backup straight onto drives, by the commands alone: until the vault's end has it, with drives that come one
+//! after the other, are pulled out, or are in use when the process is killed.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop on a surprise"
+)]
+
+mod support;
+
+use rustix::process::Signal;
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::{
+    Place, Said, names_are_right, restic, restic_is_content, restics, s, same, signal, until, walk,
+};
+
+/// 40 MB of noise in files of 2 MB: packs of 4 MiB, wherever the chunks happen to be cut.
+fn source(place: &Place) -> PathBuf {
+    let source = place.source("source", 2 << 20);
+    let mut rng = support::trees::Rng::new(7);
+    for n in 0..20 {
+        let folder = source.join(format!("folder{}", n % 3));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("file{n}")), rng.bytes(2 << 20)).unwrap();
+    }
+    source
+}
+
+fn words<'w>(source: &'w Path, drives: &'w [PathBuf], more: &[&'w str]) -> Vec<&'w str> {
+    let mut words = vec!["seed", "backup", s(source), "--state", "state", "--json"];
+    words.extend(["--pack-size", "4M", "--window", "8M", "--drive"]);
+    words.extend(drives.iter().map(|drive| s(drive)));
+    words.extend(more);
+    words
+}
+
+fn is_sealed(drive: &Path) -> bool {
+    drive.join("packmule/manifest").exists()
+}
+
+/// The drives are right, what they carry is a repository that restic takes, and it is the source.
+fn arrives(place: &Place, source: &Path, drives: &[PathBuf], signer: &str) {
+    let sealed: Vec<&PathBuf> = drives.iter().filter(|drive| is_sealed(drive)).collect();
+    let mut verify = vec!["seed", "verify", "--signer", signer, "--drive"];
+    verify.extend(sealed.iter().map(|drive| s(drive)));
+    place.run(&verify).exits(0);
+    let mut import = vec!["seed", "import", "--into", "into", "--signer", signer, "--drive"];
+    import.extend(sealed.iter().map(|drive| s(drive)));
+    place.run(&import).exits(0);
+    let into = place.path("into");
+    names_are_right(&into);
+    restic_is_content("direct", &into);
+    for (n, program) in restics("direct").iter().enumerate() {
+        let target = place.folder(&format!("restored{n}"));
+        restic(program, &into, &["restore", "latest", "--target", s(&target)]).exits(0);
+        same(&target.join(source.strip_prefix("/").unwrap()), source);
+    }
+    // From here on it goes on over the network, or wherever: nothing of it is sent twice.
+    let said = place.run(&["repo", "backup", "-r", "into", "--json", s(source)]).exits(0);
+    assert_eq!(said.object("summary")["data_blobs"], 0, "{}", said.stdout);
+}
+
+fn signer(said: &Said) -> String {
+    said.object("summary")["signer"].as_str().unwrap().to_owned()
+}
+
+fn bytes_below(folder: &Path) -> u64 {
+    let files = walk(folder).into_iter().filter(|path| path.is_file());
+    files.map(|path| path.metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn drives_come_one_after_the_other_and_the_repository_is_whole() {
+    let place = Place::new();
+    let source = source(&place);
+    let mut drives: Vec<PathBuf> = Vec::new();
+    let said = loop {
+        let drive = place.folder(&format!("d{}", drives.len()));
+        drives.push(drive.clone());
+        // Only this one is at hand: full ones have left.
+        let said = place.run(&words(&source, &[drive.clone()], &["--capacity", "24M"]));
+        assert!(said.code == 0 || said.code == 13, "{}\n{}", said.stdout, said.stderr);
+        assert!(is_sealed(&drive));
+        if said.code == 0 {
+            break said;
+        }
+        assert!(drives.len() < 5, "{}", said.stdout);
+    };
+    assert!(drives.len() >= 2, "one drive cannot hold it");
+    let kept = bytes_below(&place.path("state/repository"));
+    assert!(kept < 2 << 20, "there is no staging: {kept}");
+    let on_drives: u64 = drives.iter().map(|drive| bytes_below(drive)).sum();
+    assert!(on_drives < 48 << 20, "nothing is written twice: {on_drives}");
+    arrives(&place, &source, &drives, &signer(&said));
+    let again = place.run(&words(&source, &drives[..1], &[])).exits(0);
+    assert_eq!(again.object("summary")["complete"], true);
+    assert!(again.objects().iter().all(|it| it["snapshot_id"].is_null()), "nothing is backed up");
+}
+
+#[test]
+fn a_drive_pulled_half_way_is_replaced_by_the_next_one() {
+    let place = Place::new();
+    let source = source(&place);
+    let drives = [place.folder("d0"), place.folder("d1")];
+    // The first one is larger, and so the first in use.
+    let child = place.start(&words(&source, &drives, &["--capacity", "200M,190M"]));
+    let data = |drive: &Path| walk(&drive.join("repositories")).len();
+    until("a few packs count", || (data(&drives[0]) > 2).then_some(()));
+    // It must not be done before the drive is out.
+    signal(&child, Signal::STOP);
+    assert!(!is_sealed(&drives[0]));
+    fs::remove_dir_all(&drives[0]).unwrap();
+    signal(&child, Signal::CONT);
+    let said = Said::of(child.wait_with_output().unwrap()).exits(0);
+    assert!(is_sealed(&drives[1]) && !is_sealed(&drives[0]), "{}", said.stdout);
+    let told = format!("{}{}", said.stdout, said.stderr);
+    assert!(told.contains("backed up again"), "{told}");
+    arrives(&place, &source, &drives[1..], &signer(&said));
+}
+
+#[test]
+fn a_killed_backup_goes_on_with_the_drive_it_was_at() {
+    let place = Place::new();
+    let source = source(&place);
+    let drive = place.folder("d0");
+    let drives = [drive.clone()];
+    let mut child = place.start(&words(&source, &drives, &[]));
+    let data = || walk(&drive.join("repositories"));
+    until("a few packs count", || (data().len() > 2).then_some(()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = data();
+    assert!(!is_sealed(&drive));
+    let said = place.run(&words(&source, &drives, &[])).exits(0);
+    assert!(before.iter().all(|path| path.exists()), "what was there is gone on with");
+    assert!(bytes_below(&drive) < 60 << 20);
+    arrives(&place, &source, &drives, &signer(&said));
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_before_anything_is_written() {
+    let place = Place::new();
+    let source = source(&place);
+    let drives = [place.folder("d0"), place.folder("d1")];
+    let said = place.run(&words(&source, &drives, &["--parity", "1"]));
+    assert!(said.code != 0 && said.stderr.contains("parity"), "{}", said.stderr);
+    assert!(!place.path("state").exists());
+    fs::write(drives[1].join("thesis"), "mine").unwrap();
+    place.run(&words(&source, &drives, &[])).exits(13).tells(&["not empty"]);
+    assert_eq!((walk(&drives[0]).len(), walk(&drives[1]).len()), (0, 1));
+    let dry = place.run(&words(&source, &drives[..1], &["--dry-run"])).exits(0);
+    assert_eq!(dry.object("summary")["files"], 23);
+    assert_eq!(walk(&drives[0]).len(), 0);
+}
