@@ -2,6 +2,7 @@
 //! machine is made and driven is not their business.
 
 mod broken;
+mod direct;
 mod hostile;
 mod journey;
 mod list;
@@ -67,6 +68,12 @@ pub(super) const ALL: &[Scenario] = &[
         short: false,
         about: "of a set with parity one drive never arrives and one is damaged, and everything comes back",
         run: parity::run,
+    },
+    Scenario {
+        name: "direct",
+        short: false,
+        about: "a backup straight onto drives of which one is pulled half-way is whole on the other",
+        run: direct::run,
     },
     Scenario {
         name: "journey",

@@ -90,7 +90,7 @@ fn pull_while(
 }
 
 /// Formatting three drives takes an emulated processor minutes when it has others beside it.
-fn patiently(machine: &mut Machine, script: &str) -> anyhow::Result<()> {
+pub(super) fn patiently(machine: &mut Machine, script: &str) -> anyhow::Result<()> {
     let mut waited = machine.until(script);
     for _ in 0..4 {
         waited = waited.or_else(|_| machine.until(script));
