@@ -20,6 +20,7 @@ mod peers;
 mod publish;
 mod report;
 mod results;
+mod seed;
 mod text;
 mod tool;
 mod tree;
@@ -29,6 +30,7 @@ pub(crate) use drives::{Options as DriveOptions, drives};
 pub(crate) use measure::{WORD as MEASURED, measured};
 pub(crate) use memory::{memory, mounts};
 pub(crate) use options::Options;
+pub(crate) use seed::{Options as SeedOptions, seed};
 
 use crate::process::{complain, say};
 use crate::workspace;

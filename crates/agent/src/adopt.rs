@@ -8,7 +8,7 @@ use crate::state::State;
 use crate::vault::Vault;
 use crate::{journal, transit};
 use flow::{SeedEvent, SeedState};
-use model::{Digest, ErrorKind, ObjectKind};
+use model::{Digest, DriveRole, ErrorKind, ObjectKind};
 use seed::{Inventory, Manifest, Object, Signed, Trust};
 use std::collections::BTreeSet;
 use store::Folder;
@@ -71,6 +71,10 @@ fn adopt_one(
         .iter()
         .map(|manifest| JobDrive {
             serial: manifest.body.header.serial.clone(),
+            role: match manifest.body.header.parity {
+                Some(_) => DriveRole::Parity,
+                None => DriveRole::Data,
+            },
             manifest: manifest.digest,
             header: header(job, manifest),
             objects: manifest.body.objects.len() as u64,

@@ -121,6 +121,7 @@ fn request(drive: &JobDrive, keys: &[DriveKey]) -> DriveRequest {
     DriveRequest {
         drive_id: drive.serial.clone(),
         manifest_hash: drive.manifest,
+        role: drive.role,
         bit_locker_key: key.map(|key| key.password.clone()),
         drive_header_hash: drive.header,
     }

@@ -66,7 +66,9 @@ pub use keys::drive_keys;
 pub use next::Next;
 pub use now::{BackupReport, backup_now};
 pub use points::{RecoveryPoint, RecoveryPoints, open_staging, open_vault, recovery_points};
-pub use prepare::{Needed, Preparation, PrepareReport, check_preparation, prepare};
+pub use prepare::{
+    Needed, Preparation, PrepareReport, ToBeWritten, check_preparation, prepare, to_be_written,
+};
 pub use record::{
     Contents, Happened, JobDrive, KeptReceipt, SeedJob, SeedRecord, StagedBackup, Sum,
 };

@@ -128,6 +128,7 @@ fn begun(ctx: &Context<'_>, state: &State, inputs: &OfflineInputs) -> Result<See
         repository: None,
         catch_up,
         contents: None,
+        parity: 0,
         jobs: Vec::new(),
         receipt: None,
         encrypted: BTreeSet::new(),

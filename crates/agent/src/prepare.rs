@@ -5,7 +5,7 @@
 //!  Staged ─▶ Preparing ─▶ drives … (any number of calls) ─▶ complete ─▶ job ─▶ manifests ─▶ Prepared
 //! ```
 //!
-//! A set is at most ten drives. When ten are sealed and objects are left, that set gets its job and
+//! A set is at most ten drives, parity included. When ten are sealed and objects are left, that set gets its job and
 //! the next call begins the next set. The job's part is in `job`.
 
 use crate::Error;
@@ -47,6 +47,9 @@ pub struct Preparation<'a> {
     pub filling: Filling,
     /// Bytes a second that are read from staging at most; 0 for no limit.
     pub limit_rate: u64,
+    /// How many drives of a set may be lost: so many parity drives are written last. None: as the last call
+    /// for this seed was told, or none at all.
+    pub parity: Option<u32>,
     /// A name for the import job instead of the one given for the group.
     pub job: Option<&'a JobName>,
     /// What the vault still asks for and nothing else, as a set of its own.
@@ -60,6 +63,8 @@ pub struct Needed {
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Parity drives that the set lacks.
+    pub parity_drives: u32,
     /// How many more drives like the largest one at hand, by estimate, where there is one to go by.
     pub shortfall: Option<Shortfall>,
     /// Objects that could not be read from staging as they should be: problems there, not with
@@ -113,6 +118,10 @@ pub fn prepare(
     let set = part.set;
     written_here(&state, &record)?;
     let record = begin(ctx, &state, &record)?;
+    let record = match what.missing {
+        true => record,
+        false => note_parity(&state, record, what.parity)?,
+    };
     let prepared = write(ctx, &state, &record, &part, what, password)?;
     let record = keep_contents(&state, &record, &prepared)?;
     let complete = prepared.is_complete();
@@ -171,6 +180,35 @@ fn part(
     }
     let folder = state.seed_folder(record.id);
     Ok(record.next_set().map(|set| Part { set, folder, only: None }))
+}
+
+/// What no sealed drive of a seed has.
+#[derive(Debug, Clone)]
+pub struct ToBeWritten {
+    /// Objects, as staging has them now.
+    pub objects: Vec<seed::Object>,
+    /// Parity drives of each set, as last asked for.
+    pub parity: u32,
+}
+
+/// What is still to be written of the seed with that staging location, for a plan. Changes nothing, and asks nobody.
+///
+/// # Errors
+/// [`Error::NoSeedAt`]; staging cannot be read.
+pub fn to_be_written(ctx: &Context<'_>, staging: &str) -> Result<ToBeWritten, Error> {
+    let state = State::open(ctx.state)?;
+    let folder = names::staging_folder(staging)?;
+    let record = state.seed_at(&folder)?.ok_or_else(|| Error::NoSeedAt(staging.to_owned()))?;
+    let mut objects = seed::freeze(&[&Folder::new(&record.staging)])?.objects;
+    let folder = state.seed_folder(record.id);
+    if folder.is_dir() {
+        let trust = Trust::Key(state.signing_key()?.public());
+        let sealed = seed::sealed_before(&folder, &trust)?;
+        let sealed: BTreeSet<seed::Object> =
+            sealed.into_iter().flat_map(|manifest| manifest.body.objects).collect();
+        objects.retain(|object| !sealed.contains(object));
+    }
+    Ok(ToBeWritten { objects, parity: record.parity })
 }
 
 /// The seed with that staging location, which nobody else works on until the lock is dropped.
@@ -238,7 +276,7 @@ fn nothing_left(state: &State, vault: &Vault, record: &SeedRecord) -> Result<Pre
         serial: drive.serial.clone(),
         set,
         drive: Some(number),
-        role: seed::DriveRole::Data,
+        role: drive.role,
         state: DriveState::Sealed,
         objects: drive.objects,
         bytes: drive.bytes,
@@ -282,6 +320,24 @@ fn start(ctx: &Context<'_>, record: &mut SeedRecord) -> Result<Vec<Effect>, Erro
     Ok(Vec::new())
 }
 
+/// What was asked for stays for the calls that go on.
+fn note_parity(
+    state: &State,
+    record: SeedRecord,
+    parity: Option<u32>,
+) -> Result<SeedRecord, Error> {
+    match parity.filter(|parity| *parity != record.parity) {
+        None => Ok(record),
+        Some(parity) => {
+            let change = |record: &mut SeedRecord| {
+                record.parity = parity;
+                Ok(())
+            };
+            Ok(state.change_seed(record.id, change)?.0)
+        }
+    }
+}
+
 /// Freezes and writes under a shared lock, which is renewed meanwhile.
 fn write(
     ctx: &Context<'_>,
@@ -303,7 +359,8 @@ fn write(
         now: ctx.now(),
         read_back: what.read_back,
         filling: what.filling,
-        parity: 0,
+        // A set of its own has no more parity than was asked for with it.
+        parity: if part.only.is_some() { what.parity.unwrap_or(0) } else { record.parity },
         only: part.only.as_deref(),
     };
     if what.limit_rate > 0 {
@@ -433,7 +490,8 @@ pub(crate) fn sealed(prepared: &Prepared) -> Vec<JobDrive> {
     let drive = |drive: &PreparedDrive| {
         let manifest = drive.manifest.filter(|_| drive.state == DriveState::Sealed)?;
         let (serial, objects, bytes) = (drive.serial.clone(), drive.objects, drive.bytes);
-        Some(JobDrive { serial, manifest, header: None, objects, bytes })
+        let role = drive.role;
+        Some(JobDrive { serial, role, manifest, header: None, objects, bytes })
     };
     prepared.drives.iter().filter_map(drive).collect()
 }
@@ -442,6 +500,7 @@ fn needed(prepared: &Prepared) -> Needed {
     Needed {
         objects: prepared.remaining.len() as u64,
         bytes: prepared.remaining.iter().fold(0, |sum, object| sum.saturating_add(object.length)),
+        parity_drives: prepared.parity_missing,
         shortfall: prepared.shortfall,
         problems: prepared.problems.clone(),
     }

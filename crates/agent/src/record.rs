@@ -4,7 +4,9 @@
 use crate::Error;
 use flow::{Effect, SeedEvent, SeedState};
 use jiff::Timestamp;
-use model::{AccountName, ContainerName, Digest, DriveSerial, GroupName, JobName, ObjectKind};
+use model::{
+    AccountName, ContainerName, Digest, DriveRole, DriveSerial, GroupName, JobName, ObjectKind,
+};
 use seed::Object;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +48,9 @@ pub struct SeedRecord {
     /// Drives that are encrypted, of those that were ever given for it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub encrypted: BTreeSet<DriveSerial>,
+    /// Parity drives of the set that is being written, as last asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub parity: u32,
     /// Its import jobs, in the order in which they were made.
     #[serde(default)]
     pub jobs: Vec<SeedJob>,
@@ -123,6 +128,9 @@ pub struct SeedJob {
 pub struct JobDrive {
     /// Its serial number.
     pub serial: DriveSerial,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "DriveRole::is_data")]
+    pub role: DriveRole,
     /// The SHA-256 of its manifest.
     pub manifest: Digest,
     /// The SHA-256 of its LUKS2 header area; none when it is not encrypted.
@@ -155,6 +163,11 @@ pub struct Happened {
     /// What followed from it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<Effect>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde hands over")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Sum {

@@ -235,16 +235,18 @@ fn was_read(job: &Job) -> bool {
     })
 }
 
-/// Objects of the job that did not land: all of a drive that was not read.
+/// Objects of the job that did not land: all of a drive that was not read, unless a parity drive was. With
+/// that the server has looked for everything of the set.
 fn missing(job: &Job, own: &SeedJob) -> u64 {
-    let of_drive = |drive: &crate::JobDrive| {
+    let read = |drive: &crate::JobDrive| {
         let status = job.drive_list.iter().find(|status| status.drive_id == drive.serial);
-        match status {
-            Some(status) if status.copy_status.is_some() => status.failure_count,
-            _ => drive.objects,
-        }
+        status.filter(|status| status.copy_status.is_some()).map(|status| status.failure_count)
     };
-    own.drives.iter().map(of_drive).fold(0, u64::saturating_add)
+    let (data, parity): (Vec<_>, Vec<_>) =
+        own.drives.iter().partition(|drive| drive.role.is_data());
+    let of_drives = data.into_iter().map(|drive| read(drive).unwrap_or(drive.objects));
+    let of_drives = of_drives.fold(0, u64::saturating_add);
+    parity.into_iter().filter_map(read).fold(of_drives, u64::min)
 }
 
 /// What is expected next for a seed. `jobs` as the server has them, where it was asked.
@@ -286,7 +288,7 @@ pub(crate) fn next(state: &State, record: &SeedRecord, jobs: &[Job]) -> Result<N
 mod tests {
     use super::*;
     use crate::JobDrive;
-    use model::Digest;
+    use model::{Digest, DriveRole};
     use serde_json::json;
 
     fn job(state: &str, drives: &[(&str, u64)]) -> Job {
@@ -318,10 +320,11 @@ mod tests {
     fn meant(state: &str, drives: &[(&str, u64)]) -> Option<SeedEvent> {
         let drive = |n: usize| JobDrive {
             serial: format!("D{n}").parse().unwrap(),
+            role: if n < 2 { DriveRole::Data } else { DriveRole::Parity },
             manifest: Digest([0; 32]),
             header: None,
-            objects: 100,
-            bytes: 1000,
+            objects: if n < 2 { 100 } else { 0 },
+            bytes: if n < 2 { 1000 } else { 0 },
         };
         let own = SeedJob {
             name: "job-1".parse().unwrap(),
@@ -358,6 +361,24 @@ mod tests {
         for state in ["Closed", "Canceled"] {
             assert_eq!(meant(state, &[("NeverReceived", 0), ("ShippedBack", 0)]), lost);
         }
+    }
+
+    #[test]
+    fn what_parity_has_rebuilt_is_not_missing() {
+        let landed =
+            |missing| Some(SeedEvent::JobLanded { job: "job-1".parse().unwrap(), missing });
+        let of = |drives: &[(&str, u64)]| meant("Packaging", drives);
+        assert_eq!(of(&[("Completed", 0), ("NeverReceived", 0), ("Completed", 0)]), landed(0));
+        let damaged = [("CompletedMoreInfo", 3), ("Completed", 0), ("Completed", 0)];
+        assert_eq!(of(&damaged), landed(0));
+        let beyond = [("CompletedMoreInfo", 3), ("NeverReceived", 0), ("CompletedMoreInfo", 7)];
+        assert_eq!(of(&beyond), landed(7));
+        // Parity that nobody has read gives nothing, and lacks nothing.
+        let unread = [("Completed", 0), ("NeverReceived", 0), ("NeverReceived", 0)];
+        assert_eq!(of(&unread), landed(100));
+        // What is missing of data drives that were read after it counts.
+        let again = [("Completed", 0), ("Completed", 0), ("CompletedMoreInfo", 7)];
+        assert_eq!(of(&again), landed(0));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The storage account as the place where objects land: what it has is listed once, what it lacks
-//! is stored, and what fails because it was away is tried again. Removes nothing.
+//! is stored, what it has is read again to rebuild the rest, and what fails because it was away is tried
+//! again. Removes nothing.
 
 use crate::control::Places;
 use crate::patience::Patience;
 use model::{Digest, ObjectKey, ObjectKind};
-use seed::Landing;
+use seed::{Arrived, Landing};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::sync::Arc;
@@ -71,5 +72,22 @@ impl Landing for Account<'_> {
 
     fn try_until_done(&self, attempt: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         self.patience.run(attempt)
+    }
+}
+
+impl Arrived for Account<'_> {
+    fn holds(&self, repository: &Digest, key: &ObjectKey, length: u64) -> Result<bool> {
+        self.has(repository, key, length)
+    }
+
+    fn read_at(
+        &self,
+        repository: &Digest,
+        key: &ObjectKey,
+        offset: u64,
+        into: &mut [u8],
+    ) -> Result<()> {
+        let held = self.held(repository)?;
+        self.patience.run(|| held.store.read_at(key, offset, into))
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Candidate {
 pub(crate) enum Verdict {
     /// Copy it.
     Copy(Box<SealedDrive>),
+    /// Rebuild with it what the data drives have not brought.
+    Rebuild(Box<SealedDrive>),
     /// Nothing: the server has found everything of it in the account.
     Complete(Box<DriveStatus>),
 }
@@ -133,7 +135,10 @@ impl Desk<'_> {
             let job = self.job.name.clone();
             return Err(Error::NoManifest { job, serial: status.drive_id });
         }
-        Ok(Verdict::Copy(Box::new(drive)))
+        match drive.parity() {
+            Some(_) => Ok(Verdict::Rebuild(Box::new(drive))),
+            None => Ok(Verdict::Copy(Box::new(drive))),
+        }
     }
 
     /// The job's entry for a drive with that label.

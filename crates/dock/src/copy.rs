@@ -20,7 +20,7 @@ use seed::{Problem, SealedDrive, Unloaded};
 use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
-use wire::{DriveEvent, DriveState, DriveStatus, Failure, Job, MAX_NAMES};
+use wire::{DriveEvent, DriveState, DriveStatus, Failure, Job, MAX_NAMES, Rebuilt};
 
 /// A reason in a report is at most this many characters; the copy log has all of it.
 const REASON: usize = 200;
@@ -67,7 +67,7 @@ impl Shared<'_> {
         self.report(serial, &DriveEvent::Started)?;
         let (unloaded, bytes) = self.unload(drive, &mut journal)?;
         log::write(&folder, &self.job.name, drive.manifest(), &journal, &unloaded.problems)?;
-        let status = self.report(serial, &finished(bytes, &unloaded.problems))?;
+        let status = self.report(serial, &finished(bytes, unloaded.problems.iter(), None))?;
         (self.events)(Event::Finished { serial, status: &status });
         send_log(self.control, self.patience, self.job, &folder, serial)?;
         if status.state == DriveState::Completed {
@@ -77,7 +77,11 @@ impl Shared<'_> {
         Ok(Taken { status, copied, copied_bytes, already, problems })
     }
 
-    fn report(&self, serial: &DriveSerial, event: &DriveEvent) -> Result<DriveStatus, Error> {
+    pub(crate) fn report(
+        &self,
+        serial: &DriveSerial,
+        event: &DriveEvent,
+    ) -> Result<DriveStatus, Error> {
         self.patience.ask(|| self.control.drive_event(&self.job.name, serial, event))
     }
 
@@ -96,7 +100,7 @@ impl Shared<'_> {
         unloaded.map(|unloaded| (unloaded, bytes)).map_err(|error| self.ended(serial, error))
     }
 
-    fn ended(&self, serial: &DriveSerial, error: seed::Error) -> Error {
+    pub(crate) fn ended(&self, serial: &DriveSerial, error: seed::Error) -> Error {
         match error {
             seed::Error::Gone { .. } => {
                 (self.events)(Event::Gone { serial });
@@ -110,13 +114,17 @@ impl Shared<'_> {
     }
 }
 
-fn finished(bytes: u64, problems: &[Problem]) -> DriveEvent {
+pub(crate) fn finished<'p>(
+    bytes: u64,
+    problems: impl Iterator<Item = &'p Problem>,
+    rebuilt: Option<Rebuilt>,
+) -> DriveEvent {
     let failure = |problem: &Problem| Failure {
         key: problem.key.to_string(),
         reason: problem.reason.to_string().chars().take(REASON).collect(),
     };
-    let failures = problems.iter().take(MAX_NAMES).map(failure).collect();
-    DriveEvent::Finished { bytes, failures }
+    let failures = problems.take(MAX_NAMES).map(failure).collect();
+    DriveEvent::Finished { bytes, failures, rebuilt }
 }
 
 /// Sends the log of a drive if there is one, and removes it once the server has it.

@@ -154,6 +154,45 @@ pub enum Error {
         /// The drive.
         serial: DriveSerial,
     },
+    /// A parity drive before the data drives.
+    #[error(
+        "parity drive {serial} has its turn when every data drive of import job {job} that is at the dock was read, and {} not read to the end yet: put {} in first; of a drive that is not there or cannot be read, say so with packmule dock lost --job {job} --drive SERIAL",
+        are(drives),
+        them(drives)
+    )]
+    ParityWaits {
+        /// The parity drive.
+        serial: DriveSerial,
+        /// The job.
+        job: JobName,
+        /// Data drives that are still to be read.
+        drives: Vec<DriveSerial>,
+    },
+    /// One of several parity drives that are read together.
+    #[error(
+        "parity drive {serial} is read together with parity drive {first}, and there it was said what is in the way"
+    )]
+    Beside {
+        /// The parity drive.
+        serial: DriveSerial,
+        /// The first of them.
+        first: DriveSerial,
+    },
+    /// More drives lack than the parity drives at hand can make up for, and there are others.
+    #[error(
+        "{absent} data drives of import job {job} have not brought everything, and what they lack is rebuilt with as many parity drives attached at once: give parity drive {serial} together with {}",
+        list(further)
+    )]
+    MoreParity {
+        /// The parity drive.
+        serial: DriveSerial,
+        /// The job.
+        job: JobName,
+        /// How many data drives lack.
+        absent: usize,
+        /// Parity drives that are at the dock, too.
+        further: Vec<DriveSerial>,
+    },
     /// The operating system refused.
     #[error("{action} {path} failed")]
     Io {
@@ -168,6 +207,19 @@ pub enum Error {
     /// The caller asked to stop.
     #[error("stopped; the same command goes on where this one ended")]
     Interrupted,
+}
+
+pub(crate) fn list(drives: &[DriveSerial]) -> String {
+    let names: Vec<&str> = drives.iter().map(DriveSerial::as_str).collect();
+    names.join(", ")
+}
+
+fn are(drives: &[DriveSerial]) -> String {
+    format!("{} {}", list(drives), if drives.len() == 1 { "is" } else { "are" })
+}
+
+fn them(drives: &[DriveSerial]) -> &'static str {
+    if drives.len() == 1 { "it" } else { "them" }
 }
 
 fn belongs(other: Option<&JobName>) -> String {
@@ -193,6 +245,9 @@ impl Error {
             | Self::OtherProtection { .. }
             | Self::GivenTwice { .. }
             | Self::OtherManifest { .. }
+            | Self::ParityWaits { .. }
+            | Self::Beside { .. }
+            | Self::MoreParity { .. }
             | Self::NotInJob { .. } => ErrorKind::WrongDrive,
             Self::NoManifest { .. }
             | Self::NoSeed { .. }

@@ -37,6 +37,22 @@ pub enum Event<'a> {
         /// What and why.
         problem: &'a Problem,
     },
+    /// What data drives have not brought is being rebuilt with it.
+    Rebuilding {
+        /// Which parity drive.
+        serial: &'a DriveSerial,
+        /// Bytes of stripes that were looked at.
+        bytes: u64,
+        /// Bytes of stripes to be looked at.
+        total: u64,
+    },
+    /// An object was rebuilt, and is in the account.
+    Rebuilt {
+        /// The data drive that should have brought it.
+        serial: &'a DriveSerial,
+        /// Its length.
+        bytes: u64,
+    },
     /// It was copied to its end, and the server has looked for itself.
     Finished {
         /// Which drive.

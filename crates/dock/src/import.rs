@@ -8,12 +8,14 @@ use crate::control::{Control, DataPlane, Places};
 use crate::copy::{Shared, Taken, send_log};
 use crate::event::Event;
 use crate::journal;
+use crate::parity;
 use crate::patience::Patience;
 use client::Client;
 use model::{DriveSerial, JobName};
 use seed::SealedDrive;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -106,7 +108,13 @@ pub(crate) fn import_through(
         report_every: options.report_every,
         events: options.events,
     };
-    let drives = side_by_side(&shared, candidates, options.at_once.max(1));
+    let (mut drives, work) = sorted(candidates);
+    drives = side_by_side(&shared, &work.data, drives, options.at_once.max(1));
+    for (at, result) in parity::take_in(&shared, places, &work) {
+        if let Some(drive) = drives.get_mut(at) {
+            drive.result = result;
+        }
+    }
     Ok(ImportOutcome { job: control.job(options.job).ok(), drives })
 }
 
@@ -138,23 +146,30 @@ fn send_waiting_logs(
 
 fn repositories(candidates: &[Candidate]) -> BTreeSet<model::Digest> {
     let drives = candidates.iter().filter_map(|candidate| match &candidate.verdict {
-        Ok(Verdict::Copy(drive)) => Some(drive.manifest()),
+        Ok(Verdict::Copy(drive) | Verdict::Rebuild(drive)) => Some(drive.manifest()),
         _ => None,
     });
     drives.flat_map(|manifest| manifest.body.header.repositories.iter().copied()).collect()
 }
 
-/// Reads up to `at_once` drives at a time; the outcomes are in the order of the candidates.
-fn side_by_side(
-    shared: &Shared<'_>,
-    candidates: Vec<Candidate>,
-    at_once: usize,
-) -> Vec<DriveOutcome> {
-    let (mut outcomes, mut work) = (Vec::new(), Vec::new());
+/// Drives that are to be read, each with its place among the outcomes.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) data: Vec<(usize, Box<SealedDrive>)>,
+    pub(crate) parity: Vec<(usize, Box<SealedDrive>)>,
+}
+
+/// The outcomes as far as they are known, in the order of the candidates, and what is to be done.
+fn sorted(candidates: Vec<Candidate>) -> (Vec<DriveOutcome>, Work) {
+    let (mut outcomes, mut work) = (Vec::new(), Work::default());
     for (at, Candidate { folder, serial, verdict }) in candidates.into_iter().enumerate() {
         let result = match verdict {
             Ok(Verdict::Copy(drive)) => {
-                work.push((at, drive));
+                work.data.push((at, drive));
+                Err(Error::Interrupted)
+            }
+            Ok(Verdict::Rebuild(drive)) => {
+                work.parity.push((at, drive));
                 Err(Error::Interrupted)
             }
             Ok(Verdict::Complete(status)) => Ok(complete(*status)),
@@ -162,9 +177,18 @@ fn side_by_side(
         };
         outcomes.push(DriveOutcome { folder, serial, result });
     }
+    (outcomes, work)
+}
+
+/// Reads up to `at_once` drives at a time.
+fn side_by_side(
+    shared: &Shared<'_>,
+    work: &[(usize, Box<SealedDrive>)],
+    outcomes: Vec<DriveOutcome>,
+    at_once: usize,
+) -> Vec<DriveOutcome> {
     let threads = at_once.min(work.len());
-    work.reverse();
-    let work = Mutex::new(work);
+    let work = Mutex::new(work.iter());
     let outcomes = Mutex::new(outcomes);
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -174,15 +198,15 @@ fn side_by_side(
     outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Work = Mutex<Vec<(usize, Box<SealedDrive>)>>;
+type Left<'w> = Mutex<slice::Iter<'w, (usize, Box<SealedDrive>)>>;
 
-fn one_by_one(shared: &Shared<'_>, work: &Work, outcomes: &Mutex<Vec<DriveOutcome>>) {
+fn one_by_one(shared: &Shared<'_>, work: &Left<'_>, outcomes: &Mutex<Vec<DriveOutcome>>) {
     loop {
-        let next = work.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let next = work.lock().unwrap_or_else(PoisonError::into_inner).next();
         let Some((at, drive)) = next else { return };
-        let result = shared.take_in(&drive);
+        let result = shared.take_in(drive);
         let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(outcome) = outcomes.get_mut(at) {
+        if let Some(outcome) = outcomes.get_mut(*at) {
             outcome.result = result;
         }
     }

@@ -26,6 +26,7 @@ mod import;
 mod journal;
 mod log;
 mod package;
+mod parity;
 mod patience;
 mod run;
 
@@ -35,7 +36,7 @@ pub use event::Event;
 pub use hardware::{BlockDevices, Found, Hardware, Mounted};
 pub use import::{DriveOutcome, ImportOptions, ImportOutcome, import};
 pub use log::{LINE_VERSION, Status};
-pub use package::{receive, returned};
+pub use package::{lost, receive, returned};
 pub use run::{RunOptions, Visit, run};
 
 #[cfg(test)]

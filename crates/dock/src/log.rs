@@ -2,20 +2,21 @@
 //! file, never held in memory; sends nothing.
 //!
 //! JSON lines. An object: `{"name","length","status","reason"?}`, with the name that it has in the
-//! container. Last: `{"summary":{…}}`. Statuses are those of the import/export service's copy logs.
+//! container. Last: `{"summary":{…}}`. Statuses are those of the import/export service's copy logs, and one more:
+//! that of a parity drive has a line for each object of other drives that was `Rebuilt`, or could not be.
 
 use crate::Error;
 use crate::journal::Journal;
 use model::{Digest, DriveSerial, JobName, ObjectKey};
 use seed::{Manifest, Problem, Reason, Signed};
-use serde::Serialize;
-use std::collections::HashMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use store::durable;
-use wire::{CopyStatus, SeedId};
+use wire::{CopyStatus, Rebuilt, RebuiltDrive, SeedId};
 
 /// The version of the log's form, in its summary.
 pub const LINE_VERSION: u32 = 1;
@@ -27,6 +28,8 @@ pub enum Status {
     Completed,
     /// In the account before this drive was read.
     Skipped,
+    /// Rebuilt with this parity drive.
+    Rebuilt,
     /// The drive has other bytes than the manifest says.
     Corrupted,
     /// The drive does not have it.
@@ -49,7 +52,7 @@ impl Status {
             Reason::Length { .. } | Reason::Hash => Self::Corrupted,
             Reason::NotAFile => Self::FileAccessDenied,
             Reason::Conflict => Self::BlobUnexpectedChange,
-            Reason::Unreadable(_) => Self::IoFailed,
+            Reason::Unreadable(_) | Reason::NotRebuilt => Self::IoFailed,
         }
     }
 }
@@ -61,6 +64,9 @@ struct Line<'a> {
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// Of what a parity drive is for: the data drive that has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<&'a DriveSerial>,
 }
 
 #[derive(Serialize)]
@@ -84,6 +90,8 @@ struct Summary<'a> {
     failed: u64,
     bytes: u64,
     bytes_failed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rebuilt: Option<&'a Rebuilt>,
 }
 
 /// Where the log of a drive is until the server has it.
@@ -100,18 +108,27 @@ pub(crate) fn write(
     problems: &[Problem],
 ) -> Result<(), Error> {
     let path = path(folder, &manifest.body.header.serial);
+    replace(&path, folder, |out| lines(out, job, manifest, journal, problems))
+}
+
+/// Writes a log beside its name first.
+fn replace(
+    path: &Path,
+    folder: &Path,
+    lines: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), Error> {
     let partial = path.with_extension("log.partial");
     let write = || -> io::Result<()> {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
         let mut out = BufWriter::new(file);
-        lines(&mut out, job, manifest, journal, problems)?;
+        lines(&mut out)?;
         let file: File = out.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
-        fs::rename(&partial, &path)?;
+        fs::rename(&partial, path)?;
         durable::sync_folder(folder)
     };
-    write().map_err(Error::io("writing", &path))
+    write().map_err(Error::io("writing", path))
 }
 
 fn lines(
@@ -137,7 +154,7 @@ fn lines(
         };
         summary.count(status, length);
         let (name, reason) = (format!("{repository}/{key}"), reason.map(ToString::to_string));
-        line(out, &Line { name: &name, length, status, reason })?;
+        line(out, &Line { name: &name, length, status, reason, of: None })?;
     }
     line(out, &Last { summary })
 }
@@ -163,6 +180,7 @@ fn empty<'a>(job: &'a JobName, manifest: &'a Signed<Manifest>) -> Summary<'a> {
         failed: 0,
         bytes: 0,
         bytes_failed: 0,
+        rebuilt: None,
     }
 }
 
@@ -170,7 +188,7 @@ impl Summary<'_> {
     fn count(&mut self, status: Status, length: u64) {
         self.objects += 1;
         match status {
-            Status::Completed => self.completed += 1,
+            Status::Completed | Status::Rebuilt => self.completed += 1,
             Status::Skipped => self.skipped += 1,
             _ => {
                 self.failed += 1;
@@ -181,4 +199,124 @@ impl Summary<'_> {
         }
         self.bytes = self.bytes.saturating_add(length);
     }
+}
+
+/// Objects that were rebuilt with a parity drive, noted as they land, so that the log of a rebuilding that was
+/// interrupted tells all of them.
+pub(crate) struct Rebuildings {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Rebuildings {
+    pub(crate) fn open(folder: &Path, serial: &DriveSerial) -> Result<Self, Error> {
+        let path = folder.join(format!("{serial}.rebuilt"));
+        let open = || -> io::Result<File> {
+            let mut options = OpenOptions::new();
+            let file = options.read(true).append(true).create(true).mode(0o600).open(&path)?;
+            // What a crash has torn is no line.
+            let whole = whole_lines(&file)?;
+            file.set_len(whole)?;
+            Ok(file)
+        };
+        let file = BufWriter::new(open().map_err(Error::io("opening", &path))?);
+        Ok(Self { path, file })
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        of: &DriveSerial,
+        (repository, key): (&Digest, &ObjectKey),
+        length: u64,
+    ) -> io::Result<()> {
+        let name = format!("{repository}/{key}");
+        let status = Status::Rebuilt;
+        line(&mut self.file, &Line { name: &name, length, status, reason: None, of: Some(of) })
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+
+    /// Whose objects were noted: how many of each drive, and their bytes.
+    pub(crate) fn drives(&mut self) -> io::Result<Vec<RebuiltDrive>> {
+        let mut drives: BTreeMap<DriveSerial, (u64, u64)> = BTreeMap::new();
+        self.each(&mut |noted, _| {
+            let sum = drives.entry(noted.of).or_default();
+            *sum = (sum.0 + 1, sum.1.saturating_add(noted.length));
+            Ok(())
+        })?;
+        let drives = drives.into_iter();
+        Ok(drives
+            .map(|(drive_id, (objects, bytes))| RebuiltDrive { drive_id, objects, bytes })
+            .collect())
+    }
+
+    fn each(&mut self, tell: &mut dyn FnMut(Noted, &str) -> io::Result<()>) -> io::Result<()> {
+        self.flush()?;
+        for text in BufReader::new(File::open(&self.path)?).lines() {
+            let text = text?;
+            if let Ok(noted) = serde_json::from_str(&text) {
+                tell(noted, &text)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets everything: the drive needs no further call.
+    pub(crate) fn remove(self) -> Result<(), Error> {
+        fs::remove_file(&self.path).map_err(Error::io("removing", &self.path))
+    }
+}
+
+/// What of a line is read again.
+#[derive(Deserialize)]
+struct Noted {
+    of: DriveSerial,
+    length: u64,
+}
+
+/// The length of a file up to its last line's end.
+fn whole_lines(mut file: &File) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut byte = [0];
+    while end > 0 {
+        file.seek(SeekFrom::Start(end - 1))?;
+        file.read_exact(&mut byte)?;
+        if byte == *b"\n" {
+            break;
+        }
+        end -= 1;
+    }
+    Ok(end)
+}
+
+/// Writes the log of a parity drive: what was rebuilt with it, and what could not be.
+pub(crate) fn write_parity(
+    folder: &Path,
+    job: &JobName,
+    manifest: &Signed<Manifest>,
+    noted: &mut Rebuildings,
+    (rebuilt, left): (&Rebuilt, &[seed::RebuiltDrive]),
+) -> Result<(), Error> {
+    let path = path(folder, &manifest.body.header.serial);
+    replace(&path, folder, |out| {
+        let mut summary = empty(job, manifest);
+        noted.each(&mut |noted, text| {
+            summary.count(Status::Rebuilt, noted.length);
+            writeln!(out, "{text}")
+        })?;
+        let left = left.iter().flat_map(|drive| {
+            drive.problems.iter().map(move |(problem, length)| (drive, problem, *length))
+        });
+        for (drive, problem, length) in left {
+            let status = Status::of(&problem.reason);
+            summary.count(status, length);
+            let name = format!("{}/{}", problem.repository, problem.key);
+            let (of, reason) = (Some(&drive.serial), Some(problem.reason.to_string()));
+            line(out, &Line { name: &name, length, status, reason, of })?;
+        }
+        summary.rebuilt = Some(rebuilt);
+        line(out, &Last { summary })
+    })
 }

@@ -47,6 +47,34 @@ pub(crate) fn returned_through(
     control.job(job).map_err(Error::Server)
 }
 
+/// A drive that counts as received is not there, or cannot be read any more: nobody waits for it from then on.
+/// What it lacks can be rebuilt where the set has parity. Answers the job as it is then.
+///
+/// # Errors
+/// [`Error::NotInJob`]; [`Error::Server`] when it was read or sent back already.
+pub fn lost(client: &Client, job: &JobName, drive: &DriveSerial) -> Result<Job, Error> {
+    lost_through(client, job, drive)
+}
+
+pub(crate) fn lost_through(
+    control: &dyn Control,
+    job: &JobName,
+    serial: &DriveSerial,
+) -> Result<Job, Error> {
+    let before = control.job(job).map_err(Error::Server)?;
+    let entry = before.drive_list.iter().find(|drive| drive.drive_id == *serial);
+    let missing = || Error::NotInJob { job: job.clone(), serial: serial.clone() };
+    let event = match entry.ok_or_else(missing)?.state {
+        // The server looks for itself what of it has landed.
+        DriveState::Transferring => {
+            DriveEvent::Finished { bytes: 0, failures: Vec::new(), rebuilt: None }
+        }
+        _ => DriveEvent::NeverCame,
+    };
+    control.drive_event(job, serial, &event).map_err(Error::Server)?;
+    control.job(job).map_err(Error::Server)
+}
+
 fn on_their_way(job: &Job, drives: Option<&[DriveSerial]>) -> Result<Vec<DriveSerial>, Error> {
     use DriveState as S;
     let Some(named) = drives else {

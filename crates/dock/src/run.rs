@@ -6,6 +6,9 @@
 //!     ─▶ a drive that was not in the package counts as arrived now
 //!     ─▶ key asked for: the server compares state, serial number, header, and notes it
 //!     ─▶ set read-only, unlocked, mounted ─▶ import ─▶ unmounted: it can be taken out
+//!
+//!  a parity drive ─▶ was every data drive read, are as many attached as are needed? ─▶ all of these, and data
+//!     drives that had problems, are unlocked and taken in together
 //! ```
 //!
 //! invariant: of a drive that no job expects nothing is read but what it says of itself, and nothing is
@@ -17,8 +20,9 @@ use crate::copy::Taken;
 use crate::event::Event;
 use crate::hardware::{Found, Hardware, Mounted};
 use crate::import::{ImportOptions, import_through};
+use crate::parity;
 use client::Client;
-use model::{DriveSerial, ErrorKind, JobName};
+use model::{DriveRole, DriveSerial, ErrorKind, JobName};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -111,11 +115,15 @@ enum Standing {
 struct Board {
     standing: HashMap<Insertion, Standing>,
     visits: Vec<Visit>,
+    /// Visits that have ended: what was asked before one did is not what is now.
+    ended: u64,
 }
 
 /// What is to be done about a drive.
 enum Verdict {
     Take(Box<Job>),
+    /// A parity drive, with others of the job.
+    Rebuild(Box<Job>),
     Leave(String),
 }
 
@@ -139,6 +147,7 @@ impl Dock<'_> {
     fn work<'scope>(&'scope self, scope: &'scope thread::Scope<'scope, '_>) -> Result<(), Error> {
         let mut server_is_away = false;
         while !self.stopped() {
+            let ended = self.board().ended;
             let found = self.hardware.found()?;
             self.forget_all_but(&found);
             match self.control.jobs() {
@@ -153,7 +162,7 @@ impl Dock<'_> {
                     }
                 }
             }
-            if self.options.once && self.nothing_left() {
+            if self.options.once && self.nothing_left(ended) {
                 return Ok(());
             }
             self.options.clock.sleep(self.options.look_every);
@@ -161,9 +170,11 @@ impl Dock<'_> {
         Ok(())
     }
 
-    fn nothing_left(&self) -> bool {
-        let mut standing = self.board().standing.clone().into_values();
-        standing.all(|standing| matches!(standing, Standing::Aside(_) | Standing::Done))
+    fn nothing_left(&self, ended: u64) -> bool {
+        let board = self.board();
+        let mut standing = board.standing.values();
+        ended == board.ended
+            && standing.all(|standing| matches!(standing, Standing::Aside(_) | Standing::Done))
     }
 
     /// What was taken out counts as new when it comes again. A drive that is being read notices by itself.
@@ -182,6 +193,7 @@ impl Dock<'_> {
         found.iter().filter_map(|f| f.serial.as_ref()).for_each(|serial| {
             *serials.entry(serial).or_default() += 1;
         });
+        let mut parity: BTreeMap<JobName, Box<Job>> = BTreeMap::new();
         for found in found {
             let before = self.board().standing.get(&key(found)).cloned();
             let now = self.options.clock.now();
@@ -193,10 +205,11 @@ impl Dock<'_> {
             let twice = |serial: &DriveSerial| serials.get(serial).is_some_and(|count| *count > 1);
             match judge(found, jobs, twice) {
                 Verdict::Leave(why) => self.leave(found, before.as_ref(), why),
+                Verdict::Rebuild(job) => {
+                    parity.insert(job.name.clone(), job);
+                }
                 Verdict::Take(job) => {
-                    let busy = |standing: &&Standing| **standing == Standing::Busy;
-                    let reading = self.board().standing.values().filter(busy).count();
-                    if reading < self.options.at_once.max(1) {
+                    if self.has_a_place() {
                         self.set(found, Standing::Busy);
                         let found = found.clone();
                         scope.spawn(move || self.visit(&found, &job));
@@ -205,6 +218,106 @@ impl Dock<'_> {
                     }
                 }
             }
+        }
+        for job in parity.into_values() {
+            self.rebuild(scope, found, job);
+        }
+    }
+
+    fn has_a_place(&self) -> bool {
+        let busy = |standing: &&Standing| **standing == Standing::Busy;
+        self.board().standing.values().filter(busy).count() < self.options.at_once.max(1)
+    }
+
+    /// The parity drives of a job that are attached, and its data drives that had problems: all at once, as soon as
+    /// enough of them are there.
+    fn rebuild<'scope>(
+        &'scope self,
+        scope: &'scope thread::Scope<'scope, '_>,
+        found: &[Found],
+        job: Box<Job>,
+    ) {
+        let is_free =
+            |found: &&Found| self.board().standing.get(&key(found)) != Some(&Standing::Busy);
+        let is_of = |found: &Found| {
+            let listed =
+                |serial: &DriveSerial| job.drive_list.iter().any(|drive| drive.drive_id == *serial);
+            found.serial.as_ref().is_some_and(listed)
+        };
+        // One that is just being let go of can be looked at again in a moment.
+        if found.iter().any(|found| is_of(found) && !is_free(&found)) {
+            return;
+        }
+        let state_of = |found: &Found, role| {
+            let serial = found.serial.as_ref()?;
+            let mut drives = job.drive_list.iter();
+            drives.find(|drive| drive.drive_id == *serial && drive.role == role).map(|it| it.state)
+        };
+        let of = |role, open: fn(DriveState) -> bool| -> Vec<Found> {
+            let attached = found.iter().filter(is_free);
+            attached.filter(|it| state_of(it, role).is_some_and(open)).cloned().collect()
+        };
+        let parity = of(DriveRole::Parity, |state| {
+            !matches!(state, DriveState::Completed | DriveState::ShippedBack)
+        });
+        let data = of(DriveRole::Data, |state| state == DriveState::CompletedMoreInfo);
+        let serials = |found: &[Found]| -> Vec<DriveSerial> {
+            found.iter().filter_map(|found| found.serial.clone()).collect()
+        };
+        let (attached, at_hand) = (serials(&parity), serials(&data));
+        let attached: Vec<&DriveSerial> = attached.iter().collect();
+        let at_hand: Vec<&DriveSerial> = at_hand.iter().collect();
+        if let Some((absent, more)) = parity::further(&job, &attached, &at_hand) {
+            let why = format!(
+                "import job {}: {absent} data drives have not brought everything, and what they lack is rebuilt with as many parity drives attached at once: put in {}, too",
+                job.name,
+                crate::error::list(&more)
+            );
+            for found in &parity {
+                let before = self.board().standing.get(&key(found)).cloned();
+                if before != Some(Standing::Done) {
+                    self.leave(found, before.as_ref(), why.clone());
+                }
+            }
+            return;
+        }
+        let all: Vec<Found> = parity.into_iter().chain(data).collect();
+        if !self.has_a_place() {
+            all.iter().for_each(|found| self.wait(found));
+            return;
+        }
+        all.iter().for_each(|found| self.set(found, Standing::Busy));
+        scope.spawn(move || self.visit_together(&all, &job));
+    }
+
+    /// Until its turn comes.
+    fn wait(&self, found: &Found) {
+        self.board().standing.entry(key(found)).or_insert(Standing::Later(Duration::ZERO));
+    }
+
+    fn visit_together(&self, all: &[Found], job: &Job) {
+        let mut mounted: Vec<(&Found, DriveSerial, Box<dyn Mounted>)> = Vec::new();
+        for found in all {
+            let Some(serial) = found.serial.clone() else { continue };
+            match self.open(found, job, &serial) {
+                Ok(open) => mounted.push((found, serial, open)),
+                Err(error) => self.ended(found, job, &serial, Err(error)),
+            }
+        }
+        let folders: Vec<PathBuf> =
+            mounted.iter().map(|(_, _, mounted)| mounted.folder().to_owned()).collect();
+        let results = self.import(job, &folders);
+        let mut results = match results {
+            Ok(results) => results.into_iter().map(Some).collect(),
+            Err(error) => vec![Some(Err(error))],
+        };
+        for (at, (found, serial, mounted)) in mounted.into_iter().enumerate() {
+            let result = results.get_mut(at).and_then(Option::take);
+            let result = result.unwrap_or(Err(Error::Interrupted));
+            // A drive that was pulled out has nothing that could be unmounted.
+            let left = mounted.unmount();
+            let result = result.and_then(|taken| left.map(|()| taken));
+            self.ended(found, job, &serial, result);
         }
     }
 
@@ -228,7 +341,11 @@ impl Dock<'_> {
     fn visit(&self, found: &Found, job: &Job) {
         let Some(serial) = found.serial.clone() else { return };
         let result = self.take_in(found, job, &serial);
-        let place = found.place.clone();
+        self.ended(found, job, &serial, result);
+    }
+
+    fn ended(&self, found: &Found, job: &Job, serial: &DriveSerial, result: Result<Taken, Error>) {
+        let (place, serial) = (found.place.clone(), serial.clone());
         let passes = |kind| matches!(kind, ErrorKind::Unavailable | ErrorKind::Locked);
         let standing = match &result {
             Err(error) if passes(error.kind()) && !self.options.once => {
@@ -241,10 +358,28 @@ impl Dock<'_> {
         if self.options.once {
             self.board().visits.push(Visit { place, serial, job: job.name.clone(), result });
         }
-        self.set(found, standing);
+        let mut board = self.board();
+        board.ended += 1;
+        board.standing.insert(key(found), standing);
     }
 
     fn take_in(&self, found: &Found, job: &Job, serial: &DriveSerial) -> Result<Taken, Error> {
+        let mounted = self.open(found, job, serial)?;
+        let result = self.import(job, &[mounted.folder().to_owned()]);
+        // A drive that was pulled out has nothing that could be unmounted.
+        let left = mounted.unmount();
+        let taken = result?.pop().unwrap_or(Err(Error::Interrupted))?;
+        left?;
+        Ok(taken)
+    }
+
+    /// Unlocks and mounts a drive that the job expects.
+    fn open(
+        &self,
+        found: &Found,
+        job: &Job,
+        serial: &DriveSerial,
+    ) -> Result<Box<dyn Mounted>, Error> {
         let place = found.place.as_path();
         (self.options.events)(Event::Expected { place, serial, job: &job.name });
         let missing = || Error::NotInJob { job: job.name.clone(), serial: serial.clone() };
@@ -269,18 +404,14 @@ impl Dock<'_> {
         };
         let mounted = self.hardware.mount(found, password)?;
         refuse_other_label(found, serial, mounted.folder())?;
-        let result = self.import(job, mounted.as_ref());
-        // A drive that was pulled out has nothing that could be unmounted.
-        let left = mounted.unmount();
-        let taken = result?;
-        left?;
-        Ok(taken)
+        Ok(mounted)
     }
 
-    fn import(&self, job: &Job, mounted: &dyn Mounted) -> Result<Taken, Error> {
+    /// What has come of each folder.
+    fn import(&self, job: &Job, folders: &[PathBuf]) -> Result<Vec<Result<Taken, Error>>, Error> {
         let options = ImportOptions {
             job: &job.name,
-            drives: &[mounted.folder().to_owned()],
+            drives: folders,
             state: self.options.state,
             store: self.options.store.clone(),
             report_every: self.options.report_every,
@@ -289,8 +420,7 @@ impl Dock<'_> {
             events: self.options.events,
         };
         let outcome = import_through(self.control, self.places, &options)?;
-        let mut drives = outcome.drives.into_iter();
-        drives.next().map_or(Err(Error::Interrupted), |drive| drive.result)
+        Ok(outcome.drives.into_iter().map(|drive| drive.result).collect())
     }
 }
 
@@ -328,12 +458,17 @@ fn judge(found: &Found, jobs: &[Job], twice: impl Fn(&DriveSerial) -> bool) -> V
     if let Some(why) = not_now(job, serial) {
         return Verdict::Leave(format!("import job {}: {why}", job.name));
     }
-    Verdict::Take(Box::new(job.clone()))
+    let role = job.drive_list.iter().find(|drive| drive.drive_id == *serial).map(|it| it.role);
+    match role {
+        Some(DriveRole::Parity) => Verdict::Rebuild(Box::new(job.clone())),
+        _ => Verdict::Take(Box::new(job.clone())),
+    }
 }
 
 /// Why a drive of that job is not read now.
 fn not_now(job: &Job, serial: &DriveSerial) -> Option<String> {
-    let state = job.drive_list.iter().find(|drive| drive.drive_id == *serial)?.state;
+    let drive = job.drive_list.iter().find(|drive| drive.drive_id == *serial)?;
+    let state = drive.state;
     if job.carries.is_none() {
         let why = "it carries no seed: another client of the import service has made it, and nobody has said who signs what is on its drives";
         return Some(why.to_owned());
@@ -353,8 +488,21 @@ fn not_now(job: &Job, serial: &DriveSerial) -> Option<String> {
         }
         (_, DriveState::Completed) => Some("all of it was taken in: it can go home".to_owned()),
         (_, DriveState::ShippedBack) => Some("it counts as sent back".to_owned()),
-        _ => None,
+        _ => parity_waits(job, drive.role),
     }
+}
+
+/// What a parity drive waits for.
+fn parity_waits(job: &Job, role: DriveRole) -> Option<String> {
+    let drives = parity::waits_for(job);
+    if role.is_data() || drives.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "parity has its turn when every data drive at the dock was read: put in {}; of one that is not there or cannot be read, say so with packmule dock lost --job {} --drive SERIAL",
+        crate::error::list(&drives),
+        job.name
+    ))
 }
 
 fn is_over(state: JobState) -> bool {

@@ -44,8 +44,9 @@ fn diagram<M: Machine>(found: &Found<M>, text: &mut String) {
             edges.entry((step.from, to)).or_default().insert(&step.event);
         }
     }
-    for start in M::starts() {
-        line(text, format_args!("    [*] --> {}", start.name()));
+    let starts: BTreeSet<_> = M::starts().iter().map(M::name).collect();
+    for start in starts {
+        line(text, format_args!("    [*] --> {start}"));
     }
     for from in order::<M>() {
         for to in order::<M>() {

@@ -3,7 +3,7 @@
 
 use crate::{Refused, Step};
 use jiff::{SignedDuration, Timestamp};
-use model::DriveSerial;
+use model::{DriveRole, DriveSerial};
 use serde::{Deserialize, Serialize};
 
 /// A drive of a job.
@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct Drive {
     /// Its serial number, unique in the job.
     pub serial: DriveSerial,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "DriveRole::is_data")]
+    pub role: DriveRole,
     /// Where it is.
     pub state: DriveState,
 }
@@ -90,7 +93,7 @@ impl Drive {
     /// A drive as listed in a new job.
     #[must_use]
     pub fn new(serial: DriveSerial) -> Self {
-        Self { serial, state: DriveState::Specified }
+        Self { serial, role: DriveRole::Data, state: DriveState::Specified }
     }
 
     /// The next value. A drive has no effects of its own; the job's follow from all its drives.
@@ -106,7 +109,7 @@ impl Drive {
             DriveEvent::Finished { bytes, problems } => self.finish(bytes, problems)?,
             DriveEvent::Returned => self.send_back()?,
         };
-        Ok((Self { serial: self.serial.clone(), state }, Vec::new()))
+        Ok((Self { state, ..self.clone() }, Vec::new()))
     }
 
     fn came(&self) -> Result<DriveState, Refused> {
@@ -211,6 +214,14 @@ impl Drive {
 
     fn sent_back(&self) -> Refused {
         Refused::DriveSentBack { serial: self.serial() }
+    }
+
+    /// Read to its end, and nothing of it is missing.
+    pub(crate) fn is_clean(&self) -> bool {
+        matches!(
+            self.state,
+            DriveState::Completed { .. } | DriveState::ShippedBack { problems: Some(0), .. }
+        )
     }
 
     /// At the dock, whether read or not.

@@ -22,11 +22,14 @@
 //! - **In Packaging** the drives are still at the dock, so a drive that had problems can be read
 //!   again, and one that turns up is read: both take the job back to Transferring. The alternative
 //!   is to send a drive back unread over a bad cable. A cancelled job's drives are never read.
+//! - **Parity**: a job whose data drives did not all come or were damaged ends Completed all the same
+//!   when a parity drive was read without problems: that takes every object of the set. A parity drive
+//!   that nobody needed may go back unread.
 
 use crate::timer::{EXPIRE_AFTER, KEEP_RECORD_FOR, Timer, later};
 use crate::{Deadline, Drive, Effect, Refused, Shipment, Step};
 use jiff::Timestamp;
-use model::{Address, DriveSerial, Package};
+use model::{Address, DriveRole, DriveSerial, Package};
 use serde::{Deserialize, Serialize};
 
 mod clock;
@@ -105,6 +108,16 @@ impl ImportJob {
             created: now,
             changed: now,
         })
+    }
+
+    /// These of its drives are for parity, all others for data.
+    #[must_use]
+    pub fn with_parity(mut self, serials: &[DriveSerial]) -> Self {
+        for drive in &mut self.drives {
+            let is_parity = serials.contains(&drive.serial);
+            drive.role = if is_parity { DriveRole::Parity } else { DriveRole::Data };
+        }
+        self
     }
 
     /// The next value and what follows from it.

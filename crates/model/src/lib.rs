@@ -9,6 +9,7 @@ mod drive_password;
 mod kind;
 mod name;
 mod object;
+mod role;
 mod size;
 
 pub use address::{Address, AddressError, Package, TrackingNumber};
@@ -20,4 +21,5 @@ pub use name::{
     ServerName, VaultName,
 };
 pub use object::{ObjectKey, ObjectKind};
+pub use role::DriveRole;
 pub use size::{ByteSize, SizeError};

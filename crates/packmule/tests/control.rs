@@ -221,6 +221,7 @@ impl Seed {
             return_address: None,
             delivery_package: None,
             drive_list: vec![DriveRequest {
+                role: model::DriveRole::Data,
                 drive_id: self.serial(),
                 manifest_hash: hash(&self.manifest()),
                 bit_locker_key: Some(model::DrivePassword::from_bytes(&[5; 16])),
@@ -265,7 +266,7 @@ impl Seed {
     }
 
     fn finish(&self, dock: &Client) {
-        self.event(dock, &DriveEvent::Finished { bytes: 0, failures: Vec::new() });
+        self.event(dock, &DriveEvent::Finished { bytes: 0, failures: Vec::new(), rebuilt: None });
         self.event(dock, &DriveEvent::Returned);
     }
 }

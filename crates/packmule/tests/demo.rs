@@ -123,6 +123,33 @@ fn the_journey_leaves_what_its_summary_names() {
 }
 
 #[test]
+fn a_lost_and_a_damaged_drive_are_rebuilt_and_it_is_said_from_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let given = source(folder.path());
+    let work = folder.path().join("work");
+    let output = Command::new(PACKMULE)
+        .args(["demo", "--json", "--keep", "--lose-drive", "--damage", "--source"])
+        .arg(&given)
+        .arg("--workdir")
+        .arg(&work)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let summary: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let label = seed::inspect(&work.join("lost")).unwrap().unwrap().body;
+    let rebuilt = summary["rebuilt"].as_array().unwrap();
+    assert_eq!(rebuilt.len(), 1, "{rebuilt:?}");
+    let drives = rebuilt[0]["drives"].as_array().unwrap();
+    assert!(drives.iter().any(|drive| drive["driveId"] == label.serial.as_str()), "{drives:?}");
+    assert_eq!(drives.len(), 2, "the lost one, and the damaged one");
+    assert!(rebuilt[0]["from"].as_array().unwrap().len() >= 2, "both parity drives");
+    let (vault, password) = (summary["vault"].as_str().unwrap(), &summary["password_file"]);
+    let checked = restic(Path::new(vault), password.as_str().unwrap(), &["check", "--read-data"]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
 fn a_work_folder_that_holds_something_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("precious"), b"x").unwrap();

@@ -1,5 +1,6 @@
 //! What a destination has of a seed's repositories, waiting or published. Writes nothing.
 
+use crate::rebuilt::Arrived;
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use std::collections::BTreeMap;
 use store::{Folder, Store as _};
@@ -36,6 +37,32 @@ impl FolderLanding {
             return Ok(true);
         }
         Ok(holds(&place.published, key, length)? || holds(&place.waiting, key, length)?)
+    }
+}
+
+impl Arrived for FolderLanding {
+    fn holds(&self, repository: &Digest, key: &ObjectKey, length: u64) -> store::Result<bool> {
+        self.has(repository, key, length).or_else(conflict_is_absence)
+    }
+
+    fn read_at(
+        &self,
+        repository: &Digest,
+        key: &ObjectKey,
+        offset: u64,
+        into: &mut [u8],
+    ) -> store::Result<()> {
+        let missing = |location| store::Error::NotFound { location, key: *key };
+        let Some(place) = self.places.get(repository) else {
+            return Err(missing(String::from("the destination")));
+        };
+        let read = |store: &Folder, into: &mut [u8]| match store.root().is_dir() {
+            true => store.read_at(key, offset, into),
+            false => Err(missing(store.location())),
+        };
+        let read = read(&place.waiting, into).or_else(|_| read(&place.published, into));
+        // A place that cannot be read is as good as one that is not there: parity makes up for it.
+        read.map_err(|_| missing(place.waiting.location()))
     }
 }
 

@@ -20,6 +20,15 @@ pub enum Event<'a> {
         /// What the drives at hand lack, by estimate.
         shortfall: Option<Shortfall>,
     },
+    /// What the set will survive, known before the first byte, where there is to be parity.
+    ParityPlanned {
+        /// Data drives of the set, by plan.
+        data: u64,
+        /// Parity drives of the set: so many of its drives may be lost.
+        parity: u64,
+        /// Parity drives that are not at hand and not sealed either.
+        lacking: u64,
+    },
     /// Work on a drive begins.
     DriveStarted {
         /// Which drive.
@@ -86,6 +95,17 @@ pub enum Event<'a> {
         /// The length of one extent.
         bytes: u64,
     },
+    /// One object was rebuilt, and has reached its place.
+    ObjectRebuilt {
+        /// The data drive that should have brought it.
+        serial: &'a DriveSerial,
+        /// Its repository.
+        repository: &'a Digest,
+        /// Which object.
+        key: &'a ObjectKey,
+        /// Its length.
+        bytes: u64,
+    },
     /// A drive is complete and verified; it can be taken out.
     DriveSealed {
         /// Which drive.
@@ -141,6 +161,8 @@ pub enum Reason {
     Conflict,
     /// Reading it failed; in the words of the operating system or the store.
     Unreadable(String),
+    /// More drives of its set lack a stripe of it than there is parity at hand.
+    NotRebuilt,
 }
 
 impl std::fmt::Display for Reason {
@@ -154,6 +176,9 @@ impl std::fmt::Display for Reason {
             Self::NotAFile => f.write_str("not a regular file"),
             Self::Conflict => f.write_str("another object has its name at the destination"),
             Self::Unreadable(cause) => write!(f, "unreadable: {cause}"),
+            Self::NotRebuilt => f.write_str(
+                "cannot be rebuilt: more drives lack a part of it than there is parity at hand",
+            ),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::beneath::Beneath;
 use crate::drive::{self, Sealed};
 use crate::event::{Events, Problem, Reason};
 use crate::label::Label;
+use crate::rebuilt::Rebuilt;
 use crate::sign::Trust;
 use crate::stream::{self, PART};
 use crate::{Error, Event, ManifestHeader, Object, object_path};
@@ -62,6 +63,8 @@ pub struct Unloaded {
     pub already: u64,
     /// Objects that the drive could not give, or the landing not take.
     pub problems: Vec<Problem>,
+    /// Of a parity drive: what was rebuilt with it and those beside it, and from what.
+    pub rebuilt: Option<Rebuilt>,
 }
 
 impl Unloaded {
@@ -74,6 +77,7 @@ impl Unloaded {
             copied_bytes: 0,
             already: 0,
             problems: Vec::new(),
+            rebuilt: None,
         }
     }
 
@@ -148,7 +152,7 @@ pub(crate) fn unload_sealed(
         }
     }
     let (label, manifest) = (sealed.label.body.clone(), manifest.header.clone());
-    Ok(Unloaded { label, manifest, copied, copied_bytes, already, problems })
+    Ok(Unloaded { label, manifest, copied, copied_bytes, already, problems, rebuilt: None })
 }
 
 /// Tells one bad object from a drive that was pulled out: then every object would seem bad.

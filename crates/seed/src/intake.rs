@@ -310,6 +310,7 @@ impl<'a> Unloading<'a> {
             copied: 0,
             copied_bytes: 0,
             already: 0,
+            rebuilt: None,
             problems: Vec::new(),
         };
         Self { lane, at, folder, sealed, arrivals, count: Count { unloaded, verified: Vec::new() } }

@@ -3,19 +3,10 @@
 use crate::envelope::{self, Document, Malformed, Refused, Signed};
 use crate::sign::{SigningKey, Trust};
 use jiff::Timestamp;
+pub use model::DriveRole;
 use model::{Digest, DriveSerial};
 use serde::{Deserialize, Serialize};
 use wire::SeedId;
-
-/// What a drive of a set is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DriveRole {
-    /// Carries objects.
-    Data,
-    /// Carries what rebuilds lost extents of the data drives.
-    Parity,
-}
 
 /// The label: the first file written to a drive. From then on the drive is this seed's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

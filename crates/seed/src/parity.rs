@@ -1,25 +1,29 @@
 //! Parity across the drives of a set: written when the data drives are final, and used to rebuild what did not
 //! arrive. The layout is in `docs/format.md`, how it works in `docs/design/parity.md`.
 
+mod covered;
+mod extents;
 mod hashes;
 mod landing;
 mod layout;
 mod place;
 mod rebuild;
+mod sink;
 mod stripe;
 mod write;
 
 pub(crate) use hashes::HashFile;
-pub(crate) use landing::{is_on, take_in};
-pub(crate) use place::{Held, Set, hold_back};
-pub(crate) use rebuild::Rebuilding;
+pub(crate) use landing::{Rebuilding, is_on, take_in};
+pub(crate) use place::{Held, Set, Wanted, hold_back};
+pub(crate) use rebuild::rebuild;
+pub(crate) use sink::{Landed, NotTaken, Sink};
 pub(crate) use write::write;
 
 use crate::beneath::Beneath;
-use crate::drive::{self, Sealed};
+use crate::drive::Sealed;
 use crate::manifest::ParityOf;
 use crate::sign::Trust;
-use crate::{Error, Manifest, Signed, envelope};
+use crate::{Manifest, Signed, envelope};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use store::direct::Aligned;
@@ -87,9 +91,9 @@ pub(crate) fn files(of: &ParityOf, extents: u64) -> impl Iterator<Item = String>
 pub(crate) fn copies_are_right(folder: &Beneath, sealed: &Sealed, trust: &Trust) -> bool {
     let Some(of) = &sealed.manifest.body.header.parity else { return true };
     (0..of.drives.len()).all(|place| {
-        let manifest = rebuild::copy_of_manifest(folder, (sealed, of), place, trust);
+        let manifest = covered::copy_of_manifest(folder, (sealed, of), place, trust);
         manifest.is_some_and(|manifest| {
-            rebuild::copy_of_hashes(folder, place, &manifest.body).is_some()
+            covered::copy_of_hashes(folder, place, &manifest.body).is_some()
         })
     })
 }
@@ -119,10 +123,4 @@ impl<'d> Extents<'d> {
         opened.read_exact_at(self.buffer.bytes_mut(), at).ok()?;
         Some(self.buffer.bytes())
     }
-}
-
-/// A sealed parity drive, and what it covers.
-pub(crate) fn sealed(folder: &Beneath, trust: &Trust) -> Result<Option<(Sealed, ParityOf)>, Error> {
-    let sealed = drive::sealed_any(folder, trust)?;
-    Ok(sealed.manifest.body.header.parity.clone().map(|of| (sealed, of)))
 }

@@ -212,15 +212,21 @@ pub(crate) fn prepare_within(
         problems: Vec::new(),
         stopped: HashMap::new(),
         kept_numbers: BTreeSet::new(),
+        parity: None,
     };
     run.keep_sealed(&mut bays)?;
     run.refuse_too_many(&bays)?;
-    let taken = parity::Set::of(&run.earlier, options.set, options.parity).taken.len();
-    let wanted = (options.parity as usize).saturating_sub(taken);
+    let set = parity::Set::of(&run.earlier, options.set, options.parity);
+    let wanted = parity::Wanted {
+        parity: (options.parity as usize).saturating_sub(set.taken.len()),
+        data: MAX_DRIVES.saturating_sub(options.parity as usize + set.covered.len()),
+    };
     let (todo, length) = (run.unplaced(&bays), inventory_bytes.len() as u64);
     let Held { mut data, mut parity } =
         parity::hold_back(bays, &todo, (length, options.filling), wanted);
     run.kept_numbers = parity.iter().filter_map(Bay::label).map(|label| label.drive).collect();
+    let lacking = wanted.parity.saturating_sub(parity.len()) as u64;
+    run.parity = (options.parity > 0).then_some((u64::from(options.parity), lacking));
     run.note_found(&data)?;
     let left = run.fill(&mut data, events)?;
     parity::write(&mut run, &mut parity, options.parity, events)?;

@@ -42,6 +42,8 @@ pub(crate) struct Run<'a> {
     pub(crate) stopped: HashMap<DriveSerial, DriveState>,
     /// Numbers of drives that are kept for parity.
     pub(crate) kept_numbers: BTreeSet<u32>,
+    /// Parity drives of the set, where there are to be some, and how many of them are neither sealed nor at hand.
+    pub(crate) parity: Option<(u64, u64)>,
 }
 
 /// How often the stop sign is looked at when nothing happens.
@@ -213,6 +215,7 @@ impl Run<'_> {
         let inventory = self.job.inventory_bytes.len() as u64;
         let capacity = rooms.iter().map(Room::capacity).max().unwrap_or(0);
         self.announce(&todo, plan::shortfall(&rest, capacity, inventory), events);
+        self.announce_parity(&shares, &open, events);
         let unlabelled: Vec<bool> = open.iter().map(|bay| bay.label().is_none()).collect();
         let numbers = self.new_numbers(&taken, &plan::order(&rooms), &unlabelled);
         self.write(&mut open, (shares, rest), &numbers, events)
@@ -280,6 +283,18 @@ impl Run<'_> {
             done_bytes: bytes.saturating_sub(sum(todo)),
             shortfall,
         });
+    }
+
+    fn announce_parity(&self, shares: &[Share], open: &[&mut Bay], events: &mut dyn Events) {
+        let Some((parity, lacking)) = self.parity else { return };
+        let used = shares.iter().zip(open);
+        let used = used.filter(|(share, bay)| !share.objects.is_empty() || bay.label().is_some());
+        let set = self.job.set;
+        let sealed = self.earlier.iter().filter(|manifest| {
+            manifest.body.header.set == set && !manifest.body.objects.is_empty()
+        });
+        let data = (used.count() + sealed.count()) as u64;
+        events.event(Event::ParityPlanned { data, parity, lacking });
     }
 
     /// Starts the threads, and listens to them until all have ended.

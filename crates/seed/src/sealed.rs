@@ -5,6 +5,7 @@ use crate::beneath::Beneath;
 use crate::drive::{self, Sealed};
 use crate::event::Events;
 use crate::import::{Landing, Unloaded, refuse_unpinned, unload_sealed};
+use crate::manifest::ParityOf;
 use crate::sign::Trust;
 use crate::{Error, Label, Manifest, Signed};
 use std::path::Path;
@@ -25,8 +26,26 @@ impl SealedDrive {
     pub fn open(folder: &Path, trust: &Trust) -> Result<Self, Error> {
         let folder = Beneath::open(folder).map_err(Error::io("opening", folder))?;
         refuse_unpinned(&folder, trust)?;
-        let sealed = drive::sealed(&folder, trust)?;
+        let sealed = drive::sealed_any(&folder, trust)?;
         Ok(Self { folder, sealed })
+    }
+
+    pub(crate) fn of(folder: Beneath, sealed: Sealed) -> Self {
+        Self { folder, sealed }
+    }
+
+    pub(crate) fn folder(&self) -> &Beneath {
+        &self.folder
+    }
+
+    pub(crate) fn sealed(&self) -> &Sealed {
+        &self.sealed
+    }
+
+    /// What it is parity of, where it is a parity drive.
+    #[must_use]
+    pub fn parity(&self) -> Option<&ParityOf> {
+        self.sealed.manifest.body.header.parity.as_ref()
     }
 
     /// Its label.
@@ -41,7 +60,8 @@ impl SealedDrive {
         &self.sealed.manifest
     }
 
-    /// As [`unload`](crate::unload), from the documents read when it was opened.
+    /// As [`unload`](crate::unload), from the documents read when it was opened. A parity drive has no objects
+    /// that could be copied: see [`rebuild`](crate::rebuild).
     ///
     /// # Errors
     /// The drive is gone, or the landing takes nothing more.

@@ -1,7 +1,7 @@
 //! One drive of an import job, as announced, as reported by the dock, as answered. Field names
 //! are the import/export service's `DriveStatus`. Decides nothing.
 
-use model::{Digest, DrivePassword, DriveSerial};
+use model::{Digest, DrivePassword, DriveRole, DriveSerial};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,9 @@ pub struct DriveRequest {
     /// SHA-256 of the drive's manifest file, in hexadecimal digits of either case.
     #[serde(deserialize_with = "crate::hex::any_case::deserialize")]
     pub manifest_hash: Digest,
+    /// What the drive is for.
+    #[serde(default, skip_serializing_if = "DriveRole::is_data")]
+    pub role: DriveRole,
     /// The drive's password; absent for a drive that is not encrypted. Never answered with the job.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::password::optional")]
     #[schemars(with = "Option<DrivePassword>")]
@@ -63,6 +66,9 @@ pub enum CopyStatus {
 pub struct DriveStatus {
     /// Its serial number.
     pub drive_id: DriveSerial,
+    /// What it is for.
+    #[serde(default)]
+    pub role: DriveRole,
     /// SHA-256 of its manifest; absent for a drive of a job without a seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_hash: Option<Digest>,
@@ -88,9 +94,60 @@ pub struct DriveStatus {
     /// What did not land, at most [`crate::MAX_NAMES`] of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
-    /// How many did not land.
+    /// How many did not land. Of a parity drive: of all data drives that it covers.
     #[serde(default)]
     pub failure_count: u64,
+    /// Of a parity drive: what was rebuilt with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt: Option<Rebuilt>,
+}
+
+/// What was rebuilt with the parity drives of a set that were read together, and from what.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rebuilt {
+    /// The data drives whose objects were rebuilt.
+    pub drives: Vec<RebuiltDrive>,
+    /// Bytes that were read of what had arrived in the storage account.
+    pub account_bytes: u64,
+    /// Bytes that were read from drives, of parity and of damaged data drives.
+    pub from: Vec<ReadDrive>,
+}
+
+/// A data drive whose objects were rebuilt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RebuiltDrive {
+    /// Its serial number.
+    pub drive_id: DriveSerial,
+    /// How many objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A drive that others were rebuilt from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadDrive {
+    /// Its serial number.
+    pub drive_id: DriveSerial,
+    /// Bytes read from it.
+    pub bytes: u64,
+}
+
+impl Rebuilt {
+    /// How many objects were rebuilt, of all drives.
+    #[must_use]
+    pub fn objects(&self) -> u64 {
+        self.drives.iter().fold(0, |sum, drive| sum.saturating_add(drive.objects))
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.drives.iter().fold(0, |sum, drive| sum.saturating_add(drive.bytes))
+    }
 }
 
 /// An object that did not land.
@@ -109,6 +166,8 @@ pub struct Failure {
 pub enum DriveEvent {
     /// It has turned up after its package was opened without it.
     Came,
+    /// It counts as received, and is not there after all.
+    NeverCame,
     /// Copying begins.
     Started,
     /// Copying goes on.
@@ -125,6 +184,9 @@ pub enum DriveEvent {
         /// What could not be.
         #[serde(default)]
         failures: Vec<Failure>,
+        /// Of a parity drive: what was rebuilt with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rebuilt: Option<Rebuilt>,
     },
     /// Handed to the carrier for the way home.
     Returned,
@@ -172,7 +234,7 @@ mod tests {
         let event: DriveEvent = serde_json::from_str(r#"{"event":"started"}"#).unwrap();
         assert_eq!(event, DriveEvent::Started);
         let event: DriveEvent = serde_json::from_str(r#"{"event":"finished","bytes":7}"#).unwrap();
-        assert_eq!(event, DriveEvent::Finished { bytes: 7, failures: vec![] });
+        assert_eq!(event, DriveEvent::Finished { bytes: 7, failures: vec![], rebuilt: None });
         assert!(serde_json::from_str::<DriveEvent>(r#"{"event":"lost"}"#).is_err());
     }
 }

@@ -18,7 +18,10 @@ mod resource;
 mod seed;
 
 pub use credentials::{Credentials, Role};
-pub use drive::{CopyStatus, DriveEvent, DriveRequest, DriveState, DriveStatus, Failure};
+pub use drive::{
+    CopyStatus, DriveEvent, DriveRequest, DriveState, DriveStatus, Failure, ReadDrive, Rebuilt,
+    RebuiltDrive,
+};
 pub use error::{Code, ErrorBody, ErrorDetail};
 pub use hex::{HexError, PublicKey, SeedId, Signature};
 pub use job::{Carries, Job, JobPatch, JobRequest, JobState, ReceiveRequest, SeedRef};

@@ -12,10 +12,11 @@ use crate::process::{cargo, complain, output, say, status};
 use crate::tools::is_root;
 use crate::workspace;
 use anyhow::{Context, ensure};
-use disk::{Disk, Throttle};
+pub(super) use disk::{Disk, Throttle};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use table::Row;
+pub(super) use table::figure;
 
 /// MB a second that a device is held to: a hard disk's, and a SATA SSD's.
 const RATES: [u64; 2] = [250, 550];
@@ -160,13 +161,13 @@ impl Bench {
         let folders = disks.iter().map(|disk| text(&disk.folder)).collect::<Result<Vec<_>, _>>()?;
         let (repository, state) = (source.join("repository"), self.base.join("state"));
         let head = ["write", text(&repository)?, text(&state)?];
-        let before = Cpu::now()?;
+        let before = Cpus::now()?;
         let told = self.run(&[head.as_slice(), &folders].concat())?;
         row.busy = before.busy()?;
         row.ours(&told)?;
         disks.iter().try_for_each(Disk::forget)?;
         let into = self.base.join("into");
-        let before = Cpu::now()?;
+        let before = Cpus::now()?;
         let told = self.run(&[["import", text(&into)?, "-"].as_slice(), &folders].concat())?;
         row.import_busy = before.busy()?;
         row.import(&told)?;
@@ -193,13 +194,13 @@ fn text(path: &Path) -> anyhow::Result<&str> {
 }
 
 /// How busy the processors were since a moment.
-struct Cpu {
+pub(super) struct Cpus {
     idle: u64,
     all: u64,
 }
 
-impl Cpu {
-    fn now() -> anyhow::Result<Self> {
+impl Cpus {
+    pub(super) fn now() -> anyhow::Result<Self> {
         let stat = std::fs::read_to_string("/proc/stat")?;
         let first = stat.lines().next().unwrap_or_default();
         let ticks: Vec<u64> =
@@ -210,7 +211,7 @@ impl Cpu {
     }
 
     /// From 0 to 1.
-    fn busy(&self) -> anyhow::Result<f64> {
+    pub(super) fn busy(&self) -> anyhow::Result<f64> {
         let now = Self::now()?;
         let all = (now.all - self.all).max(1) as f64;
         Ok(1.0 - (now.idle - self.idle) as f64 / all)

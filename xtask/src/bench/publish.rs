@@ -10,6 +10,8 @@ pub(crate) const DOCUMENT: &str = "docs/benchmarks.md";
 pub(crate) const ENGINE: &str = "<!-- measured: engine -->\n";
 /// Where those of drives go.
 pub(crate) const DRIVES: &str = "<!-- measured: drives -->\n";
+/// Where those of parity go.
+pub(crate) const SEED: &str = "<!-- measured: seed -->\n";
 const CLOSE: &str = "<!-- /measured -->";
 
 /// Replaces what is between the marker `open` and the next end by `text`.

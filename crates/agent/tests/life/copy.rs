@@ -62,6 +62,7 @@ impl<'s> Copier<'s> {
             read_back: &PlainReads,
             filling: seed::Filling::Even,
             limit_rate: 0,
+            parity: None,
             job: None,
             missing: false,
         };
@@ -162,6 +163,7 @@ fn a_copy_computer_reaches_its_seed_and_nothing_else() {
         return_address: None,
         delivery_package: None,
         drive_list: vec![wire::DriveRequest {
+            role: model::DriveRole::Data,
             drive_id: "F0".parse().unwrap(),
             manifest_hash: model::Digest([1; 32]),
             bit_locker_key: None,

@@ -206,6 +206,7 @@ fn a_wrong_password_changes_nothing() {
         read_back: &seed::PlainReads,
         filling: seed::Filling::Even,
         limit_rate: 0,
+        parity: None,
         job: None,
         missing: false,
     };
@@ -348,6 +349,7 @@ fn a_job_of_something_else_is_left_alone() {
         return_address: None,
         delivery_package: None,
         drive_list: vec![wire::DriveRequest {
+            role: model::DriveRole::Data,
             drive_id: "OTHER".parse().unwrap(),
             manifest_hash: Digest([5; 32]),
             bit_locker_key: None,
@@ -367,6 +369,7 @@ fn a_job_of_something_else_is_left_alone() {
         read_back: &seed::PlainReads,
         filling: seed::Filling::Even,
         limit_rate: 0,
+        parity: None,
         job: Some(&name),
         missing: false,
     };

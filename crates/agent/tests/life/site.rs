@@ -216,6 +216,7 @@ impl Site {
             read_back,
             filling: seed::Filling::Even,
             limit_rate: 0,
+            parity: None,
             job: None,
             missing: false,
         };
@@ -235,6 +236,7 @@ impl Site {
             read_back: &PlainReads,
             filling: seed::Filling::Even,
             limit_rate: 0,
+            parity: None,
             job: None,
             missing: true,
         };
@@ -287,7 +289,7 @@ impl Site {
             let serial = &drive.drive_id;
             dock.drive_event(&job.name, serial, &DriveEvent::Started).unwrap();
             seed::unload(&self.path(serial.as_str()), &trust, &lands, &mut ()).unwrap();
-            let finished = DriveEvent::Finished { bytes: 0, failures: vec![] };
+            let finished = DriveEvent::Finished { bytes: 0, failures: vec![], rebuilt: None };
             dock.drive_event(&job.name, serial, &finished).unwrap();
         }
     }

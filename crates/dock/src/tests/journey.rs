@@ -129,7 +129,7 @@ fn the_server_hears_started_first_and_finished_with_all_bytes_last() {
     let events = dock.events.lock().unwrap();
     let total = dock.manifests[&"D1".parse().unwrap()].iter().map(|(_, l)| l).sum();
     assert_eq!(events[0].1, DriveEvent::Started);
-    let finished = DriveEvent::Finished { bytes: total, failures: vec![] };
+    let finished = DriveEvent::Finished { bytes: total, failures: vec![], rebuilt: None };
     assert_eq!(events.last().unwrap().1, finished);
 }
 

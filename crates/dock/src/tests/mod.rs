@@ -3,6 +3,7 @@
 
 mod faults;
 mod journey;
+mod parity;
 mod refusals;
 mod run;
 
@@ -10,7 +11,7 @@ use crate::control::{Control, Places};
 use crate::import::import_through;
 use crate::{Error, Event, ImportOptions, ImportOutcome};
 use client::Result;
-use model::{Digest, DriveSerial, JobName, ObjectKey, ObjectKind};
+use model::{Digest, DriveRole, DriveSerial, JobName, ObjectKey, ObjectKind};
 use seed::{DriveSpec, PlainReads, SealedDrive, SigningKey, Trust};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -101,15 +102,32 @@ impl DriveSet {
     }
 
     pub(crate) fn prepare(job: &str, prefix: &str, seed: u64, signer: &[u8; 32]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let source = repository(seed, &[200_000; 18]);
+        Self::of(source, (job, prefix, seed), signer, (3, 1_700_000, 0))
+    }
+
+    /// Three data drives of three extents each, and so many parity drives. The serial numbers are the
+    /// folders' names.
+    pub(crate) fn with_parity(parity: u32) -> Self {
+        let source = repository(5, &[700_000; 11]);
+        let drives = 3 + usize::try_from(parity).unwrap();
+        Self::of(source, ("job-1", "D", 5), &SIGNER, (drives, 4_300_000, parity))
+    }
+
+    fn of(
+        source: Memory,
+        (job, prefix, seed): (&str, &str, u64),
+        signer: &[u8; 32],
+        (drives, capacity, parity): (usize, u64, u32),
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         let key = SigningKey::from_bytes(signer);
-        let specs: Vec<DriveSpec> = (0..3)
+        let specs: Vec<DriveSpec> = (0..drives)
             .map(|at| {
                 let folder = dir.path().join(format!("{prefix}{at}"));
                 fs::create_dir(&folder).unwrap();
                 let serial = format!("{prefix}{at}").parse().unwrap();
-                DriveSpec { folder, serial, capacity: Some(1_700_000) }
+                DriveSpec { folder, serial, capacity: Some(capacity) }
             })
             .collect();
         let options = seed::Options {
@@ -120,15 +138,19 @@ impl DriveSet {
             now: "2026-03-01T12:00:00Z".parse().unwrap(),
             read_back: &PlainReads,
             filling: seed::Filling::Even,
-            parity: 0,
+            parity,
             only: None,
         };
         let prepared = seed::prepare(&options, &[&source], &specs, &mut ()).unwrap();
         assert!(prepared.is_complete());
         let sealed: Vec<_> = prepared.drives.iter().filter(|d| d.manifest.is_some()).collect();
-        assert_eq!(sealed.len(), 3, "the set has three drives");
-        let drives =
-            sealed.iter().map(|drive| status(&drive.serial, drive.manifest.unwrap())).collect();
+        let data = sealed.iter().filter(|drive| drive.role.is_data()).count();
+        assert_eq!((sealed.len(), data), (drives, 3), "the set has three data drives");
+        let of = |drive: &&seed::PreparedDrive| DriveStatus {
+            role: drive.role,
+            ..status(&drive.serial, drive.manifest.unwrap())
+        };
+        let drives = sealed.iter().map(of).collect();
         let job = job_of(job, prepared.seed, key.public(), drives);
         let folders = specs.into_iter().map(|spec| spec.folder).collect();
         Self { dir, source, identity: prepared.inventory.repositories[0], folders, job }
@@ -153,6 +175,7 @@ impl DriveSet {
 fn status(serial: &DriveSerial, manifest: Digest) -> DriveStatus {
     DriveStatus {
         drive_id: serial.clone(),
+        role: DriveRole::Data,
         manifest_hash: Some(manifest),
         manifest_received: true,
         drive_header_hash: None,
@@ -164,6 +187,7 @@ fn status(serial: &DriveSerial, manifest: Digest) -> DriveStatus {
         bytes_total: 0,
         failures: Vec::new(),
         failure_count: 0,
+        rebuilt: None,
     }
 }
 
@@ -216,7 +240,7 @@ pub(crate) struct Dock {
     pub(crate) asked: Mutex<Vec<(DriveSerial, Digest)>>,
     pub(crate) stop: AtomicBool,
     pub(crate) clock: Arc<ManualClock>,
-    manifests: BTreeMap<DriveSerial, Vec<(ObjectKey, u64)>>,
+    pub(crate) manifests: BTreeMap<DriveSerial, Vec<(ObjectKey, u64)>>,
     /// Called for each event; may break things.
     pub(crate) hook: Hook,
     pub(crate) words: Mutex<Vec<String>>,
@@ -230,6 +254,12 @@ impl Dock {
             let objects = drive.manifest().body.objects.iter().map(|o| (o.key(), o.length));
             (drive.label().serial.clone(), objects.collect())
         });
+        let mut manifests: BTreeMap<DriveSerial, Vec<(ObjectKey, u64)>> = manifests.collect();
+        // As the server counts: a parity drive stands for all of the set.
+        let all: Vec<(ObjectKey, u64)> = manifests.values().flatten().copied().collect();
+        for drive in set.job.drive_list.iter().filter(|drive| !drive.role.is_data()) {
+            manifests.insert(drive.drive_id.clone(), all.clone());
+        }
         Self {
             state: tempfile::tempdir().unwrap(),
             jobs: Mutex::new(vec![set.job.clone()]),
@@ -240,7 +270,7 @@ impl Dock {
             asked: Mutex::default(),
             stop: AtomicBool::new(false),
             clock: Arc::new(ManualClock::new()),
-            manifests: manifests.collect(),
+            manifests,
             hook: Box::new(|_, _| {}),
             words: Mutex::default(),
         }
@@ -330,10 +360,12 @@ impl Dock {
     fn apply(&self, drive: &mut DriveStatus, event: &DriveEvent) {
         match event {
             DriveEvent::Came => drive.state = DriveState::Received,
+            DriveEvent::NeverCame => drive.state = DriveState::NeverReceived,
             DriveEvent::Started => drive.state = DriveState::Transferring,
             DriveEvent::Progress { bytes, .. } => drive.bytes_succeeded = *bytes,
             DriveEvent::Returned => drive.state = DriveState::ShippedBack,
-            DriveEvent::Finished { failures, .. } => {
+            DriveEvent::Finished { failures, rebuilt, .. } => {
+                drive.rebuilt.clone_from(rebuilt);
                 let missing = |(key, length): &&(ObjectKey, u64)| {
                     self.account.inner().length(key).ok() != Some(*length)
                 };

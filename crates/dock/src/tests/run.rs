@@ -7,25 +7,25 @@ use model::DrivePassword;
 use std::collections::BTreeSet;
 
 /// Called at each look, with its number.
-type Look<'a> = Box<dyn Fn(&Slots<'_>, usize) + Sync + 'a>;
+pub(crate) type Look<'a> = Box<dyn Fn(&Slots<'_>, usize) + Sync + 'a>;
 
 /// Slots with drives in them.
-struct Slots<'a> {
-    dock: &'a Dock,
-    slots: Mutex<Vec<Slot>>,
+pub(crate) struct Slots<'a> {
+    pub(crate) dock: &'a Dock,
+    pub(crate) slots: Mutex<Vec<Slot>>,
     /// Drives whose files somebody can see at this moment.
-    mounted: Arc<Mutex<BTreeSet<PathBuf>>>,
+    pub(crate) mounted: Arc<Mutex<BTreeSet<PathBuf>>>,
     /// How many of them there ever were at once.
     most: Mutex<usize>,
-    look: Look<'a>,
+    pub(crate) look: Look<'a>,
     looks: Mutex<usize>,
 }
 
 #[derive(Clone)]
-struct Slot {
-    found: Found,
-    folder: PathBuf,
-    header: Option<Digest>,
+pub(crate) struct Slot {
+    pub(crate) found: Found,
+    pub(crate) folder: PathBuf,
+    pub(crate) header: Option<Digest>,
 }
 
 struct Folder {
@@ -53,7 +53,7 @@ pub(crate) fn password() -> DrivePassword {
 }
 
 impl<'a> Slots<'a> {
-    fn of(dock: &'a Dock, set: &DriveSet) -> Self {
+    pub(crate) fn of(dock: &'a Dock, set: &DriveSet) -> Self {
         let slots = set.folders.iter().map(|folder| slot(folder));
         Self {
             dock,
@@ -73,7 +73,7 @@ impl<'a> Slots<'a> {
         change(slots.iter_mut().find(has).unwrap());
     }
 
-    fn run(&self, once: bool) -> std::result::Result<Vec<Visit>, Error> {
+    pub(crate) fn run(&self, once: bool) -> std::result::Result<Vec<Visit>, Error> {
         let events = |event: Event<'_>| {
             self.dock.words.lock().unwrap().push(format!("{event:?}"));
             (self.dock.hook)(self.dock, &event);
@@ -106,7 +106,7 @@ impl<'a> Slots<'a> {
     }
 }
 
-fn slot(folder: &Path) -> Slot {
+pub(crate) fn slot(folder: &Path) -> Slot {
     let serial = folder.file_name().unwrap().to_str().unwrap().parse().unwrap();
     let place = Path::new("/dev").join(folder.file_name().unwrap());
     let found = Found { place, insertion: 1, serial: Some(serial), used: None };

@@ -164,6 +164,7 @@ impl Parcel {
             Some(DriveRequest {
                 drive_id: drive.serial.clone(),
                 manifest_hash,
+                role: drive.role,
                 bit_locker_key: None,
                 drive_header_hash: None,
             })

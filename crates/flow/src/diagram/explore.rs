@@ -130,7 +130,9 @@ impl Machine for ImportJob {
 
     fn starts() -> Vec<Self> {
         let listed = serials().into_iter().take(2).collect();
-        Self::new(JobType::Import, listed, START).into_iter().collect()
+        let plain = Self::new(JobType::Import, listed, START).into_iter();
+        let parity: Vec<_> = serials().into_iter().skip(1).take(1).collect();
+        plain.flat_map(|job| [job.clone(), job.with_parity(&parity)]).collect()
     }
 
     fn events(&self) -> Vec<(JobEvent, Timestamp)> {
@@ -151,7 +153,8 @@ impl Machine for ImportJob {
     }
 
     fn key(&self) -> String {
-        let drives: Vec<_> = self.drives.iter().map(Machine::key).collect();
+        let drives: Vec<_> =
+            self.drives.iter().map(|drive| (drive.role, Machine::key(drive))).collect();
         let gone = self.state.is_end() && self.deadline().is_none();
         let reason = match &self.state {
             JobState::Closed { reason, .. } => format!("{reason:?}"),

@@ -5,7 +5,7 @@ use super::{CancelReason, CloseReason, End, ImportJob, JobEvent, JobState, JobTy
 use crate::effect::{customer as tell, operator};
 use crate::{Drive, DriveEvent, DriveState, Effect, Notice, Refused, ShipmentEvent};
 use jiff::Timestamp;
-use model::{DriveSerial, Package};
+use model::{DriveRole, DriveSerial, Package};
 
 impl ImportJob {
     pub(super) fn open_package(
@@ -147,6 +147,14 @@ impl ImportJob {
         self.settle(now)
     }
 
+    /// Whether everything that the drives should bring was taken over: all data drives had it, or a parity drive
+    /// was read without problems, which needs every object of the set where it should be.
+    #[must_use]
+    pub fn has_landed(&self) -> bool {
+        let of = |role| self.drives.iter().filter(move |drive| drive.role == role);
+        of(DriveRole::Data).all(Drive::is_clean) || of(DriveRole::Parity).any(Drive::is_clean)
+    }
+
     /// Puts the job where its drives say it is, and keeps the shipment in step.
     fn settle(&mut self, now: Timestamp) -> Result<Vec<Effect>, Refused> {
         let state = self.state_by_drives(now);
@@ -185,12 +193,9 @@ impl ImportJob {
 
     fn end_by_drives(&self, now: Timestamp) -> JobState {
         let end = End::now(now);
-        let clean = |drive: &Drive| {
-            matches!(drive.state, DriveState::ShippedBack { problems: Some(0), .. })
-        };
         if self.cancel_requested {
             JobState::Canceled { end, reason: CancelReason::Requested }
-        } else if self.drives.iter().all(clean) {
+        } else if self.has_landed() {
             JobState::Completed { end }
         } else {
             JobState::Closed { end, reason: CloseReason::Problems }

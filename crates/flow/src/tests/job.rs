@@ -15,6 +15,44 @@ fn warnings(story: &Story) -> Vec<(Deadline, u32)> {
 }
 
 #[test]
+fn a_parity_drive_without_problems_makes_up_for_data_drives_that_had_some_or_never_came() {
+    let set = || {
+        let mut story = Story::of(JobType::Import, &["A", "B", "P"]);
+        story.job = story.job.with_parity(&serials(&["P"]));
+        story.then(details("TRACK1")).then(JobEvent::ShippingRequested)
+    };
+    let lost = set().then(arrived(&["A", "P"])).then(started("A")).then(finished("A", 0));
+    assert_eq!(lost.state(), "Transferring", "parity is still to be read");
+    assert!(!lost.job.has_landed());
+    let rebuilt = lost.clone().then(started("P")).then(finished("P", 0));
+    assert_eq!(rebuilt.state(), "Packaging");
+    assert!(rebuilt.job.has_landed());
+    let late = rebuilt.clone().then(came("B"));
+    assert!(late.job.has_landed(), "what turns up afterwards changes nothing");
+    assert_eq!(rebuilt.then(returned()).state(), "Completed");
+    let beyond = lost.then(started("P")).then(finished("P", 2));
+    assert!(!beyond.job.has_landed());
+    assert_eq!(beyond.then(returned()).state(), "Closed");
+
+    let all = set().then(arrived(&["A", "B", "P"]));
+    let read = ["A", "B"].into_iter().fold(all, |story, name| story.then(started(name)));
+    let whole = read.clone().then(finished("A", 0)).then(finished("B", 0));
+    assert!(whole.job.has_landed(), "nobody needs parity");
+    let damaged = read.then(finished("A", 3)).then(finished("B", 0)).then(started("P"));
+    assert_eq!(damaged.clone().then(finished("P", 0)).then(returned()).state(), "Completed");
+    assert_eq!(damaged.then(finished("P", 3)).then(returned()).state(), "Closed");
+}
+
+#[test]
+fn a_parity_drive_that_nobody_needed_goes_back_unread() {
+    let mut story = Story::of(JobType::Import, &["A", "P"]);
+    story.job = story.job.with_parity(&serials(&["P"]));
+    let story = story.then(details("TRACK1")).then(JobEvent::ShippingRequested);
+    let read = story.then(arrived(&["A"])).then(started("A")).then(finished("A", 0));
+    assert_eq!(read.then(returned()).state(), "Completed", "and one that never came is no loss");
+}
+
+#[test]
 fn customers_are_warned_seven_three_and_one_day_before_expiry() {
     let mut story = Story::new();
     for day in 0..=14 {

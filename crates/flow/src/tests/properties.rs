@@ -209,7 +209,7 @@ fn check_job(job: &ImportJob) -> Result<(), TestCaseError> {
         }
         "Transferring" => (any("Transferring") || any("Received")) && !job.cancel_requested,
         "Packaging" => !any("Transferring") && (job.cancel_requested || !any("Received")),
-        "Completed" => names.iter().all(|name| *name == "ShippedBack"),
+        "Completed" => job.has_landed() && !any("Received") && !any("Completed"),
         "Canceled" => !any("Completed") && !any("Transferring"),
         _ => true,
     };

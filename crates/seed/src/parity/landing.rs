@@ -1,16 +1,29 @@
 //! Parity drives at a destination: told apart from others, believed like them, grouped by what they cover.
 
-use super::rebuild::{ParityDrive, Rebuilding, rebuild};
-use crate::Error;
+use super::rebuild::rebuild;
+use super::sink::{Pending, Sink};
+use crate::arrive::{Arrivals, Ground};
+use crate::belt::Limits;
 use crate::beneath::Beneath;
 use crate::drive;
 use crate::event::Events;
 use crate::import::{Unloaded, refuse_unpinned};
 use crate::intake::Verified;
 use crate::label::DriveRole;
-use crate::landing::{Admission, ends_everything};
+use crate::landing::{Admission, Destination, ends_everything, pending};
 use crate::sign::Trust;
+use crate::{Error, SealedDrive};
 use std::path::{Path, PathBuf};
+
+/// What rebuilding in a folder works with.
+pub(crate) struct Rebuilding<'a> {
+    pub(crate) destination: &'a Destination,
+    pub(crate) ground: &'a Ground<'a>,
+    pub(crate) limits: Limits,
+    pub(crate) trust: &'a Trust,
+    /// Data drives at hand: some of what is on them may be good although an object is not.
+    pub(crate) data: &'a [PathBuf],
+}
 
 /// Whether the drive in that folder is one.
 pub(crate) fn is_on(path: &Path) -> bool {
@@ -28,17 +41,18 @@ pub(crate) fn take_in(
 ) -> Result<Vec<Result<Unloaded, Error>>, Error> {
     let mut results = Vec::new();
     // Drives that cover the same, each with its place among the results.
-    let mut groups: Vec<(Vec<usize>, Vec<ParityDrive>)> = Vec::new();
+    let mut groups: Vec<(Vec<usize>, Vec<SealedDrive>)> = Vec::new();
     for (at, path) in folders.iter().enumerate() {
         let opened = Beneath::open(path).map_err(Error::io("opening", path));
         match opened.and_then(|folder| open(admission, folder)) {
             Err(error) if ends_everything(&error) => return Err(error),
             Err(error) => results.push(Err(error)),
             Ok(drive) => {
-                results.push(Ok(Unloaded::nothing(&drive.sealed)));
-                let same = |group: &&mut (Vec<usize>, Vec<ParityDrive>)| {
-                    let first = group.1.first();
-                    first.is_some_and(|it| it.of.is_beside(&drive.of.drives, drive.of.count))
+                results.push(Ok(Unloaded::nothing(drive.sealed())));
+                let same = |group: &&mut (Vec<usize>, Vec<SealedDrive>)| {
+                    let first = group.1.first().and_then(SealedDrive::parity);
+                    let of = drive.parity();
+                    first.zip(of).is_some_and(|(it, of)| it.is_beside(&of.drives, of.count))
                 };
                 match groups.iter_mut().find(same) {
                     Some((places, group)) => {
@@ -50,30 +64,48 @@ pub(crate) fn take_in(
             }
         }
     }
+    // A drive that cannot be opened has given nothing, and was said to be so.
+    let opened = with.data.iter().filter_map(|path| SealedDrive::open(path, with.trust).ok());
+    let opened: Vec<SealedDrive> = opened.collect();
+    let data: Vec<&SealedDrive> = opened.iter().collect();
     for (places, group) in groups {
-        let Some(rebuilt) = rebuild(with, &group, events)? else { continue };
+        let Some(header) = group.first().map(|drive| &drive.manifest().body.header) else {
+            continue;
+        };
+        let key = (header.seed, header.repositories.clone());
+        let landing = with.destination.landing(key.0, &key.1)?;
+        let sink = |place: usize| {
+            // Numbers that no drive's own intake has had.
+            let (pending, number) = (pending(key.0), crate::intake::AT_ONCE + place);
+            let arrivals = Arrivals::new(with.ground, with.limits, pending, &key.1, number);
+            let folder = with.destination.folder.path();
+            Box::new(Pending { arrivals, folder }) as Box<dyn Sink>
+        };
+        let group: Vec<&SealedDrive> = group.iter().collect();
+        let done = rebuild((&group, &data), &landing, &sink, events)?;
         // What all of them have given together is said of the first.
         let first = places.first().and_then(|at| results.get_mut(*at));
         if let Some(Ok(unloaded)) = first {
-            unloaded.copied = rebuilt.objects.len() as u64;
-            let lengths = rebuilt.objects.iter().map(|object| object.length);
-            unloaded.copied_bytes = lengths.fold(0, u64::saturating_add);
+            unloaded.copied = done.rebuilt.objects();
+            unloaded.copied_bytes = done.rebuilt.bytes();
+            unloaded.rebuilt = Some(done.rebuilt);
         }
-        let key = (rebuilt.seed, rebuilt.repositories);
-        verified.entry(key).or_default().extend(rebuilt.objects);
+        verified.entry(key).or_default().extend(done.objects);
     }
     Ok(results)
 }
 
 /// A parity drive, whose documents say what must arrive like those of others.
-fn open(admission: &Admission<'_>, folder: Beneath) -> Result<ParityDrive, Error> {
+fn open(admission: &Admission<'_>, folder: Beneath) -> Result<SealedDrive, Error> {
     let (destination, trust) = (admission.destination, admission.trust);
     refuse_unpinned(&folder, trust)?;
     let place = || drive::place(&folder);
-    let found = super::sealed(&folder, trust)?;
-    let (sealed, of) = found.ok_or_else(|| Error::Swapped { place: place() })?;
+    let sealed = drive::sealed_any(&folder, trust)?;
+    if sealed.manifest.body.header.parity.is_none() {
+        return Err(Error::Swapped { place: place() });
+    }
     destination.refuse_other_repository(&sealed.label.body.repositories)?;
     let inventory = drive::inventory(&folder, &sealed.label, trust).unwrap_or_default();
     admission.keep_documents(&folder, &sealed, inventory)?;
-    Ok(ParityDrive { folder, sealed, of })
+    Ok(SealedDrive::of(folder, sealed))
 }

@@ -1,7 +1,7 @@
 //! Which of the drives at hand become parity drives. Writes nothing.
 
 use crate::bay::Bay;
-use crate::label::DriveRole;
+use crate::label::{DriveRole, Label};
 use crate::plan::{self, Filling, Room};
 use crate::{Manifest, Object, Signed};
 use model::Digest;
@@ -46,19 +46,33 @@ impl<'m> Set<'m> {
     }
 }
 
+/// How many drives a set takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Parity drives that are not sealed yet.
+    pub(crate) parity: usize,
+    /// Data drives that it can take beside those that are sealed.
+    pub(crate) data: usize,
+}
+
 /// Keeps drives for parity: those that are it already, and the largest empty ones, where the others hold all that
-/// is still to be placed. `wanted`: how many parity drives are not sealed yet.
+/// is still to be placed; and those that the set cannot take as data drives, because it would have too many then.
 pub(crate) fn hold_back(
     bays: Vec<Bay>,
     todo: &[Object],
     (inventory, filling): (u64, Filling),
-    wanted: usize,
+    wanted: Wanted,
 ) -> Held {
+    let begun = bays.iter().filter(|bay| {
+        let is_data = |label: &Label| label.role == DriveRole::Data;
+        !bay.is_sealed() && bay.label().is_some_and(is_data)
+    });
+    let most = wanted.data.saturating_sub(begun.count());
     let is_parity = |bay: &Bay| {
         !bay.is_sealed() && bay.label().is_some_and(|label| label.role == DriveRole::Parity)
     };
     let (mut parity, mut data): (Vec<Bay>, Vec<Bay>) = bays.into_iter().partition(is_parity);
-    let mut wanted = wanted.saturating_sub(parity.len());
+    let mut wanted = wanted.parity.saturating_sub(parity.len());
     let mut empty: Vec<usize> = (0..data.len())
         .filter(|at| data.get(*at).is_some_and(|bay| bay.label().is_none()))
         .collect();
@@ -68,16 +82,18 @@ pub(crate) fn hold_back(
     if todo.is_empty() {
         wanted = wanted.min(empty.len());
     }
+    let too_many = empty.len().saturating_sub(most).min(wanted);
     let mut kept: Vec<usize> = empty.into_iter().take(wanted).collect();
     let others = data.iter().enumerate().filter(|(at, bay)| !kept.contains(at) && !bay.is_sealed());
     let rooms: Vec<Room> = others.map(|(_, bay)| bay.room).collect();
     let fits =
         || plan::plan(todo, &rooms, inventory, filling).is_ok_and(|plan| plan.rest.is_empty());
-    if kept.len() == wanted && (todo.is_empty() || fits()) {
-        kept.sort_unstable();
-        for at in kept.into_iter().rev() {
-            parity.push(data.remove(at));
-        }
+    if kept.len() < wanted || !(todo.is_empty() || fits()) {
+        kept.truncate(too_many);
+    }
+    kept.sort_unstable();
+    for at in kept.into_iter().rev() {
+        parity.push(data.remove(at));
     }
     Held { data, parity }
 }

@@ -9,6 +9,7 @@ mod intake;
 mod journal;
 mod journey;
 mod parity;
+mod rebuilding;
 
 use crate::belt::Limits;
 use crate::{DriveSpec, Error, Event, Events, Options, PlainReads, Prepared, SigningKey};

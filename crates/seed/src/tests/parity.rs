@@ -7,11 +7,11 @@ use proptest::prelude::*;
 use std::io::{Seek as _, SeekFrom, Write as _};
 
 /// A repository whose packs lie across extents in every way.
-fn large(seed: u64) -> Memory {
+pub(super) fn large(seed: u64) -> Memory {
     repository(seed, &[2_500_000, 1 << 20, 700_000, 1_300_000, 3, 900_000])
 }
 
-fn prepare(
+pub(super) fn prepare(
     site: &Site,
     store: &Memory,
     drives: &[DriveSpec],
@@ -23,7 +23,12 @@ fn prepare(
 }
 
 /// A set of that many drives in all.
-fn set(site: &Site, store: &Memory, drives: usize, parity: u32) -> (Vec<PathBuf>, Vec<PathBuf>) {
+pub(super) fn set(
+    site: &Site,
+    store: &Memory,
+    drives: usize,
+    parity: u32,
+) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let specs = site.drives(drives, 5_500_000);
     let prepared = prepare(site, store, &specs, parity).unwrap();
     assert!(prepared.is_complete(), "{:?}", prepared.drives);
@@ -46,7 +51,7 @@ fn is_whole(into: &Path, store: &Memory) -> bool {
 }
 
 /// Overwrites a few bytes of the largest file below a folder.
-fn damage(folder: &Path, at: u64) {
+pub(super) fn damage(folder: &Path, at: u64) {
     let files = tree(folder);
     let (path, bytes) = files.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
     let mut file = fs::File::options().write(true).open(folder.join(path)).unwrap();
@@ -219,8 +224,12 @@ fn who_wants_objects_is_told_that_a_parity_drive_has_none() {
     let (site, store) = (Site::new(), large(10));
     let (data, parity) = set(&site, &store, 4, 1);
     let data = &data[0];
-    let refused = crate::SealedDrive::open(&parity[0], &site.trust()).unwrap_err();
+    let landing = super::rebuilding::Account::default();
+    let refused = crate::unload(&parity[0], &site.trust(), &landing, &mut ()).unwrap_err();
     assert!(matches!(refused, Error::Parity { .. }), "{refused}");
+    let opened = crate::SealedDrive::open(&parity[0], &site.trust()).unwrap();
+    assert_eq!(opened.parity().unwrap().drives.len(), 2);
+    assert_eq!(opened.unload(&landing, &mut ()).unwrap().copied, 0);
     // The set's manifest does not make a data drive of it, nor the other way round.
     let (label, manifest) = ("packmule/label", "packmule/manifest");
     let kept = fs::read(parity[0].join(manifest)).unwrap();

@@ -122,6 +122,11 @@ fn serials(request: &JobRequest) -> Vec<DriveSerial> {
     request.drive_list.iter().map(|drive| drive.drive_id.clone()).collect()
 }
 
+fn parity(request: &JobRequest) -> Vec<DriveSerial> {
+    let parity = request.drive_list.iter().filter(|drive| !drive.role.is_data());
+    parity.map(|drive| drive.drive_id.clone()).collect()
+}
+
 async fn first(
     on: &mut SqliteConnection,
     name: JobName,
@@ -130,6 +135,7 @@ async fn first(
     now: Timestamp,
 ) -> Result<Record, Error> {
     let flow = ImportJob::new(JobType::Import, serials(&request), now).map_err(refused)?;
+    let flow = flow.with_parity(&parity(&request));
     let (address, package) = (request.return_address.clone(), request.delivery_package.clone());
     let mut record = Record::new(name, group, request, flow, now);
     give_shipping(on, &mut record, address, package, now).await?;
@@ -167,6 +173,7 @@ async fn again(
     let same_seed = before.seed == request.seed;
     let event = JobEvent::DrivesReplaced { serials: serials(&request) };
     step(&mut record, &event, now)?;
+    record.flow = record.flow.with_parity(&parity(&request));
     let known = std::mem::take(&mut record.drives);
     record.drives = request.drive_list.iter().map(DriveRow::new).collect();
     for drive in &mut record.drives {

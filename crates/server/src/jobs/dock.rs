@@ -2,11 +2,12 @@
 //! reported finished, the server looks for itself what of it has landed.
 
 use super::customer::shown;
-use super::{change, documents, refused, view, visible};
+use super::{Record, change, documents, refused, view, visible};
 use crate::app::App;
 use crate::audit::Quiet;
 use crate::auth::Principal;
 use crate::http::{self, Segments};
+use crate::objects::Objects;
 use crate::place::Place;
 use crate::{Error, accounts, db};
 use axum::body::Body;
@@ -15,10 +16,11 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use flow::JobEvent;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use model::{DriveSerial, JobName};
+use model::{Digest, DriveSerial, JobName};
+use seed::Manifest;
 use std::collections::HashMap;
 use std::sync::Arc;
-use wire::{DriveEvent, Failure, Job, MAX_NAMES, ReceiveRequest};
+use wire::{Code, DriveEvent, Failure, Job, MAX_NAMES, Rebuilt, ReceiveRequest};
 
 /// Objects looked for at once.
 const LOOKS: usize = 16;
@@ -63,13 +65,14 @@ pub(crate) async fn drive_event(
     let serial_of = || serial.clone();
     let event = match event {
         DriveEvent::Came => JobEvent::DriveCame { serial: serial_of() },
+        DriveEvent::NeverCame => JobEvent::DriveNeverCame { serial: serial_of() },
         DriveEvent::Started => JobEvent::DriveStarted { serial: serial_of() },
         DriveEvent::Progress { bytes, total } => {
             JobEvent::DriveProgressed { serial: serial_of(), bytes, total }
         }
         DriveEvent::Returned => JobEvent::DriveReturned { serial: serial_of() },
-        DriveEvent::Finished { failures, .. } => {
-            let found = look(&app, &caller, &name, &serial, failures).await?;
+        DriveEvent::Finished { failures, rebuilt, .. } => {
+            let found = look(&app, &caller, &name, &serial, (failures, rebuilt)).await?;
             let (bytes, problems) = (found.bytes, found.missing);
             landed = Some(found);
             JobEvent::DriveFinished { serial: serial_of(), bytes, problems }
@@ -83,6 +86,7 @@ pub(crate) async fn drive_event(
             let row = record.drive_mut(&serial)?;
             row.failure_count = landed.missing;
             row.failures = landed.failures;
+            row.rebuilt = together(row.rebuilt.take(), landed.rebuilt);
         }
         Ok(effects)
     })
@@ -101,16 +105,24 @@ struct Landed {
     bytes: u64,
     missing: u64,
     failures: Vec<Failure>,
+    /// Of a parity drive.
+    rebuilt: Option<Rebuilt>,
 }
 
-/// Looks for every object of the drive's manifest in the storage account. What the dock could not
-/// copy counts only where it is indeed not there: another drive may have brought it.
+/// A parity drive that is read again adds to what was rebuilt with it before.
+fn together(before: Option<Rebuilt>, now: Option<Rebuilt>) -> Option<Rebuilt> {
+    now.filter(|now| now.objects() > 0).or(before)
+}
+
+/// Looks for every object of the drive's manifest in the storage account, or, of a parity drive, of the
+/// manifests of all drives that it covers. What the dock could not copy counts only where it is indeed
+/// not there: another drive may have brought it.
 async fn look(
     app: &App,
     caller: &Principal,
     name: &JobName,
     serial: &DriveSerial,
-    reported: Vec<Failure>,
+    (reported, rebuilt): (Vec<Failure>, Option<Rebuilt>),
 ) -> Result<Landed, Error> {
     let record = visible(app, caller, name).await?;
     record.drive(serial)?;
@@ -118,17 +130,38 @@ async fn look(
     let manifest = documents::read_manifest(app, &record, serial).await?;
     let reasons: HashMap<String, String> =
         reported.into_iter().map(|failure| (failure.key, failure.reason)).collect();
-    let store = &accounts::objects(app, &record.account).await?;
-    let looks = manifest.body.objects.iter().copied().map(|object| {
-        let repository = manifest.body.repository(&object);
-        let place = repository.map(|id| Place::landed(&record.account, container, &id));
+    let store = accounts::objects(app, &record.account).await?;
+    let is_parity = manifest.body.header.parity.is_some();
+    let mut landed = Landed { bytes: 0, missing: 0, failures: Vec::new(), rebuilt: None };
+    for manifest in covered(app, &record, manifest.body).await? {
+        let place = |repository| Place::landed(&record.account, container, &repository);
+        count(&store, place, &manifest, &reasons, &mut landed).await?;
+    }
+    landed.failures.sort_by(|one, other| one.key.cmp(&other.key));
+    if is_parity {
+        // What the data drives had brought is counted with them.
+        landed.bytes = rebuilt.as_ref().map_or(0, Rebuilt::bytes);
+        landed.rebuilt = rebuilt;
+    }
+    Ok(landed)
+}
+
+/// Looks for the objects of one manifest.
+async fn count(
+    store: &Objects,
+    place: impl Fn(Digest) -> Place,
+    manifest: &Manifest,
+    reasons: &HashMap<String, String>,
+    landed: &mut Landed,
+) -> Result<(), Error> {
+    let looks = manifest.objects.iter().copied().map(|object| {
+        let place = manifest.repository(&object).map(&place);
         async move {
             let Some(place) = place else { return Ok((object, None)) };
             Ok::<_, Error>((object, store.length(&place.object(&object.key())).await?))
         }
     });
     let mut looks = stream::iter(looks).buffer_unordered(LOOKS);
-    let mut landed = Landed { bytes: 0, missing: 0, failures: Vec::new() };
     while let Some((object, length)) = looks.try_next().await? {
         if length == Some(object.length) {
             landed.bytes += object.length;
@@ -147,6 +180,20 @@ async fn look(
             landed.failures.push(Failure { key, reason });
         }
     }
-    landed.failures.sort_by(|one, other| one.key.cmp(&other.key));
-    Ok(landed)
+    Ok(())
+}
+
+/// The manifests that say what a drive must bring: its own, or those of the drives that it covers.
+async fn covered(app: &App, record: &Record, manifest: Manifest) -> Result<Vec<Manifest>, Error> {
+    let Some(of) = &manifest.header.parity else { return Ok(vec![manifest]) };
+    let mut manifests = Vec::new();
+    for drive in &of.drives {
+        let row = record.drives.iter().find(|row| row.manifest == Some(*drive));
+        let row = row.ok_or_else(|| {
+            let message = format!("import job {} has not all drives of that parity", record.name);
+            Error::refused(Code::ManifestRefused, message)
+        })?;
+        manifests.push(documents::read_manifest(app, record, &row.serial).await?.body);
+    }
+    Ok(manifests)
 }

@@ -115,6 +115,10 @@ pub(crate) async fn read_manifest(
     if header.serial != *serial {
         return Err(unfit("manifest", &format!("it is of drive {}", header.serial)));
     }
+    let role = record.flow.drive(serial).map(|drive| drive.role).unwrap_or_default();
+    if header.parity.is_some() == role.is_data() {
+        return Err(unfit("manifest", "the drive has another role than the job announces"));
+    }
     if header.repositories.len() != 1 {
         return Err(unfit("manifest", "this server takes in drives with one repository each"));
     }

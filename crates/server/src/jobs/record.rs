@@ -8,7 +8,7 @@ use flow::{ImportJob, JobState};
 use jiff::Timestamp;
 use model::{AccountName, Digest, DriveSerial, JobName, TrackingNumber};
 use sqlx::SqliteConnection;
-use wire::{Code, Failure, JobRequest, KeyRelease};
+use wire::{Code, Failure, JobRequest, KeyRelease, Rebuilt};
 
 /// An import job.
 ///
@@ -48,6 +48,8 @@ pub(crate) struct DriveRow {
     pub(crate) bytes: u64,
     pub(crate) failures: Vec<Failure>,
     pub(crate) failure_count: u64,
+    /// With a parity drive, as its dock has reported it.
+    pub(crate) rebuilt: Option<Rebuilt>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -75,6 +77,7 @@ struct DriveColumns {
     bytes_total: i64,
     failures: String,
     failure_count: i64,
+    rebuilt: Option<String>,
 }
 
 impl Record {
@@ -134,7 +137,7 @@ impl Record {
         let Some(row) = row else { return Ok(None) };
         let drives: Vec<DriveColumns> = sqlx::query_as(
             "SELECT serial, manifest_sha256, header_sha256, key, repository, objects, bytes_total, failures,
-                    failure_count
+                    failure_count, rebuilt
              FROM drive WHERE job = ? ORDER BY position",
         )
         .bind(name.as_str())
@@ -243,8 +246,8 @@ impl Record {
     ) -> Result<(), Error> {
         let written = sqlx::query(
             "INSERT INTO drive (job, serial, position, manifest_sha256, header_sha256, key,
-                 repository, objects, bytes_total, failures, failure_count, open)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 repository, objects, bytes_total, failures, failure_count, rebuilt, open)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(self.name.as_str())
         .bind(drive.serial.as_str())
@@ -257,6 +260,7 @@ impl Record {
         .bind(db::number(drive.bytes))
         .bind(db::to_json("drive.failures", &drive.failures)?)
         .bind(db::number(drive.failure_count))
+        .bind(drive.rebuilt.as_ref().map(|it| db::to_json("drive.rebuilt", it)).transpose()?)
         .bind(!self.flow.state.is_end())
         .execute(on)
         .await;
@@ -376,12 +380,14 @@ impl DriveRow {
             bytes: 0,
             failures: Vec::new(),
             failure_count: 0,
+            rebuilt: None,
         }
     }
 
     fn read(row: DriveColumns) -> Result<Self, Error> {
         let manifest = row.manifest_sha256.map(|hash| db::bytes("drive.manifest_sha256", &hash));
         let header = row.header_sha256.map(|hash| db::bytes("drive.header_sha256", &hash));
+        let rebuilt = row.rebuilt.map(|text| db::json("drive.rebuilt", &text)).transpose()?;
         let repository = row.repository.map(|id| db::bytes("drive.repository", &id)).transpose()?;
         Ok(Self {
             serial: db::parsed("drive.serial", &row.serial)?,
@@ -393,6 +399,7 @@ impl DriveRow {
             bytes: db::count("drive.bytes_total", row.bytes_total)?,
             failures: db::json("drive.failures", &row.failures)?,
             failure_count: db::count("drive.failure_count", row.failure_count)?,
+            rebuilt,
         })
     }
 }

@@ -81,6 +81,7 @@ pub(crate) fn drive_status(drive: &flow::Drive, row: &DriveRow) -> DriveStatus {
     };
     DriveStatus {
         drive_id: drive.serial.clone(),
+        role: drive.role,
         manifest_hash: row.manifest,
         manifest_received: row.repository.is_some(),
         drive_header_hash: row.header,
@@ -92,6 +93,7 @@ pub(crate) fn drive_status(drive: &flow::Drive, row: &DriveRow) -> DriveStatus {
         bytes_total: row.bytes,
         failures: row.failures.iter().take(MAX_NAMES).cloned().collect(),
         failure_count: row.failure_count,
+        rebuilt: row.rebuilt.clone(),
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) async fn make(app: &App, owner: &Owner, seed: SeedId) -> Result<Plan,
             let manifest = jobs::read_manifest(app, job, &drive.serial).await?.body;
             one_repository(&mut repository, &manifest.header.repositories)?;
             take(&mut expected, &manifest.objects)?;
-            if may_still_be_read(job, &drive.serial) {
+            if may_still_be_read(job, &drive.serial) || may_be_rebuilt(job) {
                 travelling.extend(manifest.objects.iter().map(|it| (it.kind, it.name)));
             }
         }
@@ -110,10 +110,10 @@ fn one_repository(known: &mut Option<Digest>, listed: &[Digest]) -> Result<(), E
     }
 }
 
-/// What a job that is not over still has to bring. Of one that is over nothing more comes: what it
+/// What a job that is not over still has to bring, parity counted. Of one that is over nothing more comes: what it
 /// did not bring shows as missing objects.
 fn unfinished(job: &Record) -> Vec<String> {
-    if job.flow.state.is_end() {
+    if job.flow.state.is_end() || job.flow.has_landed() {
         return Vec::new();
     }
     let complete = |state: &DriveState| match state {
@@ -139,6 +139,12 @@ fn may_still_be_read(job: &Record, serial: &DriveSerial) -> bool {
         state,
         Some(DriveState::Specified | DriveState::Received | DriveState::Transferring { .. })
     )
+}
+
+/// Whether a parity drive may still be read: with it everything of the job may come.
+fn may_be_rebuilt(job: &Record) -> bool {
+    let parity = job.flow.drives.iter().filter(|drive| !drive.role.is_data());
+    parity.into_iter().any(|drive| may_still_be_read(job, &drive.serial))
 }
 
 fn sets_without_job(jobs: &[Record]) -> Vec<String> {

@@ -369,7 +369,7 @@ fn a_dock_receives_a_job_without_a_seed_and_takes_nothing_from_it() {
         wire::ReceiveRequest { tracking_number: "track 9".parse().unwrap(), drives: None };
     let job = dock.receive(&request).unwrap();
     assert_eq!((job.carries.is_none(), job.state), (true, wire::JobState::Received));
-    let event = wire::DriveEvent::Finished { bytes: 1, failures: Vec::new() };
+    let event = wire::DriveEvent::Finished { bytes: 1, failures: Vec::new(), rebuilt: None };
     let error = dock.drive_event(&job.name, &"D1".parse().unwrap(), &event).unwrap_err();
     assert!(error.to_string().contains("carries no seed"), "{error}");
 }

@@ -214,7 +214,8 @@ fn the_server_looks_for_itself_what_has_landed() {
         Failure { key: pack.to_string(), reason: "the drive reads nothing there".into() },
         Failure { key: sample.list()[0].key().to_string(), reason: "a lie".into() },
     ];
-    let status = journey.event(0, &DriveEvent::Finished { bytes: u64::MAX, failures });
+    let status =
+        journey.event(0, &DriveEvent::Finished { bytes: u64::MAX, failures, rebuilt: None });
     assert_eq!(status.failure_count, 1);
     assert_eq!(status.failures[0].reason, "the drive reads nothing there");
     let status = journey.import(0, &[]);
@@ -238,7 +239,7 @@ fn the_dock_handles_only_drives_of_jobs_that_have_arrived() {
     let one = Some(vec![drive.clone()]);
     let job = journey.dock.receive(&request("TRACK1", one)).unwrap();
     assert_eq!(job.drive_list[1].state, DriveState::NeverReceived);
-    let finished = DriveEvent::Finished { bytes: 1, failures: vec![] };
+    let finished = DriveEvent::Finished { bytes: 1, failures: vec![], rebuilt: None };
     assert_eq!(code(event(&finished)), Code::JobState);
     let stranger = "STRANGER".parse().unwrap();
     let error = journey.dock.drive_event(&journey.job, &stranger, &started);
@@ -282,6 +283,7 @@ fn creating_again_changes_a_job_until_it_is_shipped() {
     assert!(same.drive_list[0].manifest_received && same.version > first.version);
     let mut more = journey.request();
     more.drive_list.push(DriveRequest {
+        role: model::DriveRole::Data,
         drive_id: "MORE".parse().unwrap(),
         manifest_hash: hash(b"more"),
         bit_locker_key: None,

@@ -21,6 +21,7 @@ mod files;
 mod jobs;
 mod keys;
 mod lifecycle;
+mod parity;
 mod publication;
 mod restic;
 mod routes;

@@ -5,10 +5,10 @@ use crate::site::{Site, rest};
 use client::Client;
 use jiff::Timestamp;
 use model::{
-    AccountName, Address, ContainerName, Digest, DrivePassword, DriveSerial, JobName, ObjectKey,
-    ObjectKind, Package,
+    AccountName, Address, ContainerName, Digest, DrivePassword, DriveRole, DriveSerial, JobName,
+    ObjectKey, ObjectKind, Package,
 };
-use seed::{Inventory, Manifest, ManifestHeader, Object, SigningKey};
+use seed::{Inventory, Manifest, ManifestHeader, Object, ParityOf, SigningKey};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use store::Store;
@@ -66,6 +66,15 @@ impl Sample {
         drive: u32,
         objects: &[Object],
     ) -> Vec<u8> {
+        self.manifest_of((serial, set, drive), objects, None)
+    }
+
+    pub(crate) fn manifest_of(
+        &self,
+        (serial, set, drive): (&str, u32, u32),
+        objects: &[Object],
+        parity: Option<ParityOf>,
+    ) -> Vec<u8> {
         let header = ManifestHeader {
             seed: self.seed,
             set,
@@ -75,7 +84,7 @@ impl Sample {
             label: hash(b"label"),
             extents: hash(b"extents"),
             inventory: None,
-            parity: None,
+            parity,
             repositories: vec![self.repository],
         };
         Manifest { header, objects: objects.to_vec() }.encode(&self.signer).unwrap()
@@ -148,6 +157,8 @@ pub(crate) struct Journey<'a> {
     pub(crate) sets: Option<u32>,
     /// Whether the drives are encrypted.
     pub(crate) locked: bool,
+    /// Whether the last drive is for parity of the others.
+    pub(crate) parity: bool,
     /// Serial and what is on it.
     pub(crate) drives: Vec<(DriveSerial, Vec<Object>)>,
 }
@@ -164,6 +175,7 @@ impl<'a> Journey<'a> {
             set: 0,
             sets: None,
             locked: false,
+            parity: false,
             drives: hands.iter().enumerate().map(|(n, hand)| (serial(n), hand.clone())).collect(),
         }
     }
@@ -173,9 +185,15 @@ impl<'a> Journey<'a> {
         Self { agent: site.again(&self.agent), dock: site.again(&self.dock), ..self }
     }
 
-    fn manifest(&self, n: usize) -> Vec<u8> {
+    pub(crate) fn manifest(&self, n: usize) -> Vec<u8> {
         let (serial, objects) = &self.drives[n];
-        self.sample.manifest(serial.as_str(), self.set, n as u32, objects)
+        let covered = || (0..n).map(|other| hash(&self.manifest(other))).collect();
+        let of = self.is_parity(n).then(|| ParityOf { index: 0, count: 1, drives: covered() });
+        self.sample.manifest_of((serial.as_str(), self.set, n as u32), objects, of)
+    }
+
+    fn is_parity(&self, n: usize) -> bool {
+        self.parity && n + 1 == self.drives.len()
     }
 
     /// The password of a drive, where it has one.
@@ -191,6 +209,7 @@ impl<'a> Journey<'a> {
     pub(crate) fn request(&self) -> JobRequest {
         let drive_list = (0..self.drives.len())
             .map(|n| DriveRequest {
+                role: if self.is_parity(n) { DriveRole::Parity } else { DriveRole::Data },
                 drive_id: self.drives[n].0.clone(),
                 manifest_hash: hash(&self.manifest(n)),
                 bit_locker_key: self.locked.then(|| self.password(n)),
@@ -255,7 +274,7 @@ impl<'a> Journey<'a> {
             let found = self.sample.objects.iter().find(|(other, _)| other == object);
             landing.put(&object.key(), &found.unwrap().1).unwrap();
         }
-        self.event(n, &DriveEvent::Finished { bytes: 0, failures: vec![] })
+        self.event(n, &DriveEvent::Finished { bytes: 0, failures: vec![], rebuilt: None })
     }
 
     /// All the way to the storage account.

@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A mounted file system. Unmounted, detached and removed when dropped.
-pub(super) struct Disk {
+pub(in crate::bench) struct Disk {
     /// Where it is mounted.
-    pub(super) folder: PathBuf,
+    pub(in crate::bench) folder: PathBuf,
     image: PathBuf,
     device: String,
 }
 
 impl Disk {
     /// One that has room for `size` MiB.
-    pub(super) fn make(folder: &Path, size: u64) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn make(folder: &Path, size: u64) -> anyhow::Result<Self> {
         let image = folder.with_extension("img");
         // Room for the file system's own, and for the reserve of the drive set's format.
         let room = size + size / 8 + 160;
@@ -37,7 +37,7 @@ impl Disk {
     }
 
     /// Unmounts and mounts again: nothing of it is in the page cache.
-    pub(super) fn forget(&self) -> anyhow::Result<()> {
+    pub(in crate::bench) fn forget(&self) -> anyhow::Result<()> {
         output(Command::new("umount").arg(&self.folder))?;
         self.mount()
     }
@@ -76,19 +76,19 @@ impl Drop for Disk {
 /// The kernel's throttle of block devices, version 1: at the root it holds every process, and what the
 /// kernel writes later by itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Throttle;
+pub(in crate::bench) struct Throttle;
 
 impl Throttle {
     const ROOT: &str = "/sys/fs/cgroup/blkio";
     const FILES: [&str; 2] = ["blkio.throttle.write_bps_device", "blkio.throttle.read_bps_device"];
 
     /// If there is one.
-    pub(super) fn find() -> Option<Self> {
+    pub(in crate::bench) fn find() -> Option<Self> {
         Self::FILES.iter().all(|file| Path::new(Self::ROOT).join(file).exists()).then_some(Self)
     }
 
     /// Holds a disk to so many bytes a second each way.
-    pub(super) fn hold(self, disk: &Disk, rate: u64) -> anyhow::Result<()> {
+    pub(in crate::bench) fn hold(self, disk: &Disk, rate: u64) -> anyhow::Result<()> {
         let number = disk.number()?;
         ensure!(number.starts_with("7:"), "{} is no loop device", disk.device);
         Self::FILES.iter().try_for_each(|file| self.set(file, &format!("{number} {rate}")))

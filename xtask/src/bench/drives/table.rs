@@ -84,7 +84,7 @@ impl Row {
     }
 }
 
-fn figure(value: &serde_json::Value, name: &str) -> anyhow::Result<f64> {
+pub(in crate::bench) fn figure(value: &serde_json::Value, name: &str) -> anyhow::Result<f64> {
     value.get(name).and_then(serde_json::Value::as_f64).with_context(|| format!("no {name}"))
 }
 

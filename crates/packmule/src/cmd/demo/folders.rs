@@ -54,7 +54,7 @@ pub(super) fn edit(folder: &Path) -> Result<Vec<String>, Failure> {
 }
 
 /// Regular files with one name each, so that an edit of one changes no other.
-fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
+pub(super) fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
     use std::os::unix::fs::MetadataExt;
     let mut pending = vec![folder.to_owned()];
     while let Some(folder) = pending.pop() {

@@ -1,7 +1,7 @@
 //! The steps of the journey, in order. Each is one or more commands that a user would type.
 
 use super::process::{Program, Said, Server};
-use super::{Stage, folders};
+use super::{Stage, folders, harm};
 use crate::failure::Failure;
 use crate::ui::{duration, per_second};
 use model::{ByteSize, ErrorKind};
@@ -17,6 +17,8 @@ pub(super) struct Summary {
     pub(super) password_file: PathBuf,
     pub(super) drives: Vec<Value>,
     pub(super) recovery_points: Vec<Value>,
+    /// What parity drives have made up for.
+    pub(super) rebuilt: Vec<Value>,
 }
 
 const ACCOUNT: &str = "seedaccount";
@@ -57,7 +59,7 @@ pub(super) fn run(stage: &Stage<'_>) -> Result<Summary, Failure> {
     let drives = journey.prepare(&staging)?;
     journey.ship(&staging)?;
     let carried = journey.carry()?;
-    journey.take_in(&credentials.dock, &carried)?;
+    let rebuilt = journey.take_in(&credentials.dock, &carried)?;
     journey.edit()?;
     let (second, seed) = journey.increment(&copies)?;
     journey.list_points()?;
@@ -71,6 +73,7 @@ pub(super) fn run(stage: &Stage<'_>) -> Result<Summary, Failure> {
         staging,
         password_file,
         recovery_points,
+        rebuilt,
     })
 }
 
@@ -159,16 +162,32 @@ impl Journey<'_> {
         Ok(())
     }
 
-    fn take_in(&mut self, credentials: &Path, carried: &[PathBuf]) -> Result<(), Failure> {
+    fn take_in(&mut self, credentials: &Path, carried: &[PathBuf]) -> Result<Vec<Value>, Failure> {
         self.title("the dock takes the drives in");
         let dock = quoted(credentials);
         let state = quoted(&self.stage.work.join("dock"));
-        self.run(&format!("dock receive --tracking {TRACKING} --credentials {dock}"))?;
+        let mut receive = format!("dock receive --tracking {TRACKING} --credentials {dock}");
+        if self.stage.harm.lose {
+            for label in carried.iter().filter_map(|drive| seed::inspect(drive).ok().flatten()) {
+                receive.push_str(&format!(" --drive {}", label.body.serial));
+            }
+        }
+        self.run(&receive)?;
         let mut import = format!("dock import --job {JOB} --credentials {dock} --state {state}");
         carried.iter().for_each(|drive| import.push_str(&format!(" --drive {}", quoted(drive))));
-        let taken = self.run(&import)?;
+        // A drive that was damaged is said to be so, although nothing is missing in the end.
+        let codes: &[i32] = if self.stage.harm.damage { &[0, 3] } else { &[0] };
+        let taken = self.run_with(&import, codes)?;
         self.figure("copied into the storage account", &taken, "bytes_copied");
-        Ok(())
+        let statuses = taken.all("drive").into_iter().filter_map(|drive| drive.get("status"));
+        let rebuilt: Vec<Value> =
+            statuses.filter_map(|status| status.get("rebuilt").cloned()).collect();
+        for one in &rebuilt {
+            let read = serde_json::from_value(one.clone());
+            let lines = read.map(|read| crate::cmd::dock::rebuilt(&read)).unwrap_or_default();
+            lines.iter().for_each(|line| self.say(line));
+        }
+        Ok(rebuilt)
     }
 
     fn edit(&mut self) -> Result<(), Failure> {
@@ -227,7 +246,8 @@ impl Journey<'_> {
     fn prepare(&mut self, staging: &Path) -> Result<Vec<Value>, Failure> {
         let state = self.state.clone();
         self.title("the drives: each too small for the seed alone");
-        let capacity = capacity(&folders::lengths(staging)?)?;
+        let parity = self.stage.harm.parity();
+        let capacity = capacity(&folders::lengths(staging)?, parity)?;
         let mut folders = Vec::new();
         loop {
             let drive = self.stage.work.join("drives").join(format!("drive-{}", folders.len() + 1));
@@ -238,10 +258,17 @@ impl Journey<'_> {
             }
             let mut words =
                 format!("diskprep s:{} --capacity {capacity} --state {state}", quoted(staging));
+            if parity > 0 {
+                words.push_str(&format!(" --parity {parity}"));
+            }
             folders.iter().for_each(|drive| words.push_str(&format!(" --drive {}", quoted(drive))));
             let said = self.run_with(&words, &[0, 13])?;
             if said.code == 13 {
-                self.say(&format!("drive {} is full; the next one is attached", folders.len()));
+                let words = match said.number("remaining_objects") {
+                    0 => "the next one is attached, for parity".to_owned(),
+                    _ => format!("drive {} is full; the next one is attached", folders.len()),
+                };
+                self.say(&words);
                 continue;
             }
             self.figure("written", &said, "bytes");
@@ -249,12 +276,15 @@ impl Journey<'_> {
             for drive in
                 said.all("drive").into_iter().filter(|drive| at(drive, "state") == "sealed")
             {
-                self.say(&format!(
-                    "drive {}: {} objects, {} bytes",
-                    at(drive, "serial"),
-                    at(drive, "objects"),
-                    at(drive, "bytes")
-                ));
+                self.say(&match at(drive, "role").as_str() {
+                    "parity" => format!("drive {}: parity", at(drive, "serial")),
+                    _ => format!(
+                        "drive {}: {} objects, {} bytes",
+                        at(drive, "serial"),
+                        at(drive, "objects"),
+                        at(drive, "bytes")
+                    ),
+                });
                 drives.push(json!({"serial": drive.get("serial"), "objects": drive.get("objects"), "bytes": drive.get("bytes")}));
             }
             return Ok(drives);
@@ -275,6 +305,16 @@ impl Journey<'_> {
             }
         }
         carried.sort();
+        if self.stage.harm.lose
+            && let Some(serial) = harm::lose(&mut carried, &self.stage.work.join("lost"))?
+        {
+            self.say(&format!("drive {serial} is lost on the way"));
+        }
+        if self.stage.harm.damage
+            && let Some(serial) = harm::damage(&carried)?
+        {
+            self.say(&format!("drive {serial}: 64 KiB are overwritten at each of ten places"));
+        }
         Ok(carried)
     }
 
@@ -387,7 +427,7 @@ fn at(object: &Value, field: &str) -> String {
 }
 
 /// A capacity that one drive's worth is too small for all, and large enough for the largest object.
-fn capacity(lengths: &[u64]) -> Result<u64, Failure> {
+fn capacity(lengths: &[u64], parity: u32) -> Result<u64, Failure> {
     // What a drive keeps for its documents, by the planner's own account.
     let inventory = 44 * lengths.len() as u64 + (64 << 10);
     let all: u64 = lengths.iter().map(|length| seed::cost(*length)).sum();
@@ -395,8 +435,10 @@ fn capacity(lengths: &[u64]) -> Result<u64, Failure> {
     let reserve = seed::reserve(inventory);
     let half = all / 2 + all / 50;
     let capacity = reserve + half.max(largest + seed::cost(1) * 4);
+    // What data drives leave free so that parity of them fits on a drive of the same size.
+    let free = if parity > 0 { seed::kept_free(capacity, inventory) } else { 0 };
     if half < all && largest < all {
-        Ok(capacity)
+        Ok(capacity + free)
     } else {
         Err(Failure::new(ErrorKind::Invalid, "the source is too small to need two drives"))
     }

@@ -5,6 +5,7 @@
 //! done here with plain file operations. The source that is given is never written to.
 
 mod folders;
+mod harm;
 mod journey;
 mod process;
 
@@ -13,6 +14,7 @@ use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use crate::ui::duration;
 use clap::Args;
+use harm::Harm;
 use model::{ByteSize, ErrorKind};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,11 @@ use std::time::Instant;
 /// network, and restored; both recovery points are compared byte by byte. The folder itself is
 /// never written to: a copy of it is used.
 ///
+/// With --lose-drive and --damage the set travels with parity, something happens to it on its way, and it is said what
+/// was rebuilt from where.
+///
 /// Example: packmule demo --source /usr/share/doc --keep
+/// Example: packmule demo --lose-drive --damage
 #[derive(Args, Debug)]
 pub(crate) struct Demo {
     /// Folder to back up [default: /usr/share/doc, else /usr/share]
@@ -34,6 +40,12 @@ pub(crate) struct Demo {
     /// Empty or new folder to work in [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     workdir: Option<PathBuf>,
+    /// Lose a drive on its way: a set with one parity drive more, from which the dock rebuilds it
+    #[arg(long)]
+    lose_drive: bool,
+    /// Overwrite 64 KiB at ten places of a drive on its way: likewise
+    #[arg(long)]
+    damage: bool,
     /// Keep everything that was made
     #[arg(long)]
     keep: bool,
@@ -44,6 +56,7 @@ pub(super) struct Stage<'a> {
     pub(super) context: &'a Context,
     pub(super) work: PathBuf,
     pub(super) source: PathBuf,
+    pub(super) harm: Harm,
 }
 
 impl Demo {
@@ -91,10 +104,11 @@ impl Demo {
             source.display()
         ));
         folders::copy(given, &source)?;
-        let stage = Stage { context, work: work.to_owned(), source };
+        let harm = Harm { lose: self.lose_drive, damage: self.damage };
+        let stage = Stage { context, work: work.to_owned(), source, harm };
         let summary = journey::run(&stage)?;
         Ok(
-            json!({"workdir": work, "given": given, "files": totals.files, "bytes": totals.bytes, "kept": self.keep || self.workdir.is_some(), "journey": summary.journey, "vault": summary.vault, "staging": summary.staging, "password_file": summary.password_file, "drives": summary.drives, "recovery_points": summary.recovery_points}),
+            json!({"workdir": work, "given": given, "files": totals.files, "bytes": totals.bytes, "kept": self.keep || self.workdir.is_some(), "journey": summary.journey, "vault": summary.vault, "staging": summary.staging, "password_file": summary.password_file, "drives": summary.drives, "rebuilt": summary.rebuilt, "recovery_points": summary.recovery_points}),
         )
     }
 

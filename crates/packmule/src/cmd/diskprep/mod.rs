@@ -6,7 +6,7 @@ mod dialogue;
 pub(super) mod shipping;
 
 use super::agent::{StateOptions, with_agent};
-use super::seed::{DriveOptions, Writing, describe, show_drives};
+use super::seed::{DriveOptions, Writing, describe, plan, show_drives};
 use crate::context::{Context, PasswordOptions};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
@@ -30,10 +30,15 @@ use zeroize::Zeroizing;
 /// import job is created and the shipping address shown. `u:` gives the shipping details; once they are
 /// given, it shows how the job stands.
 ///
+/// With --parity K, any K drives of a set may be lost, or be damaged in the same places, and the dock rebuilds what was
+/// on them. They travel with the others, and a set still has at most ten drives. The K largest drives that are empty are
+/// kept for it, as long as the others hold the data; they are written last, in this call or a later one.
+///
 /// On a copy computer that is not the source server, `p:FILE` names the publish settings of the subscription
 /// that the storage account lies in, with both. The repository's password is not needed there.
 ///
 /// Example: packmule diskprep s:/mnt/staging --drive /dev/sdb --drive /dev/sdc
+/// Example: packmule diskprep s:/mnt/staging --drive /dev/sdb /dev/sdc /dev/sdd --parity 1
 /// Example: packmule diskprep s:/mnt/staging p:seed.publishsettings --drive /dev/sdb
 /// Example: packmule diskprep s:/mnt/staging --missing --drive /dev/sdb
 #[derive(Args, Debug)]
@@ -52,6 +57,12 @@ pub(crate) struct Diskprep {
     /// Write what the vault still asks for, and nothing else: packmule seed status names it
     #[arg(long)]
     missing: bool,
+    /// Parity drives: how many drives of each set may be lost [default: as for this seed before, else none]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(0..10))]
+    parity: Option<u32>,
+    /// Only say what would go where
+    #[arg(long)]
+    dry_run: bool,
     /// Name for the import job, instead of the one given for the group
     #[arg(long, value_name = "NAME")]
     job: Option<JobName>,
@@ -116,6 +127,9 @@ impl Diskprep {
         if staging.is_none() && !ask.is_there() {
             let words = "name the staging location: packmule diskprep s:STAGING";
             return Err(Failure::new(ErrorKind::Invalid, words));
+        }
+        if let Some(staging) = staging.filter(|_| self.dry_run) {
+            return desk.plan(staging);
         }
         let say = |line: &str| context.printer.note(line);
         let dialogue = Dialogue { desk: &desk, ask, say: &say };
@@ -241,6 +255,16 @@ impl Source<'_> {
         Err(Failure::new(ErrorKind::WrongDrive, words))
     }
 
+    /// What would go where, of what no sealed drive has.
+    fn plan(&self, staging: &str) -> Outcome {
+        let options = self.options;
+        let to_do = self.agent("asking", |agent| agent::to_be_written(agent, staging))?;
+        let keys = self.agent("asking", |agent| agent::drive_keys(agent, staging))?;
+        let drives = options.drives.plan(self.context, Some(&keys))?;
+        let parity = options.parity.unwrap_or(to_do.parity) as usize;
+        plan(self.context, &to_do.objects, &drives, (options.writing, parity))
+    }
+
     fn prepare(&self, staging: &str, drives: &[PathBuf]) -> Result<PrepareReport, Failure> {
         let options = self.options;
         let password = match (self.is_copy, self.password.get()) {
@@ -269,6 +293,7 @@ impl Source<'_> {
             read_back: &bays,
             filling: options.writing.filling(),
             limit_rate: options.writing.limit_rate(),
+            parity: options.parity,
             job,
             missing: options.missing,
         };
@@ -313,6 +338,10 @@ impl Desk for Source<'_> {
         Ok(match &report.needed {
             None => Round::Complete,
             Some(needed) if !needed.problems.is_empty() => Round::Stuck,
+            Some(needed) if needed.objects == 0 => Round::Needs(format!(
+                "{} more drives for parity are needed, each as large as the fullest of these",
+                needed.parity_drives
+            )),
             Some(needed) => Round::Needs(match needed.shortfall {
                 Some(short) => format!(
                     "about {} more drives of {} are needed",
@@ -334,11 +363,18 @@ fn show(context: &Context, report: &PrepareReport) {
     show_drives(context, &report.drives);
     printer.line(format!("signer: {}", report.fingerprint));
     if let Some(needed) = &report.needed {
-        printer.line(format!(
-            "{} objects ({}) are on no drive yet",
-            needed.objects,
-            ByteSize(needed.bytes)
-        ));
+        if needed.objects > 0 {
+            printer.line(format!(
+                "{} objects ({}) are on no drive yet",
+                needed.objects,
+                ByteSize(needed.bytes)
+            ));
+        } else {
+            printer.line(format!(
+                "every object of the seed is on a sealed drive; run the same command with {} more drives for parity, each as large as the fullest of these",
+                needed.parity_drives
+            ));
+        }
         if let Some(shortfall) = needed.shortfall {
             let size = ByteSize(shortfall.drive_capacity);
             printer.line(format!(
@@ -374,6 +410,7 @@ fn show(context: &Context, report: &PrepareReport) {
             "complete": report.needed.is_none(),
             "bytes": sealed.map(|drive| drive.bytes).sum::<u64>(),
             "remaining_objects": report.needed.as_ref().map_or(0, |needed| needed.objects),
+            "parity_missing": report.needed.as_ref().map_or(0, |needed| needed.parity_drives),
             "drives_missing": report.needed.as_ref().and_then(|needed| needed.shortfall).map(|s| s.drives),
             "locations": report.locations,
         }),

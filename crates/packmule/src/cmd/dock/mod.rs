@@ -66,6 +66,22 @@ pub(crate) enum Dock {
         #[command(flatten)]
         dock: DockOptions,
     },
+    /// Say that a drive is not there, or cannot be read any more
+    ///
+    /// Nobody waits for it from then on. Of a set with parity, what was on it is rebuilt when the parity drives are
+    /// taken in. A drive that turns up, or can be read again, is taken in all the same until it is sent back.
+    ///
+    /// Example: packmule dock lost --job seed-2026 --drive WD-1234 --credentials dock.json
+    Lost {
+        /// The import job
+        #[arg(long, value_name = "JOB")]
+        job: JobName,
+        /// Serial number of the drive; may be repeated
+        #[arg(long, value_name = "SERIAL", required = true)]
+        drive: Vec<DriveSerial>,
+        #[command(flatten)]
+        dock: DockOptions,
+    },
     /// List the import jobs
     ///
     /// Example: packmule dock jobs --credentials dock.json
@@ -94,6 +110,10 @@ impl DockOptions {
 /// Every object is verified by its name on its way into the storage account. A damaged or missing
 /// object fails only itself and is named; drives that are not of the job are not touched. Run it
 /// again for drives that were pulled out: nothing is copied twice.
+///
+/// Of a set with parity, what data drives did not bring is rebuilt once every data drive that is at the dock was read:
+/// give the parity drives then, as many together as data drives are missing, and with them the data drives that were
+/// damaged. `packmule dock lost` says of a drive that nobody need wait for it.
 ///
 /// Example: packmule dock import --job seed-2026 --drive /mnt/d1 --drive /mnt/d2 --credentials dock.json
 #[derive(Args, Debug)]
@@ -139,6 +159,13 @@ impl Dock {
                 let job = dock::returned(&dock.client()?, job, drives)?;
                 show_job(context, &job);
             }
+            Self::Lost { job, drive, dock } => {
+                let client = dock.client()?;
+                for drive in drive {
+                    dock::lost(&client, job, drive)?;
+                }
+                show_job(context, &client.job(job)?);
+            }
             Self::Jobs { dock } => {
                 for job in dock.client()?.jobs()? {
                     show_job(context, &job);
@@ -171,10 +198,15 @@ impl Import {
         };
         let outcome = dock::import(&client, &options)?;
         let elapsed = progress.finish();
-        let mut refused = None;
+        let (mut refused, mut rebuilt_bytes) = (None, 0);
         for drive in outcome.drives {
             match drive.result {
-                Ok(taken) => show_taken(context, &drive.folder, &taken),
+                Ok(taken) => {
+                    if taken.status.rebuilt.is_some() {
+                        rebuilt_bytes += taken.copied_bytes;
+                    }
+                    show_taken(context, &drive.folder, &taken);
+                }
                 Err(error) => {
                     let failure = Failure::from(error);
                     let words = failure.chain().join(": ");
@@ -183,9 +215,7 @@ impl Import {
                 }
             }
         }
-        let complete = outcome.job.as_ref().is_some_and(|job| {
-            job.drive_list.iter().all(|drive| drive.state == wire::DriveState::Completed)
-        });
+        let complete = outcome.job.as_ref().is_some_and(has_landed);
         if let Some(job) = &outcome.job {
             show_job(context, job);
         }
@@ -200,6 +230,7 @@ impl Import {
             "job": self.job,
             "complete": complete,
             "bytes_copied": copied,
+            "bytes_rebuilt": rebuilt_bytes,
             "seconds_elapsed": elapsed.as_secs_f64(),
         });
         context.printer.object("summary", &summary);
@@ -233,6 +264,14 @@ impl<'a> Counts<'a> {
             Event::Progress { serial, bytes, total, already } => {
                 self.count(serial, bytes, total, already);
             }
+            Event::Rebuilding { serial, bytes: 0, total } => {
+                self.progress.note(&format!(
+                    "parity drive {serial}: rebuilding what did not arrive; {} of each drive are looked at",
+                    ByteSize(total)
+                ));
+                self.count(serial, 0, total, 0);
+            }
+            Event::Rebuilding { serial, bytes, total } => self.count(serial, bytes, total, bytes),
             Event::Problem { serial, problem } => {
                 *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = true;
                 let item = format!("{} on drive {serial}", problem.key);
@@ -320,6 +359,9 @@ fn show_taken(context: &Context, folder: &Path, taken: &Taken) {
         taken.status.failure_count,
         taken.status.state
     ));
+    for line in taken.status.rebuilt.iter().flat_map(rebuilt) {
+        context.printer.line(format!("  {line}"));
+    }
     for failure in &taken.status.failures {
         context.printer.line(format!("  {}: {}", failure.key, failure.reason));
     }
@@ -333,12 +375,42 @@ fn show_taken(context: &Context, folder: &Path, taken: &Taken) {
     context.printer.object("drive", &object);
 }
 
+/// Whether everything that its drives should bring is in the account.
+fn has_landed(job: &Job) -> bool {
+    let of = |is_data| job.drive_list.iter().filter(move |drive| drive.role.is_data() == is_data);
+    let whole = |drive: &wire::DriveStatus| drive.state == wire::DriveState::Completed;
+    of(true).all(whole) || of(false).any(whole)
+}
+
+/// What was rebuilt, and from where, in a line for each data drive.
+pub(crate) fn rebuilt(rebuilt: &wire::Rebuilt) -> Vec<String> {
+    let account = (rebuilt.account_bytes > 0)
+        .then(|| format!("{} of the storage account", ByteSize(rebuilt.account_bytes)));
+    let drives = rebuilt.from.iter();
+    let drives = drives.map(|from| format!("{} of drive {}", ByteSize(from.bytes), from.drive_id));
+    let from: Vec<String> = account.into_iter().chain(drives).collect();
+    let line = |drive: &wire::RebuiltDrive| {
+        let from =
+            if from.is_empty() { String::new() } else { format!(" from {}", from.join(", ")) };
+        format!(
+            "drive {}: {} objects ({}) rebuilt{from}",
+            drive.drive_id,
+            drive.objects,
+            ByteSize(drive.bytes)
+        )
+    };
+    rebuilt.drives.iter().map(line).collect()
+}
+
 /// Renders an import job in one line.
 pub(crate) fn show_job(context: &Context, job: &Job) {
     let drives: Vec<String> = job
         .drive_list
         .iter()
-        .map(|drive| format!("{} {:?}", drive.drive_id, drive.state))
+        .map(|drive| {
+            let role = if drive.role.is_data() { "" } else { " (parity)" };
+            format!("{}{role} {:?}", drive.drive_id, drive.state)
+        })
         .collect();
     context.printer.line(format!(
         "import job {}: {:?}, {} %; drives: {}",

@@ -25,6 +25,8 @@ use wire::{DriveState, Job, JobState};
 /// server releases for it, and taken in; several at once. Any other drive is named and not touched. A
 /// drive that is taken out too early goes on where it stopped when it is put in again.
 ///
+/// Parity drives have their turn last, together with data drives that had problems: it says what they wait for.
+///
 /// Example: packmule dock run --credentials dock.json
 #[derive(Args, Debug)]
 pub(crate) struct Run {

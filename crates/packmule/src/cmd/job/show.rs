@@ -16,7 +16,10 @@ pub(super) fn is_over(state: JobState) -> bool {
 
 /// Bytes that have landed, and that there are.
 pub(super) fn bytes(job: &Job) -> (u64, u64) {
-    let sum = |of: fn(&DriveStatus) -> u64| job.drive_list.iter().map(of).sum();
+    // What was rebuilt is of the data drives.
+    let sum = |of: fn(&DriveStatus) -> u64| {
+        job.drive_list.iter().filter(|drive| drive.role.is_data()).map(of).sum()
+    };
     (sum(|drive| drive.bytes_succeeded), sum(|drive| drive.bytes_total))
 }
 
@@ -126,7 +129,8 @@ fn details(job: &Job) -> Vec<String> {
 }
 
 fn drive_lines(drive: &DriveStatus) -> Vec<String> {
-    let mut line = format!("  drive {}: {:?}", drive.drive_id, drive.state);
+    let kind = if drive.role.is_data() { "drive" } else { "parity drive" };
+    let mut line = format!("  {kind} {}: {:?}", drive.drive_id, drive.state);
     if drive.bytes_total > 0 {
         let (done, total) = (ByteSize(drive.bytes_succeeded), ByteSize(drive.bytes_total));
         line.push_str(&format!(", {} %, {done} of {total}", drive.percent_complete));
@@ -135,6 +139,8 @@ fn drive_lines(drive: &DriveStatus) -> Vec<String> {
         line.push_str(", its manifest is not at the server");
     }
     let mut lines = vec![line];
+    let rebuilt = drive.rebuilt.iter().flat_map(crate::cmd::dock::rebuilt);
+    lines.extend(rebuilt.map(|line| format!("    {line}")));
     for failure in &drive.failures {
         lines.push(format!("    {}: {}", failure.key, failure.reason));
     }

@@ -127,6 +127,15 @@ fn show(context: &Context, path: &std::path::Path, unloaded: &seed::Unloaded) {
             unloaded.copied,
             ByteSize(unloaded.copied_bytes)
         ));
+        for drive in unloaded.rebuilt.iter().flat_map(|rebuilt| &rebuilt.drives) {
+            context.printer.line(format!(
+                "  of drive {}: {} objects ({}), {} cannot be rebuilt",
+                drive.serial,
+                drive.objects,
+                ByteSize(drive.bytes),
+                drive.problems.len()
+            ));
+        }
     } else {
         show_data(context, path, unloaded);
     }

@@ -16,6 +16,7 @@ mod wanted;
 
 pub(crate) use bays::{DriveOptions, describe, find};
 pub(crate) use drives::{Writing, show_drives};
+pub(crate) use prepare::plan;
 pub(crate) use rates::{Rates, show_event};
 pub(crate) use wanted::By;
 

@@ -3,7 +3,7 @@
 use super::bays::{Bays, DriveOptions, Room};
 use super::drives::{Writing, show_prepared};
 use super::keys_folder;
-use super::rates::Report;
+use super::rates::{Report, survives};
 use crate::context::{Context, RepoOptions, state_folder};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
@@ -62,7 +62,8 @@ impl Prepare {
         if self.dry_run {
             let keys = folder.is_dir().then(|| DriveKeys::open(&folder)).transpose()?;
             let drives = self.drives.plan(context, keys.as_ref())?;
-            return plan(context, &repository, &drives, self.writing, self.parity as usize);
+            let objects = seed::freeze(&[repository.store().as_ref()])?.objects;
+            return plan(context, &objects, &drives, (self.writing, self.parity as usize));
         }
         // Nothing may be pruned away while it is copied.
         let lock = repository.lock(LockMode::Shared)?;
@@ -128,16 +129,14 @@ pub(super) fn write_from(
 }
 
 /// The same plan that preparing makes, printed.
-fn plan(
+pub(crate) fn plan(
     context: &Context,
-    repository: &repo::Repository,
+    objects: &[seed::Object],
     drives: &[Room],
-    writing: Writing,
-    parity: usize,
+    (writing, parity): (Writing, usize),
 ) -> Outcome {
-    let frozen = seed::freeze(&[repository.store().as_ref()])?;
     // 44 bytes an object, and room for header and signature.
-    let inventory = 44 * frozen.objects.len() as u64 + (64 << 10);
+    let inventory = 44 * objects.len() as u64 + (64 << 10);
     let mut drives: Vec<&Room> = drives.iter().collect();
     let kept = drives.len().min(parity);
     // As preparing does: the largest are kept for parity.
@@ -150,15 +149,14 @@ fn plan(
         seed::Room::new(drive.bytes.saturating_sub(free), inventory)
     };
     let rooms: Vec<seed::Room> = drives.iter().map(room).collect();
-    let plan =
-        seed::plan(&frozen.objects, &rooms, inventory, writing.filling()).map_err(|large| {
-            let words = format!(
-                "one object needs {}, the largest drive has {}",
-                ByteSize(large.needed),
-                ByteSize(large.largest)
-            );
-            Failure::new(ErrorKind::Full, words)
-        })?;
+    let plan = seed::plan(objects, &rooms, inventory, writing.filling()).map_err(|large| {
+        let words = format!(
+            "one object needs {}, the largest drive has {}",
+            ByteSize(large.needed),
+            ByteSize(large.largest)
+        );
+        Failure::new(ErrorKind::Full, words)
+    })?;
     for (drive, objects) in drives.iter().zip(&plan.drives) {
         let bytes = objects.iter().map(|object| object.length).sum();
         context.printer.line(format!(
@@ -176,10 +174,7 @@ fn plan(
     }
     if parity > 0 {
         let data = plan.drives.iter().filter(|objects| !objects.is_empty()).count();
-        context.printer.line(format!(
-            "any {parity} of these drives may be lost; parity is {:.0} % on top of the data",
-            100.0 * parity as f64 / data.max(1) as f64
-        ));
+        context.printer.line(survives(data as u64, parity as u64));
     }
     if kept < parity {
         context.printer.line(format!("{} more drives are needed for parity", parity - kept));

@@ -95,6 +95,16 @@ impl Events for Report<'_> {
     }
 }
 
+/// What a set with parity takes more, and what it can do without.
+pub(crate) fn survives(data: u64, parity: u64) -> String {
+    let drives = |count: u64| if count == 1 { "drive" } else { "drives" };
+    format!(
+        "{data} {} of data and {parity} of parity: any {parity} of them may be lost; parity is {} % on top of the data",
+        drives(data),
+        parity.saturating_mul(100) / data.max(1)
+    )
+}
+
 /// Shows one event of preparing, verifying or importing.
 pub(crate) fn show_event(progress: &Progress<'_>, rates: &Rates, event: &Event<'_>) {
     match *event {
@@ -104,6 +114,12 @@ pub(crate) fn show_event(progress: &Progress<'_>, rates: &Rates, event: &Event<'
         }
         Event::DrivePlanned { serial, bytes, .. } => {
             rates.change(serial, |rate| rate.total = bytes);
+        }
+        Event::ParityPlanned { data, parity, lacking } => {
+            progress.note(&survives(data, parity));
+            if lacking > 0 {
+                progress.note(&format!("{lacking} more drives are needed for parity"));
+            }
         }
         Event::DriveStarted { serial } => progress.note(&format!("drive {serial}: started")),
         Event::Writing { serial, bytes } => {

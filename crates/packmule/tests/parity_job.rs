@@ -1,0 +1,171 @@
+//! A set with parity through an import job, by the commands alone: a data drive never arrives, and the seed lands whole
+//! without anything sent again.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop on a surprise"
+)]
+
+mod support;
+
+use serde_json::Value;
+use std::path::Path;
+use support::served::Server;
+use support::{Place, Said, restic, restic_is_content, restics, s, same};
+
+const SHIPPING: &str = "--yes --carrier FedEx --tracking PARITY-1 --recipient R --street S --city C --postal-code 1 --country NO --phone 1 --email r@example.org";
+
+struct Site {
+    server: Server,
+    place: Place,
+}
+
+impl Site {
+    fn run(&self, words: &str) -> Said {
+        self.place.run(&words.split_whitespace().collect::<Vec<_>>())
+    }
+}
+
+/// A group whose first backup is in staging: 36 MB, two drives of data.
+fn site() -> Site {
+    let site = Site { server: Server::start(), place: Place::new() };
+    for words in [
+        "storage-account create seedacct",
+        "vault create offices",
+        "vault credentials offices --for fs01 -o offices.json",
+        "dock credentials dock -o dock.json",
+    ] {
+        site.run(&format!("{words} --server {}", s(&site.server.admin()))).exits(0);
+    }
+    let source = site.place.source("source", 36 << 20);
+    site.run("agent register --credentials offices.json --state state").exits(0);
+    let offline = "--import-job seed-1 --storage-account seedacct --container seeds";
+    let staging = site.place.path("staging");
+    site.run(&format!(
+        "group create files --path {} --staging {} {offline} --state state",
+        s(&source),
+        s(&staging)
+    ))
+    .exits(0);
+    site.run("backup now files --state state").exits(0);
+    site
+}
+
+/// The serial number on a drive, and whether it is for parity.
+fn label(folder: &Path) -> (String, bool) {
+    let label = seed::inspect(folder).unwrap().unwrap().body;
+    (label.serial.to_string(), !label.role.is_data())
+}
+
+fn drives(said: &Said) -> Vec<Value> {
+    said.objects().into_iter().filter(|it| it["message_type"] == "drive").collect()
+}
+
+#[test]
+fn a_drive_that_never_arrives_is_rebuilt_at_the_dock_and_the_seed_lands_whole() {
+    let site = site();
+    let place = &site.place;
+    let [d0, d1, d2] = place.drives();
+    let staging = s(&place.path("staging")).to_owned();
+    let prepare = |drives: &[&Path], more: &str| {
+        let drives: Vec<&str> = drives.iter().map(|drive| s(drive)).collect();
+        let drives = drives.join(" ");
+        let given = if drives.is_empty() { "" } else { "--drive" };
+        let words = format!("diskprep s:{staging} --json --capacity 30M --state state");
+        site.run(&format!("{words} {given} {drives} {more}"))
+    };
+    // The plan says what it takes and what it is good for, and changes nothing.
+    let dry = prepare(&[&d0, &d1, &d2], "--parity 1 --dry-run").exits(0);
+    let planned = dry.objects();
+    assert_eq!(planned.iter().filter(|it| it["parity"] == true).count(), 1);
+    assert_eq!(std::fs::read_dir(&d0).unwrap().count(), 0);
+    site.run(&format!(
+        "diskprep s:{staging} --capacity 30M --state state --drive {} {} {} --parity 1 --dry-run",
+        s(&d0),
+        s(&d1),
+        s(&d2)
+    ))
+    .exits(0)
+    .shows(&["2 drives of data and 1 of parity: any 1 of them may be lost"]);
+    // With two bays the data comes first; what was asked for is remembered.
+    let first = prepare(&[&d0, &d1], "--parity 1").exits(13);
+    let summary = first.object("summary");
+    assert_eq!((&summary["remaining_objects"], &summary["parity_missing"]), (&0.into(), &1.into()));
+    let done = prepare(&[&d2], "").exits(0);
+    assert_eq!(done.object("summary")["job"], "seed-1");
+    let roles: Vec<Value> = drives(&done).iter().map(|drive| drive["role"].clone()).collect();
+    assert_eq!(roles, ["data", "data", "parity"]);
+    let again = prepare(&[], "").exits(0);
+    assert_eq!(drives(&again).len(), 3, "{}", again.stdout);
+    assert_eq!(drives(&again)[2]["role"], "parity");
+    site.run(&format!("diskprep u: --state state {SHIPPING}")).exits(0);
+
+    // One of the two data drives is not in the package.
+    let (lost, there) = (label(&d0).0, label(&d1).0);
+    let (parity, is_parity) = label(&d2);
+    assert!(is_parity);
+    site.run(&format!(
+        "dock receive --tracking parity1 --drive {there} --drive {parity} --credentials dock.json"
+    ))
+    .exits(0)
+    .shows(&["NeverReceived", "(parity)"]);
+    let import = "dock import --job seed-1 --credentials dock.json --state dock-state --drive";
+    site.run(&format!("{import} {}", s(&d2))).exits(13).tells(&["has its turn when", &there]);
+    let said = site.run(&format!("{import} {} {} --json", s(&d2), s(&d1))).exits(0);
+    assert_eq!(said.object("summary")["complete"], true);
+    assert!(said.object("summary")["bytes_rebuilt"].as_u64().unwrap() > 0);
+    let status = drives(&said)[0]["status"].clone();
+    assert_eq!(status["role"], "parity");
+    assert_eq!(status["rebuilt"]["drives"][0]["driveId"], lost.as_str());
+    assert!(status["rebuilt"]["accountBytes"].as_u64().unwrap() > 0);
+    assert_eq!(status["rebuilt"]["from"][0]["driveId"], parity.as_str());
+    let admin = s(&site.server.admin()).to_owned();
+    site.run(&format!("job show seed-1 --server {admin}")).exits(0).shows(&[
+        "parity drive",
+        &format!("drive {lost}: "),
+        "rebuilt from",
+        "Packaging",
+    ]);
+    site.run("dock return --job seed-1 --credentials dock.json").exits(0).shows(&["Completed"]);
+
+    site.run("backup now files --state state").exits(0).shows(&["receipt is verified"]);
+    let vault = site.server.data().join("objects/vaults/offices/fs01/repository");
+    restic_is_content("parity_job", &vault);
+    let source = place.path("source");
+    for program in restics("parity_job") {
+        let target = place.path("by-restic");
+        restic(&program, &vault, &["restore", "latest", "--target", s(&target)]).exits(0);
+        same(&source, &target.join(source.strip_prefix("/").unwrap()));
+    }
+}
+
+#[test]
+fn a_drive_that_breaks_at_the_dock_is_given_up_and_rebuilt() {
+    let site = site();
+    let place = &site.place;
+    let [d0, d1, d2] = place.drives();
+    let staging = s(&place.path("staging")).to_owned();
+    let three = format!("--drive {} {} {}", s(&d0), s(&d1), s(&d2));
+    site.run(&format!("diskprep s:{staging} --capacity 30M --parity 1 --state state {three}"))
+        .exits(0)
+        .tells(&["2 drives of data and 1 of parity: any 1 of them may be lost"]);
+    site.run(&format!("diskprep u: --state state {SHIPPING}")).exits(0);
+    site.run("dock receive --tracking parity1 --credentials dock.json").exits(0);
+    let all = [d0, d1, d2];
+    let data: Vec<_> = all.iter().filter(|drive| !label(drive).1).collect();
+    let parity = all.iter().find(|drive| label(drive).1).unwrap();
+    let broken = label(data[0]).0;
+    let import = "dock import --job seed-1 --credentials dock.json --state dock-state --drive";
+    site.run(&format!("{import} {} {}", s(data[1]), s(parity))).exits(13).tells(&[&broken]);
+    site.run("dock lost --job seed-1 --drive NOBODY --credentials dock.json").exits(13);
+    site.run(&format!("dock lost --job seed-1 --drive {broken} --credentials dock.json"))
+        .exits(0)
+        .shows(&["NeverReceived"]);
+    site.run(&format!("{import} {}", s(parity)))
+        .exits(0)
+        .shows(&[&format!("drive {broken}: "), "rebuilt from"]);
+    site.run("backup now files --state state").exits(0).shows(&["receipt is verified"]);
+}
