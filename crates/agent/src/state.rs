@@ -78,7 +78,8 @@ impl State {
     }
 
     pub(crate) fn signing_key(&self) -> Result<seed::SigningKey, Error> {
-        Ok(seed::SigningKey::load_or_create(&self.root.join("signing.key"))?)
+        let key = seed::SigningKey::load_or_create(&self.root.join("signing.key"));
+        Ok(key.map_err(seed::Error::from)?)
     }
 
     /// The passwords of a seed's drives, whether there are any yet or not.
