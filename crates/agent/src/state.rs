@@ -8,6 +8,7 @@
 //! <state>/seeds/<seed>.json      a seed's record
 //! <state>/seeds/<seed>.lock      held while something long works on the seed
 //! <state>/seeds/<seed>.state/    the seed crate's own folder: inventory, manifests
+//! <state>/seeds/<seed>.custody/  this computer's chain in its custody log; the custody crate's own folder
 //! <state>/seeds/<seed>.keys/     passwords of its drives, sealed; the keyring crate's own folder
 //! <state>/init/                  a repository on its way into an empty vault; init.lock beside it
 //! <state>/lock                   held while any of these files changes
@@ -90,6 +91,11 @@ impl State {
     /// None when no drive of the seed was ever given a password here.
     pub(crate) fn known_drive_keys(&self, id: SeedId) -> Result<Option<DriveKeys>, Error> {
         self.keys_folder(id).exists().then(|| self.drive_keys(id)).transpose()
+    }
+
+    /// The folder of this computer's chain in the seed's custody log.
+    pub(crate) fn custody_folder(&self, id: SeedId) -> PathBuf {
+        self.root.join("seeds").join(format!("{id}.custody"))
     }
 
     fn keys_folder(&self, id: SeedId) -> PathBuf {
