@@ -17,6 +17,7 @@
 
 mod account;
 mod admit;
+mod chain;
 mod control;
 mod copy;
 mod error;
@@ -29,6 +30,7 @@ mod package;
 mod patience;
 mod run;
 
+pub use chain::Custody;
 pub use copy::Taken;
 pub use error::Error;
 pub use event::Event;

@@ -12,6 +12,7 @@
 //! written to any drive.
 
 use crate::Error;
+use crate::chain::Custody;
 use crate::control::{Control, DataPlane, Places};
 use crate::copy::Taken;
 use crate::event::Event;
@@ -40,6 +41,8 @@ pub struct RunOptions<'a> {
     pub at_once: usize,
     /// Ends when every drive that is attached was looked at, and those that are expected were taken in.
     pub once: bool,
+    /// Where it is noted what happens to the drives; none in no log at all.
+    pub custody: Option<&'a Custody<'a>>,
     /// Between two looks at what is attached.
     pub look_every: Duration,
     /// What waits.
@@ -256,6 +259,8 @@ impl Dock<'_> {
             let announced = entry.drive_header_hash.is_some();
             return Err(Error::OtherProtection { place, serial, announced });
         }
+        let custody = self.options.custody;
+        custody.map_or(Ok(()), |custody| custody.received(job, serial))?;
         if matches!(entry.state, DriveState::Specified | DriveState::NeverReceived) {
             self.control
                 .drive_event(&job.name, serial, &DriveEvent::Came)
@@ -268,6 +273,9 @@ impl Dock<'_> {
             None => None,
         };
         let mounted = self.hardware.mount(found, password)?;
+        if let (Some(custody), Some(header)) = (custody, header) {
+            custody.unlocked(job, serial, header)?;
+        }
         refuse_other_label(found, serial, mounted.folder())?;
         let result = self.import(job, mounted.as_ref());
         // A drive that was pulled out has nothing that could be unmounted.
@@ -285,6 +293,7 @@ impl Dock<'_> {
             store: self.options.store.clone(),
             report_every: self.options.report_every,
             at_once: 1,
+            custody: self.options.custody,
             stop: self.options.stop,
             events: self.options.events,
         };

@@ -163,7 +163,9 @@ impl Journey<'_> {
         self.title("the dock takes the drives in");
         let dock = quoted(credentials);
         let state = quoted(&self.stage.work.join("dock"));
-        self.run(&format!("dock receive --tracking {TRACKING} --credentials {dock}"))?;
+        self.run(&format!(
+            "dock receive --tracking {TRACKING} --credentials {dock} --state {state}"
+        ))?;
         let mut import = format!("dock import --job {JOB} --credentials {dock} --state {state}");
         carried.iter().for_each(|drive| import.push_str(&format!(" --drive {}", quoted(drive))));
         let taken = self.run(&import)?;
