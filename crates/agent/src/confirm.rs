@@ -6,7 +6,7 @@ use crate::record::{Contents, KeptReceipt, SeedRecord, covered};
 use crate::state::State;
 use crate::transit::tell;
 use crate::vault::Vault;
-use crate::{Error, journal};
+use crate::{Error, chain, journal};
 use flow::SeedEvent;
 use model::{Digest, ObjectKey, ObjectKind};
 use repo::{CheckOptions, Repository};
@@ -46,6 +46,7 @@ pub(crate) fn confirm(
     let (receipt, signed) = vault.client.receipt(&vault.vault, &vault.server, Some(seed))?;
     let objects = journal::objects(state, record, contents)?;
     compare(seed, contents, &objects, &receipt)?;
+    chain::compare(ctx, state, vault, seed, &receipt)?;
     ctx.check_stop()?;
     ctx.tell(Event::Phase(Phase::Check));
     let repository = vault.open(ctx, password)?;

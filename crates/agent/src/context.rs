@@ -114,6 +114,13 @@ pub enum Event<'a> {
     },
     /// What sending came to.
     Answered(&'a crate::Sent),
+    /// Entries of the custody log could not be sent; the next call tries again.
+    CustodyUnsent {
+        /// The seed.
+        seed: SeedId,
+        /// Why.
+        why: &'a str,
+    },
     /// An object was removed from staging.
     Removed {
         /// Its length.

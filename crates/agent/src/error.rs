@@ -340,6 +340,9 @@ pub enum Error {
     /// The drives' passwords.
     #[error(transparent)]
     Keyring(#[from] keyring::Error),
+    /// This computer's chain in a custody log.
+    #[error(transparent)]
+    Custody(#[from] custody::Error),
 }
 
 impl Error {
@@ -397,6 +400,7 @@ impl Error {
             Self::Backup(cause) => cause.kind(),
             Self::Seed(cause) => cause.kind(),
             Self::Keyring(cause) => cause.kind(),
+            Self::Custody(cause) => cause.kind(),
         }
     }
 

@@ -24,6 +24,7 @@
 
 mod adopt;
 mod announce;
+mod chain;
 mod clean;
 mod confirm;
 mod context;
@@ -52,6 +53,7 @@ mod vault;
 mod wanted;
 
 pub use announce::{StagedSeed, staged_seed};
+pub use chain::formatted;
 pub use clean::{Cleaned, Cleaning, clean_staging};
 pub use confirm::Confirmed;
 pub use context::{Context, Event, Phase};

@@ -17,7 +17,7 @@ use crate::state::{Lock, State};
 use crate::transit;
 use crate::vault::Vault;
 use crate::wanted::{self, Part};
-use crate::{init, job, journal};
+use crate::{chain, init, job, journal};
 use flow::{Effect, SeedEvent, SeedState};
 use model::{DriveSerial, ErrorKind, GroupName, JobName};
 use repo::{LockGuard, LockMode};
@@ -124,6 +124,7 @@ pub fn prepare(
     };
     let prepared = write(ctx, &state, &record, &part, what, password)?;
     let record = keep_contents(&state, &record, &prepared)?;
+    chain::written(ctx, &state, &record, &prepared)?;
     let complete = prepared.is_complete();
     let sealed = sealed(&prepared);
     let full = sealed.len() >= MAX_DRIVES;
@@ -131,6 +132,7 @@ pub fn prepare(
         false => None,
         true => Some(job::announce(ctx, &state, &vault, &record, &prepared, what.job)?),
     };
+    chain::send(ctx, &state, &vault, record.id);
     let needed = (!complete).then(|| needed(&prepared));
     let Prepared { seed, fingerprint, drives, .. } = prepared;
     let groups = staged_groups(&record);

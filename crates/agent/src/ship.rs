@@ -2,6 +2,7 @@
 //! Chooses no carrier.
 
 use crate::Error;
+use crate::chain;
 use crate::context::Context;
 use crate::names;
 use crate::record::SeedRecord;
@@ -51,10 +52,12 @@ pub fn ship(
         cancel_requested: None,
     };
     let job = vault.client.patch_job(&job.name, &patch)?;
+    chain::handed_over(ctx, &state, id, &job)?;
     let (_, effects) = state.change_seed(id, |record| {
         transit::take_over(record, std::slice::from_ref(&job), ctx.now())
     })?;
     transit::tell(ctx, id, &effects);
+    chain::send(ctx, &state, &vault, id);
     Ok(job)
 }
 

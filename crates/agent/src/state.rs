@@ -8,6 +8,7 @@
 //! <state>/seeds/<seed>.json      a seed's record
 //! <state>/seeds/<seed>.lock      held while something long works on the seed
 //! <state>/seeds/<seed>.state/    the seed crate's own folder: inventory, manifests
+//! <state>/seeds/<seed>.custody/  this computer's chain in its custody log; the custody crate's own folder
 //! <state>/seeds/<seed>.keys/     passwords of its drives, sealed; the keyring crate's own folder
 //! <state>/init/                  a repository on its way into an empty vault; init.lock beside it
 //! <state>/lock                   held while any of these files changes
@@ -78,7 +79,8 @@ impl State {
     }
 
     pub(crate) fn signing_key(&self) -> Result<seed::SigningKey, Error> {
-        Ok(seed::SigningKey::load_or_create(&self.root.join("signing.key"))?)
+        let key = seed::SigningKey::load_or_create(&self.root.join("signing.key"));
+        Ok(key.map_err(seed::Error::from)?)
     }
 
     /// The passwords of a seed's drives, whether there are any yet or not.
@@ -89,6 +91,11 @@ impl State {
     /// None when no drive of the seed was ever given a password here.
     pub(crate) fn known_drive_keys(&self, id: SeedId) -> Result<Option<DriveKeys>, Error> {
         self.keys_folder(id).exists().then(|| self.drive_keys(id)).transpose()
+    }
+
+    /// The folder of this computer's chain in the seed's custody log.
+    pub(crate) fn custody_folder(&self, id: SeedId) -> PathBuf {
+        self.root.join("seeds").join(format!("{id}.custody"))
     }
 
     fn keys_folder(&self, id: SeedId) -> PathBuf {

@@ -9,7 +9,7 @@ use crate::publication::{self, Published};
 use crate::record::{SeedJob, SeedRecord};
 use crate::state::State;
 use crate::vault::Vault;
-use crate::{Error, adopt, send};
+use crate::{Error, adopt, chain, send};
 use flow::{Effect, SeedEvent, SeedState, SetState, WAITING_FOR_IMPORT};
 use jiff::Timestamp;
 use wire::{DriveState, Job, JobState, PublicKey, Publication, SeedId};
@@ -137,6 +137,8 @@ pub(crate) fn sync(
     let (record, effects) =
         state.change_seed(record.id, |record| take_over(record, &jobs, ctx.now()))?;
     tell(ctx, record.id, &effects);
+    chain::left(ctx, state, &record, &jobs)?;
+    chain::send(ctx, state, vault, record.id);
     Ok((record, jobs))
 }
 

@@ -2,6 +2,7 @@
 //! and never follows a redirect: a token goes to the endpoint of its credentials only.
 
 mod credentials;
+mod custody;
 mod error;
 mod events;
 mod graph;

@@ -6,7 +6,7 @@ use model::{Digest, DrivePassword, DriveSerial, JobName};
 use std::io::Read;
 use std::sync::Arc;
 use store::{Credentials, OpenOptions, Store, open_location};
-use wire::{DriveEvent, DriveStatus, Job};
+use wire::{DriveEvent, DriveStatus, Job, SeedId};
 
 /// The control plane.
 pub(crate) trait Control: Sync {
@@ -31,6 +31,9 @@ pub(crate) trait Control: Sync {
         length: u64,
         from: &mut dyn Read,
     ) -> Result<()>;
+    fn custody(&self, seed: SeedId) -> Result<Box<dyn Read + Send>>;
+    /// Answers how many entries of this dock the server has then.
+    fn append_custody(&self, seed: SeedId, entries: &[String]) -> Result<u64>;
 }
 
 impl Control for Client {
@@ -68,6 +71,14 @@ impl Control for Client {
         from: &mut dyn Read,
     ) -> Result<()> {
         self.put_copy_log(job, drive, length, from)
+    }
+
+    fn custody(&self, seed: SeedId) -> Result<Box<dyn Read + Send>> {
+        self.custody(seed)
+    }
+
+    fn append_custody(&self, seed: SeedId, entries: &[String]) -> Result<u64> {
+        self.append_custody(seed, entries).map(|taken| taken.count)
     }
 }
 

@@ -10,6 +10,7 @@
 
 use crate::Error;
 use crate::account::Account;
+use crate::chain::Custody;
 use crate::control::Control;
 use crate::event::Event;
 use crate::journal::{self, Journal};
@@ -56,6 +57,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) job: &'a Job,
     pub(crate) state: &'a Path,
     pub(crate) report_every: Duration,
+    pub(crate) custody: Option<&'a Custody<'a>>,
     pub(crate) events: &'a (dyn Fn(Event<'_>) + Sync),
 }
 
@@ -64,10 +66,13 @@ impl Shared<'_> {
         let serial = &drive.label().serial;
         let folder = journal::folder(self.state, &self.job.name)?;
         let mut journal = Journal::open(&folder, serial)?;
+        self.note(|custody| custody.received(self.job, serial))?;
         self.report(serial, &DriveEvent::Started)?;
         let (unloaded, bytes) = self.unload(drive, &mut journal)?;
         log::write(&folder, &self.job.name, drive.manifest(), &journal, &unloaded.problems)?;
-        let status = self.report(serial, &finished(bytes, unloaded.problems.iter(), None))?;
+        let problems = &unloaded.problems;
+        self.note(|custody| custody.ingested(self.job, drive.manifest(), problems))?;
+        let status = self.report(serial, &finished(bytes, problems.iter(), None))?;
         (self.events)(Event::Finished { serial, status: &status });
         send_log(self.control, self.patience, self.job, &folder, serial)?;
         if status.state == DriveState::Completed {
@@ -75,6 +80,14 @@ impl Shared<'_> {
         }
         let Unloaded { copied, copied_bytes, already, problems, .. } = unloaded;
         Ok(Taken { status, copied, copied_bytes, already, problems })
+    }
+
+    /// Writes down what has happened to a drive, where a chain is kept.
+    pub(crate) fn note(
+        &self,
+        what: impl FnOnce(&Custody<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.custody.map_or(Ok(()), what)
     }
 
     pub(crate) fn report(

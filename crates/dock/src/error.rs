@@ -11,6 +11,9 @@ pub enum Error {
     /// The control plane refused, or is away.
     #[error(transparent)]
     Server(client::Error),
+    /// The dock's own chain in a custody log cannot be kept.
+    #[error(transparent)]
+    Custody(#[from] custody::Error),
     /// The drive cannot be used, or is gone.
     #[error(transparent)]
     Drive(seed::Error),
@@ -235,6 +238,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Server(cause) => cause.kind(),
+            Self::Custody(cause) => cause.kind(),
             Self::Drive(cause) => cause.kind(),
             Self::Account(cause) => cause.kind(),
             Self::Device(cause) => cause.kind(),

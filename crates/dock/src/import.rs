@@ -4,6 +4,7 @@
 use crate::Error;
 use crate::account::Account;
 use crate::admit::{Candidate, Verdict, admit, check_job};
+use crate::chain::Custody;
 use crate::control::{Control, DataPlane, Places};
 use crate::copy::{Shared, Taken, send_log};
 use crate::event::Event;
@@ -38,6 +39,8 @@ pub struct ImportOptions<'a> {
     pub report_every: Duration,
     /// How many drives are read at once; at least one is.
     pub at_once: usize,
+    /// Where it is noted what happens to the drives; none in no log at all.
+    pub custody: Option<&'a Custody<'a>>,
     /// Set to end early; what has arrived by then stays.
     pub stop: &'a AtomicBool,
     /// Told what happens. Called from many threads.
@@ -106,6 +109,7 @@ pub(crate) fn import_through(
         job: &job,
         state: options.state,
         report_every: options.report_every,
+        custody: options.custody,
         events: options.events,
     };
     let (mut drives, work) = sorted(candidates);
@@ -114,6 +118,9 @@ pub(crate) fn import_through(
         if let Some(drive) = drives.get_mut(at) {
             drive.result = result;
         }
+    }
+    if let Some(custody) = options.custody {
+        custody.send_through(control);
     }
     Ok(ImportOutcome { job: control.job(options.job).ok(), drives })
 }

@@ -17,6 +17,7 @@
 
 mod account;
 mod admit;
+mod chain;
 mod control;
 mod copy;
 mod error;
@@ -30,6 +31,7 @@ mod parity;
 mod patience;
 mod run;
 
+pub use chain::Custody;
 pub use copy::Taken;
 pub use error::Error;
 pub use event::Event;

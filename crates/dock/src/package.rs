@@ -1,6 +1,7 @@
 //! Packages at the dock: received on arrival, their drives sent home at the end. Reads no drive.
 
 use crate::Error;
+use crate::chain::Custody;
 use crate::control::Control;
 use client::Client;
 use model::{DriveSerial, JobName, TrackingNumber};
@@ -13,12 +14,18 @@ use wire::{DriveEvent, DriveState, Job, ReceiveRequest};
 /// [`Error::Server`], such as when no job has that tracking number or none was shipped.
 pub fn receive(
     client: &Client,
+    custody: Option<&Custody<'_>>,
     tracking: &TrackingNumber,
     drives: Option<&[DriveSerial]>,
 ) -> Result<Job, Error> {
     let drives = drives.map(<[DriveSerial]>::to_vec);
     let request = ReceiveRequest { tracking_number: tracking.clone(), drives };
-    client.receive(&request).map_err(Error::Server)
+    let job = client.receive(&request).map_err(Error::Server)?;
+    if let Some(custody) = custody {
+        custody.received_all(&job)?;
+        custody.send_through(client);
+    }
+    Ok(job)
 }
 
 /// Drives were handed to the carrier for the way home: those named, or all that are at the dock.
@@ -29,22 +36,41 @@ pub fn receive(
 /// not allow it. Doing it again goes on with the rest.
 pub fn returned(
     client: &Client,
+    custody: Option<&Custody<'_>>,
     job: &JobName,
     drives: Option<&[DriveSerial]>,
 ) -> Result<Job, Error> {
-    returned_through(client, job, drives)
+    returned_through(client, custody, job, drives)
 }
 
 pub(crate) fn returned_through(
     control: &dyn Control,
+    custody: Option<&Custody<'_>>,
     job: &JobName,
     drives: Option<&[DriveSerial]>,
 ) -> Result<Job, Error> {
     let before = control.job(job).map_err(Error::Server)?;
-    for serial in on_their_way(&before, drives)? {
-        control.drive_event(job, &serial, &DriveEvent::Returned).map_err(Error::Server)?;
+    let left = on_their_way(&before, drives)?;
+    for serial in &left {
+        control.drive_event(job, serial, &DriveEvent::Returned).map_err(Error::Server)?;
     }
-    control.job(job).map_err(Error::Server)
+    let after = control.job(job).map_err(Error::Server)?;
+    if let Some(custody) = custody {
+        note(custody, &after, &left)?;
+        custody.send_through(control);
+    }
+    Ok(after)
+}
+
+/// Those that left by this call, and by one that died before it noted them: they were in hand here.
+fn note(custody: &Custody<'_>, job: &Job, left: &[DriveSerial]) -> Result<(), Error> {
+    for drive in job.drive_list.iter().filter(|drive| drive.state == DriveState::ShippedBack) {
+        let serial = &drive.drive_id;
+        if left.contains(serial) || custody.had(job, serial)? {
+            custody.returned(job, serial)?;
+        }
+    }
+    Ok(())
 }
 
 /// A drive that counts as received is not there, or cannot be read any more: nobody waits for it from then on.

@@ -198,6 +198,10 @@ fn finish(
         log::write(folder, &shared.job.name, drive.manifest(), &journal, &[])?;
     }
     let said = of_all.map(|(said, _)| said.clone());
+    for made in said.iter().flat_map(|said| &said.drives) {
+        let (lost, objects, bytes) = (&made.drive_id, made.objects, made.bytes);
+        shared.note(|custody| custody.repaired(shared.job, lost, objects, bytes))?;
+    }
     let bytes = said.as_ref().map_or(0, Rebuilt::bytes);
     let status = shared.report(serial, &finished(bytes, problems.iter(), said))?;
     (shared.events)(Event::Finished { serial, status: &status });

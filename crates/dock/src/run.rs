@@ -15,6 +15,7 @@
 //! written to any drive.
 
 use crate::Error;
+use crate::chain::Custody;
 use crate::control::{Control, DataPlane, Places};
 use crate::copy::Taken;
 use crate::event::Event;
@@ -44,6 +45,8 @@ pub struct RunOptions<'a> {
     pub at_once: usize,
     /// Ends when every drive that is attached was looked at, and those that are expected were taken in.
     pub once: bool,
+    /// Where it is noted what happens to the drives; none in no log at all.
+    pub custody: Option<&'a Custody<'a>>,
     /// Between two looks at what is attached.
     pub look_every: Duration,
     /// What waits.
@@ -391,6 +394,8 @@ impl Dock<'_> {
             let announced = entry.drive_header_hash.is_some();
             return Err(Error::OtherProtection { place, serial, announced });
         }
+        let custody = self.options.custody;
+        custody.map_or(Ok(()), |custody| custody.received(job, serial))?;
         if matches!(entry.state, DriveState::Specified | DriveState::NeverReceived) {
             self.control
                 .drive_event(&job.name, serial, &DriveEvent::Came)
@@ -403,6 +408,9 @@ impl Dock<'_> {
             None => None,
         };
         let mounted = self.hardware.mount(found, password)?;
+        if let (Some(custody), Some(header)) = (custody, header) {
+            custody.unlocked(job, serial, header)?;
+        }
         refuse_other_label(found, serial, mounted.folder())?;
         Ok(mounted)
     }
@@ -416,6 +424,7 @@ impl Dock<'_> {
             store: self.options.store.clone(),
             report_every: self.options.report_every,
             at_once: 1,
+            custody: self.options.custody,
             stop: self.options.stop,
             events: self.options.events,
         };

@@ -17,7 +17,7 @@ pub use digest::{Digest, DigestError};
 pub use drive_password::{DrivePassword, DrivePasswordError};
 pub use kind::ErrorKind;
 pub use name::{
-    AccountName, BackendName, ContainerName, DriveSerial, GroupName, JobName, NameError,
+    AccountName, ActorName, BackendName, ContainerName, DriveSerial, GroupName, JobName, NameError,
     ServerName, VaultName,
 };
 pub use object::{ObjectKey, ObjectKind};

@@ -144,6 +144,21 @@ name!(
 );
 
 name!(
+    /// The name of one who writes into a seed's custody log: a source server's, or a computer's host name.
+    ActorName, "actor name", 1..=63, r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+    "1 to 63 letters, digits, dots, hyphens and underscores, starting with a letter or digit",
+    |b| b.first().is_some_and(u8::is_ascii_alphanumeric)
+        && b.iter().all(|&b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+);
+
+/// Of a computer that has no name.
+impl Default for ActorName {
+    fn default() -> Self {
+        Self("unnamed".to_owned())
+    }
+}
+
+name!(
     /// A protection group's name.
     GroupName, "protection group name", 1..=64, r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
     "1 to 64 letters, digits, dots, hyphens and underscores, starting with a letter or digit",

@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Location(cmd::location::Location),
     Audit(cmd::audit::Audit),
     #[command(subcommand)]
+    Custody(cmd::custody::Custody),
+    #[command(subcommand)]
     Dock(cmd::dock::Dock),
     #[command(subcommand)]
     Agent(cmd::agent::Agent),
@@ -79,6 +81,7 @@ impl Command {
             Self::App(command) => command.run(context),
             Self::Location(command) => command.run(context),
             Self::Audit(command) => command.run(context),
+            Self::Custody(command) => command.run(context),
             Self::Job(command) => command.run(context),
             Self::StorageAccount(command) => command.run(context),
             Self::Vault(command) => command.run(context),

@@ -199,7 +199,19 @@ fn a_seed_travels_by_real_clients_and_the_two_utilities() {
     diskprep(&["u:"]).exits(0).shows(&["Shipping"]);
     step(&["look", "seed-1", "Shipping", "Specified"]);
 
-    done(&place, &["dock", "receive", "--tracking", "real12345", "--credentials", "dock.json"]);
+    done(
+        &place,
+        &[
+            "dock",
+            "receive",
+            "--tracking",
+            "real12345",
+            "--credentials",
+            "dock.json",
+            "--state",
+            "dock-state",
+        ],
+    );
     step(&["look", "seed-1", "Received", "Received"]);
     done(
         &place,

@@ -101,7 +101,8 @@ fn a_seed_is_copied_and_shipped_elsewhere_and_its_source_goes_on() {
     site.copy(&format!("{update} {SHIPPING}")).exits(0).tells(&["import job seed-1"]);
     site.copy(&update).exits(0).shows(&["Shipping"]);
     site.run("diskprep u: --state state").exits(0).shows(&["Shipping"]);
-    site.run("dock receive --tracking copy12345 --credentials dock.json").exits(0);
+    site.run("dock receive --tracking copy12345 --credentials dock.json --state dock-state")
+        .exits(0);
     let import =
         "dock import --job seed-1 --credentials dock.json --state dock-state --drive d1 d2";
     site.run(import).exits(0);

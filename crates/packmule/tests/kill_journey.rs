@@ -285,9 +285,9 @@ fn a_journey_survives_the_death_of_any_of_its_processes_at_any_moment() {
         &[&shipping[..], &address[..], &["--email", "r@example.org", "--yes", "--state", &state]]
             .concat(),
     );
-    world.done(&["dock", "receive", "--tracking", "1z999 aa1", "--credentials", &dock]);
-
     let dock_state = world.text("dock-state");
+    let parcel = ["dock", "receive", "--tracking", "1z999 aa1", "--credentials", &dock];
+    world.done(&[&parcel[..], &["--state", &dock_state]].concat());
     let mut import =
         vec!["dock", "import", "--job", "job", "--credentials", &dock, "--state", &dock_state];
     let labelled: Vec<&String> =

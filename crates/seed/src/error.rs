@@ -27,14 +27,9 @@ pub enum Error {
     /// No random numbers.
     #[error("the operating system has no random numbers")]
     Random,
-    /// The file of the signing key will not do.
-    #[error("{path} is no usable signing key: {what}")]
-    KeyFile {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        what: &'static str,
-    },
+    /// There is no key to sign with.
+    #[error(transparent)]
+    Signing(#[from] signing::Error),
     /// A label, inventory or manifest is not one.
     #[error("the {document} in {place} cannot be used")]
     Malformed {
@@ -301,10 +296,10 @@ impl Error {
             Self::Store(cause) => cause.kind(),
             Self::Random => ErrorKind::Internal,
             Self::Malformed { .. } => ErrorKind::Corrupt,
-            Self::KeyFile { .. }
-            | Self::TooManyDrives { .. }
-            | Self::TooMuchParity { .. }
-            | Self::SameRepository(_) => ErrorKind::Invalid,
+            Self::Signing(cause) => cause.kind(),
+            Self::TooManyDrives { .. } | Self::TooMuchParity { .. } | Self::SameRepository(_) => {
+                ErrorKind::Invalid
+            }
             Self::Stripe { .. } => ErrorKind::Internal,
             Self::OtherSigner { .. } | Self::NoSigner { .. } => ErrorKind::Denied,
             Self::NotEmpty { .. }

@@ -6,7 +6,8 @@
 //!                  ├▶ jobs ─▶ flow, seed, db, accounts, objects
 //!                  ├▶ entra ─▶ db
 //!                  ├▶ arm ─▶ groups, accounts, vaults, jobs
-//!                  ├▶ publication ─▶ jobs, seed, accounts, objects, receipt
+//!                  ├▶ publication ─▶ jobs, seed, accounts, objects, custody, receipt
+//!                  ├▶ custody ─▶ jobs, receipt, db
 //!                  └▶ dataplane ─▶ accounts, objects
 //! ```
 //!
@@ -27,6 +28,7 @@ mod auth;
 mod backends;
 mod config;
 mod connections;
+mod custody;
 mod data;
 mod dataplane;
 mod db;

@@ -24,7 +24,7 @@ mod steps;
 mod wanted;
 
 pub(crate) use ledger::void_leases;
-pub(crate) use receipts::{latest_receipt, receipt};
+pub(crate) use receipts::{latest_receipt, receipt, seed_receipt};
 pub(crate) use wanted::get_want_list;
 
 use crate::app::App;

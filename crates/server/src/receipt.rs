@@ -1,17 +1,17 @@
-//! The receipt key, and the signatures over receipts and want-lists. What these say is decided
+//! The receipt key, and the signatures over receipts and want-lists; custody logs are signed with it, too. What these say is decided
 //! elsewhere.
 
 use crate::Error;
 use crate::data::DataFolder;
 use crate::token;
-use ed25519_dalek::{Signer as _, SigningKey};
 use seed::WantList;
+use signing::SigningKey;
 use wire::{PublicKey, Receipt, Signature, SignedReceipt};
 use zeroize::Zeroizing;
 
 const FILE: &str = "receipt.key";
 
-/// The key that the vault signs receipts with; 32 bytes in a private file.
+/// The key that the vault signs receipts with, and custody logs; 32 bytes in a private file.
 #[derive(Debug)]
 pub(crate) struct ReceiptKey(SigningKey);
 
@@ -31,18 +31,22 @@ impl ReceiptKey {
         Ok(Self(SigningKey::from_bytes(&seed)))
     }
 
+    /// For custody logs.
+    pub(crate) fn key(&self) -> &SigningKey {
+        &self.0
+    }
+
     pub(crate) fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key().to_bytes())
+        self.0.public()
     }
 
     /// A want-list's file.
     pub(crate) fn sign_wanted(&self, list: &WantList) -> Result<Vec<u8>, Error> {
-        let key = seed::SigningKey::from_bytes(&Zeroizing::new(self.0.to_bytes()));
         let damaged = |cause: seed::Malformed| Error::Damaged {
             what: "a want-list".into(),
             why: cause.to_string(),
         };
-        list.encode(&key).map_err(damaged)
+        list.encode(&self.0).map_err(damaged)
     }
 
     /// The receipt's text as it will be stored and sent, and its signature.
@@ -53,7 +57,7 @@ impl ReceiptKey {
         };
         let text = serde_json::to_string(receipt).map_err(damaged)?;
         let message = [Receipt::DOMAIN, text.as_bytes()].concat();
-        let signature = Signature(self.0.sign(&message).to_bytes());
+        let signature = Signature(self.0.sign(&message));
         Ok(SignedReceipt { receipt: text, public_key: self.public(), signature })
     }
 }

@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::auth::{Access, guard};
 use crate::entra::handlers as identity;
 use crate::{
-    Error, accounts, arm, audit, dataplane, docks, files, http, jobs, notices, openapi,
+    Error, accounts, arm, audit, custody, dataplane, docks, files, http, jobs, notices, openapi,
     publication, seeds, subscriptions, vaults,
 };
 use axum::Router;
@@ -28,6 +28,8 @@ const ANY_ROLE: Access = Access::Roles(&[Role::Admin, Role::Agent, Role::Dock]);
 /// Whoever writes drives: the source server, or a copy computer for it.
 const WRITER: Access = Access::Roles(&[Role::Agent, Role::Copy]);
 const WRITER_OR_ADMIN: Access = Access::Roles(&[Role::Agent, Role::Copy, Role::Admin]);
+/// Whoever has drives in hand.
+const HANDLER: Access = Access::Roles(&[Role::Agent, Role::Copy, Role::Dock]);
 const EVERYBODY: Access = Access::Roles(&[Role::Admin, Role::Agent, Role::Copy, Role::Dock]);
 
 /// One route, as documented in docs/api.md.
@@ -175,6 +177,9 @@ fn control(table: &mut Table) {
     table.add(Method::GET, seed, WRITER_OR_ADMIN, seeds::get);
     let copy = "/api/v1/seeds/{seed}/copy-computer";
     table.add(Method::POST, copy, Access::Application, seeds::copy_computer);
+    let log = "/api/v1/seeds/{seed}/custody";
+    table.add(Method::POST, log, HANDLER, custody::append);
+    table.add(Method::GET, log, EVERYBODY, custody::log);
 }
 
 fn import_jobs(table: &mut Table) {

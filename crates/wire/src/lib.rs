@@ -5,6 +5,7 @@
 //! so that a newer side may say more.
 
 mod credentials;
+mod custody;
 mod drive;
 mod error;
 mod hex;
@@ -18,6 +19,7 @@ mod resource;
 mod seed;
 
 pub use credentials::{Credentials, Role};
+pub use custody::{ActorKind, CustodyEntries, CustodyHead, CustodyTaken};
 pub use drive::{
     CopyStatus, DriveEvent, DriveRequest, DriveState, DriveStatus, Failure, ReadDrive, Rebuilt,
     RebuiltDrive,
@@ -46,6 +48,9 @@ pub const MAX_NAMES: usize = 4096;
 /// Releases of passwords shown with one job at most, the newest: ten drives that are asked for some
 /// times each. The server keeps all.
 pub const MAX_RELEASES: usize = 256;
+
+/// Entries of a custody log that are sent at once at most.
+pub const MAX_CUSTODY_ENTRIES: usize = 256;
 
 /// Drives in one import job at most; the import/export service's limit.
 pub const MAX_DRIVES: usize = 10;

@@ -1,7 +1,7 @@
 //! The vault's receipt for a seed. Neither signs nor verifies: the server does the one, the
 //! client crate the other.
 
-use crate::{PublicKey, SeedId, Signature};
+use crate::{CustodyHead, PublicKey, SeedId, Signature};
 use jiff::Timestamp;
 use model::{Digest, ServerName, VaultName};
 use schemars::JsonSchema;
@@ -44,6 +44,9 @@ pub struct Receipt {
     pub keys: KeysFrom,
     /// When it was signed.
     pub issued_at: Timestamp,
+    /// How long every chain of the seed's custody log was then. Receipts of older servers say nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custody: Option<Vec<CustodyHead>>,
 }
 
 impl Receipt {

@@ -32,24 +32,34 @@ pub(crate) const PLACES: &[Place] = &[
     place("engine", "backup", &["model", "sha256", "flow", "wire", "store", "repo"]),
     place("engine", "drive", &["model"]),
     place("engine", "keyring", &["model", "flow", "wire", "store"]),
-    place("engine", "seed", &["model", "sha256", "flow", "wire", "store"]),
+    place("engine", "signing", &["model", "wire", "store"]),
+    place("engine", "seed", &["model", "sha256", "flow", "wire", "store", "signing"]),
+    place("engine", "custody", &["model", "wire", "store", "signing"]),
     place("control", "client", &["model", "flow", "wire", "store"]),
-    place("control", "server", &["model", "flow", "wire", "credfile", "store", "keyring", "seed"]),
+    place(
+        "control",
+        "server",
+        &["model", "flow", "wire", "credfile", "store", "keyring", "signing", "seed", "custody"],
+    ),
     place(
         "control",
         "agent",
         &[
             "model", "flow", "wire", "credfile", "store", "repo", "backup", "keyring", "seed",
-            "client",
+            "custody", "client",
         ],
     ),
-    place("control", "dock", &["model", "flow", "wire", "store", "drive", "seed", "client"]),
+    place(
+        "control",
+        "dock",
+        &["model", "flow", "wire", "store", "drive", "seed", "custody", "client"],
+    ),
     place(
         "binary",
         "packmule",
         &[
             "model", "flow", "wire", "credfile", "store", "repo", "backup", "drive", "keyring",
-            "seed", "client", "server", "agent", "dock",
+            "signing", "seed", "custody", "client", "server", "agent", "dock",
         ],
     ),
     // What documents show of the code is made from the code.

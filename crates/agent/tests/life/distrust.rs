@@ -105,12 +105,18 @@ fn write(site: &Site, receipt: &Stored) {
     });
 }
 
+/// What a receipt says of the source's chain in the custody log.
+fn own_head(receipt: &mut Value) -> &mut Value {
+    let heads = receipt["custody"].as_array_mut().unwrap();
+    heads.iter_mut().find(|head| head["kind"] == "source").unwrap()
+}
+
 #[test]
 fn a_receipt_that_is_forged_or_for_something_else_confirms_nothing() {
     let site = published();
     let good = read(&site);
     let other = json!("7".repeat(64));
-    let lies: [(&str, Stored); 9] = [
+    let lies: [(&str, Stored); 11] = [
         ("another key", Stored::signed(&good.document, &[9; 32])),
         ("signature", Stored { signature: vec![7; 64], ..good.clone() }),
         ("signature", Stored { document: good.document.replace("fs01", "fs02"), ..good.clone() }),
@@ -119,6 +125,8 @@ fn a_receipt_that_is_forged_or_for_something_else_confirms_nothing() {
         ("repository", good.saying(&site, |it| it["repository"] = other.clone())),
         ("snapshots", good.saying(&site, |it| it["snapshots"] = json!([other]))),
         ("objects", good.saying(&site, |it| it["objects"] = json!(3))),
+        ("cut off", good.saying(&site, |it| it["custody"] = json!([]))),
+        ("another entry", good.saying(&site, |it| own_head(it)["last"] = other.clone())),
         // Without the keys it is another root.
         ("root", good.saying(&site, |it| it["keys"] = json!("vault"))),
     ];

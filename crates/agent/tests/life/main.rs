@@ -10,6 +10,7 @@
 mod catch_up;
 mod check;
 mod copy;
+mod custody;
 mod deaths;
 mod distrust;
 mod groups;

@@ -141,13 +141,13 @@ fn returned_drives_are_reported_once_each() {
     dock.events.lock().unwrap().clear();
     let name = &set.job.name;
     let one: DriveSerial = "D1".parse().unwrap();
-    crate::package::returned_through(&dock, name, Some(&[one.clone(), one.clone()])).unwrap();
+    crate::package::returned_through(&dock, None, name, Some(&[one.clone(), one.clone()])).unwrap();
     assert_eq!(*dock.events.lock().unwrap(), [(one, DriveEvent::Returned)]);
     let stranger = ["D0".parse().unwrap(), "X9".parse().unwrap()];
-    let refusal = crate::package::returned_through(&dock, name, Some(&stranger)).unwrap_err();
+    let refusal = crate::package::returned_through(&dock, None, name, Some(&stranger)).unwrap_err();
     assert!(matches!(refusal, Error::NotInJob { .. }), "{refusal}");
     assert_eq!(dock.events.lock().unwrap().len(), 1, "refused before anything is said");
-    let job = crate::package::returned_through(&dock, name, None).unwrap();
+    let job = crate::package::returned_through(&dock, None, name, None).unwrap();
     assert!(job.drive_list.iter().all(|drive| drive.state == DriveState::ShippedBack));
     assert_eq!(dock.events.lock().unwrap().len(), 3);
 }

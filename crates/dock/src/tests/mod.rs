@@ -1,6 +1,7 @@
 //! What the tests of this crate share: a prepared drive set, a control plane and an account in
 //! memory, both of which can be away. Tests nothing.
 
+mod custody_log;
 mod faults;
 mod journey;
 mod parity;
@@ -9,7 +10,7 @@ mod run;
 
 use crate::control::{Control, Places};
 use crate::import::import_through;
-use crate::{Error, Event, ImportOptions, ImportOutcome};
+use crate::{Custody, Error, Event, ImportOptions, ImportOutcome};
 use client::Result;
 use model::{Digest, DriveRole, DriveSerial, JobName, ObjectKey, ObjectKind};
 use seed::{DriveSpec, PlainReads, SealedDrive, SigningKey, Trust};
@@ -244,6 +245,15 @@ pub(crate) struct Dock {
     /// Called for each event; may break things.
     pub(crate) hook: Hook,
     pub(crate) words: Mutex<Vec<String>>,
+    /// Entries of the custody log that were sent.
+    pub(crate) custody: Mutex<Vec<String>>,
+    pub(crate) custody_away: AtomicBool,
+    pub(crate) unsent: Mutex<Vec<String>>,
+}
+
+/// The time of day in custody logs.
+pub(crate) fn noon() -> jiff::Timestamp {
+    "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
 impl Dock {
@@ -273,7 +283,33 @@ impl Dock {
             manifests,
             hook: Box::new(|_, _| {}),
             words: Mutex::default(),
+            custody: Mutex::default(),
+            custody_away: AtomicBool::new(false),
+            unsent: Mutex::default(),
         }
+    }
+
+    pub(crate) fn noting<T>(&self, work: impl FnOnce(&Custody<'_>) -> T) -> T {
+        let unsent = |why: &str| self.unsent.lock().unwrap().push(why.to_owned());
+        let name = "north".parse().unwrap();
+        work(&Custody::open(self.state.path(), name, &noon, &unsent).unwrap())
+    }
+
+    /// What the server has of this dock's chain: the word and the drive of each entry, in order. Every entry is
+    /// signed, and follows the one before.
+    pub(crate) fn chain(&self) -> Vec<String> {
+        let mut before: Option<custody::Signed> = None;
+        let lines = self.custody.lock().unwrap();
+        let words = lines.iter().map(|line| {
+            let signed = custody::Signed::decode(line).unwrap();
+            let hash = before.as_ref().map_or(Digest([0; 32]), custody::Signed::hash);
+            assert_eq!(signed.entry().previous, hash);
+            let event = &signed.entry().event;
+            let word = format!("{} {}", event.what(), event.drive().unwrap());
+            before = Some(signed);
+            word
+        });
+        words.collect()
     }
 
     pub(crate) fn import(
@@ -286,23 +322,27 @@ impl Dock {
             self.words.lock().unwrap().push(format!("{event:?}"));
             (self.hook)(self, &event);
         };
-        import_through(
-            self,
-            self,
-            &ImportOptions {
-                job: &job.parse().unwrap(),
-                drives,
-                state: self.state.path(),
-                store: OpenOptions {
-                    retry: Some((policy, self.clock.clone())),
-                    ..OpenOptions::default()
+        let import = |custody: &Custody<'_>| {
+            import_through(
+                self,
+                self,
+                &ImportOptions {
+                    job: &job.parse().unwrap(),
+                    drives,
+                    state: self.state.path(),
+                    store: OpenOptions {
+                        retry: Some((policy, self.clock.clone())),
+                        ..OpenOptions::default()
+                    },
+                    report_every: Duration::from_secs(5),
+                    at_once: 3,
+                    custody: Some(custody),
+                    stop: &self.stop,
+                    events: &events,
                 },
-                report_every: Duration::from_secs(5),
-                at_once: 3,
-                stop: &self.stop,
-                events: &events,
-            },
-        )
+            )
+        };
+        self.noting(import)
     }
 
     /// All drives, none of which may fail.
@@ -446,6 +486,19 @@ impl Control for Dock {
         assert_eq!(text.len() as u64, length);
         self.logs.lock().unwrap().insert(drive.clone(), text);
         Ok(())
+    }
+
+    fn custody(&self, _: SeedId) -> Result<Box<dyn Read + Send>> {
+        panic!("no chain forks here")
+    }
+
+    fn append_custody(&self, _: SeedId, entries: &[String]) -> Result<u64> {
+        if self.custody_away.load(Ordering::Relaxed) {
+            return Err(client::Error::Receipt { what: "away".to_owned() });
+        }
+        let mut custody = self.custody.lock().unwrap();
+        custody.extend(entries.iter().cloned());
+        Ok(custody.len() as u64)
     }
 }
 

@@ -79,21 +79,24 @@ impl<'a> Slots<'a> {
             (self.dock.hook)(self.dock, &event);
         };
         let policy = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
-        let options = RunOptions {
-            state: self.dock.state.path(),
-            store: OpenOptions {
-                retry: Some((policy, self.dock.clock.clone())),
-                ..OpenOptions::default()
-            },
-            report_every: Duration::from_secs(5),
-            at_once: 2,
-            once,
-            look_every: Duration::from_millis(1),
-            clock: &store::SystemClock::new(),
-            stop: &self.dock.stop,
-            events: &events,
-        };
-        run_through(self.dock, self.dock, self, &options)
+        self.dock.noting(|custody| {
+            let options = RunOptions {
+                state: self.dock.state.path(),
+                store: OpenOptions {
+                    retry: Some((policy, self.dock.clock.clone())),
+                    ..OpenOptions::default()
+                },
+                report_every: Duration::from_secs(5),
+                at_once: 2,
+                once,
+                custody: Some(custody),
+                look_every: Duration::from_millis(1),
+                clock: &store::SystemClock::new(),
+                stop: &self.dock.stop,
+                events: &events,
+            };
+            run_through(self.dock, self.dock, self, &options)
+        })
     }
 
     /// Until every drive is Completed; longer than that only where something is wrong.

@@ -44,11 +44,11 @@ fn a_set_goes_from_the_parcel_into_the_account_and_home() {
     assert_eq!(copied(&again), 0);
 
     let one: DriveSerial = parcel.serial(1);
-    let job = dock::returned(&parcel.dock, &parcel.job, Some(&[one])).unwrap();
+    let job = dock::returned(&parcel.dock, None, &parcel.job, Some(&[one])).unwrap();
     assert_eq!(job.state, JobState::Packaging);
-    let job = dock::returned(&parcel.dock, &parcel.job, None).unwrap();
+    let job = dock::returned(&parcel.dock, None, &parcel.job, None).unwrap();
     assert_eq!(job.state, JobState::Completed);
-    dock::returned(&parcel.dock, &parcel.job, None).unwrap();
+    dock::returned(&parcel.dock, None, &parcel.job, None).unwrap();
     let refusal = parcel.import(&backwards, &|_| {}).unwrap_err();
     assert!(matches!(refusal, Error::JobState { state: JobState::Completed, .. }), "{refusal}");
 }
@@ -179,7 +179,8 @@ fn nothing_is_taken_in_before_the_package_is_received() {
     let refusal = parcel.import(&parcel.folders, &|_| {}).unwrap_err();
     assert!(refusal.to_string().contains("dock receive --tracking 1Z0001D"), "{refusal}");
     assert_eq!(refusal.kind(), ErrorKind::Conflict);
-    let unknown = dock::receive(&parcel.dock, &"1Z404NOT".parse().unwrap(), None).unwrap_err();
+    let unknown =
+        dock::receive(&parcel.dock, None, &"1Z404NOT".parse().unwrap(), None).unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::NotFound);
 }
 
@@ -188,7 +189,7 @@ fn a_drive_that_did_not_come_is_not_read() {
     let site = Site::new();
     let parcel = Parcel::shipped(&site, "job-1", "D", 1);
     let came = [parcel.serial(0), parcel.serial(2)];
-    dock::receive(&parcel.dock, &parcel.tracking.parse().unwrap(), Some(&came)).unwrap();
+    dock::receive(&parcel.dock, None, &parcel.tracking.parse().unwrap(), Some(&came)).unwrap();
     let outcome = parcel.import(&parcel.folders, &|_| {}).unwrap();
     let refusal = outcome.drives[1].result.as_ref().unwrap_err();
     assert_eq!(refusal.kind(), ErrorKind::Conflict, "{refusal}");

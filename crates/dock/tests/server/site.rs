@@ -203,7 +203,7 @@ impl Parcel {
     }
 
     pub(crate) fn receive(&self) -> Job {
-        dock::receive(&self.dock, &self.tracking.parse().unwrap(), None).unwrap()
+        dock::receive(&self.dock, None, &self.tracking.parse().unwrap(), None).unwrap()
     }
 
     pub(crate) fn repository(&self) -> Digest {
@@ -249,6 +249,7 @@ impl Parcel {
             },
             report_every: Duration::ZERO,
             at_once: 3,
+            custody: None,
             stop: &AtomicBool::new(false),
             events: hook,
         };

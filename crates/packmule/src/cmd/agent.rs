@@ -184,6 +184,10 @@ fn show(progress: &Progress<'_>, rates: &super::seed::Rates, event: &Event<'_>) 
             sent.gone.len()
         )),
         Event::Removed { bytes } => progress.bytes(*bytes),
+        Event::CustodyUnsent { seed, why } => {
+            progress
+                .note(&format!("custody log of seed {seed}: {why}; it is sent by a later call"));
+        }
         _ => {}
     }
 }

@@ -107,10 +107,16 @@ impl Serve {
             "serving at {endpoint}; administrator's credentials: {}",
             admin.display()
         ));
-        let address = server.address().to_string();
-        context
-            .printer
-            .object("ready", &json!({"endpoint": endpoint, "address": address, "admin": admin}));
+        let key = client::load_credentials(&admin)?.receipt_key;
+        let key = signing::Fingerprint::of(&key).to_string();
+        context.printer.line(format!("receipts and custody logs are signed by {key}"));
+        let ready = json!({
+            "endpoint": endpoint,
+            "address": server.address().to_string(),
+            "admin": admin,
+            "receipt_key": key,
+        });
+        context.printer.object("ready", &ready);
         let stopper = server.stopper();
         let stop = Arc::clone(&context.stop);
         let ended = std::sync::atomic::AtomicBool::new(false);

@@ -3,14 +3,14 @@
 
 use super::signature::{Content, Described, Signature};
 use crate::{
-    accounts, audit, docks, files, jobs, notices, openapi, publication, seeds, subscriptions,
-    vaults,
+    accounts, audit, custody, docks, files, jobs, notices, openapi, publication, seeds,
+    subscriptions, vaults,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use wire::{
-    DockRequest, DriveEvent, DriveStatus, JobPatch, JobRequest, KeyRequest, MachineRequest,
-    PublicationRequest, ReceiveRequest, SeedAnnouncement, ServerRequest, StorageAccountRequest,
-    SubscriptionRequest,
+    CustodyEntries, DockRequest, DriveEvent, DriveStatus, JobPatch, JobRequest, KeyRequest,
+    MachineRequest, PublicationRequest, ReceiveRequest, SeedAnnouncement, ServerRequest,
+    StorageAccountRequest, SubscriptionRequest,
 };
 
 pub(super) type Generate = fn(&mut SchemaGenerator) -> Schema;
@@ -172,6 +172,12 @@ fn credentials() -> Vec<Operation> {
         describe(seeds::get, "getSeed", "An announced seed").refuses(&[404]),
         describe(seeds::copy_computer, "makeCopyComputer", "Credentials for writing its drives")
             .with(&[201])
+            .refuses(&[404]),
+        describe(custody::append, "appendCustody", "Puts signed entries into a custody log")
+            .takes::<CustodyEntries>()
+            .refuses(&[404, 409]),
+        describe(custody::log, "getCustody", "The custody log of a seed")
+            .answers_as(custody::MEDIA)
             .refuses(&[404]),
     ]
 }

@@ -91,7 +91,7 @@ pub(super) async fn all(
     work.publish(&objects).await?;
     checkpoint(app, Step::Receipt)?;
     let receipt = work.receipt(owner, seed, &objects, keys);
-    receipts::store(app, &receipt).await?;
+    receipts::store(app, receipt).await?;
     wanted.nothing(app).await?;
     progress.set(|status| status.state = PublicationState::Published);
     Ok(())
@@ -335,6 +335,7 @@ impl Work<'_> {
             root: seed::root(objects),
             keys,
             issued_at: self.app.now(),
+            custody: None,
         }
     }
 }

@@ -14,6 +14,7 @@ extern crate packmule_server as server;
 
 mod arm;
 mod backends;
+mod custody;
 mod dataplane;
 mod entra;
 mod events;

@@ -36,6 +36,8 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("PUT", "/api/v1/seeds/{seed}", "agent"),
     ("GET", "/api/v1/seeds/{seed}", "admin, agent, copy"),
     ("POST", "/api/v1/seeds/{seed}/copy-computer", "application"),
+    ("POST", "/api/v1/seeds/{seed}/custody", "agent, copy, dock"),
+    ("GET", "/api/v1/seeds/{seed}/custody", "admin, agent, copy, dock"),
     ("GET", "/api/v1/import-jobs", "admin, agent, copy, dock"),
     ("POST", "/api/v1/parcels/receive", "dock"),
     ("PUT", "/api/v1/import-jobs/{job}", "agent, copy"),

@@ -166,7 +166,8 @@ impl Journey<'_> {
         self.title("the dock takes the drives in");
         let dock = quoted(credentials);
         let state = quoted(&self.stage.work.join("dock"));
-        let mut receive = format!("dock receive --tracking {TRACKING} --credentials {dock}");
+        let mut receive =
+            format!("dock receive --tracking {TRACKING} --credentials {dock} --state {state}");
         if self.stage.harm.lose {
             for label in carried.iter().filter_map(|drive| seed::inspect(drive).ok().flatten()) {
                 receive.push_str(&format!(" --drive {}", label.body.serial));

@@ -285,6 +285,10 @@ impl Source<'_> {
             })
         };
         let bays = given.ready(self.context, &keys, self.ask, may_format)?;
+        if !bays.formatted.is_empty() {
+            let formatted = &bays.formatted;
+            self.agent("asking", |agent| agent::formatted(agent, staging, formatted))?;
+        }
         let (drives, job) = (bays.specs.as_slice(), options.job.as_ref());
         let what = Preparation {
             staging,

@@ -9,8 +9,10 @@ use crate::failure::{Failure, Outcome, chain};
 use crate::ui::{Progress, duration, per_second};
 use clap::{Args, Subcommand};
 use client::Client;
-use dock::{Event, ImportOptions, Taken};
-use model::{ByteSize, DriveSerial, JobName, TrackingNumber};
+use custody::Actor;
+use dock::{Custody, Event, ImportOptions, Taken};
+use jiff::Timestamp;
+use model::{ActorName, ByteSize, DriveSerial, JobName, TrackingNumber};
 use serde_json::json;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -48,6 +50,8 @@ pub(crate) enum Dock {
         #[arg(long, value_name = "SERIAL")]
         drive: Vec<DriveSerial>,
         #[command(flatten)]
+        state: DockState,
+        #[command(flatten)]
         dock: DockOptions,
     },
     Run(run::Run),
@@ -63,6 +67,8 @@ pub(crate) enum Dock {
         /// Serial number of a drive; may be repeated [default: every drive that is at the dock]
         #[arg(long, value_name = "SERIAL")]
         drive: Vec<DriveSerial>,
+        #[command(flatten)]
+        state: DockState,
         #[command(flatten)]
         dock: DockOptions,
     },
@@ -105,6 +111,41 @@ impl DockOptions {
     }
 }
 
+/// Where the dock's own files are, and its name.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct DockState {
+    /// Where this dock keeps its journals, its signing key and its chains of custody
+    #[arg(
+        long,
+        env = "PACKMULE_STATE",
+        value_name = "DIR",
+        default_value = "/var/lib/packmule-dock"
+    )]
+    state: PathBuf,
+    /// This dock's name in custody logs [default: this computer's name]
+    #[arg(long, value_name = "NAME")]
+    actor: Option<ActorName>,
+}
+
+impl DockState {
+    /// Has `work` write into custody logs; tells under which key.
+    fn with_custody<T>(
+        &self,
+        context: &Context,
+        work: impl FnOnce(&Custody<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let host = || Actor::name_of(&context.author.hostname);
+        let unsent = |why: &str| {
+            context.printer.note(format!("{why}; it is sent by a later call"));
+        };
+        let name = self.actor.clone().unwrap_or_else(host);
+        let custody = Custody::open(&self.state, name, &Timestamp::now, &unsent)?;
+        let key = custody.fingerprint();
+        context.printer.note(format!("this dock signs custody logs as {key}"));
+        work(&custody)
+    }
+}
+
 /// Take in the drives of an import job
 ///
 /// Every object is verified by its name on its way into the storage account. A damaged or missing
@@ -124,14 +165,8 @@ pub(crate) struct Import {
     /// Where a drive's file system is mounted; may be repeated
     #[arg(long, required = true, value_name = "PATH", num_args = 1..)]
     drive: Vec<PathBuf>,
-    /// Where this dock keeps its journals
-    #[arg(
-        long,
-        env = "PACKMULE_STATE",
-        value_name = "DIR",
-        default_value = "/var/lib/packmule-dock"
-    )]
-    state: PathBuf,
+    #[command(flatten)]
+    state: DockState,
     /// How many drives are read at once
     #[arg(long, value_name = "N", default_value_t = 4)]
     at_once: usize,
@@ -146,17 +181,25 @@ impl Dock {
             Self::Credentials { name, output, replace, admin } => {
                 return admin::dock_credentials(context, admin, name, *replace, output);
             }
-            Self::Receive { tracking, drive, dock } => {
+            Self::Receive { tracking, drive, state, dock } => {
                 let drives = (!drive.is_empty()).then_some(drive.as_slice());
-                let job = dock::receive(&dock.client()?, tracking, drives)?;
+                let client = dock.client()?;
+                let job = state.with_custody(context, |custody| {
+                    Ok(dock::receive(&client, Some(custody), tracking, drives)?)
+                })?;
                 show_job(context, &job);
             }
             Self::Run(command) => return command.run(context),
-            Self::Import(import) => return import.run(context),
+            Self::Import(import) => {
+                return import.state.with_custody(context, |custody| import.run(context, custody));
+            }
             Self::Wipe(command) => return command.run(context),
-            Self::Return { job, drive, dock } => {
+            Self::Return { job, drive, state, dock } => {
                 let drives = (!drive.is_empty()).then_some(drive.as_slice());
-                let job = dock::returned(&dock.client()?, job, drives)?;
+                let client = dock.client()?;
+                let job = state.with_custody(context, |custody| {
+                    Ok(dock::returned(&client, Some(custody), job, drives)?)
+                })?;
                 show_job(context, &job);
             }
             Self::Lost { job, drive, dock } => {
@@ -177,7 +220,7 @@ impl Dock {
 }
 
 impl Import {
-    fn run(&self, context: &Context) -> Outcome {
+    fn run(&self, context: &Context, custody: &Custody<'_>) -> Outcome {
         let client = self.dock.client()?;
         let progress = Progress::new(&context.printer, "taking in");
         let counts = Counts::new(&progress);
@@ -189,7 +232,8 @@ impl Import {
         let options = ImportOptions {
             job: &self.job,
             drives: &self.drive,
-            state: &self.state,
+            state: &self.state.state,
+            custody: Some(custody),
             store,
             report_every: Duration::from_secs(2),
             at_once: self.at_once,

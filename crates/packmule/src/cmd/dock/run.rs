@@ -1,7 +1,7 @@
 //! `packmule dock run` and `packmule dock wipe`: drives as they come out of the parcel, and before they
 //! go home.
 
-use super::{Counts, DockOptions, show_taken};
+use super::{Counts, DockOptions, DockState, show_taken};
 use crate::cmd::seed::{describe, find};
 use crate::context::Context;
 use crate::exit::Status;
@@ -9,11 +9,11 @@ use crate::failure::{Failure, Outcome};
 use crate::ui::{Ask as _, Progress};
 use clap::Args;
 use client::Client;
-use dock::{BlockDevices, Event, RunOptions};
-use drive::{Access, Attached, Blkid, Protection, Volume};
+use dock::{BlockDevices, Custody, Event, RunOptions};
+use drive::{Access, Attached, Blkid, Device, Probe as _, Protection, Volume};
 use model::{ByteSize, DriveSerial, ErrorKind};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{OpenOptions, RetryPolicy, SystemClock};
@@ -33,14 +33,8 @@ pub(crate) struct Run {
     /// End when every drive that is attached now was looked at and taken in
     #[arg(long)]
     once: bool,
-    /// Where this dock keeps its journals
-    #[arg(
-        long,
-        env = "PACKMULE_STATE",
-        value_name = "DIR",
-        default_value = "/var/lib/packmule-dock"
-    )]
-    state: PathBuf,
+    #[command(flatten)]
+    state: DockState,
     /// How many drives are read at once
     #[arg(long, value_name = "N", default_value_t = 4)]
     at_once: usize,
@@ -50,6 +44,10 @@ pub(crate) struct Run {
 
 impl Run {
     pub(super) fn run(&self, context: &Context) -> Outcome {
+        self.state.with_custody(context, |custody| self.take_in(context, custody))
+    }
+
+    fn take_in(&self, context: &Context, custody: &Custody<'_>) -> Outcome {
         let client = self.dock.client()?;
         let progress = Progress::new(&context.printer, "taking in");
         let counts = Counts::new(&progress);
@@ -57,7 +55,8 @@ impl Run {
         let clock = Arc::new(SystemClock::new());
         let retry = Some((RetryPolicy::default(), clock.clone() as Arc<dyn store::Clock>));
         let options = RunOptions {
-            state: &self.state,
+            state: &self.state.state,
+            custody: Some(custody),
             store: OpenOptions { retry, ..OpenOptions::default() },
             report_every: Duration::from_secs(2),
             at_once: self.at_once,
@@ -106,11 +105,17 @@ pub(crate) struct Wipe {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
+    state: DockState,
+    #[command(flatten)]
     dock: DockOptions,
 }
 
 impl Wipe {
     pub(super) fn run(&self, context: &Context) -> Outcome {
+        self.state.with_custody(context, |custody| self.wipe(context, custody))
+    }
+
+    fn wipe(&self, context: &Context, custody: &Custody<'_>) -> Outcome {
         let client = self.dock.client()?;
         let wrong = |words: String| Failure::new(ErrorKind::WrongDrive, words);
         let device = find(&self.drive)?
@@ -124,7 +129,10 @@ impl Wipe {
         let job = job_of(&client, &serial)?;
         receipt(&client, &job)?;
         let volume = Volume::of(&device, serial.clone());
-        refuse_another(&job, &volume)?;
+        // One that was cut off while it was erased has nothing on it that could be compared.
+        if !custody.was_wiping(&job, &serial) || is_marked(&device)? {
+            refuse_another(&job, &volume)?;
+        }
         context.printer.note(describe(&device, &volume));
         if !self.yes {
             let question = "Everything on this drive will be lost. Type yes to erase";
@@ -133,12 +141,15 @@ impl Wipe {
                 return Err(Failure::new(ErrorKind::Interrupted, words));
             }
         }
+        custody.wiping(&job, &serial)?;
         let progress = Progress::new(&context.printer, "erasing");
         let erased = drive::erase(&volume, &mut |bytes| {
             progress.reach(bytes);
             !context.stop.load(std::sync::atomic::Ordering::Relaxed)
         })?;
         progress.finish();
+        custody.wiped(&job, &serial, !erased.header, erased.overwritten)?;
+        custody.send(&client);
         let what = if erased.header { "the keys on it" } else { "all of it" };
         let discarded = if erased.discarded { ", and the rest was discarded" } else { "" };
         context.printer.line(format!(
@@ -196,6 +207,19 @@ fn refuse_another(job: &Job, volume: &Volume) -> Result<(), Failure> {
         volume.serial, job.name
     );
     Err(Failure::new(ErrorKind::WrongDrive, words))
+}
+
+/// Whether something is known to be on the drive, or on a partition where it has any.
+fn is_marked(device: &Device) -> Result<bool, Failure> {
+    let parts: Vec<&Path> = device.partitions.iter().map(|part| part.path.as_path()).collect();
+    let places = if parts.is_empty() { vec![device.path.as_path()] } else { parts };
+    for place in places {
+        let marked = Blkid.signature(place);
+        if marked.map_err(|cause| Failure::io("looking at", place, cause))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn receipt(client: &Client, job: &Job) -> Result<(), Failure> {

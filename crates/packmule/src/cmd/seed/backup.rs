@@ -125,7 +125,8 @@ impl Backup {
         repository: &Repository,
         (keys, shelf, drives): (&DriveKeys, &Shelf, &[DriveSpec]),
     ) -> Outcome {
-        let signer = SigningKey::load_or_create(&state.join("signing.key"))?;
+        let signer =
+            SigningKey::load_or_create(&state.join("signing.key")).map_err(seed::Error::from)?;
         let folder = state.join("seed");
         let set_options = seed::direct::Options {
             state: &folder,

@@ -61,6 +61,8 @@ pub(crate) enum Encryption {
 pub(crate) struct Bays {
     /// In the order given.
     pub(crate) specs: Vec<DriveSpec>,
+    /// Those that were formatted just now.
+    pub(crate) formatted: Vec<DriveSerial>,
     attached: Vec<Attached>,
 }
 
@@ -110,7 +112,7 @@ impl DriveOptions {
             may_format()?;
             self.confirm(context, keys, ask, &places)?;
         }
-        let mut bays = Bays { specs: Vec::new(), attached: Vec::new() };
+        let mut bays = Bays { specs: Vec::new(), formatted: Vec::new(), attached: Vec::new() };
         for (at, place) in places.into_iter().enumerate() {
             if context.stop.load(std::sync::atomic::Ordering::Relaxed) {
                 let words = "stopped; the same command goes on where this one ended";
@@ -447,6 +449,7 @@ impl Bays {
                 if let Some(hash) = formatted.header_hash {
                     keys.formatted(&formatted.volume.serial, hash)?;
                 }
+                self.formatted.push(formatted.volume.serial.clone());
                 (formatted.volume, protection)
             }
         };

@@ -104,7 +104,8 @@ pub(super) fn write_from(
     bays: &Bays,
     (writing, parity): (Writing, u32),
 ) -> Result<Prepared, Failure> {
-    let signer = SigningKey::load_or_create(&state.join("signing.key"))?;
+    let signer =
+        SigningKey::load_or_create(&state.join("signing.key")).map_err(seed::Error::from)?;
     let progress = Progress::new(&context.printer, "writing drives");
     let options = Options {
         state: folder,
