@@ -82,7 +82,7 @@ fn drives_come_one_after_the_other_and_the_repository_is_whole() {
         let drive = place.folder(&format!("d{}", drives.len()));
         drives.push(drive.clone());
         // Only this one is at hand: full ones have left.
-        let said = place.run(&words(&source, &[drive.clone()], &["--capacity", "24M"]));
+        let said = place.run(&words(&source, std::slice::from_ref(&drive), &["--capacity", "24M"]));
         assert!(said.code == 0 || said.code == 13, "{}\n{}", said.stdout, said.stderr);
         assert!(is_sealed(&drive));
         if said.code == 0 {

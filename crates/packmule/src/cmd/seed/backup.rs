@@ -111,7 +111,7 @@ impl Backup {
         }
         let (now, kdf) = (jiff::Timestamp::now(), KdfParams::STANDARD);
         let made = Repository::init(Arc::clone(local), password, kdf, author, now)?;
-        context.printer.note(&format!(
+        context.printer.note(format!(
             "made a repository in {}; its password is the only way into what is on the drives",
             state.display()
         ));
