@@ -132,6 +132,13 @@ fn a_drive_that_never_arrives_is_rebuilt_at_the_dock_and_the_seed_lands_whole() 
     site.run("dock return --job seed-1 --credentials dock.json").exits(0).shows(&["Completed"]);
 
     site.run("backup now files --state state").exits(0).shows(&["receipt is verified"]);
+    // Whoever reads the custody log sees that, too.
+    let log = site.run(&format!("custody show --server {admin}")).exits(0);
+    assert!(
+        log.stdout.lines().any(|it| it.contains("repaired") && it.contains(&lost)),
+        "{}",
+        log.stdout
+    );
     let vault = site.server.data().join("objects/vaults/offices/fs01/repository");
     restic_is_content("parity_job", &vault);
     let source = place.path("source");

@@ -84,7 +84,7 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario {
         name: "lost",
         short: false,
-        about: "a drive never arrives, and just what it held is asked for and comes over the network",
+        about: "a data drive and the parity drive never arrive, and just what is missing is asked for and comes over the network",
         run: lost::run,
     },
     Scenario {

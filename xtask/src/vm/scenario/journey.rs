@@ -15,7 +15,7 @@ pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let site = Site::start(lab)?;
     let (staging, drives) = (lab.image("staging", 400)?, set::images(lab)?);
     let mut first = lab.boot(with(&staging, "STAGING", &drives).reaches(site.port))?;
-    let files = prepare(&mut first, &site)?;
+    let (files, _) = prepare(&mut first, &site, "--capacity 24MiB")?;
     first.power_off()?;
 
     let stranger = lab.image("stranger", 300)?;
@@ -37,8 +37,13 @@ pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     dock.power_off()
 }
 
-/// Registers, backs up into staging, writes the drives, announces and ships the job.
-pub(super) fn prepare(source: &mut Machine, site: &Site) -> anyhow::Result<String> {
+/// Registers, backs up into staging, writes the drives, announces and ships the job. Tells the files' hashes, and
+/// what was said of the drives.
+pub(super) fn prepare(
+    source: &mut Machine,
+    site: &Site,
+    flags: &str,
+) -> anyhow::Result<(String, String)> {
     set::disk(source, "STAGING")?;
     let files = set::files(source, 9_000_000)?;
     source.put("/disk/fs01.json", 0o600, &site.agent)?;
@@ -53,9 +58,7 @@ pub(super) fn prepare(source: &mut Machine, site: &Site) -> anyhow::Result<Strin
     refuse_too_early(source, &devices)?;
     let said = agent(
         source,
-        &format!(
-            "diskprep s:/disk/staging --yes --virtual-machine --capacity 24MiB --drive {devices}"
-        ),
+        &format!("diskprep s:/disk/staging --yes --virtual-machine {flags} --drive {devices}"),
     )?;
     set::is_complete(&said)?;
     agent(
@@ -63,7 +66,7 @@ pub(super) fn prepare(source: &mut Machine, site: &Site) -> anyhow::Result<Strin
         "diskprep u: --yes --carrier FedEx --tracking VM-1234567 --recipient Archive --street Quay \
          --city Porto --postal-code 4000 --country PT --phone 1 --email a@example.org",
     )?;
-    Ok(files)
+    Ok((files, said))
 }
 
 /// Nothing is formatted for a seed that is not whole yet: a group has no first backup.

@@ -1,5 +1,5 @@
-//! A drive of a set without parity never arrives: what it held is asked for by name, comes over the network,
-//! and nothing else is sent again.
+//! A set with parity loses more than that can make up for, a data drive and the parity drive: what is missing is
+//! asked for by name, comes over the network, and nothing else is sent again.
 
 use super::super::drive::{Controller, Drive};
 use super::super::lab::Lab;
@@ -8,38 +8,33 @@ use super::journey::{agent, prepare};
 use super::set::{self, SERIALS};
 use super::site::Site;
 use super::standalone::with;
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use serde_json::Value;
-
-/// The one that never arrives.
-const LOST: usize = 1;
 
 pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let site = Site::start(lab)?;
     let (staging, drives) = (lab.image("staging", 400)?, set::images(lab)?);
     let mut source = lab.boot(with(&staging, "STAGING", &drives).reaches(site.port))?;
-    let files = prepare(&mut source, &site)?;
+    let (files, said) = prepare(&mut source, &site, "--capacity 32MiB --parity 1")?;
     source.power_off()?;
+    let data = of_role(&said, "data");
+    let [lost, came] = data.as_slice() else { anyhow::bail!("two data drives: {said}") };
+    ensure!(of_role(&said, "parity").len() == 1, "one parity drive: {said}");
 
     let disk = lab.image("dock", 300)?;
-    let came = SERIALS.iter().zip(&drives).enumerate().filter(|(at, _)| *at != LOST);
+    let at = SERIALS.iter().position(|serial| serial == came).context("whose drive is it")?;
+    let image = drives.get(at).context("no such image")?;
     let spec = Spec::new().drive(Drive::new(&disk, Controller::Virtio, "DOCK"));
-    let spec = came.fold(spec, |spec, (_, (serial, image))| {
-        spec.drive(Drive::new(image, Controller::Ahci, serial))
-    });
+    let spec = spec.drive(Drive::new(image, Controller::Ahci, came));
     let mut dock = lab.boot(spec.reaches(site.port))?;
     set::disk(&mut dock, "DOCK")?;
     dock.put("/disk/dock.json", 0o600, &site.dock)?;
-    let arrived: Vec<&str> =
-        SERIALS.iter().enumerate().filter(|(at, _)| *at != LOST).map(|(_, it)| *it).collect();
+    let dock_options = "--credentials /disk/dock.json --state /disk/dock";
     dock.done(&format!(
-        "packmule dock receive --tracking VM-1234567 --credentials /disk/dock.json --drive {}",
-        arrived.join(" --drive ")
+        "packmule dock receive --tracking VM-1234567 {dock_options} --drive {came}"
     ))?;
-    let said = dock
-        .done("packmule --json dock run --once --credentials /disk/dock.json --state /disk/dock")?;
-    let whole = said.lines().filter(|line| line.contains("\"state\":\"Completed\"")).count();
-    ensure!(whole >= arrived.len(), "what came was not taken in whole: {said}");
+    let said = dock.done(&format!("packmule --json dock run --once {dock_options}"))?;
+    ensure!(said.contains("\"state\":\"Completed\""), "what came was not taken in whole: {said}");
     dock.power_off()?;
 
     let mut again = lab.boot(with(&staging, "STAGING", &[]).reaches(site.port))?;
@@ -51,15 +46,20 @@ pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
         status.all().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let wanted: Vec<&Value> = rows.iter().filter(|it| is(it, "message_type", "wanted")).collect();
     ensure!(status.code == 13 && !wanted.is_empty(), "{}", status.all());
-    let of_it =
-        wanted.iter().all(|it| is(it, "was_on", SERIALS[LOST]) && is(it, "state", "wanted"));
+    let of_it = wanted.iter().all(|it| is(it, "was_on", lost) && is(it, "state", "wanted"));
     ensure!(of_it, "something else is wanted: {}", status.all());
-    // Read to its end, the seed is made whole by the next backup.
+    // All that came was read: the next backup makes the seed whole.
     let stored = agent(&mut again, "backup now files")?;
     ensure!(stored.contains("\"outcome\":\"stored\""), "{stored}");
     agent(&mut again, "restore files --target /disk/restored")?;
     set::same(&mut again, &files)?;
     again.power_off()
+}
+
+fn of_role(said: &str, role: &str) -> Vec<String> {
+    let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let drives = lines.filter(|it| is(it, "message_type", "drive") && is(it, "role", role));
+    drives.filter_map(|drive| drive.get("serial")?.as_str().map(str::to_owned)).collect()
 }
 
 fn is(object: &Value, member: &str, value: &str) -> bool {
