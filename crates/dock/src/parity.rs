@@ -133,6 +133,7 @@ fn together(
         journals.push(Journal::open(&folder, serial)?);
     }
     for serial in &serials {
+        shared.note(|custody| custody.received(shared.job, serial))?;
         shared.report(serial, &DriveEvent::Started)?;
     }
     let mut noted = Rebuildings::open(&folder, &first.label().serial)?;

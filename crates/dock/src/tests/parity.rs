@@ -97,6 +97,12 @@ fn what_a_lost_drive_had_is_rebuilt_and_its_log_says_of_whom_and_from_where() {
     assert_eq!(last["summary"]["rebuilt"]["drives"][0]["driveId"], serial(&data[2]));
     let left: Vec<_> = fs::read_dir(dock.state.path().join("job-1")).unwrap().collect();
     assert!(left.is_empty(), "a complete set leaves nothing behind: {left:?}");
+    let chain = dock.chain();
+    for said in
+        [format!("received {}", serial(&parity[0])), format!("repaired {}", serial(&data[2]))]
+    {
+        assert_eq!(chain.iter().filter(|word| **word == said).count(), 1, "{said}: {chain:?}");
+    }
 }
 
 #[test]
