@@ -47,6 +47,9 @@ pub struct OfflineInputs {
     pub storage_account: AccountName,
     /// The container there.
     pub container: ContainerName,
+    /// The vault had this server's repository when this was decided: what travels is what it lacks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub catch_up: bool,
 }
 
 /// A group to be created.
@@ -153,6 +156,7 @@ fn checked(
         import_job: import_job.clone(),
         storage_account: storage_account.clone(),
         container: container.clone(),
+        catch_up: false,
     };
     check_staging(&inputs.staging, paths)?;
     let mut warnings = Vec::new();
@@ -166,13 +170,25 @@ fn keep(state: &State, vault: &Vault, mut group: Group) -> Result<Group, Error> 
     let _lock = state.lock()?;
     if let Some(known) = state.group(&group.name)? {
         group.created = known.created;
+        group.initial = decided(group.initial, &known.initial);
         return if known == group { Ok(known) } else { Err(Error::GroupExists(group.name)) };
     }
-    if let Initial::Offline(inputs) = &group.initial {
+    if let Initial::Offline(inputs) = &mut group.initial {
         free_for_seed(state, vault, inputs)?;
+        inputs.catch_up = vault.has_repository()?;
     }
     state.save_group(&group)?;
     Ok(group)
+}
+
+/// What was decided about a seed before stays so.
+fn decided(given: Initial, known: &Initial) -> Initial {
+    match (given, known) {
+        (Initial::Offline(given), Initial::Offline(known)) => {
+            Initial::Offline(OfflineInputs { catch_up: known.catch_up, ..given })
+        }
+        (given, _) => given,
+    }
 }
 
 /// Lets the next backup of a group travel on drives: with what the vault lacks by then, and nothing else. From
@@ -196,15 +212,16 @@ pub fn catch_up(
     warnings.retain(|warning| !matches!(warning, Warning::Room { .. }));
     let _lock = state.lock()?;
     let before = state.known_group(name)?;
-    let group = Group { initial, ..before.clone() };
+    let mut group = Group { initial: decided(initial, &before.initial), ..before.clone() };
     if group == before {
         return Ok(CreatedGroup { group, estimate, warnings });
     }
-    if let Initial::Offline(inputs) = &group.initial {
+    if let Initial::Offline(inputs) = &mut group.initial {
         if !vault.has_repository()? {
             return Err(Error::NothingToCatchUp(name.clone()));
         }
         free_for_seed(&state, &vault, inputs)?;
+        inputs.catch_up = true;
     }
     state.save_group(&group)?;
     Ok(CreatedGroup { group, estimate, warnings })

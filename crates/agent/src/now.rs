@@ -75,7 +75,7 @@ fn network(
     // What the vault has already goes on over the network, whatever else travels.
     let goes_on = match &record {
         Some(record) => record.catch_up,
-        None => Vault::connect(ctx, state)?.has_repository()?,
+        None => inputs.catch_up,
     };
     if goes_on {
         let outcome = into_vault(ctx, state, group, None, password)?;
@@ -114,7 +114,6 @@ fn begun(ctx: &Context<'_>, state: &State, inputs: &OfflineInputs) -> Result<See
     }
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|_| Error::Random)?;
-    let catch_up = Vault::connect(ctx, state)?.has_repository()?;
     let now = ctx.now();
     let record = SeedRecord {
         id: SeedId(id),
@@ -126,7 +125,7 @@ fn begun(ctx: &Context<'_>, state: &State, inputs: &OfflineInputs) -> Result<See
         seed: flow::Seed::new(now),
         backups: BTreeMap::new(),
         repository: None,
-        catch_up,
+        catch_up: inputs.catch_up,
         contents: None,
         parity: 0,
         jobs: Vec::new(),

@@ -49,7 +49,7 @@ fn the_next_drives_carry_what_the_vault_lacks_and_nothing_else() {
     let on_drives = seed.contents.as_ref().unwrap();
     let kinds = [ObjectKind::Key, ObjectKind::Index, ObjectKind::Snapshot];
     let others: usize = kinds.map(|kind| names(&site.path("staging"), kind).len()).iter().sum();
-    assert_eq!(on_drives.whole.objects as usize, staged.len() + others + 1);
+    assert_eq!(on_drives.whole.objects, (staged.len() + others + 1) as u64);
     agent::ship(&site.ctx(), &agent::ShipTarget::Only, &address(), &package("TRACK0001")).unwrap();
     // Other groups go on over the network meanwhile.
     fs::create_dir(site.path("other")).unwrap();
