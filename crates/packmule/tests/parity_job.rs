@@ -108,7 +108,7 @@ fn a_drive_that_never_arrives_is_rebuilt_at_the_dock_and_the_seed_lands_whole() 
     let (parity, is_parity) = label(&d2);
     assert!(is_parity);
     site.run(&format!(
-        "dock receive --tracking parity1 --drive {there} --drive {parity} --credentials dock.json"
+        "dock receive --tracking parity1 --drive {there} --drive {parity} --credentials dock.json --state dock-state"
     ))
     .exits(0)
     .shows(&["NeverReceived", "(parity)"]);
@@ -129,7 +129,9 @@ fn a_drive_that_never_arrives_is_rebuilt_at_the_dock_and_the_seed_lands_whole() 
         "rebuilt from",
         "Packaging",
     ]);
-    site.run("dock return --job seed-1 --credentials dock.json").exits(0).shows(&["Completed"]);
+    site.run("dock return --job seed-1 --credentials dock.json --state dock-state")
+        .exits(0)
+        .shows(&["Completed"]);
 
     site.run("backup now files --state state").exits(0).shows(&["receipt is verified"]);
     // Whoever reads the custody log sees that, too.
@@ -160,7 +162,7 @@ fn a_drive_that_breaks_at_the_dock_is_given_up_and_rebuilt() {
         .exits(0)
         .tells(&["2 drives of data and 1 of parity: any 1 of them may be lost"]);
     site.run(&format!("diskprep u: --state state {SHIPPING}")).exits(0);
-    site.run("dock receive --tracking parity1 --credentials dock.json").exits(0);
+    site.run("dock receive --tracking parity1 --credentials dock.json --state dock-state").exits(0);
     let all = [d0, d1, d2];
     let data: Vec<_> = all.iter().filter(|drive| !label(drive).1).collect();
     let parity = all.iter().find(|drive| label(drive).1).unwrap();

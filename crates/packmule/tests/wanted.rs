@@ -79,8 +79,10 @@ fn site() -> Site {
     site.ship("seed-1", "WANT-1");
     site.run("seed status --state state").exits(0).shows(&["asks for nothing"]);
     let arrived = site.serial("d1");
-    site.run(&format!("dock receive --tracking want1 --drive {arrived} --credentials dock.json"))
-        .exits(0);
+    site.run(&format!(
+        "dock receive --tracking want1 --drive {arrived} --credentials dock.json --state dock-state"
+    ))
+    .exits(0);
     site.run("dock import --job seed-1 --credentials dock.json --state dock-state --drive d1")
         .exits(0);
     site
@@ -135,7 +137,7 @@ fn a_drive_that_never_came_is_made_up_for_by_another_with_just_that() {
     site.run(&prepare).exits(0).shows(&["seed-1-2"]);
     assert_eq!(site.on("d3"), site.on("d2"));
     site.ship("seed-1-2", "WANT-2");
-    site.run("dock receive --tracking want2 --credentials dock.json").exits(0);
+    site.run("dock receive --tracking want2 --credentials dock.json --state dock-state").exits(0);
     site.run("dock import --job seed-1-2 --credentials dock.json --state dock-state --drive d3")
         .exits(0);
     site.run("backup now files --wanted drive --state state")

@@ -103,7 +103,7 @@ fn take_in(dock: &mut Machine, site: &Site) -> anyhow::Result<()> {
     let run = "packmule --json dock run --once --credentials /disk/dock.json --state /disk/dock";
     let early = dock.done(run)?;
     ensure!(early.contains("packmule dock receive --tracking VM1234567"), "{early}");
-    dock.done("packmule dock receive --tracking VM-1234567 --credentials /disk/dock.json")?;
+    dock.done("packmule dock receive --tracking VM-1234567 --credentials /disk/dock.json --state /disk/dock")?;
     let said = dock.done(run)?;
     for serial in SERIALS {
         let whole = said.lines().any(|line| {
@@ -120,8 +120,9 @@ fn take_in(dock: &mut Machine, site: &Site) -> anyhow::Result<()> {
 
 fn refuse_to_wipe(dock: &mut Machine) -> anyhow::Result<()> {
     let device = dock.device(SERIALS[0])?;
-    let said = dock
-        .run(&format!("packmule dock wipe --yes --credentials /disk/dock.json --drive {device}"))?;
+    let said = dock.run(&format!(
+        "packmule dock wipe --yes --credentials /disk/dock.json --state /disk/dock --drive {device}"
+    ))?;
     ensure!(said.code != 0 && said.all().contains("receipt"), "{}", said.all());
     ensure!(dock.run(&format!("cryptsetup isLuks {device}1"))?.code == 0, "it was wiped");
     Ok(())
@@ -139,7 +140,7 @@ fn wipe(dock: &mut Machine) -> anyhow::Result<()> {
     for serial in SERIALS {
         let device = dock.device(serial)?;
         dock.done(&format!(
-            "packmule dock wipe --yes --credentials /disk/dock.json --drive {device}"
+            "packmule dock wipe --yes --credentials /disk/dock.json --state /disk/dock --drive {device}"
         ))?;
         ensure!(dock.run(&format!("blkid -p {device}"))?.code == 2, "{serial} still has marks");
     }
