@@ -24,7 +24,7 @@ use store::{Folder, Overlay, Part, Store};
 /// holds it all, stock restic reads it in place, as a repository in the drive's folder repositories/.
 /// When drives run out, the same command goes on with more of them.
 ///
-/// Example: packmule seed export -r rest:https://vault.example.org/vaults/v1/fs01/ latest --drive /dev/sdb
+/// Example: packmule seed export -r /srv/backup latest --drive /dev/sdb
 #[derive(Args, Debug)]
 #[command(mut_arg("drive", |drive| drive.required(true)))]
 pub(crate) struct Export {
