@@ -58,12 +58,12 @@ impl Export {
         for text in &self.snapshots {
             snapshots.insert(repository.find_snapshot(text)?.id);
         }
-        let selection = select(context, &repository, &snapshots)?;
+        let (selection, unread) = select(context, &repository, &snapshots)?;
         show(context, &selection);
         if self.dry_run {
-            return Ok(Status::Done);
+            return Ok(if unread { Status::Partial } else { Status::Done });
         }
-        let folder = state.join("exports").join(name(&repository, &snapshots));
+        let folder = state.join("exports").join(name(&repository, &selection));
         let store = part(context, &repository, &selection, &folder)?;
         let keys = DriveKeys::open(&keys_folder(&state))?;
         let bays = self.drives.ready(context, &keys, &context.terminal(), || Ok(()))?;
@@ -74,7 +74,7 @@ impl Export {
         let prepared = prepared?;
         lock.check()?;
         show_prepared(context, &prepared);
-        Ok(if !prepared.problems.is_empty() {
+        Ok(if unread || !prepared.problems.is_empty() {
             Status::Partial
         } else if prepared.is_complete() {
             Status::Done
@@ -84,17 +84,18 @@ impl Export {
     }
 }
 
+/// What is needed, and whether an index could not be read.
 fn select(
     context: &Context,
     repository: &Repository,
     snapshots: &BTreeSet<Digest>,
-) -> Result<Selection, Failure> {
+) -> Result<(Selection, bool), Failure> {
     let index = repository.load_index()?;
     for fault in &index.damaged {
         context.printer.problem("index", &fault.to_string());
     }
     let ids: Vec<Digest> = snapshots.iter().copied().collect();
-    Ok(repository.select(&index.value, &ids)?)
+    Ok((repository.select(&index.value, &ids)?, !index.damaged.is_empty()))
 }
 
 fn show(context: &Context, selection: &Selection) {
@@ -110,15 +111,14 @@ fn show(context: &Context, selection: &Selection) {
     context.printer.object("selection", &object);
 }
 
-/// The same choice from the same repository is the same export, and goes on.
-fn name(repository: &Repository, snapshots: &BTreeSet<Digest>) -> PathBuf {
-    let object = |name: &Digest| seed::Object {
-        repository: 0,
-        kind: ObjectKind::Snapshot,
-        name: *name,
-        length: 0,
-    };
-    let choice = seed::root(snapshots.iter().map(object).collect::<Vec<_>>().iter());
+/// The same choice from the same repository is the same export, and goes on. One whose packs are others by now, as
+/// after a prune, is another: the index that was made names packs that are gone.
+fn name(repository: &Repository, selection: &Selection) -> PathBuf {
+    let of =
+        |kind| move |name: &Digest| seed::Object { repository: 0, kind, name: *name, length: 0 };
+    let packs = selection.packs.iter().map(of(ObjectKind::Pack));
+    let all = packs.chain(selection.snapshots.iter().map(of(ObjectKind::Snapshot)));
+    let choice = seed::root(all.collect::<Vec<_>>().iter());
     Path::new(&repository.identity().to_hex()).join(choice.to_hex())
 }
 
