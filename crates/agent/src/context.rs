@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use store::{Clock, RetryPolicy, SystemClock};
+use store::{Clock, Rate, RetryPolicy, SystemClock};
 use wire::{Publication, SeedId};
 
 use crate::{Error, Place, Way};
@@ -36,6 +36,8 @@ pub struct Context<'a> {
     pub pack_size: usize,
     /// How a backup that finds that objects of its seed are wanted answers.
     pub wanted: Way,
+    /// How fast data may go to the vault and come from it; may change while it is in use.
+    pub rate: Rate,
     /// Set to end early; what is done by then stays done.
     pub stop: &'a AtomicBool,
     /// Told what happens. Called from many threads.
@@ -64,6 +66,7 @@ impl<'a> Context<'a> {
             threads: 2,
             pack_size: 16 << 20,
             wanted: Way::Sooner,
+            rate: Rate::default(),
             stop,
             events,
         }

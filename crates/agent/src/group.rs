@@ -8,6 +8,7 @@ use backup::{Totals, scan};
 use flow::SeedState;
 use jiff::Timestamp;
 use model::{AccountName, ContainerName, ErrorKind, GroupName, JobName};
+use policy::Policy;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,13 @@ pub struct Group {
     pub initial: Initial,
     /// When it was created.
     pub created: Timestamp,
+    /// What is to be done for it by itself, and when.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub policy: Policy,
+}
+
+fn is_default(policy: &Policy) -> bool {
+    *policy == Policy::default()
 }
 
 /// How a group's first backup comes to the vault.
@@ -136,7 +144,8 @@ pub fn create_group(ctx: &Context<'_>, new: &NewGroup) -> Result<CreatedGroup, E
     let estimate = scan(&paths, ctx.stop);
     ctx.check_stop()?;
     let (initial, warnings) = checked(&vault, &paths, &new.initial, estimate)?;
-    let group = Group { name: new.name.clone(), paths, initial, created: ctx.now() };
+    let policy = Policy::default();
+    let group = Group { name: new.name.clone(), paths, initial, created: ctx.now(), policy };
     let group = keep(&state, &vault, group)?;
     Ok(CreatedGroup { group, estimate, warnings })
 }
@@ -170,6 +179,7 @@ fn keep(state: &State, vault: &Vault, mut group: Group) -> Result<Group, Error> 
     let _lock = state.lock()?;
     if let Some(known) = state.group(&group.name)? {
         group.created = known.created;
+        group.policy = known.policy.clone();
         group.initial = decided(group.initial, &known.initial);
         return if known == group { Ok(known) } else { Err(Error::GroupExists(group.name)) };
     }
@@ -225,6 +235,32 @@ pub fn catch_up(
     }
     state.save_group(&group)?;
     Ok(CreatedGroup { group, estimate, warnings })
+}
+
+/// Changes what a group protects, and what is to be done for it by itself. What is backed up already stays.
+///
+/// # Errors
+/// [`Error::NoGroup`]; paths that [`create_group`] would refuse.
+pub fn change_group(
+    ctx: &Context<'_>,
+    name: &GroupName,
+    paths: Option<&[PathBuf]>,
+    policy: &Policy,
+) -> Result<Group, Error> {
+    let state = State::open(ctx.state)?;
+    let paths = paths.map(check_paths).transpose()?;
+    backup::Exclude::new(&policy.exclude.patterns)?;
+    let _lock = state.lock()?;
+    let before = state.known_group(name)?;
+    let mut group = Group { policy: policy.clone(), ..before.clone() };
+    group.paths = paths.unwrap_or(group.paths);
+    if let Some(inputs) = group.offline() {
+        check_staging(&inputs.staging, &group.paths)?;
+    }
+    if group != before {
+        state.save_group(&group)?;
+    }
+    Ok(group)
 }
 
 /// Whether a seed can begin at that staging location, or take another group.

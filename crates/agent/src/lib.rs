@@ -62,7 +62,7 @@ pub use direct::{Desk, Direct, backup_onto_drives, seed_of_drives};
 pub use error::Error;
 pub use group::{
     CreatedGroup, Group, Initial, NewGroup, NewInitial, OfflineInputs, Warning, catch_up,
-    create_group, groups,
+    change_group, create_group, groups,
 };
 pub use keys::drive_keys;
 pub use next::Next;

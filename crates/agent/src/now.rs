@@ -223,8 +223,14 @@ fn back_up(
     ctx.check_stop()?;
     ctx.tell(Event::Phase(Phase::Backup(place)));
     let lock = repository.begin_lock(LockMode::Shared)?;
+    let left_out = &group.policy.exclude;
+    let exclude = backup::Exclude::new(&left_out.patterns)?
+        .larger_than(left_out.larger_than.map(|size| size.0.0))
+        .if_present(&left_out.if_present)
+        .one_file_system(left_out.one_file_system);
     let options = BackupOptions {
         paths: group.paths.clone(),
+        exclude,
         hostname: ctx.author.hostname.clone(),
         tags: vec![group.tag()],
         time: ctx.now(),

@@ -47,7 +47,8 @@ impl Vault {
         let (vault, server) = owner(&credentials)?;
         let client = Client::new(credentials)?;
         let rest = Rest::new(&client.repository_url(&vault, &server), &rest_options(&client))?;
-        let store = Arc::new(Retry::new(rest, ctx.retry, Arc::clone(&ctx.clock)));
+        let limited = RateLimit::new(rest, ctx.rate.clone(), Arc::clone(&ctx.clock));
+        let store = Arc::new(Retry::new(limited, ctx.retry, Arc::clone(&ctx.clock)));
         Ok(Self { client, vault, server, store })
     }
 
@@ -65,7 +66,8 @@ impl Vault {
     pub(crate) fn pending(&self, ctx: &Context<'_>, limit: u64) -> Result<Arc<dyn Store>, Error> {
         let url = self.client.pending_url(&self.vault, &self.server);
         let rest = Rest::new(&url, &rest_options(&self.client))?;
-        let limited = RateLimit::new(rest, Rate::new(limit), Arc::clone(&ctx.clock));
+        let shared = RateLimit::new(rest, ctx.rate.clone(), Arc::clone(&ctx.clock));
+        let limited = RateLimit::new(shared, Rate::new(limit), Arc::clone(&ctx.clock));
         Ok(Arc::new(Retry::new(limited, ctx.retry, Arc::clone(&ctx.clock))))
     }
 

@@ -12,7 +12,7 @@ use crate::piece::Pool;
 use crate::run::{Counters, Done, Run};
 use crate::walk::{Pending, Walk};
 use crate::work::{Task, Work};
-use crate::{Error, targets};
+use crate::{Error, Exclude, targets};
 use jiff::Timestamp;
 use model::Digest;
 use repo::{LockGuard, Repository, Snapshot, Summary, Writer, WriterOptions};
@@ -25,6 +25,8 @@ pub struct BackupOptions<'a> {
     pub paths: Vec<PathBuf>,
     /// The host that the snapshot names.
     pub hostname: String,
+    /// What of the paths is left out.
+    pub exclude: Exclude,
     /// Labels.
     pub tags: Vec<String>,
     /// When the backup began: the recovery point's time.
@@ -156,7 +158,7 @@ pub fn backup(
         username: repository.author().username.clone(),
         uid: repository.author().uid,
         gid: repository.author().gid,
-        excludes: Vec::new(),
+        excludes: options.exclude.patterns().to_vec(),
         tags: options.tags.clone(),
         original: None,
         program_version: options.program_version.clone(),

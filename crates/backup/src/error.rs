@@ -13,6 +13,14 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
+    /// A pattern of what is left out cannot be meant.
+    #[error("'{pattern}' is no pattern: {why}")]
+    Pattern {
+        /// What was given.
+        pattern: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// No path was asked for, or none could be read.
     #[error("there is nothing to back up")]
     Nothing,
@@ -53,7 +61,9 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoTarget { .. } | Self::NotInSnapshot { .. } => ErrorKind::NotFound,
-            Self::Nothing | Self::TargetNotEmpty { .. } => ErrorKind::Invalid,
+            Self::Nothing | Self::TargetNotEmpty { .. } | Self::Pattern { .. } => {
+                ErrorKind::Invalid
+            }
             Self::Io { cause, .. } => match cause.kind() {
                 _ if full(cause) => ErrorKind::Full,
                 io::ErrorKind::PermissionDenied => ErrorKind::Denied,

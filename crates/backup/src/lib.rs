@@ -9,6 +9,7 @@ mod backup;
 mod chunker;
 mod compare;
 mod error;
+mod exclude;
 mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -28,6 +29,7 @@ pub use backup::{BackupEvent, BackupOptions, BackupOutcome, backup};
 pub use chunker::{Chunker, MAX as CHUNK_MAX, MIN as CHUNK_MIN};
 pub use compare::{Comparison, Difference, compare};
 pub use error::{Error, Fault, Problem};
+pub use exclude::Exclude;
 pub use restore::{RestoreEvent, RestoreOptions, RestoreOutcome, restore};
 pub use scan::{Totals, scan};
 pub use targets::absolute;

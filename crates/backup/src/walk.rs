@@ -32,6 +32,8 @@ pub(crate) struct Pending {
     pub(crate) former: Option<Digest>,
     /// Only these entries; all of them when none.
     pub(crate) only: Option<BTreeMap<Vec<u8>, Target>>,
+    /// The file system to stay on, where that is wanted and known.
+    pub(crate) device: Option<u64>,
 }
 
 impl Pending {
@@ -41,7 +43,7 @@ impl Pending {
             Target::Whole(_) => None,
             Target::Way(only) => Some(only),
         };
-        Self { above: None, name: Vec::new(), former, only }
+        Self { above: None, name: Vec::new(), former, only, device: None }
     }
 
     fn path(&self) -> PathBuf {
@@ -74,6 +76,8 @@ struct Entering<'a> {
     directory: &'a Arc<Directory>,
     /// None where it could not be opened, and so has no entries.
     handle: Option<&'a File>,
+    /// The file system to stay on.
+    device: Option<u64>,
 }
 
 impl Walk<'_, '_> {
@@ -98,18 +102,23 @@ impl Walk<'_, '_> {
             (None, Ok(handle)) => list(handle),
             (None, Err(error)) => Err(io::Error::from(error.kind())),
         };
-        let listed = listed.unwrap_or_else(|error| {
+        let mut listed = listed.unwrap_or_else(|error| {
             let vanished = error.kind() == io::ErrorKind::NotFound;
             let fault = if vanished { Fault::Vanished } else { Fault::Unreadable(error) };
             self.run.problem(&path, fault);
             Vec::new()
         });
+        let device = self.stay_on(&pending, &handle, &mut listed);
+        if pending.only.is_none() {
+            let handle = handle.as_ref().ok();
+            self.run.options.exclude.filter(&path, handle, device, &mut listed);
+        }
         let mut text = self.former_text(&path, pending.former);
         let formerly = self.former_entries(&path, pending.former, text.as_mut());
         let mut only = pending.only.take();
         let directory =
             Directory::new(path, node, pending.former, listed.len(), pending.above.take());
-        let entering = Entering { directory: &directory, handle: handle.as_ref().ok() };
+        let entering = Entering { directory: &directory, handle: handle.as_ref().ok(), device };
         let mut formerly = formerly.into_iter().peekable();
         for (at, (name, kind)) in listed.into_iter().enumerate() {
             if self.run.stopped() {
@@ -121,6 +130,24 @@ impl Walk<'_, '_> {
             self.entry(&entering, at, name, kind, target, before);
         }
         directory.release(self.run);
+    }
+
+    /// The file system to stay on below, where that is wanted: that of the path that was named. A directory that is on another one
+    /// loses its entries.
+    fn stay_on(
+        &self,
+        pending: &Pending,
+        handle: &io::Result<File>,
+        listed: &mut Vec<Listed>,
+    ) -> Option<u64> {
+        if !self.run.options.exclude.one_file_system || pending.only.is_some() {
+            return None;
+        }
+        let own = handle.as_ref().ok().and_then(|handle| Some(handle.metadata().ok()?.dev()));
+        if pending.device.is_some() && own.is_some() && own != pending.device {
+            listed.clear();
+        }
+        pending.device.or(own)
     }
 
     /// The directory's own node; none for the root.
@@ -201,7 +228,13 @@ impl Walk<'_, '_> {
                 let former =
                     before.filter(|node| node.kind == NodeKind::Dir).and_then(|node| node.subtree);
                 let above = Some((Arc::clone(directory), at));
-                self.files.work.add_directory(Pending { above, name, former, only });
+                self.files.work.add_directory(Pending {
+                    above,
+                    name,
+                    former,
+                    only,
+                    device: entering.device,
+                });
             }
             Ok(NodeKind::File) => self.file(entering, at, name, before),
             Ok(NodeKind::Socket | NodeKind::Irregular) => directory.put(self.run, at, None),

@@ -131,7 +131,8 @@ pub(crate) struct RepoOptions {
 /// Where a password comes from.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct PasswordOptions {
-    /// File whose first line is the repository's password [default: PACKMULE_PASSWORD, else asked for]
+    /// File whose first line is the repository's password [default: systemd's credential packmule-password, else
+    /// PACKMULE_PASSWORD, else asked for]
     #[arg(long, env = "PACKMULE_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
 }
@@ -142,10 +143,12 @@ impl PasswordOptions {
     /// # Errors
     /// When none can be had, or it is empty.
     pub(crate) fn read(&self, context: &Context, new: bool) -> Result<Zeroizing<String>, Failure> {
-        let password = match (&self.password_file, std::env::var("PACKMULE_PASSWORD")) {
+        let file = self.password_file.clone().or_else(credential);
+        let password = match (&file, std::env::var("PACKMULE_PASSWORD")) {
             (Some(path), _) => {
                 let text =
                     std::fs::read_to_string(path).map_err(|e| Failure::io("reading", path, e))?;
+                let text = Zeroizing::new(text);
                 Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())
             }
             (None, Ok(password)) => Zeroizing::new(password),
@@ -156,6 +159,12 @@ impl PasswordOptions {
         }
         Ok(password)
     }
+}
+
+/// What systemd keeps for this service, and shows to nobody else.
+fn credential() -> Option<PathBuf> {
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)?;
+    Some(folder.join("packmule-password")).filter(|path| path.exists())
 }
 
 fn ask(context: &Context, new: bool) -> Result<Zeroizing<String>, Failure> {

@@ -90,5 +90,6 @@ from!(
     server::Error,
     dock::Error,
     agent::Error,
+    service::Error,
     credfile::Error
 );

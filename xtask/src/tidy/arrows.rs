@@ -27,6 +27,7 @@ pub(crate) const PLACES: &[Place] = &[
     place("pure", "flow", &["model"]),
     place("pure", "wire", &["model", "flow"]),
     place("pure", "credfile", &["model"]),
+    place("pure", "policy", &["model"]),
     place("engine", "store", &["model", "flow", "wire"]),
     place("engine", "repo", &["model", "sha256", "flow", "wire", "store"]),
     place("engine", "backup", &["model", "sha256", "flow", "wire", "store", "repo"]),
@@ -45,9 +46,14 @@ pub(crate) const PLACES: &[Place] = &[
         "control",
         "agent",
         &[
-            "model", "flow", "wire", "credfile", "store", "repo", "backup", "keyring", "seed",
-            "custody", "client",
+            "model", "flow", "wire", "credfile", "policy", "store", "repo", "backup", "keyring",
+            "seed", "custody", "client",
         ],
+    ),
+    place(
+        "control",
+        "service",
+        &["model", "flow", "wire", "policy", "store", "repo", "backup", "seed", "agent"],
     ),
     place(
         "control",
@@ -58,8 +64,9 @@ pub(crate) const PLACES: &[Place] = &[
         "binary",
         "packmule",
         &[
-            "model", "flow", "wire", "credfile", "store", "repo", "backup", "drive", "keyring",
-            "signing", "seed", "custody", "client", "server", "agent", "dock",
+            "model", "flow", "wire", "credfile", "policy", "store", "repo", "backup", "drive",
+            "keyring", "signing", "seed", "custody", "client", "server", "agent", "service",
+            "dock",
         ],
     ),
     // What documents show of the code is made from the code.

@@ -2,6 +2,7 @@
 
 use super::repo::{Wanted, run_restore};
 use super::seed::By;
+use super::service::{Alerts, Jobs, Limit, Run};
 use crate::context::{Context, PasswordOptions};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
@@ -41,6 +42,10 @@ pub(crate) enum Agent {
         #[command(flatten)]
         state: StateOptions,
     },
+    Run(Run),
+    Jobs(Jobs),
+    Alerts(Alerts),
+    Limit(Limit),
     /// Show everything in one place: groups, seeds, import jobs, and what is expected next
     ///
     /// Example: packmule agent status
@@ -134,16 +139,6 @@ pub(crate) fn with_agent<T>(
     what: &str,
     operation: impl FnOnce(&::agent::Context<'_>) -> ::agent::Result<T>,
 ) -> Result<T, Failure> {
-    with_agent_that_sends(context, state, (what, By::default()), operation)
-}
-
-/// The same, where what the vault lacks of a seed may have to be sent.
-fn with_agent_that_sends<T>(
-    context: &Context,
-    state: &Path,
-    (what, by): (&str, By),
-    operation: impl FnOnce(&::agent::Context<'_>) -> ::agent::Result<T>,
-) -> Result<T, Failure> {
     let progress = Progress::new(&context.printer, what);
     let rates = super::seed::Rates::default();
     let events = |event: Event<'_>| show(&progress, &rates, &event);
@@ -151,7 +146,6 @@ fn with_agent_that_sends<T>(
     let mut agent =
         ::agent::Context::new(state, context.author.clone(), &now, &context.stop, &events);
     agent.threads = context.threads;
-    agent.wanted = by.way();
     let result = operation(&agent);
     progress.finish();
     Ok(result?)
@@ -227,6 +221,10 @@ impl Agent {
                 context.printer.object("registered", &object);
                 Ok(Status::Done)
             }
+            Self::Run(run) => run.run(context),
+            Self::Jobs(jobs) => jobs.run(context),
+            Self::Alerts(alerts) => alerts.run(context),
+            Self::Limit(limit) => limit.run(context),
             Self::Status { state } => status(context, state),
             Self::Clean { seed, dry_run, password, state } => {
                 clean(context, *seed, *dry_run, password, state)
@@ -271,7 +269,8 @@ fn status(context: &Context, state: &StateOptions) -> Outcome {
         }
         printer.object("seed", &json!({"seed": seed.record.id, "state": name, "staging": seed.record.staging, "next": seed.next.to_string(), "jobs": seed.jobs.iter().map(|job| &job.own.name).collect::<Vec<_>>()}));
     }
-    Ok(if status.away.is_some() { Status::Partial } else { Status::Done })
+    let wrong = super::service::status(context, &state.state)?;
+    Ok(if wrong || status.away.is_some() { Status::Partial } else { Status::Done })
 }
 
 fn clean(
@@ -318,55 +317,82 @@ impl Backup {
         let Self::Now { group, wanted, password, state } = self;
         let password = password.read(context, false)?;
         let started = std::time::Instant::now();
-        let what = ("backing up", *wanted);
-        let report = with_agent_that_sends(context, &state.state, what, |agent| {
-            ::agent::backup_now(agent, group, password.as_bytes())
-        })?;
-        let elapsed = started.elapsed();
-        match report {
-            BackupReport::Staged { seed, outcome, unannounced } => {
-                let extra = json!({
-                    "outcome": "staged", "seed": seed, "announced": unannounced.is_none(),
-                });
-                super::repo::summarize(context, &outcome, elapsed, &extra);
-                context.printer.line(format!("the first backup is in staging (seed {seed})"));
-                if let Some(why) = unannounced {
-                    context.printer.note(format!(
+        let progress = Progress::new(&context.printer, "backing up");
+        let rates = super::seed::Rates::default();
+        let work = service::AgentWork {
+            state: state.state.clone(),
+            author: context.author.clone(),
+            threads: context.threads,
+            password,
+            rate: store::Rate::default(),
+            wanted: wanted.way(),
+            stop: std::sync::Arc::clone(&context.stop),
+        };
+        let events = |event: &Event<'_>| show(&progress, &rates, event);
+        let ran = super::service::run_by_hand(context, &state.state, group, &work, &events);
+        progress.finish();
+        let service::Outcome { report, beside, .. } = ran?;
+        let report = match (report, beside) {
+            (None, Some(why)) => return Err(why.into()),
+            (None, None) => return Ok(Status::Partial),
+            (Some(report), beside) => {
+                if let Some(why) = beside {
+                    context.printer.problem("after", &why.full());
+                    let status = report_backup(context, report?, started.elapsed())?;
+                    return Ok(if status == Status::Done { Status::Partial } else { status });
+                }
+                report?
+            }
+        };
+        report_backup(context, report, started.elapsed())
+    }
+}
+
+/// What a backup came to.
+fn report_backup(context: &Context, report: BackupReport, elapsed: std::time::Duration) -> Outcome {
+    match report {
+        BackupReport::Staged { seed, outcome, unannounced } => {
+            let extra = json!({
+                "outcome": "staged", "seed": seed, "announced": unannounced.is_none(),
+            });
+            super::repo::summarize(context, &outcome, elapsed, &extra);
+            context.printer.line(format!("the first backup is in staging (seed {seed})"));
+            if let Some(why) = unannounced {
+                context.printer.note(format!(
                         "the seed could not be announced ({why}): only this computer can write its drives until `packmule backup now` has done it"
                     ));
-                }
-                Ok(status_of(&outcome))
             }
-            BackupReport::Waiting(waiting) => {
-                context.printer.line(&waiting.message);
-                waiting.jobs.iter().for_each(|job| super::dock::show_job(context, job));
-                context.printer.line(format!("next: {}", waiting.next));
-                let object = json!({
-                    "outcome": "waiting",
-                    "seed": waiting.seed,
-                    "message": waiting.message,
-                    "next": waiting.next.to_string(),
-                });
-                context.printer.object("summary", &object);
-                Ok(Status::Done)
-            }
-            BackupReport::Stored { confirmed, outcome } => {
-                let mut extra = json!({"outcome": "stored"});
-                if let (Some(confirmed), Some(fields)) = (&confirmed, extra.as_object_mut()) {
-                    context.printer.line(format!(
+            Ok(status_of(&outcome))
+        }
+        BackupReport::Waiting(waiting) => {
+            context.printer.line(&waiting.message);
+            waiting.jobs.iter().for_each(|job| super::dock::show_job(context, job));
+            context.printer.line(format!("next: {}", waiting.next));
+            let object = json!({
+                "outcome": "waiting",
+                "seed": waiting.seed,
+                "message": waiting.message,
+                "next": waiting.next.to_string(),
+            });
+            context.printer.object("summary", &object);
+            Ok(Status::Done)
+        }
+        BackupReport::Stored { confirmed, outcome } => {
+            let mut extra = json!({"outcome": "stored"});
+            if let (Some(confirmed), Some(fields)) = (&confirmed, extra.as_object_mut()) {
+                context.printer.line(format!(
                         "seed {}: the vault's receipt is verified: {} objects, {}; {} snapshots complete in the vault",
                         confirmed.seed,
                         confirmed.receipt.objects,
                         ByteSize(confirmed.receipt.bytes),
                         confirmed.snapshots
                     ));
-                    fields.insert("seed".into(), json!(confirmed.seed));
-                    fields.insert("receipt_objects".into(), json!(confirmed.receipt.objects));
-                    fields.insert("receipt_bytes".into(), json!(confirmed.receipt.bytes));
-                }
-                super::repo::summarize(context, &outcome, elapsed, &extra);
-                Ok(status_of(&outcome))
+                fields.insert("seed".into(), json!(confirmed.seed));
+                fields.insert("receipt_objects".into(), json!(confirmed.receipt.objects));
+                fields.insert("receipt_bytes".into(), json!(confirmed.receipt.bytes));
             }
+            super::repo::summarize(context, &outcome, elapsed, &extra);
+            Ok(status_of(&outcome))
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `packmule group`: what is backed up together, and how its first backup, or what the vault lacks, travels.
 
 use super::agent::{StateOptions, with_agent};
+pub(crate) use super::policy::apply;
+use super::policy::{Apply, Set, Show};
 use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
@@ -15,6 +17,9 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Group {
     Create(CreateGroup),
     CatchUp(CatchUp),
+    Apply(Apply),
+    Set(Set),
+    Show(Show),
     /// List the groups
     ///
     /// Example: packmule group list
@@ -84,6 +89,9 @@ impl Group {
         match self {
             Self::Create(create) => create.run(context),
             Self::CatchUp(catch_up) => catch_up.run(context),
+            Self::Apply(apply) => apply.run(context),
+            Self::Set(set) => set.run(context),
+            Self::Show(show) => show.run(context),
             Self::List { state } => {
                 for group in with_agent(context, &state.state, "listing", agent::groups)? {
                     let paths: Vec<String> =

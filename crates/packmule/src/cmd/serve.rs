@@ -66,7 +66,7 @@ pub(crate) struct Serve {
 
 /// How a log is written.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people: a line an event, with its fields
     #[default]
     Text,
@@ -166,7 +166,7 @@ fn backend(text: &str) -> Result<(BackendName, PathBuf), String> {
 }
 
 /// The log goes to stderr; `RUST_LOG` says how much of it.
-fn log(format: LogFormat) {
+pub(crate) fn log(format: LogFormat) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

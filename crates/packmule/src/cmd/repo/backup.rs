@@ -55,6 +55,34 @@ pub(crate) struct How {
     /// How hard data is compressed
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
     pub(crate) compression: Compression,
+    #[command(flatten)]
+    pub(crate) left_out: LeftOut,
+}
+
+/// What is left out.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct LeftOut {
+    /// Leave out what matches, as in a .gitignore in the root of the file system; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// Leave out files larger than this
+    #[arg(long, value_name = "SIZE")]
+    exclude_larger_than: Option<ByteSize>,
+    /// Leave out what is in a folder that has an entry of this name; may be repeated
+    #[arg(long, value_name = "NAME")]
+    exclude_if_present: Vec<String>,
+    /// Stay on the file systems of the paths
+    #[arg(short = 'x', long)]
+    one_file_system: bool,
+}
+
+impl LeftOut {
+    fn exclude(&self) -> Result<backup::Exclude, Failure> {
+        Ok(backup::Exclude::new(&self.exclude)?
+            .larger_than(self.exclude_larger_than.map(|size| size.0))
+            .if_present(&self.exclude_if_present)
+            .one_file_system(self.one_file_system))
+    }
 }
 
 /// How hard data is compressed.
@@ -111,7 +139,7 @@ fn run_backup(
     let lock = repository.begin_lock(LockMode::Shared)?;
     let progress = Progress::new(&context.printer, "backing up").counting("files");
     let events = |event: BackupEvent<'_>| show(&progress, &event);
-    let options = options(context, paths, how, &events);
+    let options = options(context, paths, how, &events)?;
     let backing_up = || backup::backup(repository, &lock, &options);
     let outcome = counting(&progress, &options.paths, backing_up)?;
     let elapsed = progress.finish();
@@ -125,8 +153,9 @@ pub(crate) fn options<'a>(
     paths: Vec<PathBuf>,
     how: &How,
     events: &'a (dyn Fn(BackupEvent<'_>) + Sync),
-) -> BackupOptions<'a> {
-    BackupOptions {
+) -> Result<BackupOptions<'a>, Failure> {
+    Ok(BackupOptions {
+        exclude: how.left_out.exclude()?,
         paths,
         hostname: how.host.clone().unwrap_or_else(|| context.author.hostname.clone()),
         tags: how.tag.clone(),
@@ -143,7 +172,7 @@ pub(crate) fn options<'a>(
         journals: journals(how),
         stop: &context.stop,
         events,
-    }
+    })
 }
 
 /// Counts how much there is to do while it is done.

@@ -138,7 +138,7 @@ impl Backup {
         };
         let progress = Progress::new(&context.printer, "backing up").counting("files");
         let show = |event: BackupEvent<'_>| show_backup(&progress, &event);
-        let options = backup_options(context, paths.to_vec(), &self.how, &show);
+        let options = backup_options(context, paths.to_vec(), &self.how, &show)?;
         let (stop, rates) = (&*context.stop, Rates::default());
         let ask = |refused: Option<&seed::Error>| {
             if let Some(error) = refused {

@@ -1,0 +1,308 @@
+//! `packmule agent run`, `jobs`, `alerts`, `limit`: the agent as a service, and what it has to tell.
+
+use super::agent::StateOptions;
+use super::serve::LogFormat;
+use crate::context::{Context, PasswordOptions};
+use crate::exit::Status;
+use crate::failure::{Failure, Outcome};
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+use model::{ByteSize, ErrorKind, GroupName};
+use serde_json::json;
+use service::{AgentWork, Db, File, RunState, Service, ServiceOptions, Work};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Run as a service: back groups up when they are due, take seeds further, raise alerts
+///
+/// Runs in the foreground until it is stopped; under systemd it says when it is ready and feeds the watchdog. A state
+/// directory has one such service. The repository's password comes from --password-file, from systemd's credential
+/// packmule-password, or from the environment.
+///
+/// Example: packmule agent run --password-file /etc/packmule/password
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// Settings and groups [default: /etc/packmule/agent.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Form of the log on stderr
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+    #[command(flatten)]
+    password: PasswordOptions,
+    #[command(flatten)]
+    state: StateOptions,
+}
+
+/// List what was run, the newest first
+///
+/// Example: packmule agent jobs files --last 5
+#[derive(Args, Debug)]
+pub(crate) struct Jobs {
+    /// Only this group
+    group: Option<GroupName>,
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    last: u32,
+    /// Instead, name the items that this run has left out
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["group", "last"])]
+    unread: Option<i64>,
+    #[command(flatten)]
+    state: StateOptions,
+}
+
+/// List what is wrong
+///
+/// Exit code 3 when something is.
+///
+/// Example: packmule agent alerts
+#[derive(Args, Debug)]
+pub(crate) struct Alerts {
+    /// Also what was wrong within the last month
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    state: StateOptions,
+}
+
+/// Limit how fast data may leave, at once, whatever the settings say
+///
+/// Without a rate, says what holds. Example: packmule agent limit 500K --for 2h
+#[derive(Args, Debug)]
+pub(crate) struct Limit {
+    /// Bytes a second such as 2M; 0 for no limit; `settings` for what agent.toml says
+    rate: Option<String>,
+    /// After so long agent.toml has it again, such as 90m
+    #[arg(long = "for", value_name = "DURATION", requires = "rate")]
+    within: Option<SignedDuration>,
+    #[command(flatten)]
+    state: StateOptions,
+}
+
+/// The settings file that was named, or the usual one where it is.
+pub(crate) fn settings(given: Option<&Path>) -> Result<File, Failure> {
+    match given {
+        Some(path) => Ok(File::read(path)?),
+        None if service::default_settings().exists() => {
+            Ok(File::read(service::default_settings())?)
+        }
+        None => Ok(File::default()),
+    }
+}
+
+impl Run {
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        super::serve::log(self.log_format);
+        let file = settings(self.config.as_deref())?;
+        let state = self.state.state.clone();
+        if !file.group.is_empty() {
+            super::group::apply(context, &state, &file.group, false)?;
+        }
+        // Before anything is due: a service that finds out at night that it has no password has protected nothing.
+        let password = self.password.read(context, false)?;
+        let rate = store::Rate::default();
+        let work = AgentWork {
+            state: state.clone(),
+            author: context.author.clone(),
+            threads: context.threads,
+            password,
+            rate: rate.clone(),
+            wanted: super::seed::By::default().way(),
+            stop: Arc::clone(&context.stop),
+        };
+        let mut service = Service::new(ServiceOptions {
+            state: state.clone(),
+            settings: file.settings(),
+            host: context.author.hostname.clone(),
+            work: Arc::new(work),
+            rate,
+            stop: Arc::clone(&context.stop),
+            now: Arc::new(Timestamp::now),
+        })?;
+        context.printer.line(format!("the agent runs with {}", state.display()));
+        let metrics = service.metrics_address().map(|address| address.to_string());
+        if let Some(address) = &metrics {
+            context.printer.line(format!("metrics at http://{address}/metrics"));
+        }
+        context.printer.object("ready", &json!({"state": state, "metrics": metrics}));
+        service.run()?;
+        context.printer.note("stopped");
+        Ok(Status::Done)
+    }
+}
+
+/// The history, where there is one.
+pub(crate) fn history(state: &Path) -> Result<Option<Db>, Failure> {
+    Ok(if state.join("agent.db").exists() { Some(Db::open(state)?) } else { None })
+}
+
+impl Jobs {
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        let printer = &context.printer;
+        let Some(db) = history(&self.state.state)? else {
+            printer.line("nothing was run yet");
+            return Ok(Status::Done);
+        };
+        if let Some(run) = self.unread {
+            for left in db.left(run)? {
+                printer.line(format!("{}: {}", left.path, left.why));
+                printer.object("left", &left);
+            }
+            return Ok(Status::Done);
+        }
+        for run in db.runs(self.group.as_ref(), self.last)? {
+            show(context, &run);
+        }
+        Ok(Status::Done)
+    }
+}
+
+/// One line, and below it what it says.
+pub(crate) fn show(context: &Context, run: &service::Run) {
+    let took = run.ended.map(|ended| ended.duration_since(run.started));
+    let rate = took.filter(|took| took.as_secs() > 0).and_then(|took| {
+        u64::try_from(took.as_secs()).ok().and_then(|secs| run.bytes.checked_div(secs))
+    });
+    let took = took.map_or(String::new(), |took| format!(" in {took:#.0}"));
+    let rate = rate.map_or(String::new(), |rate| format!(", {}/s", ByteSize(rate)));
+    let left =
+        if run.problems > 0 { format!(", {} left out", run.problems) } else { String::new() };
+    context.printer.line(format!(
+        "{:>6}  {}  {:<12} {:<11} {} files, {}, {} added{took}{rate}{left}",
+        run.id,
+        run.started.strftime("%Y-%m-%d %H:%M:%S"),
+        run.group.as_str(),
+        run.state.word(),
+        run.files,
+        ByteSize(run.bytes),
+        ByteSize(run.added),
+    ));
+    if let Some(message) = &run.message {
+        context.printer.line(format!("        {message}"));
+    }
+    context.printer.object("run", run);
+}
+
+impl Alerts {
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        let alerts = match history(&self.state.state)? {
+            Some(db) => db.alerts(self.all)?,
+            None => Vec::new(),
+        };
+        for alert in &alerts {
+            let how = if alert.closed.is_some() { "over" } else { alert.severity.word() };
+            context.printer.line(format!(
+                "{how:<8} {}  since {}, {} times: {}",
+                alert.key,
+                alert.opened.strftime("%Y-%m-%d %H:%M:%S"),
+                alert.count,
+                alert.text
+            ));
+            context.printer.object("alert", alert);
+        }
+        let open = alerts.iter().any(|alert| alert.closed.is_none());
+        if alerts.is_empty() {
+            context.printer.line("nothing is wrong");
+        }
+        Ok(if open { Status::Partial } else { Status::Done })
+    }
+}
+
+impl Limit {
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        let db = Db::open(&self.state.state)?;
+        let Some(rate) = &self.rate else {
+            let known = db.setting("limit")?;
+            let words = match known
+                .as_deref()
+                .map(|text| text.split_once(" until ").unwrap_or((text, "")))
+            {
+                None => "as agent.toml says".to_owned(),
+                Some((bytes, until)) => {
+                    let bytes = ByteSize(bytes.parse().unwrap_or_default());
+                    let until =
+                        until.parse().ok().and_then(|at| Timestamp::from_millisecond(at).ok());
+                    let until = until.map_or(String::new(), |until| format!(" until {until:.0}"));
+                    if bytes.0 == 0 {
+                        format!("no limit{until}")
+                    } else {
+                        format!("{bytes}/s{until}")
+                    }
+                }
+            };
+            context.printer.line(&words);
+            context.printer.object("limit", &json!({"limit": known}));
+            return Ok(Status::Done);
+        };
+        if rate == "settings" {
+            db.set("limit", None)?;
+            context.printer.line("as agent.toml says");
+            return Ok(Status::Done);
+        }
+        let size: ByteSize = rate
+            .parse()
+            .map_err(|why: model::SizeError| Failure::new(ErrorKind::Invalid, why.to_string()))?;
+        let until = self.within.map(|within| Timestamp::now().saturating_add(within));
+        let until =
+            until.transpose().map_err(|_| Failure::new(ErrorKind::Invalid, "that is too long"))?;
+        let value = match until {
+            Some(until) => format!("{} until {}", size.0, until.as_millisecond()),
+            None => size.0.to_string(),
+        };
+        db.set("limit", Some(&value))?;
+        let until = until.map_or(String::new(), |until| format!(" until {until:.0}"));
+        let rate = if size.0 == 0 { "no limit".to_owned() } else { format!("{size}/s") };
+        context.printer.line(format!("{rate}{until}, within a second where the agent runs"));
+        Ok(Status::Done)
+    }
+}
+
+/// What the service knows of groups and alerts, for `agent status`. Answers whether something is wrong.
+pub(crate) fn status(context: &Context, state: &Path) -> Result<bool, Failure> {
+    let Some(db) = history(state)? else { return Ok(false) };
+    let file = settings(None).unwrap_or_default();
+    let zone = file.settings().zone;
+    let work = super::agent::with_agent(context, state, "asking", ::agent::groups)?;
+    for group in &work {
+        let name = &group.name;
+        let last = db.last(name)?;
+        let success = db.last_success(name)?;
+        let next =
+            service::next_due(&db, group, &zone, &context.author.hostname, Timestamp::now())?;
+        let next_words = next.map_or("no schedule".to_owned(), |at| {
+            format!("next run {}", at.to_zoned(zone.clone()).strftime("%a %Y-%m-%d %H:%M %Z"))
+        });
+        let success_words = success.as_ref().map_or("no recovery point yet".to_owned(), |run| {
+            format!("newest recovery point {}", run.started.strftime("%Y-%m-%d %H:%M"))
+        });
+        context.printer.line(format!("group {name}: {success_words}; {next_words}"));
+        if let Some(run) = last.as_ref().filter(|run| run.state != RunState::Done) {
+            let said = run.message.as_deref().unwrap_or_default();
+            context.printer.line(format!("  last run: {} {said}", run.state.word()));
+        }
+        let object = json!({"group": name, "last": last, "newest": success, "next": next});
+        context.printer.object("protection", &object);
+    }
+    let alerts = db.alerts(false)?;
+    for alert in &alerts {
+        context.printer.problem(&alert.key, &alert.text);
+    }
+    Ok(!alerts.is_empty())
+}
+
+/// A run by hand: with history, commands beside it and alerts like any other.
+pub(crate) fn run_by_hand(
+    context: &Context,
+    state: &Path,
+    name: &GroupName,
+    work: &AgentWork,
+    events: &(dyn Fn(&::agent::Event<'_>) + Sync),
+) -> Result<service::Outcome, Failure> {
+    let groups = work.groups()?;
+    let group = groups.iter().find(|group| group.name == *name);
+    let group = group.ok_or_else(|| ::agent::Error::NoGroup(name.clone()))?;
+    let db = Db::open(state)?;
+    let of =
+        service::RunOf { db: &db, work, state, stop: &context.stop, now: &Timestamp::now, events };
+    Ok(service::run(of, group, service::Cause::Command, None, 1)?)
+}

@@ -1,0 +1,253 @@
+//! The agent as a service, by the binary alone: it backs up when it is due, says what is wrong, tells systemd and Prometheus, and
+//! survives being killed.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop on a surprise"
+)]
+
+mod support;
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+use support::served::Server;
+use support::{PASSWORD, Place, Said, s, same};
+
+struct Site {
+    server: Server,
+    place: Place,
+    source: PathBuf,
+}
+
+impl Site {
+    fn run(&self, words: &str) -> Said {
+        self.place.run(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    fn jobs(&self) -> Vec<Value> {
+        let said = self.run("agent jobs --json --state state").exits(0);
+        said.objects().into_iter().filter(|it| it["message_type"] == "run").collect()
+    }
+
+    fn states(&self) -> Vec<String> {
+        self.jobs().iter().rev().map(|run| run["state"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn wait_for(&self, what: &str, is_there: impl Fn(&Self) -> bool) {
+        let began = Instant::now();
+        while !is_there(self) {
+            assert!(began.elapsed() < Duration::from_secs(120), "no {what}: {:?}", self.jobs());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn restores(&self) {
+        self.run("restore files --target restored --state state").exits(0);
+        let restored = self.place.path("restored");
+        same(&self.source, &restored.join(self.source.strip_prefix("/").unwrap()));
+        std::fs::remove_dir_all(restored).unwrap();
+    }
+}
+
+/// Registered, with one group over the network that has no schedule.
+fn site() -> Site {
+    let server = Server::start();
+    let place = Place::new();
+    let source = place.source("source", 3 << 20);
+    let site = Site { server, place, source };
+    let admin = s(&site.server.admin()).to_owned();
+    site.run(&format!("vault create offices --server {admin}")).exits(0);
+    site.run(&format!("vault credentials offices -o v.VaultCredentials --server {admin}")).exits(0);
+    site.run("agent register --credentials v.VaultCredentials --name fs01 --state state").exits(0);
+    let source = s(&site.source).to_owned();
+    site.run(&format!("group create files --path {source} --state state")).exits(0);
+    site
+}
+
+/// The service, until it is dropped.
+struct Running {
+    child: Child,
+    ready: Value,
+}
+
+impl Running {
+    fn start(site: &Site, more: &[&str], set: impl Fn(&mut std::process::Command)) -> Self {
+        let mut words = vec!["agent", "run", "--json", "--state", "state"];
+        words.extend(more);
+        let mut command = site.place.packmule(&words);
+        set(&mut command);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = loop {
+            let line = lines.next().expect("the service ended").unwrap();
+            let value: Value = serde_json::from_str(&line).unwrap();
+            if value["message_type"] == "ready" {
+                break value;
+            }
+        };
+        Self { child, ready }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asked to stop, it stops.
+    fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A settings file with a schedule that is due every minute.
+fn settings(site: &Site, more: &str) -> String {
+    let file = site.place.path("agent.toml");
+    let text = format!(
+        "{more}\n[[group]]\nname = 'files'\npaths = [{:?}]\nschedule = ['* * * * *']\nexclude = {{ patterns = ['*.tmp'] }}\n",
+        s(&site.source)
+    );
+    std::fs::write(&file, text).unwrap();
+    s(&file).to_owned()
+}
+
+#[test]
+fn the_service_backs_up_by_itself_and_tells_systemd_prometheus_and_a_webhook() {
+    let site = site();
+    let hook = TcpListener::bind("127.0.0.1:0").unwrap();
+    let more = format!(
+        "[metrics]\nlisten = '127.0.0.1:0'\n[alerts]\nwebhook = 'http://{}/hook'",
+        hook.local_addr().unwrap()
+    );
+    let config = settings(&site, &more);
+    std::fs::write(site.source.join("left.tmp"), "x").unwrap();
+    let notify = UnixDatagram::bind(site.place.path("notify")).unwrap();
+    notify.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let running = Running::start(&site, &["--config", &config], |command| {
+        command.env("NOTIFY_SOCKET", site.place.path("notify")).env("WATCHDOG_USEC", "2000000");
+        command.env_remove("WATCHDOG_PID");
+    });
+    let mut heard = String::new();
+    while !(heard.contains("READY=1") && heard.contains("WATCHDOG=1")) {
+        let mut buffer = [0; 1000];
+        let length = notify.recv(&mut buffer).unwrap();
+        heard.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
+        heard.push('\n');
+    }
+    let other = site.run("agent run --state state");
+    other.exits(11).tells(&["another packmule agent runs"]);
+    site.wait_for("run", |site| site.states().first().is_some_and(|state| state == "done"));
+    // What follows is by hand: the next minute must not come in between.
+    let set = ["group", "set", "files", "--schedule", "0 0 1 1 *", "--state", "state"];
+    site.place.run(&set).exits(0);
+    let run = site.jobs().pop().unwrap();
+    assert_eq!(run["cause"], "schedule");
+    assert_eq!(run["place"], "vault");
+    assert!(run["added"].as_u64().unwrap() > 0);
+    std::fs::remove_file(site.source.join("left.tmp")).unwrap();
+    site.restores();
+    let address = running.ready["metrics"].as_str().unwrap().to_owned();
+    let metrics = || {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    site.wait_for("metric", |_| {
+        metrics().contains("packmule_last_run_state{group=\"files\",state=\"done\"} 1")
+    });
+    let said = site.run("agent status --state state").exits(0);
+    said.shows(&["newest recovery point", "next run"]);
+    // The source goes: that is a failure, an alert, a message, and exit codes that say so.
+    std::fs::rename(&site.source, site.place.path("away")).unwrap();
+    site.run("backup now files --state state").exits(1);
+    let said = site.run("agent alerts --state state").exits(3);
+    said.shows(&["group/files/failed", "is not there"]);
+    site.run("agent status --state state").exits(3).tells(&["group/files/failed"]);
+    let (mut stream, _) = hook.accept().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    while !String::from_utf8_lossy(&text).contains("group/files/failed") {
+        let length = stream.read(&mut buffer).unwrap();
+        assert!(length > 0, "{}", String::from_utf8_lossy(&text));
+        text.extend_from_slice(&buffer[..length]);
+    }
+    stream.write_all(b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n").unwrap();
+    let text = String::from_utf8_lossy(&text);
+    assert!(text.starts_with("POST /hook") && !text.contains(PASSWORD), "{text}");
+    std::fs::rename(site.place.path("away"), &site.source).unwrap();
+    site.run("backup now files --state state").exits(0);
+    site.run("agent alerts --state state").exits(0);
+    running.stop();
+}
+
+#[test]
+fn a_service_that_is_killed_loses_nothing_and_says_what_was_cut_off() {
+    let site = site();
+    let config = settings(&site, "");
+    site.place.source("source/more", 24 << 20);
+    let running = Running::start(&site, &["--config", &config], |_| {});
+    // As slow as a link: it is certainly in the middle.
+    site.run("agent limit 2M --state state").exits(0).shows(&["2.000 MiB/s"]);
+    site.wait_for("run", |site| site.states() == ["running"]);
+    running.kill();
+    assert_eq!(site.states(), ["running"], "nobody is there to say otherwise");
+    site.run("agent limit settings --state state").exits(0);
+    let running = Running::start(&site, &["--config", &config], |_| {});
+    site.wait_for("second run", |site| site.states().contains(&"done".to_owned()));
+    let states = site.states();
+    assert_eq!(states[..2], ["interrupted", "done"], "{states:?}");
+    site.run("agent alerts --state state").exits(0);
+    let said = site.run("agent alerts --all --state state").exits(0);
+    said.shows(&["over", "was cut off"]);
+    site.restores();
+    running.stop();
+}
+
+#[test]
+fn settings_are_applied_as_they_are_and_what_is_wrong_changes_nothing() {
+    let site = site();
+    let config = settings(&site, "");
+    let dry = site.run(&format!("group apply {config} --dry-run --state state")).exits(0);
+    dry.shows(&["group files: would be changed"]);
+    site.run("group show files --state state").exits(0).shows(&["no schedule"]);
+    site.run(&format!("group apply {config} --state state")).exits(0).shows(&["files: changed"]);
+    site.run(&format!("group apply {config} --state state")).exits(0).shows(&["files: unchanged"]);
+    site.run("group show files --state state").exits(0).shows(&["* * * * *", "*.tmp"]);
+    let set = ["group", "set", "files", "--schedule", "mon-fri 12:00, 22:00", "--keep-daily", "14"];
+    let set: Vec<&str> = set.into_iter().chain(["--exclude", "", "--state", "state"]).collect();
+    let said = site.place.run(&set).exits(0);
+    said.shows(&["schedule: mon-fri 12:00, 22:00", "keeps: daily 14"]);
+    for (words, says) in [
+        ("group set files --schedule 25:00", "25:00"),
+        ("group set files --exclude [z-a]", "[z-a]"),
+        ("group set files --missed never", "run, or skip"),
+        ("group set nobody --keep-last 1", "no protection group nobody"),
+    ] {
+        site.run(&format!("{words} --state state")).exits(1).tells(&[says]);
+    }
+    std::fs::write(site.place.path("wrong.toml"), "[[group]]\nname = 'files'\npaths = ['/']\nkeep = { dayly = 1 }\n").unwrap();
+    site.run("group apply wrong.toml --state state").exits(1).tells(&["dayly"]);
+    site.run("agent run --config wrong.toml --state state").exits(1).tells(&["dayly"]);
+    let shown = site.run("group show files --state state").exits(0);
+    shown.shows(&["mon-fri 12:00, 22:00", "daily 14"]);
+}

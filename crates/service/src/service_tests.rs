@@ -1,0 +1,408 @@
+use super::*;
+use crate::{Alerts, Metrics, RunState};
+use agent::{BackupReport, Event, Initial, Waiting};
+use backup::BackupOutcome;
+use jiff::tz::TimeZone;
+use model::Digest;
+use policy::{Bandwidth, Policy};
+use std::collections::VecDeque;
+
+/// An agent whose answers are made up beforehand.
+#[derive(Default)]
+struct Fake {
+    groups: Mutex<Vec<Group>>,
+    answers: Mutex<VecDeque<crate::Report>>,
+    ran: Mutex<Vec<GroupName>>,
+    broken: AtomicBool,
+}
+
+impl Work for Fake {
+    fn groups(&self) -> Result<Vec<Group>, agent::Error> {
+        match self.broken.load(Ordering::Relaxed) {
+            true => Err(agent::Error::Random),
+            false => Ok(self.groups.lock().unwrap().clone()),
+        }
+    }
+
+    fn back_up(
+        &self,
+        group: &GroupName,
+        _stop: &AtomicBool,
+        _events: &(dyn Fn(&Event<'_>) + Sync),
+    ) -> crate::Report {
+        self.ran.lock().unwrap().push(group.clone());
+        self.answers.lock().unwrap().pop_front().unwrap_or_else(stored)
+    }
+
+    fn status(&self) -> Result<agent::Status, agent::Error> {
+        Ok(agent::Status { registration: None, away: None, groups: Vec::new(), seeds: Vec::new() })
+    }
+}
+
+fn stored() -> crate::Report {
+    let outcome = BackupOutcome {
+        snapshot: Digest([7; 32]),
+        parent: None,
+        summary: serde_json::from_value(serde_json::json!({
+            "backup_start": "2026-06-01T22:00:00Z", "backup_end": "2026-06-01T22:00:01Z",
+            "files_new": 1, "files_changed": 0, "files_unmodified": 2, "dirs_new": 0, "dirs_changed": 0,
+            "dirs_unmodified": 0, "data_blobs": 1, "tree_blobs": 1, "data_added": 10,
+            "data_added_packed": 5, "total_files_processed": 3, "total_bytes_processed": 30,
+        }))
+        .unwrap(),
+        deduplicated: 0,
+        problems: Vec::new(),
+    };
+    Ok(BackupReport::Stored { confirmed: None, outcome: Box::new(outcome) })
+}
+
+fn partly() -> crate::Report {
+    let report = stored();
+    let Ok(BackupReport::Stored { confirmed, mut outcome }) = report else { panic!() };
+    let fault = backup::Fault::Vanished;
+    outcome.problems.push(backup::Problem { path: "/srv/gone".into(), fault });
+    Ok(BackupReport::Stored { confirmed, outcome })
+}
+
+fn waiting() -> crate::Report {
+    Ok(BackupReport::Waiting(Box::new(Waiting {
+        seed: None,
+        state: Some(SeedState::InTransit),
+        message: flow::WAITING_FOR_IMPORT.to_owned(),
+        jobs: Vec::new(),
+        publication: None,
+        next: agent::Next::Wait,
+    })))
+}
+
+fn away() -> crate::Report {
+    Err(agent::Error::Publication { message: "the server is away".to_owned() })
+}
+
+fn group(name: &str, policy: &str) -> Group {
+    Group {
+        name: name.parse().unwrap(),
+        paths: vec!["/srv".into()],
+        initial: Initial::Network,
+        created: "2026-01-01T00:00:00Z".parse().unwrap(),
+        policy: toml::from_str::<Policy>(policy).unwrap(),
+    }
+}
+
+/// A service whose clock stands still until it is set.
+struct Life {
+    folder: tempfile::TempDir,
+    work: Arc<Fake>,
+    clock: Arc<Mutex<Timestamp>>,
+    rate: store::Rate,
+    service: Option<Service>,
+    alerts: Alerts,
+}
+
+impl Life {
+    fn new(groups: Vec<Group>) -> Self {
+        let mut life = Self {
+            folder: tempfile::tempdir().unwrap(),
+            work: Arc::new(Fake { groups: Mutex::new(groups), ..Fake::default() }),
+            clock: Arc::new(Mutex::new("2026-06-01T12:00:00Z".parse().unwrap())),
+            rate: store::Rate::default(),
+            service: None,
+            alerts: Alerts::default(),
+        };
+        life.start();
+        life
+    }
+
+    fn start(&mut self) {
+        self.service = None;
+        let clock = Arc::clone(&self.clock);
+        let settings = Settings {
+            zone: TimeZone::UTC,
+            bandwidth: Bandwidth::default(),
+            alerts: self.alerts.clone(),
+            metrics: Metrics::default(),
+        };
+        let options = ServiceOptions {
+            state: self.folder.path().to_owned(),
+            settings,
+            host: "fs01".to_owned(),
+            work: Arc::clone(&self.work) as Arc<dyn Work>,
+            rate: self.rate.clone(),
+            stop: Arc::default(),
+            now: Arc::new(move || *clock.lock().unwrap()),
+        };
+        self.service = Some(Service::new(options).unwrap());
+    }
+
+    /// Moves the clock there, and looks once.
+    fn at(&mut self, moment: &str) -> usize {
+        *self.clock.lock().unwrap() = moment.parse().unwrap();
+        let before = self.work.ran.lock().unwrap().len();
+        let service = self.service.as_mut().unwrap();
+        service.tick();
+        service.wait();
+        self.work.ran.lock().unwrap().len() - before
+    }
+
+    fn answer(&self, report: crate::Report) {
+        self.work.answers.lock().unwrap().push_back(report);
+    }
+
+    fn db(&self) -> &Db {
+        &self.service.as_ref().unwrap().inner.db
+    }
+
+    fn open(&self) -> Vec<String> {
+        self.db().alerts(false).unwrap().into_iter().map(|alert| alert.key).collect()
+    }
+
+    fn states(&self) -> Vec<RunState> {
+        self.db().runs(None, 100).unwrap().into_iter().rev().map(|run| run.state).collect()
+    }
+}
+
+const NIGHTLY: &str = "schedule = ['22:00']";
+
+#[test]
+fn a_group_runs_once_for_each_time_in_its_schedule() {
+    let mut life = Life::new(vec![group("files", NIGHTLY), group("by-hand", "")]);
+    assert_eq!(life.at("2026-06-01T21:59:59Z"), 0);
+    assert_eq!(life.at("2026-06-01T22:00:00Z"), 1);
+    assert_eq!(life.at("2026-06-01T22:00:01Z"), 0);
+    assert_eq!(life.at("2026-06-02T22:00:00Z"), 1);
+    assert_eq!(life.states(), [RunState::Done, RunState::Done]);
+    let run = &life.db().runs(None, 1).unwrap()[0];
+    assert_eq!((run.files, run.bytes, run.added, run.attempt), (3, 30, 5, 1));
+    assert_eq!(run.scheduled, Some("2026-06-02T22:00:00Z".parse().unwrap()));
+}
+
+#[test]
+fn what_was_missed_while_the_machine_was_off_is_made_up_for_once() {
+    let mut life = Life::new(vec![group("files", NIGHTLY)]);
+    assert_eq!(life.at("2026-06-01T22:00:00Z"), 1);
+    life.start();
+    assert_eq!(life.at("2026-06-05T07:00:00Z"), 1);
+    assert_eq!(life.at("2026-06-05T07:00:01Z"), 0);
+    assert_eq!(life.at("2026-06-05T22:00:00Z"), 1);
+}
+
+#[test]
+fn a_schedule_that_skips_leaves_what_was_missed_out_and_says_so() {
+    let mut life = Life::new(vec![group("files", "schedule = ['22:00']\nmissed = 'skip'")]);
+    assert_eq!(life.at("2026-06-01T22:00:00Z"), 1);
+    assert_eq!(life.at("2026-06-05T07:00:00Z"), 0);
+    assert_eq!(life.at("2026-06-05T22:00:00Z"), 1);
+    assert_eq!(life.states(), [RunState::Done, RunState::Skipped, RunState::Done]);
+}
+
+#[test]
+fn a_clock_that_jumps_neither_repeats_nor_holds_up() {
+    let mut life = Life::new(vec![group("files", NIGHTLY)]);
+    assert_eq!(life.at("2026-06-01T22:00:00Z"), 1);
+    assert_eq!(life.at("2031-06-01T12:00:00Z"), 1, "five years ahead");
+    assert_eq!(life.at("2026-06-02T12:00:00Z"), 0, "and put right");
+    assert_eq!(life.at("2026-06-02T22:00:00Z"), 1);
+    assert_eq!(life.at("2026-06-02T21:00:00Z"), 0, "an hour back");
+    assert_eq!(life.at("2026-06-02T22:00:00Z"), 0, "the same time is not run twice");
+}
+
+#[test]
+fn what_may_pass_is_tried_again_three_times_and_is_an_alert_until_it_works() {
+    let mut life = Life::new(vec![group("files", NIGHTLY)]);
+    for _ in 0..3 {
+        life.answer(away());
+    }
+    assert_eq!(life.at("2026-06-01T22:00:00Z"), 1);
+    assert_eq!(life.open(), ["group/files/failed"]);
+    assert_eq!(life.at("2026-06-01T22:04:59Z"), 0);
+    assert_eq!(life.at("2026-06-01T22:05:00Z"), 1);
+    assert_eq!(life.at("2026-06-01T22:20:00Z"), 1);
+    assert_eq!(life.at("2026-06-01T23:04:59Z"), 0);
+    assert_eq!(life.at("2026-06-01T23:05:00Z"), 1);
+    assert_eq!(life.open(), Vec::<String>::new(), "the fourth worked");
+    use RunState::{Done, Failed};
+    assert_eq!(life.states(), [Failed, Failed, Failed, Done]);
+    assert_eq!(life.at("2026-06-02T12:00:00Z"), 0);
+    for _ in 0..9 {
+        life.answer(away());
+    }
+    let mut attempts = 0;
+    for minute in 0..600 {
+        let hour = 22 + minute / 60;
+        let (day, hour) = if hour < 24 { (2, hour) } else { (3, hour - 24) };
+        attempts += life.at(&format!("2026-06-{day:02}T{hour:02}:{:02}:00Z", minute % 60));
+    }
+    assert_eq!(attempts, 4, "after the third the schedule has it");
+    assert_eq!(life.at("2026-06-03T22:00:00Z"), 1);
+}
+
+#[test]
+fn what_does_not_pass_by_itself_waits_for_the_schedule() {
+    let mut life = Life::new(vec![group("files", NIGHTLY)]);
+    life.answer(Err(agent::Error::NotRegistered));
+    assert_eq!(life.at("2026-06-01T22:00:00Z"), 1);
+    assert_eq!(life.at("2026-06-02T12:00:00Z"), 0);
+    assert_eq!(life.open(), ["group/files/failed"]);
+    let run = &life.db().runs(None, 1).unwrap()[0];
+    assert!(run.message.as_ref().unwrap().contains("not registered"));
+}
+
+#[test]
+fn a_run_that_was_cut_off_is_found_said_and_tried_again() {
+    let mut life = Life::new(vec![group("files", NIGHTLY)]);
+    let name = "files".parse().unwrap();
+    let moment = "2026-06-01T22:00:00Z".parse().unwrap();
+    // As a process leaves it that is killed.
+    life.db().begin(&name, Cause::Schedule, Some(moment), 1, moment).unwrap();
+    life.start();
+    assert_eq!(life.states(), [RunState::Interrupted]);
+    assert_eq!(life.open(), ["group/files/failed"]);
+    assert_eq!(life.at("2026-06-01T22:00:05Z"), 1);
+    assert_eq!(life.states(), [RunState::Interrupted, RunState::Done]);
+    assert_eq!(life.open(), Vec::<String>::new());
+    assert_eq!(life.at("2026-06-01T22:10:00Z"), 0);
+}
+
+#[test]
+fn while_the_seed_travels_runs_wait_with_the_sentence_and_nothing_is_wrong() {
+    let mut life = Life::new(vec![group("files", NIGHTLY)]);
+    for day in 1..10 {
+        life.answer(waiting());
+        assert_eq!(life.at(&format!("2026-06-{day:02}T22:00:00Z")), 1);
+    }
+    assert_eq!(life.open(), Vec::<String>::new());
+    let run = &life.db().runs(None, 1).unwrap()[0];
+    assert_eq!(run.state, RunState::Waiting);
+    let message = run.message.as_ref().unwrap();
+    assert!(
+        message.starts_with(flow::WAITING_FOR_IMPORT) && message.contains("InTransit"),
+        "{message}"
+    );
+}
+
+#[test]
+fn items_left_out_are_an_alert_and_named_in_the_history() {
+    let mut life = Life::new(vec![group("files", NIGHTLY)]);
+    life.answer(partly());
+    assert_eq!(life.at("2026-06-01T22:00:00Z"), 1);
+    assert_eq!(life.open(), ["group/files/unread"]);
+    let run = &life.db().runs(None, 1).unwrap()[0];
+    assert_eq!((run.state, run.problems), (RunState::Partial, 1));
+    assert_eq!(life.db().left(run.id).unwrap()[0].path, "/srv/gone");
+    assert_eq!(life.at("2026-06-02T22:00:00Z"), 1);
+    assert_eq!(life.open(), Vec::<String>::new());
+}
+
+#[test]
+fn a_group_without_recovery_points_for_three_times_is_stale() {
+    let mut life = Life::new(vec![group("files", NIGHTLY)]);
+    assert_eq!(life.at("2026-06-01T22:00:00Z"), 1);
+    for day in 2..=4 {
+        life.answer(Err(agent::Error::NotRegistered));
+        life.at(&format!("2026-06-{day:02}T22:00:00Z"));
+    }
+    assert!(life.open().contains(&"group/files/stale".to_owned()), "{:?}", life.open());
+    life.at("2026-06-05T22:00:00Z");
+    life.at("2026-06-05T22:00:01Z");
+    assert_eq!(life.open(), Vec::<String>::new());
+}
+
+#[test]
+fn commands_beside_a_backup_can_stop_it_and_see_how_it_ended() {
+    let said = tempfile::tempdir().unwrap();
+    let file = said.path().join("said");
+    let policy = |before: &str| {
+        format!(
+            "{NIGHTLY}\nbefore = {{ command = ['sh', '-c', '{before}'] }}\nafter = {{ command = ['sh', '-c', 'echo $PACKMULE_GROUP $PACKMULE_RESULT >> {}'] }}",
+            file.display()
+        )
+    };
+    let mut life = Life::new(vec![group("files", &policy("true"))]);
+    assert_eq!(life.at("2026-06-01T22:00:00Z"), 1);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "files done\n");
+    *life.work.groups.lock().unwrap() = vec![group("files", &policy("echo locked >&2; exit 1"))];
+    assert_eq!(life.at("2026-06-02T22:00:00Z"), 0, "nothing was backed up");
+    assert_eq!(life.states(), [RunState::Done, RunState::Failed]);
+    let run = &life.db().runs(None, 1).unwrap()[0];
+    assert!(run.message.as_ref().unwrap().contains("locked"), "{:?}", run.message);
+    assert_eq!(life.open(), ["group/files/failed"]);
+}
+
+#[test]
+fn a_limit_by_command_goes_before_the_settings_until_its_time_is_over() {
+    let mut life = Life::new(Vec::new());
+    life.at("2026-06-01T12:00:00Z");
+    assert_eq!(life.rate.get(), 0);
+    let until: Timestamp = "2026-06-01T13:00:00Z".parse().unwrap();
+    let limit = format!("1000 until {}", until.as_millisecond());
+    life.db().set("limit", Some(&limit)).unwrap();
+    life.at("2026-06-01T12:00:01Z");
+    assert_eq!(life.rate.get(), 1000);
+    life.at("2026-06-01T13:00:00Z");
+    assert_eq!(life.rate.get(), 0);
+    life.db().set("limit", Some("77")).unwrap();
+    life.at("2027-06-01T13:00:00Z");
+    assert_eq!(life.rate.get(), 77);
+}
+
+#[test]
+fn a_state_that_cannot_be_read_is_said_past_the_history_once_an_hour() {
+    let mut life = Life::new(vec![group("files", NIGHTLY)]);
+    let heard = life.folder.path().join("heard");
+    let script = format!("cat >> {}", heard.display());
+    life.alerts.command = Some(["sh", "-c", &script].map(str::to_owned).to_vec());
+    life.start();
+    life.work.broken.store(true, Ordering::Relaxed);
+    let times =
+        || std::fs::read_to_string(&heard).unwrap_or_default().matches("\"subject\"").count();
+    assert_eq!(life.at("2026-06-01T22:00:00Z"), 0);
+    assert_eq!(life.at("2026-06-01T22:30:00Z"), 0);
+    assert_eq!(times(), 1);
+    life.at("2026-06-01T23:00:00Z");
+    assert_eq!(times(), 2);
+    life.work.broken.store(false, Ordering::Relaxed);
+    assert_eq!(life.at("2026-06-01T23:00:01Z"), 1, "what was due is made up for");
+}
+
+#[test]
+fn an_alert_reaches_a_program_and_waits_while_that_fails() {
+    let mut life = Life::new(vec![group("files", NIGHTLY)]);
+    let (heard, works) = (life.folder.path().join("heard"), life.folder.path().join("works"));
+    let script = format!("test -e {} && cat >> {}", works.display(), heard.display());
+    life.alerts.command = Some(["sh", "-c", &script].map(str::to_owned).to_vec());
+    life.start();
+    life.answer(Err(agent::Error::NotRegistered));
+    life.at("2026-06-01T22:00:00Z");
+    life.at("2026-06-01T22:00:01Z");
+    let deliver = |life: &Life| life.service.as_ref().unwrap().inner.deliver();
+    deliver(&life);
+    assert!(life.open().contains(&"channel/command".to_owned()), "{:?}", life.open());
+    std::fs::write(&works, "").unwrap();
+    deliver(&life);
+    assert!(!heard.exists(), "it waits a minute");
+    life.at("2026-06-01T22:01:02Z");
+    deliver(&life);
+    let text = std::fs::read_to_string(&heard).unwrap();
+    assert!(text.contains("group/files/failed") && text.contains("not registered"), "{text}");
+    assert_eq!(life.open(), ["group/files/failed"]);
+}
+
+#[test]
+fn there_is_one_service_and_a_group_is_run_by_one_process() {
+    let mut life = Life::new(vec![group("files", NIGHTLY)]);
+    let options = ServiceOptions {
+        state: life.folder.path().to_owned(),
+        settings: crate::File::default().settings(),
+        host: "fs01".to_owned(),
+        work: Arc::clone(&life.work) as Arc<dyn Work>,
+        rate: store::Rate::default(),
+        stop: Arc::default(),
+        now: Arc::new(Timestamp::now),
+    };
+    assert!(matches!(Service::new(options), Err(Error::Second { .. })));
+    let name = "files".parse().unwrap();
+    let by_hand = run::lock(life.folder.path(), &name).unwrap();
+    assert_eq!(life.at("2026-06-01T22:00:00Z"), 0);
+    drop(by_hand);
+    assert_eq!(life.at("2026-06-01T22:00:01Z"), 1);
+}

@@ -1,0 +1,101 @@
+//! What the service has done by others: the agent, called with this machine's password and rate. Decides nothing.
+
+use agent::{BackupReport, Context, Event, Group, Status, Way};
+use jiff::Timestamp;
+use model::GroupName;
+use repo::Author;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use zeroize::Zeroizing;
+
+/// What a run came to.
+pub type Report = Result<BackupReport, agent::Error>;
+
+/// Whoever does the work.
+pub trait Work: Send + Sync {
+    /// The groups as they are now.
+    ///
+    /// # Errors
+    /// The state directory cannot be read.
+    fn groups(&self) -> Result<Vec<Group>, agent::Error>;
+
+    /// Does the right next thing for a group.
+    ///
+    /// # Errors
+    /// Whatever stops it.
+    fn back_up(
+        &self,
+        group: &GroupName,
+        stop: &AtomicBool,
+        events: &(dyn Fn(&Event<'_>) + Sync),
+    ) -> Report;
+
+    /// Everything in one place.
+    ///
+    /// # Errors
+    /// The state directory cannot be read.
+    fn status(&self) -> Result<Status, agent::Error>;
+}
+
+/// The agent of this machine.
+pub struct AgentWork {
+    /// The state directory.
+    pub state: PathBuf,
+    /// Who does it.
+    pub author: Author,
+    /// Processors to use for one run.
+    pub threads: usize,
+    /// The repository's password.
+    pub password: Zeroizing<String>,
+    /// How fast data may leave, all runs together.
+    pub rate: store::Rate,
+    /// How what the vault lacks of a seed is sent.
+    pub wanted: Way,
+    /// Set when everything is to end.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for AgentWork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AgentWork").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl AgentWork {
+    fn with<T>(
+        &self,
+        stop: &AtomicBool,
+        events: &(dyn Fn(&Event<'_>) + Sync),
+        work: impl FnOnce(&Context<'_>) -> Result<T, agent::Error>,
+    ) -> Result<T, agent::Error> {
+        let now = Timestamp::now;
+        let tell = |event: Event<'_>| events(&event);
+        let mut context = Context::new(&self.state, self.author.clone(), &now, stop, &tell);
+        context.threads = self.threads;
+        context.wanted = self.wanted;
+        context.rate = self.rate.clone();
+        work(&context)
+    }
+}
+
+impl Work for AgentWork {
+    fn groups(&self) -> Result<Vec<Group>, agent::Error> {
+        self.with(&self.stop, &|_| {}, agent::groups)
+    }
+
+    fn back_up(
+        &self,
+        group: &GroupName,
+        stop: &AtomicBool,
+        events: &(dyn Fn(&Event<'_>) + Sync),
+    ) -> Report {
+        self.with(stop, events, |context| {
+            agent::backup_now(context, group, self.password.as_bytes())
+        })
+    }
+
+    fn status(&self) -> Result<Status, agent::Error> {
+        self.with(&self.stop, &|_| {}, agent::status)
+    }
+}
