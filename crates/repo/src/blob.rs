@@ -317,10 +317,11 @@ pub(crate) struct SealedBlob<'a> {
 /// what a broken memory changed on the way is found before it counts.
 pub(crate) struct Sealer {
     key: Key,
-    /// None where blobs are stored as they are.
-    compressor: Option<Compressor<'static>>,
-    /// Of what is compressed in any case.
+    compressor: Compressor<'static>,
+    /// Of what is compressed.
     level: i32,
+    /// Whether data is.
+    compresses: bool,
     /// Room for IV, compressed bytes and MAC; only ever longer than needed.
     sealed: Vec<u8>,
     opener: Opener,
@@ -328,11 +329,11 @@ pub(crate) struct Sealer {
 
 impl Sealer {
     pub(crate) fn new(key: &Key, compression: Compression) -> Result<Self, Error> {
-        let compressor =
-            compression.level().map(Compressor::new).transpose().map_err(Error::Compress)?;
+        let compresses = compression.level().is_some();
         let level = compression.level().unwrap_or(FASTEST);
+        let compressor = Compressor::new(level).map_err(Error::Compress)?;
         let opener = Opener::new(key)?;
-        Ok(Self { key: key.clone(), compressor, level, sealed: Vec::new(), opener })
+        Ok(Self { key: key.clone(), compressor, level, compresses, sealed: Vec::new(), opener })
     }
 
     /// As [`seal`](Self::seal), for a blob of `length` bytes that is not in memory: `write` gives it
@@ -361,18 +362,30 @@ impl Sealer {
         Ok((sealed, plain_length))
     }
 
+    /// Compressed only where that is wanted and saves something.
     pub(crate) fn seal(&mut self, id: Digest, plain: &[u8]) -> Result<SealedBlob<'_>, Error> {
+        self.seal_as(id, plain, false)
+    }
+
+    /// Compressed in any case: restic packs trees that are not anew.
+    pub(crate) fn seal_tree(&mut self, id: Digest, plain: &[u8]) -> Result<SealedBlob<'_>, Error> {
+        // The format cannot say that nothing is compressed.
+        self.seal_as(id, plain, !plain.is_empty())
+    }
+
+    fn seal_as(&mut self, id: Digest, plain: &[u8], always: bool) -> Result<SealedBlob<'_>, Error> {
         let length = u32::try_from(plain.len()).map_err(|_| Error::TooLarge { what: "a blob" })?;
         let room = IV + zstd::zstd_safe::compress_bound(plain.len()) + MAC;
         if self.sealed.len() < room {
             self.sealed.resize(room, 0);
         }
         let body = self.sealed.get_mut(IV..).unwrap_or_default();
-        let compressed = match &mut self.compressor {
-            Some(zstd) => zstd.compress_to_buffer(plain, body).map_err(Error::Compress)?,
-            None => plain.len(),
+        let compressed = if self.compresses || always {
+            self.compressor.compress_to_buffer(plain, body).map_err(Error::Compress)?
+        } else {
+            plain.len()
         };
-        let worth = compressed < plain.len();
+        let worth = always || compressed < plain.len();
         let stored = if worth { compressed } else { plain.len() };
         let bytes = self.sealed.get_mut(..IV + stored + MAC).unwrap_or_default();
         if worth {

@@ -57,6 +57,28 @@ pub enum Error {
         /// Where.
         location: String,
     },
+    /// Something was to be removed by who shares the repository with others.
+    #[error("{location} is locked for reading and adding only; nothing was removed")]
+    NotAlone {
+        /// Where.
+        location: String,
+    },
+    /// Nothing may be removed where something is missing.
+    #[error(
+        "{location} is not whole, and nothing was removed: {problems} problems, the first one below; to see all, run: packmule repo check -r {location}"
+    )]
+    NotWhole {
+        /// Where.
+        location: String,
+        /// How many there are.
+        problems: usize,
+        /// The first.
+        #[source]
+        first: Box<Error>,
+    },
+    /// The caller said stop.
+    #[error("stopped; the repository is whole, run the same command again")]
+    Interrupted,
     /// A file of the repository is not what it must be.
     #[error("{key} is damaged: {what}")]
     Damaged {
@@ -189,6 +211,7 @@ impl Error {
             | Self::Tree { .. }
             | Self::LatestUnknown { .. }
             | Self::KeysLost { .. }
+            | Self::NotWhole { .. }
             | Self::Memory { .. } => ErrorKind::Corrupt,
             Self::Version { .. }
             | Self::ReadOnlyFormat { .. }
@@ -196,9 +219,12 @@ impl Error {
             | Self::TooLarge { .. } => ErrorKind::Invalid,
             Self::Snapshot { matches: 0, .. } => ErrorKind::NotFound,
             Self::Snapshot { .. } => ErrorKind::Invalid,
-            Self::WriterGone | Self::Earlier(_) | Self::Random(_) | Self::Compress(_) => {
-                ErrorKind::Internal
-            }
+            Self::Interrupted => ErrorKind::Interrupted,
+            Self::NotAlone { .. }
+            | Self::WriterGone
+            | Self::Earlier(_)
+            | Self::Random(_)
+            | Self::Compress(_) => ErrorKind::Internal,
             Self::Store(cause) => cause.kind(),
         }
     }

@@ -3,6 +3,7 @@
 //! Memory: 43 bytes a blob and 60 a pack, and at most 25 MiB while index files are taken in.
 
 mod file;
+mod numbers;
 mod packs;
 mod run;
 mod table;
@@ -10,6 +11,7 @@ mod table;
 use crate::pack::PackedBlob;
 pub(crate) use file::{IndexFile, IndexedPack};
 use model::Digest;
+pub(crate) use numbers::{At, Marks, Numbered};
 use packs::Packs;
 use run::Place;
 use serde::{Deserialize, Serialize};

@@ -195,6 +195,17 @@ impl LockGuard {
         self.held.settled()
     }
 
+    /// As [`check`](Self::check), for who removes or replaces something.
+    ///
+    /// # Errors
+    /// [`Error::NotAlone`] where others may read and add at the same time; [`Error::LockLost`].
+    pub fn alone(&self) -> Result<(), Error> {
+        if self.held.mode != LockMode::Exclusive {
+            return Err(Error::NotAlone { location: self.held.repository.location() });
+        }
+        self.check()
+    }
+
     #[cfg(test)]
     pub(crate) fn lose(&self) {
         self.held.current().lost = true;

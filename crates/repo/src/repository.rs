@@ -16,7 +16,7 @@ use crate::tree::{self, Node};
 use crate::tree_packs::TreePacks;
 use crate::{Error, codec};
 use crossbeam_channel::bounded;
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::Offset};
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use store::Store;
 
 mod across;
+mod snapshots;
 
 /// A tree's text of more bytes than this is not in memory as a whole where it need not be.
 const CONDENSED: u32 = 8 << 20;
@@ -78,6 +79,8 @@ pub struct NamedSnapshot {
     pub id: Digest,
     /// What it says.
     pub snapshot: Snapshot,
+    /// How far the clock that its time was read from is ahead of UTC.
+    pub offset: Offset,
 }
 
 /// Everything a listing yielded, and what of it could not be read.
@@ -278,63 +281,6 @@ impl Repository {
 
     fn refuse_old_format_unless_lock(&self, kind: ObjectKind) -> Result<(), Error> {
         if kind == ObjectKind::Lock { Ok(()) } else { self.refuse_old_format() }
-    }
-
-    /// Stores a snapshot. Everything it needs is durable and indexed: the caller has seen to that.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn save_snapshot(&self, snapshot: &Snapshot) -> Result<Digest, Error> {
-        self.save_document(ObjectKind::Snapshot, snapshot)
-    }
-
-    /// One snapshot.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`].
-    pub fn load_snapshot(&self, id: Digest) -> Result<NamedSnapshot, Error> {
-        let snapshot = self.load_document(ObjectKey::Snapshot(id), DOCUMENT)?;
-        Ok(NamedSnapshot { id, snapshot })
-    }
-
-    /// Every snapshot, oldest first.
-    ///
-    /// # Errors
-    /// Only when the listing fails; a damaged snapshot is in [`Loaded::damaged`].
-    pub fn snapshots(&self) -> Result<Loaded<Vec<NamedSnapshot>>, Error> {
-        let mut value = Vec::new();
-        let names = self.names(ObjectKind::Snapshot)?;
-        let load = || |id| self.load_snapshot(id);
-        let damaged = load_all(&names, REQUESTS, load, |snapshot| value.push(snapshot))?;
-        value.sort_by_key(|named| (named.snapshot.time, named.id));
-        Ok(Loaded { value, damaged })
-    }
-
-    /// The snapshot that `latest`, a full name or an unambiguous beginning of one means.
-    ///
-    /// # Errors
-    /// [`Error::Snapshot`] when none or several fit; [`Error::LatestUnknown`] when a snapshot that
-    /// cannot be read may be the latest.
-    pub fn find_snapshot(&self, text: &str) -> Result<NamedSnapshot, Error> {
-        let refuse =
-            |matches| Error::Snapshot { text: text.to_owned(), matches, location: self.location() };
-        if text == "latest" {
-            let mut all = self.snapshots()?;
-            let unreadable = all.damaged.len();
-            if let Some(cause) = all.damaged.pop().map(Box::new) {
-                let location = self.location();
-                return Err(Error::LatestUnknown { location, unreadable, cause });
-            }
-            return all.value.pop().ok_or_else(|| refuse(0));
-        }
-        let names = self.names(ObjectKind::Snapshot)?;
-        let mut fitting =
-            names.iter().filter(|id| !text.is_empty() && id.to_hex().starts_with(text));
-        match (fitting.next(), fitting.count()) {
-            (Some(id), 0) => self.load_snapshot(*id),
-            (None, _) => Err(refuse(0)),
-            (Some(_), more) => Err(refuse(more + 1)),
-        }
     }
 
     /// Stores indexes over packs that are durable already, each with its blobs.

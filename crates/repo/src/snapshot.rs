@@ -1,9 +1,11 @@
 //! Snapshots as stored. Source: restic's doc/design.rst, "Snapshots". Finds and loads nothing.
 
 use crate::time;
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::Offset};
 use model::Digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// One state of a set of paths.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +48,26 @@ pub struct Snapshot {
     /// What the backup did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
+}
+
+/// A snapshot's text, as it is read: its time also tells what the clock showed.
+pub(crate) struct Dated(pub(crate) Snapshot, pub(crate) Offset);
+
+impl<'de> Deserialize<'de> for Dated {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Clock<'t> {
+            #[serde(borrow)]
+            time: Cow<'t, str>,
+        }
+        let raw = <Box<RawValue>>::deserialize(deserializer)?;
+        let text = raw.get();
+        let wrong = serde::de::Error::custom::<serde_json::Error>;
+        let snapshot = serde_json::from_str(text).map_err(wrong)?;
+        let clock: Clock<'_> = serde_json::from_str(text).map_err(wrong)?;
+        let offset = time::parse_with_offset(&clock.time).map_or(Offset::UTC, |(_, offset)| offset);
+        Ok(Self(snapshot, offset))
+    }
 }
 
 impl Snapshot {
@@ -108,7 +130,7 @@ fn write_time<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok,
 }
 
 fn read_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+    let text = Cow::<'de, str>::deserialize(deserializer)?;
     time::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("'{text}' is not a time")))
 }
 

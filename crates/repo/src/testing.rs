@@ -1,6 +1,9 @@
 //! Repositories for this crate's own tests. Weak keys: never for anything else.
 
 use crate::{Author, KdfParams, Repository};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 
 pub(crate) const PASSWORD: &[u8] = b"geheim";
@@ -17,4 +20,20 @@ pub(crate) fn repository() -> Repository {
 pub(crate) fn repository_in(store: Arc<dyn store::Store>) -> Repository {
     Repository::init(store, PASSWORD, KdfParams::WEAK, author(), jiff::Timestamp::UNIX_EPOCH)
         .unwrap()
+}
+
+/// `restic` of the path, and any newer one that the environment names; where there is none, a word about it.
+pub(crate) fn restics(test: &str) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::from("restic")];
+    found.extend(std::env::var_os("PACKMULE_RESTIC").map(PathBuf::from));
+    found.retain(|program| Command::new(program).arg("version").output().is_ok());
+    if found.is_empty() {
+        let line = format!("SKIP: repo::{test}: restic is not installed\n");
+        if let Some(path) = std::env::var_os("PACKMULE_SKIPS") {
+            let mut file =
+                std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+            file.write_all(line.as_bytes()).unwrap();
+        }
+    }
+    found
 }

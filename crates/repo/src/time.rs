@@ -2,7 +2,8 @@
 //!
 //! Trees are named by their hash, so their text must be what restic's would be. Reads no clock.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
+use jiff::tz::{Offset, TimeZone};
 
 /// A moment in local time, to the nanosecond.
 #[must_use]
@@ -19,7 +20,7 @@ pub(crate) fn format_in(moment: Timestamp, zone: &TimeZone) -> String {
     // The text has no seconds in an offset, as zones had before they were standardised: a moment
     // written with such a one would be another moment when it is read.
     let offset = Some(zone.to_offset(moment)).filter(|offset| offset.seconds() % 60 == 0);
-    let offset = offset.unwrap_or(jiff::tz::Offset::UTC);
+    let offset = offset.unwrap_or(Offset::UTC);
     let local = offset.to_datetime(moment);
     let mut text = String::with_capacity(35);
     let mut part = |before: &str, number: i32, digits: u32| {
@@ -54,6 +55,11 @@ pub(crate) fn format_in(moment: Timestamp, zone: &TimeZone) -> String {
 /// The moment that a text as above means. None for anything else, and for years outside 0 to 9999.
 #[must_use]
 pub(crate) fn parse(text: &str) -> Option<Timestamp> {
+    parse_with_offset(text).map(|(moment, _)| moment)
+}
+
+/// As [`parse`], with the offset that the text has.
+pub(crate) fn parse_with_offset(text: &str) -> Option<(Timestamp, Offset)> {
     let (clock, rest) = text.as_bytes().split_first_chunk::<19>()?;
     #[rustfmt::skip]
     let [y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T' | b't', h1, h2, b':', mi1, mi2, b':', s1, s2] = *clock
@@ -67,8 +73,12 @@ pub(crate) fn parse(text: &str) -> Option<Timestamp> {
         return None;
     }
     let (nanos, zone) = fraction(rest)?;
-    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second - offset_seconds(zone)?;
-    Timestamp::new(seconds, nanos).ok()
+    let offset = offset_seconds(zone)?;
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second - offset;
+    let moment = Timestamp::new(seconds, nanos).ok()?;
+    // Beyond a day there is none; the moment is one all the same.
+    let offset = i32::try_from(offset).ok().and_then(|offset| Offset::from_seconds(offset).ok());
+    Some((moment, offset.unwrap_or(Offset::UTC)))
 }
 
 /// What digits mean; none where there is anything else.
@@ -80,7 +90,7 @@ fn number(digits: &[u8]) -> Option<i64> {
 
 /// Days since the epoch, in the calendar that was made to begin in March, where the odd day is the
 /// last of a year.
-fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+pub(crate) fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let last = match month {
         2 => 28 + i64::from(leap),

@@ -25,7 +25,7 @@ const OPEN_PACKS: usize = 2;
 /// What a pack's buffer has beyond the pack's size: its header, unless its blobs are very many.
 const HEADER_ROOM: usize = 256 << 10;
 /// Entries of an index file, so that it stays below restic's 8 MiB.
-const INDEX_BLOBS: usize = 50_000;
+pub(crate) const INDEX_BLOBS: usize = 50_000;
 
 /// How the writer works.
 #[derive(Debug, Clone, Copy)]
@@ -166,9 +166,26 @@ impl Writer {
     /// The first failure of any blob or pack; after it everything fails, and nothing more counts.
     pub fn save(&self, kind: BlobKind, id: Digest, plain: &[u8]) -> Result<Saved, Error> {
         self.save_by(kind, id, |sealer| {
-            let sealed = sealer.seal(id, plain)?;
+            let sealed = match kind {
+                BlobKind::Data => sealer.seal(id, plain)?,
+                BlobKind::Tree => sealer.seal_tree(id, plain)?,
+            };
             self.append(kind, id, &sealed)
         })
+    }
+
+    /// Stores a blob as it is stored elsewhere in this repository, unless it is known. The caller has opened it.
+    pub(crate) fn save_sealed(
+        &self,
+        kind: BlobKind,
+        id: Digest,
+        blob: &SealedBlob<'_>,
+    ) -> Result<Saved, Error> {
+        self.shared.fail_if_failed()?;
+        if !self.shared.claim(kind, id) {
+            return Ok(Saved::Known);
+        }
+        self.append(kind, id, blob).inspect_err(|error| self.shared.fail_told(error))
     }
 
     /// As [`save`](Self::save), for a blob of `length` bytes that is better not in memory: `write`

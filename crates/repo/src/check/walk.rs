@@ -7,10 +7,11 @@
 use super::{Finding, Run};
 use crate::Error;
 use crate::index::BlobKind;
+use crate::queue::Queue;
 use crate::tree::{Node, NodeKind};
 use model::Digest;
 use std::collections::HashSet;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// A directory's tree, and where it is.
 type Directory = (Digest, String);
@@ -47,17 +48,9 @@ impl Walk<'_> {
     }
 
     fn snapshot(&self, snapshot: Digest, root: Digest) -> Result<(), Error> {
-        let queue = Queue::new((root, String::from("/")));
-        std::thread::scope(|scope| {
-            for _ in 0..self.threads {
-                scope.spawn(|| {
-                    while let Some((tree, path)) = queue.next() {
-                        queue.done(self.tree(snapshot, tree, &path));
-                    }
-                });
-            }
-        });
-        queue.ended()
+        let begin = vec![(root, String::from("/"))];
+        let read = |(tree, path): Directory| self.tree(snapshot, tree, &path);
+        Queue::work_off(begin, self.threads, read)
     }
 
     /// Reads one directory. Answers those in it that nobody saw before.
@@ -122,58 +115,4 @@ impl Walk<'_> {
 
 fn path_of(directory: &str, node: &Node) -> String {
     format!("{}/{}", directory.trim_end_matches('/'), String::from_utf8_lossy(&node.name))
-}
-
-/// What is left to read, the deepest first, so that there is never much of it.
-struct Queue {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-struct State {
-    directories: Vec<Directory>,
-    /// How many are being read: more may come of them.
-    busy: usize,
-    failure: Option<Error>,
-}
-
-impl Queue {
-    fn new(root: Directory) -> Self {
-        let state = State { directories: vec![root], busy: 0, failure: None };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
-    }
-
-    /// The next one; none when all were read, or reading failed.
-    fn next(&self) -> Option<Directory> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if state.failure.is_some() {
-                return None;
-            }
-            if let Some(directory) = state.directories.pop() {
-                state.busy += 1;
-                return Some(directory);
-            }
-            if state.busy == 0 {
-                return None;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// One that was given out was read.
-    fn done(&self, below: Result<Vec<Directory>, Error>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.busy -= 1;
-        match below {
-            Ok(below) => state.directories.extend(below),
-            Err(failure) => state.failure = Some(failure),
-        }
-        self.changed.notify_all();
-    }
-
-    fn ended(self) -> Result<(), Error> {
-        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        state.failure.map_or(Ok(()), Err)
-    }
 }

@@ -46,6 +46,10 @@ impl Packs {
         self.named.get_mut(number as usize).map(|(_, summary)| summary)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.named.len()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (Digest, PackSummary)> + '_ {
         self.named.iter().copied()
     }

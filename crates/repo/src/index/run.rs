@@ -182,6 +182,13 @@ impl Run {
         }
     }
 
+    /// The id of a record.
+    pub(super) fn id(&self, at: usize) -> Option<Digest> {
+        let record = self.records.get(at)?;
+        let bucket = self.starts.partition_point(|start| *start as usize <= at).checked_sub(1)?;
+        Some(join(u16::try_from(bucket).ok()?, &record.tail))
+    }
+
     /// Everything in it, ascending.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = Entry> + Clone + '_ {
         (0..=u16::MAX).flat_map(|bucket| {

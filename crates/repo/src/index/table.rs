@@ -59,11 +59,7 @@ impl Table {
         if let Some(place) = self.recent.get(id) {
             return Some(*place);
         }
-        match self.runs.iter().find_map(|run| run.find(id).map(|at| run.get(at)))? {
-            Said::Here(place) => Some(place),
-            Said::Wide => self.wide.get(id).copied(),
-            Said::Gone => None,
-        }
+        self.place(id, self.runs.iter().find_map(|run| run.find(id).map(|at| run.get(at)))?)
     }
 
     /// Answers where a blob is that is known, else takes it in.
@@ -128,6 +124,57 @@ impl Table {
     pub(super) fn trim(&mut self) {
         self.runs.retain(|run| run.len() > 0);
         self.runs.iter_mut().for_each(Run::trim);
+    }
+
+    /// Gives every blob a number below [`numbers`](Self::numbers), until something is added.
+    pub(super) fn settle_all(&mut self) {
+        if !self.recent.is_empty() {
+            self.settle();
+        }
+    }
+
+    /// One more than the highest number of a blob. Some numbers may be nobody's.
+    pub(super) fn numbers(&self) -> usize {
+        self.runs.iter().map(Run::len).sum()
+    }
+
+    /// A blob's number.
+    pub(super) fn number(&self, id: &Digest) -> Option<usize> {
+        let mut before = 0;
+        for run in &self.runs {
+            if let Some(at) = run.find(id) {
+                return (run.get(at) != Said::Gone).then_some(before + at);
+            }
+            before += run.len();
+        }
+        None
+    }
+
+    /// The blob that has this number, and where it is.
+    pub(super) fn numbered(&self, number: usize) -> Option<(Digest, Place)> {
+        let mut at = number;
+        for run in &self.runs {
+            if at < run.len() {
+                let id = run.id(at)?;
+                return Some((id, self.place(&id, run.get(at))?));
+            }
+            at -= run.len();
+        }
+        None
+    }
+
+    /// Every blob with its number, ascending in it.
+    pub(super) fn each(&self) -> impl Iterator<Item = (usize, Digest, Place)> + '_ {
+        let all = self.runs.iter().flat_map(Run::iter).enumerate();
+        all.filter_map(|(number, (id, said))| Some((number, id, self.place(&id, said)?)))
+    }
+
+    fn place(&self, id: &Digest, said: Said) -> Option<Place> {
+        match said {
+            Said::Here(place) => Some(place),
+            Said::Wide => self.wide.get(id).copied(),
+            Said::Gone => None,
+        }
     }
 
     /// Forgets a blob.

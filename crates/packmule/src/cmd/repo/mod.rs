@@ -2,10 +2,14 @@
 
 mod backup;
 mod check;
+mod forget;
 mod init;
 mod ls;
+mod prune;
 mod restore;
 mod snapshots;
+mod stats;
+mod which;
 
 pub(crate) use backup::{How, counting, options as backup_options, show as show_backup, summarize};
 pub(crate) use restore::{Wanted, run_restore};
@@ -23,6 +27,9 @@ pub(crate) enum Repo {
     Ls(ls::Ls),
     Restore(restore::Restore),
     Check(check::Check),
+    Forget(Box<forget::Forget>),
+    Prune(prune::Prune),
+    Stats(stats::Stats),
 }
 
 impl Repo {
@@ -35,6 +42,9 @@ impl Repo {
             Self::Ls(command) => command.run(context),
             Self::Restore(command) => command.run(context),
             Self::Check(command) => command.run(context),
+            Self::Forget(command) => command.run(context),
+            Self::Prune(command) => command.run(context),
+            Self::Stats(command) => command.run(context),
         }
     }
 }

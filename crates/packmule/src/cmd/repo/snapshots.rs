@@ -32,7 +32,7 @@ impl Snapshots {
 pub(crate) fn list(context: &Context, snapshots: &[NamedSnapshot]) {
     let printer = &context.printer;
     printer.line(format!("{:8}  {:20}  {:16}  paths", "id", "time (UTC)", "host"));
-    for NamedSnapshot { id, snapshot } in snapshots {
+    for NamedSnapshot { id, snapshot, .. } in snapshots {
         let time = snapshot.time.strftime("%Y-%m-%d %H:%M:%S");
         let paths = snapshot.paths.join(", ");
         printer.line(format!("{}  {time:20}  {:16}  {paths}", id.short(), snapshot.hostname));

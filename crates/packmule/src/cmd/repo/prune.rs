@@ -1,0 +1,186 @@
+//! `packmule repo prune`, and the rendering of any prune.
+
+use crate::context::{Context, RepoOptions};
+use crate::exit::Status;
+use crate::failure::{Failure, Outcome};
+use crate::ui::{Progress, duration};
+use clap::Args;
+use model::{ByteSize, Digest};
+use repo::{
+    LockGuard, LockMode, MaxUnused, PruneEvent, PruneFigures, PruneOptions, Repository,
+    WriterOptions,
+};
+use serde_json::json;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// Remove what no snapshot needs any more
+///
+/// Packs of which nothing is needed go; what is left of packs that are mostly waste is packed anew. Every blob that
+/// stays is verified before its old pack goes. Where anything that a snapshot needs is missing or damaged, nothing is removed, and the exit code is 4. Nobody else
+/// may use the repository meanwhile: exit code 11 otherwise. A prune that was interrupted has lost nothing; run it again.
+///
+/// Example: packmule repo prune -r /srv/backup --dry-run
+#[derive(Args, Debug)]
+pub(crate) struct Prune {
+    #[command(flatten)]
+    repo: RepoOptions,
+    #[command(flatten)]
+    how: PruneHow,
+    /// Only say what would be done
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+/// How much is packed anew.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct PruneHow {
+    /// How much waste may stay: a share of the repository, a size, or `unlimited` to pack nothing anew for it
+    #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = max_unused)]
+    max_unused: MaxUnused,
+    /// Read at most this much of packs to pack them anew; 0 needs hardly any room [default: no limit]
+    #[arg(long, value_name = "SIZE")]
+    max_repack_size: Option<ByteSize>,
+    /// Join packs smaller than this, up to 16 MiB, once there are ten [default: 1M]
+    #[arg(long, value_name = "SIZE", value_parser = small)]
+    repack_smaller_than: Option<ByteSize>,
+    /// Pack only packs of directories anew, which are a small part of a repository
+    #[arg(long)]
+    repack_cacheable_only: bool,
+}
+
+fn max_unused(text: &str) -> Result<MaxUnused, String> {
+    text.parse()
+}
+
+fn small(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text.parse().map_err(|e: model::SizeError| e.to_string())?;
+    let largest = WriterOptions::default().pack_size as u64;
+    if size.0 <= largest { Ok(size) } else { Err(format!("packs have {}", ByteSize(largest))) }
+}
+
+impl Prune {
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        let repository = context.repository(&self.repo)?;
+        let mode = if self.dry_run { LockMode::Shared } else { LockMode::Exclusive };
+        let lock = repository.lock(mode)?;
+        let without = HashSet::new();
+        run_prune(context, &repository, &lock, &self.how, &without, self.dry_run)?;
+        Ok(Status::Done)
+    }
+}
+
+/// Prunes, or says what that would do, showing progress and summary.
+pub(crate) fn run_prune(
+    context: &Context,
+    repository: &Repository,
+    lock: &LockGuard,
+    how: &PruneHow,
+    without: &HashSet<Digest>,
+    dry_run: bool,
+) -> Result<(), Failure> {
+    let progress = Progress::new(&context.printer, "pruning");
+    let events = |event: PruneEvent| show(&progress, event);
+    let options = PruneOptions {
+        max_unused: how.max_unused,
+        max_repack: how.max_repack_size.map(|size| size.0),
+        small: how.repack_smaller_than.map(|size| size.0),
+        trees_only: how.repack_cacheable_only,
+        without,
+        pending: &[],
+        writer: WriterOptions::default(),
+        threads: context.threads,
+        stop: &context.stop,
+        events: &events,
+    };
+    let plan = repository.plan_prune(lock, &options)?;
+    let figures = plan.figures();
+    if !dry_run {
+        plan.write()?.carry_out(lock, &options)?;
+    }
+    summarize(context, &figures, dry_run, progress.finish());
+    Ok(())
+}
+
+fn show(progress: &Progress<'_>, event: PruneEvent) {
+    match event {
+        PruneEvent::Snapshots { count } => {
+            progress.note(&format!("looking for what {count} snapshots need"));
+        }
+        PruneEvent::Reading { packs, bytes } => progress.total(bytes, packs as u64),
+        PruneEvent::PackRead { bytes } => {
+            progress.item();
+            progress.bytes(bytes);
+        }
+        PruneEvent::Indexing => progress.note("writing indexes anew"),
+        PruneEvent::Removing { indexes, packs } => {
+            progress.note(&format!("removing {indexes} indexes and {packs} packs"));
+        }
+        PruneEvent::Removed => {}
+    }
+}
+
+fn summarize(context: &Context, figures: &PruneFigures, dry_run: bool, elapsed: Duration) {
+    let printer = &context.printer;
+    let size = ByteSize;
+    printer.line(format!(
+        "{} snapshots need {} blobs, {}; nobody needs {} blobs, {}, of which {} are second copies",
+        figures.snapshots,
+        figures.used_blobs,
+        size(figures.used_bytes),
+        figures.unused_blobs,
+        size(figures.unused_bytes),
+        figures.duplicate_blobs
+    ));
+    printer.line(format!(
+        "packs: {} stay, {} go ({}), {} are packed anew ({}, of which {} stay), {} are in no index ({})",
+        figures.packs_kept,
+        figures.packs_removed,
+        size(figures.bytes_removed),
+        figures.packs_repacked,
+        size(figures.bytes_repacked),
+        size(figures.bytes_written),
+        figures.packs_unindexed,
+        size(figures.bytes_unindexed)
+    ));
+    if figures.packs_missing > 0 {
+        printer.line(format!(
+            "{} packs are gone that nobody needs: no index names them any more",
+            figures.packs_missing
+        ));
+    }
+    let freed = size(figures.bytes_freed());
+    let tolerated = size(figures.bytes_tolerated);
+    if dry_run {
+        printer.line(format!(
+            "would free {freed}, and leave {tolerated} of waste; nothing was changed"
+        ));
+    } else {
+        printer
+            .line(format!("freed {freed} in {}; {tolerated} of waste are left", duration(elapsed)));
+    }
+    printer.object(
+        "prune_summary",
+        &json!({
+            "dry_run": dry_run,
+            "snapshots": figures.snapshots,
+            "used_blobs": figures.used_blobs,
+            "used_bytes": figures.used_bytes,
+            "unused_blobs": figures.unused_blobs,
+            "unused_bytes": figures.unused_bytes,
+            "duplicate_blobs": figures.duplicate_blobs,
+            "packs_kept": figures.packs_kept,
+            "packs_removed": figures.packs_removed,
+            "bytes_removed": figures.bytes_removed,
+            "packs_repacked": figures.packs_repacked,
+            "bytes_repacked": figures.bytes_repacked,
+            "bytes_written": figures.bytes_written,
+            "packs_unindexed": figures.packs_unindexed,
+            "bytes_unindexed": figures.bytes_unindexed,
+            "packs_missing": figures.packs_missing,
+            "bytes_freed": figures.bytes_freed(),
+            "bytes_tolerated": figures.bytes_tolerated,
+            "seconds_elapsed": elapsed.as_secs_f64(),
+        }),
+    );
+}
