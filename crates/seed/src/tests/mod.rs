@@ -2,6 +2,7 @@
 
 mod codec;
 mod device;
+mod drafting;
 mod faults;
 mod finish;
 mod hostile;
