@@ -1,6 +1,7 @@
 //! Parity across the drives of a set: written when the data drives are final, and used to rebuild what did not
 //! arrive. The layout is in `docs/format.md`, how it works in `docs/design/parity.md`.
 
+mod at_once;
 mod covered;
 mod draft;
 mod extents;
@@ -14,16 +15,19 @@ mod rebuild;
 mod sink;
 mod staged;
 mod stripe;
+mod tap;
 mod tee;
 mod works;
 mod write;
 
+pub(crate) use at_once::{AtOnce, Beside as BesideIntake};
 pub(crate) use draft::{Beside, Draft, Ended, Machinery, kept_shares};
 pub(crate) use hashes::HashFile;
 pub(crate) use landing::{Rebuilding, is_on, take_in};
 pub(crate) use place::{Held, Set, Wanted, hold_back};
-pub(crate) use rebuild::rebuild;
+pub(crate) use rebuild::{Done, rebuild};
 pub(crate) use sink::{Landed, NotTaken, Sink};
+pub(crate) use tap::Tap;
 pub(crate) use tee::Teed;
 pub(crate) use works::Works;
 pub(crate) use write::write;
