@@ -213,19 +213,17 @@ fn protect(
     Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 
-/// When rebuilding began and ended.
-#[derive(Default)]
-struct Rebuilding(Option<(Instant, Instant)>);
+/// When rebuilding began and ended: in a pass of its own that says so, else with the import.
+struct Rebuilding {
+    start: Instant,
+    end: Instant,
+}
 
 impl Events for Rebuilding {
     fn event(&mut self, event: Event<'_>) {
         match event {
-            Event::Rebuilding { .. } => self.0 = Some((Instant::now(), Instant::now())),
-            Event::Rebuilt { .. } => {
-                if let Some((_, end)) = &mut self.0 {
-                    *end = Instant::now();
-                }
-            }
+            Event::Rebuilding { .. } => self.start = Instant::now(),
+            Event::Rebuilt { .. } | Event::ObjectRebuilt { .. } => self.end = Instant::now(),
             _ => {}
         }
     }
@@ -234,14 +232,15 @@ impl Events for Rebuilding {
 fn repair(into: &Path, drives: &[&str]) -> Result<(), Box<dyn Error>> {
     let folders: Vec<PathBuf> = drives.iter().map(PathBuf::from).collect();
     let trust = Trust::Fingerprint(key().fingerprint());
-    let (mut watch, start, before) = (Rebuilding::default(), Instant::now(), cpu());
+    let (start, before) = (Instant::now(), cpu());
+    let mut watch = Rebuilding { start, end: start };
     let imported = seed::import(into, &folders, &trust, &mut watch)?;
     if !imported.seeds.iter().all(|seed| seed.published) {
         return Err("not everything could be rebuilt".into());
     }
     let given = imported.drives.iter().flat_map(|(_, drive)| drive);
     let rebuilt: u64 = given.filter_map(|drive| Some(drive.rebuilt.as_ref()?.bytes())).sum();
-    let took = watch.0.map_or(0.0, |(start, end)| (end - start).as_secs_f64());
+    let took = watch.end.saturating_duration_since(watch.start).as_secs_f64();
     let line = serde_json::json!({
         "import": start.elapsed().as_secs_f64(), "rebuilt": rebuilt, "rebuilding": took,
         "cpu": cpu() - before, "memory": peak(),

@@ -19,13 +19,14 @@ use crate::beneath::{self, Beneath};
 use crate::drive::{self, Sealed};
 use crate::event::{Events, Problem, Reason};
 use crate::import::{Unloaded, refuse_gone};
+use crate::parity::{self, BesideIntake as Beside, Tap};
 use crate::{Error, Event, Object, stream};
 use model::{Digest, DriveSerial, ObjectKey};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stream::Heard;
 use wire::{MAX_DRIVES, SeedId};
@@ -46,6 +47,8 @@ pub(crate) struct Intake {
     pub(crate) drives: Vec<Result<Unloaded, Error>>,
     /// Objects that this call has hashed, written, synced and named.
     pub(crate) verified: Verified,
+    /// What was rebuilt beside.
+    pub(crate) beside: Option<parity::Done>,
 }
 
 /// Why a drive's thread has ended early.
@@ -70,6 +73,10 @@ enum Told {
     Ended(usize, Box<Result<Unloaded, Stopped>>),
     /// Of a seed and its repositories.
     Verified(SeedId, Vec<Digest>, Vec<Object>),
+    /// An object of a drive that is absent.
+    Rebuilt(DriveSerial, Digest, ObjectKey, u64),
+    /// What runs beside has ended.
+    Beside(Box<Result<parity::Done, Error>>),
 }
 
 /// What opens a drive, as [`take_in`] needs it: makes sure that it may be used, and keeps at the
@@ -78,7 +85,7 @@ pub(crate) trait Admit: Sync {
     fn admit(&self, drive: &Beneath) -> Result<(Sealed, FolderLanding), Stopped>;
 }
 
-/// Takes in the drives in these folders.
+/// Takes in the drives in these folders, and lets what is to run beside hear what they give.
 ///
 /// # Errors
 /// What concerns the destination; what has arrived by then stays.
@@ -86,6 +93,7 @@ pub(crate) fn take_in(
     folders: &[PathBuf],
     admit: &dyn Admit,
     (ground, limits): (&Ground<'_>, Limits),
+    beside: Option<Beside<'_>>,
     events: &mut dyn Events,
 ) -> Result<Intake, Error> {
     let work = Mutex::new(groups(folders));
@@ -95,9 +103,20 @@ pub(crate) fn take_in(
     std::thread::scope(|scope| {
         // In here: whoever is told may panic, and nobody may then wait to be heard.
         let (sender, told) = sync_channel(UNHEARD);
+        let (taps, work) = beside.map(|beside| (beside.taps, beside.work)).unzip();
+        // Those of drives that are not taken in are dropped with the last thread: nobody waits for these.
+        let taps = Arc::new(Mutex::new(taps.unwrap_or_default()));
         for _ in 0..threads {
-            let lane = Lane { shared: &shared, told: sender.clone() };
+            let lane = Lane { shared: &shared, told: sender.clone(), taps: Arc::clone(&taps) };
             beneath::spawn(scope, move || lane.run());
+        }
+        drop(taps);
+        if let Some(work) = work {
+            let mut relay = Relay { told: sender.clone(), stop: &stop };
+            beneath::spawn(scope, move || {
+                let done = work(&mut relay);
+                relay.tell(Told::Beside(Box::new(done)));
+            });
         }
         drop(sender);
         let _watch = Watch(&stop);
@@ -141,6 +160,7 @@ fn listen(
         serials: BTreeMap::new(),
         drives: (0..count).map(|_| Err(Error::Interrupted)).collect(),
         verified: Verified::new(),
+        beside: None,
         failed: None,
     };
     loop {
@@ -154,14 +174,41 @@ fn listen(
             hearing.failed.get_or_insert(Error::Interrupted);
         }
     }
-    let Hearing { drives, verified, failed, .. } = hearing;
-    failed.map_or(Ok(Intake { drives, verified }), Err)
+    let Hearing { drives, verified, beside, failed, .. } = hearing;
+    failed.map_or(Ok(Intake { drives, verified, beside }), Err)
+}
+
+/// What runs beside tells through the thread that listens.
+struct Relay<'a> {
+    told: SyncSender<Told>,
+    stop: &'a AtomicBool,
+}
+
+impl Relay<'_> {
+    /// Nobody hears it when the caller's thread has ended; the stop sign is set then.
+    fn tell(&self, told: Told) {
+        let _ = self.told.send(told);
+    }
+}
+
+impl Events for Relay<'_> {
+    /// How far it is is what the drives say of themselves.
+    fn event(&mut self, event: Event<'_>) {
+        if let Event::ObjectRebuilt { serial, repository, key, bytes } = event {
+            self.tell(Told::Rebuilt(serial.clone(), *repository, *key, bytes));
+        }
+    }
+
+    fn stop(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
 }
 
 struct Hearing {
     serials: BTreeMap<usize, DriveSerial>,
     drives: Vec<Result<Unloaded, Error>>,
     verified: Verified,
+    beside: Option<parity::Done>,
     /// The first thing that ended all work.
     failed: Option<Error>,
 }
@@ -193,6 +240,17 @@ impl Hearing {
             Told::Verified(seed, repositories, objects) => {
                 self.verified.entry((seed, repositories)).or_default().extend(objects);
             }
+            Told::Rebuilt(serial, repository, key, bytes) => {
+                let (serial, repository, key) = (&serial, &repository, &key);
+                events.event(Event::ObjectRebuilt { serial, repository, key, bytes });
+            }
+            Told::Beside(done) => match *done {
+                Ok(done) => self.beside = Some(done),
+                Err(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    self.failed.get_or_insert(error);
+                }
+            },
             Told::Ended(at, result) => {
                 let result = match *result {
                     Ok(unloaded) => Ok(unloaded),
@@ -239,6 +297,8 @@ impl Shared<'_> {
 struct Lane<'a> {
     shared: &'a Shared<'a>,
     told: SyncSender<Told>,
+    /// For what runs beside, by the hashes of drives' manifests.
+    taps: Arc<Mutex<BTreeMap<Digest, Tap>>>,
 }
 
 impl Lane<'_> {
@@ -270,6 +330,9 @@ impl Lane<'_> {
         let (sealed, landing) = self.shared.admit.admit(&folder)?;
         self.tell(Told::Started(at, sealed.label.body.serial.clone()));
         let mut unloading = Unloading::new(self, at, &folder, &sealed);
+        let mut taps = self.taps.lock().unwrap_or_else(PoisonError::into_inner);
+        unloading.tap = taps.remove(&sealed.manifest.digest);
+        drop(taps);
         let todo = unloading.todo(&landing)?;
         let repositories = &sealed.manifest.body.header.repositories;
         let objects = todo
@@ -289,6 +352,8 @@ struct Unloading<'a> {
     sealed: &'a Sealed,
     arrivals: Arrivals<'a>,
     count: Count,
+    /// Who else hears what the drive gives.
+    tap: Option<Tap>,
 }
 
 /// What has become of the drive's objects.
@@ -313,7 +378,8 @@ impl<'a> Unloading<'a> {
             rebuilt: None,
             problems: Vec::new(),
         };
-        Self { lane, at, folder, sealed, arrivals, count: Count { unloaded, verified: Vec::new() } }
+        let count = Count { unloaded, verified: Vec::new() };
+        Self { lane, at, folder, sealed, arrivals, count, tap: None }
     }
 
     /// Objects that are not there yet.
@@ -345,7 +411,12 @@ impl<'a> Unloading<'a> {
         let shared = self.lane.shared;
         let failed = |cause| shared.destination(cause);
         match heard {
-            Heard::Bytes(object, bytes) => self.arrivals.write(object, bytes).map_err(failed)?,
+            Heard::Bytes(object, bytes) => {
+                if let Some(tap) = &mut self.tap {
+                    tap.bytes(object, bytes);
+                }
+                self.arrivals.write(object, bytes).map_err(failed)?;
+            }
             Heard::End(object, None) => {
                 if self.arrivals.complete(object).map_err(failed)? {
                     self.commit(false)?;
@@ -389,6 +460,7 @@ impl<'a> Unloading<'a> {
 
     /// What is complete gets its name however reading has ended: it was read and verified.
     fn end(mut self, read: Result<bool, Stopped>) -> Result<Unloaded, Stopped> {
+        self.tap = None;
         let named = self.commit(true);
         self.arrivals.leave();
         let header = &self.sealed.manifest.body.header;

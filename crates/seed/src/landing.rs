@@ -26,7 +26,7 @@ use crate::event::Events;
 use crate::import::{Unloaded, refuse_unpinned};
 use crate::intake::{self, Admit, Intake, Stopped, Verified};
 use crate::object::REPOSITORIES;
-use crate::parity::{self, Rebuilding};
+use crate::parity::{self, AtOnce, Rebuilding};
 use crate::sign::Trust;
 use crate::stream::{self, Heard};
 use crate::{Document, Error, Event, Inventory, Manifest, Object, Signed, object_path};
@@ -116,12 +116,18 @@ pub(crate) fn import_within(
         let these = drives.iter().zip(&is_parity).filter(move |(_, is)| **is == kind);
         these.map(|(path, _)| path.clone()).collect::<Vec<PathBuf>>()
     };
-    let data = of_kind(false);
-    let intake = intake::take_in(&data, &admission, (&ground, limits), events)?;
-    let Intake { drives: given, mut verified } = intake;
+    let (data, of_parity) = (of_kind(false), of_kind(true));
     let with =
         Rebuilding { destination: &destination, ground: &ground, limits, trust, data: &data };
-    let rebuilt = parity::take_in(&with, &admission, &of_kind(true), &mut verified, events)?;
+    let at_once = AtOnce::find(&with, &of_parity)?;
+    let beside = match &at_once {
+        Some(at_once) => at_once.begin(&with, &admission)?,
+        None => None,
+    };
+    let intake = intake::take_in(&data, &admission, (&ground, limits), beside, events)?;
+    let Intake { drives: given, mut verified, beside } = intake;
+    let before = at_once.as_ref().zip(beside);
+    let rebuilt = parity::take_in(&with, &admission, &of_parity, (&mut verified, before), events)?;
     let (mut given, mut rebuilt) = (given.into_iter(), rebuilt.into_iter());
     let mut next = |is: bool| if is { rebuilt.next() } else { given.next() };
     let results = drives.iter().zip(is_parity);
@@ -182,15 +188,24 @@ impl Admission<'_> {
         sealed: &Sealed,
         found: Option<drive::Found<Inventory>>,
     ) -> Result<(), Error> {
-        let (destination, seed) = (self.destination, sealed.label.body.seed);
         let mut seeds = self.seeds.lock().unwrap_or_else(PoisonError::into_inner);
+        self.clean(sealed.label.body.seed, &mut seeds)?;
+        self.destination.keep_documents(drive, sealed, found, self.trust)
+    }
+
+    /// Objects of that seed are about to be written by somebody who has no drive's documents to keep.
+    pub(crate) fn begin(&self, seed: SeedId) -> Result<(), Error> {
+        self.clean(seed, &mut self.seeds.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn clean(&self, seed: SeedId, seeds: &mut BTreeSet<SeedId>) -> Result<(), Error> {
         if !seeds.contains(&seed) {
-            let folder = &destination.folder;
+            let folder = &self.destination.folder;
             let removed = arrive::remove_partials(folder, &pending(seed));
             removed.map_err(Error::io("cleaning up in", folder.path()))?;
             seeds.insert(seed);
         }
-        destination.keep_documents(drive, sealed, found, self.trust)
+        Ok(())
     }
 
     fn open(&self, drive: &Beneath) -> Result<(Sealed, FolderLanding), Error> {

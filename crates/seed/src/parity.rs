@@ -1,31 +1,45 @@
 //! Parity across the drives of a set: written when the data drives are final, and used to rebuild what did not
 //! arrive. The layout is in `docs/format.md`, how it works in `docs/design/parity.md`.
 
+mod at_once;
 mod covered;
+mod draft;
 mod extents;
 mod hashes;
 mod landing;
+mod lane;
 mod layout;
 mod place;
+mod planned;
 mod rebuild;
 mod sink;
+mod staged;
 mod stripe;
+mod tap;
+mod tee;
+mod works;
 mod write;
 
+pub(crate) use at_once::{AtOnce, Beside as BesideIntake};
+pub(crate) use draft::{Beside, Draft, Ended, Machinery, kept_shares};
 pub(crate) use hashes::HashFile;
 pub(crate) use landing::{Rebuilding, is_on, take_in};
 pub(crate) use place::{Held, Set, Wanted, hold_back};
-pub(crate) use rebuild::rebuild;
+pub(crate) use rebuild::{Done, rebuild};
 pub(crate) use sink::{Landed, NotTaken, Sink};
+pub(crate) use tap::Tap;
+pub(crate) use tee::Teed;
+pub(crate) use works::Works;
 pub(crate) use write::write;
 
 use crate::beneath::Beneath;
 use crate::drive::Sealed;
+use crate::envelope;
 use crate::manifest::ParityOf;
 use crate::sign::Trust;
-use crate::{Manifest, Signed, envelope};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::thread::ScopedJoinHandle;
 use store::direct::Aligned;
 
 /// File systems give files whole blocks of this many bytes.
@@ -38,6 +52,13 @@ pub(crate) const PER_FILE: u64 = if cfg!(test) { 2 } else { 1024 };
 pub(crate) const FOLDER: &str = "parity";
 /// The folder of copies of the covered drives' manifests and extent hashes.
 pub(crate) const COPIES: &str = "packmule/manifests";
+
+/// Hashes of the extents of parity, until the drive is sealed.
+const HASHES: &str = "packmule/parity-hashes";
+/// Hashes of the data extents that they are made of, until it is known that the data drives hold these.
+const STREAMS: &str = "packmule/parity-streams";
+/// What the parity files are of, until the drive is sealed: without it they mean nothing.
+const OF: &str = "packmule/parity-of";
 
 /// A parity file's path.
 pub(crate) fn file(number: u64) -> String {
@@ -67,18 +88,24 @@ pub fn kept_free(capacity: u64, inventory: u64) -> u64 {
         + crate::EXTENT
 }
 
-/// What a parity drive takes that covers these drives.
-pub(crate) fn needed(covered: &[&Signed<Manifest>], inventory: u64) -> u64 {
-    let extents = |manifest: &&Signed<Manifest>| manifest.body.bytes().div_ceil(crate::EXTENT);
-    let stripes = covered.iter().map(extents).max().unwrap_or(0);
-    let hashes = |extents: u64| (extents * 32).next_multiple_of(BLOCK);
-    let copies = covered.iter().map(|manifest| {
-        let rows = manifest.body.objects.len() as u64 * envelope::ROW as u64;
-        hashes(extents(manifest)) + (rows + HEADER).next_multiple_of(BLOCK)
-    });
+/// What a parity drive takes that covers drives with so many bytes and objects each.
+pub(crate) fn needed(covered: impl Iterator<Item = (u64, u64)>, inventory: u64) -> u64 {
+    let hashes = |extents: u64| extents.saturating_mul(32).next_multiple_of(BLOCK);
+    let (mut stripes, mut copies) = (0, 0_u64);
+    for (bytes, objects) in covered {
+        let extents = bytes.div_ceil(crate::EXTENT);
+        stripes = stripes.max(extents);
+        let manifest = objects.saturating_mul(envelope::ROW as u64) + HEADER;
+        copies = copies.saturating_add(hashes(extents) + manifest.next_multiple_of(BLOCK));
+    }
     let files = stripes.div_ceil(PER_FILE) * BLOCK;
-    let own = stripes * crate::EXTENT + hashes(stripes) + files + 4 * BLOCK;
-    copies.fold(own, u64::saturating_add).saturating_add(inventory.next_multiple_of(BLOCK))
+    let own = stripes.saturating_mul(crate::EXTENT) + hashes(stripes) + files + 4 * BLOCK;
+    own.saturating_add(copies).saturating_add(inventory.next_multiple_of(BLOCK))
+}
+
+/// What a thread answers. Its panic is its caller's.
+pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The files of a parity drive with so many extents that are no documents of every drive.

@@ -179,17 +179,41 @@ pub(crate) fn place(
 ) -> (Vec<Vec<Object>>, Vec<Object>) {
     let order = order(rooms);
     let free: Vec<u64> = order.iter().filter_map(|at| rooms.get(*at)).map(Room::free).collect();
-    let sequence = sequence(objects, largest);
-    let mut places = first_fit(objects, &sequence, &free);
-    if filling == Filling::Even && places.iter().all(Option::is_some) {
-        places = evenly(objects, &sequence, &free, places);
+    let mut places = places(objects, largest, &free);
+    if filling == Filling::Even && !places.contains(&NOWHERE) {
+        places = evenly(objects, largest, &free, places);
     }
-    let (mut drives, mut rest) = (vec![Vec::new(); rooms.len()], Vec::new());
+    // Never larger than they have to be: a seed can have ten million objects.
+    let mut counts = vec![0; rooms.len() + 1];
+    let drive_of = |place: u16| order.get(usize::from(place)).copied().unwrap_or(rooms.len());
+    for place in &places {
+        if let Some(count) = counts.get_mut(drive_of(*place)) {
+            *count += 1;
+        }
+    }
+    let mut drives: Vec<Vec<Object>> = counts.into_iter().map(Vec::with_capacity).collect();
     for (object, place) in objects.iter().zip(places) {
-        let drive = place.and_then(|at| order.get(at)).and_then(|at| drives.get_mut(*at));
-        drive.unwrap_or(&mut rest).push(*object);
+        if let Some(drive) = drives.get_mut(drive_of(place)) {
+            drive.push(*object);
+        }
     }
+    let rest = drives.pop().unwrap_or_default();
     (drives, rest)
+}
+
+/// The place of an object that no room holds. More rooms than that nobody has: those beyond stay empty.
+const NOWHERE: u16 = u16::MAX;
+
+/// For each object the room that it goes to.
+fn places(objects: &[Object], largest: u64, free: &[u64]) -> Vec<u16> {
+    let free = free.get(..usize::from(NOWHERE)).unwrap_or(free);
+    let mut places = vec![NOWHERE; objects.len()];
+    first_fit(objects, largest, free, &mut |at, room| {
+        if let (Some(place), Some(Ok(room))) = (places.get_mut(at), room.map(u16::try_from)) {
+            *place = room;
+        }
+    });
+    places
 }
 
 /// In which order drives are filled: those that hold something, then the largest.
@@ -200,34 +224,32 @@ pub(crate) fn order(rooms: &[Room]) -> Vec<usize> {
 }
 
 /// In which order objects are placed: the large ones by descending size, then all others.
-fn sequence(objects: &[Object], largest: u64) -> Vec<usize> {
+fn sequence(objects: &[Object], largest: u64) -> impl Iterator<Item = usize> + '_ {
     let cost_of = |at: &usize| objects.get(*at).map_or(0, |object| cost(object.length));
-    let (mut sequence, small): (Vec<usize>, Vec<usize>) =
-        (0..objects.len()).partition(|at| cost_of(at) > largest / LARGE);
-    sequence.sort_by_key(|at| std::cmp::Reverse(cost_of(at)));
-    sequence.extend(small);
-    sequence
+    let is_large = move |at: &usize| cost_of(at) > largest / LARGE;
+    let mut large: Vec<usize> = (0..objects.len()).filter(is_large).collect();
+    large.sort_by_key(|at| std::cmp::Reverse(cost_of(at)));
+    large.into_iter().chain((0..objects.len()).filter(move |at| !is_large(at)))
 }
 
-/// For each object the first room that still holds it.
-fn first_fit(objects: &[Object], sequence: &[usize], free: &[u64]) -> Vec<Option<usize>> {
+/// Says of each object which is the first room that still holds it.
+fn first_fit(
+    objects: &[Object],
+    largest: u64,
+    free: &[u64],
+    found: &mut dyn FnMut(usize, Option<usize>),
+) {
     let mut rooms = Rooms::new(free);
-    let mut places = vec![None; objects.len()];
-    for at in sequence {
-        let (Some(object), Some(place)) = (objects.get(*at), places.get_mut(*at)) else { continue };
-        *place = rooms.take(cost(object.length));
+    for at in sequence(objects, largest) {
+        if let Some(object) = objects.get(at) {
+            found(at, rooms.take(cost(object.length)));
+        }
     }
-    places
 }
 
 /// The same number of rooms, each filled to about the same part. `tight` is a way that is known.
-fn evenly(
-    objects: &[Object],
-    sequence: &[usize],
-    free: &[u64],
-    tight: Vec<Option<usize>>,
-) -> Vec<Option<usize>> {
-    let used = tight.iter().flatten().max().map_or(0, |last| last + 1);
+fn evenly(objects: &[Object], largest: u64, free: &[u64], tight: Vec<u16>) -> Vec<u16> {
+    let used = tight.iter().max().map_or(0, |last| usize::from(*last) + 1);
     let free = free.get(..used).unwrap_or_default();
     let costs = || objects.iter().map(|object| cost(object.length));
     let (all, most) = (costs().fold(0_u128, |sum, cost| sum + u128::from(cost)), costs().max());
@@ -241,8 +263,8 @@ fn evenly(
             part.saturating_add(slack).min(*free)
         };
         let parts: Vec<u64> = free.iter().map(part).collect();
-        let places = first_fit(objects, sequence, &parts);
-        if places.iter().all(Option::is_some) {
+        let places = places(objects, largest, &parts);
+        if !places.contains(&NOWHERE) {
             return places;
         }
     }
@@ -268,10 +290,12 @@ fn drives_for(objects: &[Object], capacity: u64, inventory_bytes: u64) -> u64 {
     // Two neighbours among first fit's drives hold more than one drive's worth together.
     let enough = all.saturating_mul(2).checked_div(u128::from(free)).unwrap_or(0).saturating_add(2);
     let enough = usize::try_from(enough).unwrap_or(usize::MAX).min(objects.len());
-    let places = first_fit(objects, &sequence(objects, free), &vec![free; enough]);
-    let drives = places.iter().flatten().max().map_or(0, |last| last + 1);
     // What fits no drive of that size counts as one each.
-    let never = places.iter().filter(|place| place.is_none()).count();
+    let (mut drives, mut never) = (0, 0);
+    first_fit(objects, free, &vec![free; enough], &mut |_, room| match room {
+        Some(room) => drives = drives.max(room + 1),
+        None => never += 1,
+    });
     (drives + never) as u64
 }
 

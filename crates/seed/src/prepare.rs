@@ -139,8 +139,8 @@ impl Prepared {
 /// Writes what is still missing of a seed onto drives, and seals them. Calling it again goes on
 /// where the last call ended, whatever ended it; sealed drives need not be there then.
 ///
-/// Each drive has a thread of its own, and 64 MiB; what is read is read once, by two threads. The
-/// caller keeps the repositories from being pruned meanwhile.
+/// Each drive has a thread of its own, and 64 MiB; with parity 16 MiB more, and likewise for each parity drive. What is read is
+/// read once, by two threads, where all drives of a set with parity are at hand. The caller keeps the repositories from being pruned meanwhile.
 ///
 /// # Errors
 /// Refuses, before anything is written, drives that are not empty and not of this seed and set,
@@ -228,8 +228,8 @@ pub(crate) fn prepare_within(
     let lacking = wanted.parity.saturating_sub(parity.len()) as u64;
     run.parity = (options.parity > 0).then_some((u64::from(options.parity), lacking));
     run.note_found(&data)?;
-    let left = run.fill(&mut data, events)?;
-    parity::write(&mut run, &mut parity, options.parity, events)?;
+    let (left, ended) = run.fill(&mut data, &mut parity, events)?;
+    parity::write(&mut run, &mut parity, ended, options.parity, events)?;
     let taken = parity::Set::of(&run.earlier, options.set, options.parity).taken.len();
     let missing = options.parity.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
     data.extend(parity);

@@ -7,11 +7,12 @@ use crate::beneath;
 use crate::event::{Events, Problem, Reason};
 use crate::journal::{self, Held, Journal};
 use crate::label::DriveRole;
+use crate::parity::{self, Beside, Draft, Ended, Machinery, Works};
 use crate::plan::{self, Filling, Room, Shortfall};
 use crate::prepare::{AbsentDrive, DriveState, Prepared, PreparedDrive};
 use crate::state::State;
 use crate::writer::{Told, Writer};
-use crate::{Error, Event, Label, Manifest, Object, Signed, parity};
+use crate::{Error, Event, Label, Manifest, Object, Signed};
 use model::{Digest, DriveSerial};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -111,9 +112,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Numbers for drives without one.
+    /// Numbers for drives without one, none that a drive has which may come back.
     pub(crate) fn free_numbers(&self, bays: &[Bay]) -> Vec<u32> {
-        let taken = self.numbers(bays);
+        let mut taken = self.numbers(bays);
+        taken.extend(self.absent().filter(|held| held.set == self.job.set).map(|held| held.drive));
         let mut free = (0..).filter(|number| !taken.contains(number));
         let number = |bay: &Bay| bay.label().map_or_else(|| free.next(), |label| Some(label.drive));
         bays.iter().filter_map(number).collect()
@@ -194,7 +196,7 @@ impl Run<'_> {
     }
 
     /// Drives that are neither at hand nor sealed, and what they hold.
-    fn absent(&self) -> impl Iterator<Item = &Held> {
+    pub(crate) fn absent(&self) -> impl Iterator<Item = &Held> {
         // A drive at hand that was erased and begun anew is no longer the one that it was.
         let at_hand = |held: &Held| self.at_hand.contains(&held.serial);
         let absent = move |held: &&Held| !at_hand(held) && !self.is_kept(&held.label);
@@ -202,23 +204,38 @@ impl Run<'_> {
     }
 
     /// Fills and seals the drives; answers what found no place.
+    /// Parity is written beside them where it can be; answers how it has ended on each of those drives, too.
     pub(crate) fn fill(
         &mut self,
         bays: &mut [Bay],
+        parity: &mut [Bay],
         events: &mut dyn Events,
-    ) -> Result<Vec<Object>, Error> {
+    ) -> Result<(Vec<Object>, Vec<Option<Ended>>), Error> {
         let todo = self.unplaced(bays);
         let taken = self.numbers(bays);
         let mut open: Vec<&mut Bay> = bays.iter_mut().filter(|bay| !bay.is_sealed()).collect();
         let rooms: Vec<Room> = open.iter().map(|bay| bay.room).collect();
-        let (shares, rest) = self.shares(&todo, &rooms)?;
+        let kept = parity::kept_shares(self, &open, no_shares(&rooms), &todo);
+        let (shares, rest) = match kept {
+            Some(kept) => kept,
+            None => self.shares(&todo, &rooms)?,
+        };
         let inventory = self.job.inventory_bytes.len() as u64;
         let capacity = rooms.iter().map(Room::capacity).max().unwrap_or(0);
         self.announce(&todo, plan::shortfall(&rest, capacity, inventory), events);
         self.announce_parity(&shares, &open, events);
-        let unlabelled: Vec<bool> = open.iter().map(|bay| bay.label().is_none()).collect();
-        let numbers = self.new_numbers(&taken, &plan::order(&rooms), &unlabelled);
-        self.write(&mut open, (shares, rest), &numbers, events)
+        let beside = parity.iter().map(|bay| bay.label().is_none());
+        let unlabelled: Vec<bool> =
+            open.iter().map(|bay| bay.label().is_none()).chain(beside).collect();
+        // Parity drives come behind those that get something.
+        let used = |at: &usize| shares.get(*at).is_some_and(|share| !share.objects.is_empty());
+        let (mut order, unused): (Vec<usize>, Vec<usize>) =
+            plan::order(&rooms).into_iter().partition(used);
+        order.extend(open.len()..unlabelled.len());
+        order.extend(unused);
+        let numbers = self.new_numbers(&taken, &order, &unlabelled);
+        let draft = Draft::plan(self, &open, (&shares, &rest), &numbers, parity)?;
+        self.write(&mut open, (shares, rest), &numbers, (draft, parity), events)
     }
 
     /// What each drive is to get, and what none has room for. What a drive holds that is not at hand
@@ -230,11 +247,7 @@ impl Run<'_> {
             place.and_then(|at| u32::try_from(at).ok()).is_some_and(|at| held.contains(&at))
         };
         let (last, first): (Vec<Object>, Vec<Object>) = todo.iter().partition(|o| is_held(o));
-        let order = plan::order(rooms);
-        let rank = |at: usize| order.iter().position(|other| *other == at).unwrap_or(0);
-        let share =
-            |(at, room): (usize, &Room)| Share { objects: Vec::new(), room: *room, rank: rank(at) };
-        let mut shares: Vec<Share> = rooms.iter().enumerate().map(share).collect();
+        let mut shares = no_shares(rooms);
         let mut rest = Vec::new();
         for objects in [first, last] {
             let rooms: Vec<Room> = shares.iter().map(|share| share.room).collect();
@@ -297,17 +310,16 @@ impl Run<'_> {
         events.event(Event::ParityPlanned { data, parity, lacking });
     }
 
-    /// Starts the threads, and listens to them until all have ended.
-    fn write(
-        &mut self,
-        open: &mut [&mut Bay],
-        (shares, rest): (Vec<Share>, Vec<Object>),
-        numbers: &[u32],
+    /// Answers which of the drives are said to have been started.
+    fn announce_drives(
+        &self,
+        serials: &[DriveSerial],
+        shares: &[Share],
+        draft: Option<&Draft>,
         events: &mut dyn Events,
-    ) -> Result<Vec<Object>, Error> {
-        let serials: Vec<DriveSerial> = open.iter().map(|bay| bay.spec.serial.clone()).collect();
+    ) -> Vec<bool> {
         let mut started = Vec::new();
-        for (serial, share) in serials.iter().zip(&shares) {
+        for (serial, share) in serials.iter().zip(shares) {
             let (objects, bytes) = (share.objects.len() as u64, sum(&share.objects));
             if objects > 0 {
                 events.event(Event::DrivePlanned { serial, objects, bytes });
@@ -318,20 +330,70 @@ impl Run<'_> {
             }
             started.push(now);
         }
+        for (at, serial) in serials.iter().skip(shares.len()).enumerate() {
+            if draft.is_some_and(|draft| draft.has(at)) {
+                events.event(Event::DriveStarted { serial });
+            }
+        }
+        started
+    }
+
+    /// Starts the threads, and listens to them until all have ended.
+    fn write(
+        &mut self,
+        open: &mut [&mut Bay],
+        (shares, rest): (Vec<Share>, Vec<Object>),
+        numbers: &[u32],
+        (draft, parity): (Option<Draft>, &mut [Bay]),
+        events: &mut dyn Events,
+    ) -> Result<(Vec<Object>, Vec<Option<Ended>>), Error> {
+        let of_parity = parity.iter().map(|bay| bay.spec.serial.clone());
+        let serials: Vec<DriveSerial> =
+            open.iter().map(|bay| bay.spec.serial.clone()).chain(of_parity).collect();
+        let started = self.announce_drives(&serials, &shares, draft.as_ref(), events);
         let inventory = self.job.inventory_bytes.len() as u64;
         let largest = open.iter().map(|bay| bay.room.when_empty(inventory)).max().unwrap_or(0);
         let belt = Belt::new(shares, rest, (self.limits, self.filling, largest));
         let (sender, told) = channel();
         let (job, limits, sources) = (self.job, self.limits, self.sources.clone());
-        std::thread::scope(|scope| {
+        let is_stopped = || belt.is_stopped();
+        let (works, givers, takers) = match draft.as_ref().map(Draft::works) {
+            Some(Machinery { works, givers, takers }) => (Some(works), givers, takers),
+            None => (None, Vec::new(), Vec::new()),
+        };
+        let ended = std::thread::scope(|scope| {
+            let started_parity = draft.as_ref().zip(works.as_ref()).map(|(draft, works)| {
+                let beside = Beside {
+                    job,
+                    belt: &belt,
+                    drives: open.len(),
+                    sources: sources.clone(),
+                    told: sender.clone(),
+                    is_stopped: &is_stopped,
+                };
+                draft.start(scope, (works, givers, takers), &beside, parity)
+            });
+            let (tees, lanes) = started_parity.map(|it| (it.tees, it.lanes)).unwrap_or_default();
+            let mut tees = tees.into_iter();
             let drives = open.iter_mut().zip(started).zip(numbers);
             for (at, ((bay, started), number)) in drives.enumerate() {
                 let whole = limits.whole.unwrap_or_else(|| bay.folder.syncs_as_a_whole());
                 let told = sender.clone();
                 let (belt, labelled) = (&belt, bay.label().is_some());
-                let (number, loose) = (*number, None);
-                let writer =
-                    Writer { at, number, job, belt, limits, told, whole, started, labelled, loose };
+                let (number, loose, tee) = (*number, None, tees.next().flatten());
+                let writer = Writer {
+                    at,
+                    number,
+                    job,
+                    belt,
+                    limits,
+                    told,
+                    whole,
+                    started,
+                    labelled,
+                    loose,
+                    tee,
+                };
                 beneath::spawn(scope, move || writer.run(bay));
             }
             for _ in 0..limits.readers {
@@ -340,29 +402,35 @@ impl Run<'_> {
             drop(sender);
             // Whoever is told may panic.
             let _watch = Watch(&belt);
-            if let Err(error) = self.listen(&belt, &told, &serials, events) {
-                belt.stop(error);
+            let stop = |error| belt.stop(error);
+            if let Err(error) = self.listen(&stop, &told, &serials, events) {
+                stop(error);
             }
+            lanes.into_iter().map(|lane| lane.map(parity::joined)).collect()
         });
-        belt.into_left()
+        if let Some(error) = works.and_then(Works::into_error) {
+            belt.stop(error);
+        }
+        Ok((belt.into_left()?, ended))
     }
 
     /// Tells of what happens until every drive's thread has ended.
-    fn listen(
+    pub(crate) fn listen(
         &mut self,
-        belt: &Belt,
+        stop: &dyn Fn(Error),
         told: &Receiver<Told>,
         serials: &[DriveSerial],
         events: &mut dyn Events,
     ) -> Result<(), Error> {
+        let mut stopped = false;
         loop {
             match told.recv_timeout(LOOK) {
                 Ok(told) => self.hear(told, serials, events)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
-            if events.stop() && !belt.is_stopped() {
-                belt.stop(Error::Interrupted);
+            if events.stop() && !std::mem::replace(&mut stopped, true) {
+                stop(Error::Interrupted);
             }
         }
     }
@@ -501,6 +569,15 @@ impl Run<'_> {
         drives.sort_by_key(|drive| drive.drive.unwrap_or(u32::MAX));
         drives
     }
+}
+
+/// Of drives with that room.
+fn no_shares(rooms: &[Room]) -> Vec<Share> {
+    let order = plan::order(rooms);
+    let rank = |at: usize| order.iter().position(|other| *other == at).unwrap_or(0);
+    let share =
+        |(at, room): (usize, &Room)| Share { objects: Vec::new(), room: *room, rank: rank(at) };
+    rooms.iter().enumerate().map(share).collect()
 }
 
 fn sum(objects: &[Object]) -> u64 {

@@ -4,8 +4,9 @@
 use crate::bay::{Bay, Job, Stopped};
 use crate::belt::{Belt, Limits, Next, Watch};
 use crate::event::Reason;
+use crate::parity::Teed;
 use crate::{Label, Manifest, Object, Signed};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{SendError, Sender};
 
 /// What a drive's thread tells. The number is the drive's among those given.
 pub(crate) enum Told {
@@ -53,6 +54,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) labelled: bool,
     /// An object that has left the belt and is not on the drive.
     pub(crate) loose: Option<Object>,
+    /// Who makes parity of what is written, as long as it is what was planned.
+    pub(crate) tee: Option<Sender<Teed>>,
 }
 
 /// How filling and sealing ended where the drive is well.
@@ -135,17 +138,29 @@ impl Writer<'_> {
                 Next::Stop => return Ok(false),
                 // Once for the names, and once more for these to last.
                 Next::Written => match self.commit(bay).and_then(|()| self.commit(bay)) {
-                    Ok(()) => return Ok(true),
+                    Ok(()) => {
+                        self.say(Teed::Done);
+                        self.tee = None;
+                        return Ok(true);
+                    }
                     Err(stopped) => Err(stopped),
                 },
                 Next::Bytes(object, buffer, count) => {
                     let bytes = buffer.bytes().get(..count).unwrap_or_default();
                     let written = self.ready(bay).and_then(|()| bay.write(&object, bytes));
-                    self.belt.give_back(self.at, buffer);
+                    if written.is_err() {
+                        self.tee = None;
+                    }
+                    self.say(Teed::Bytes(object, buffer, count));
                     written.map(|()| self.tell(Told::Wrote(self.at, count as u64)))
                 }
-                Next::End(object, None) => self.complete(bay, &object),
+                Next::End(object, None) => {
+                    let complete = self.complete(bay, &object);
+                    self.say(Teed::End(object));
+                    complete
+                }
                 Next::End(object, Some(reason)) => {
+                    self.tee = None;
                     self.tell(Told::NotHad(object, reason));
                     bay.abandon()
                 }
@@ -155,6 +170,17 @@ impl Writer<'_> {
                 Err(Stopped::Full) => self.full(bay)?,
                 Err(other) => return Err(other),
             }
+        }
+    }
+
+    /// To whoever makes parity. Without anybody a buffer goes back at once.
+    fn say(&mut self, teed: Teed) {
+        let unheard = match &self.tee {
+            Some(tee) => tee.send(teed).err().map(|SendError(teed)| teed),
+            None => Some(teed),
+        };
+        if let Some(Teed::Bytes(_, buffer, _)) = unheard {
+            self.belt.give_back(self.at, buffer);
         }
     }
 
@@ -196,6 +222,7 @@ impl Writer<'_> {
 
     /// What has no name finds no room: it goes elsewhere, and so does all that was to come.
     fn full(&mut self, bay: &mut Bay) -> Result<(), Stopped> {
+        self.tee = None;
         self.tell(Told::Full(self.at));
         let open = bay.batch.open();
         bay.abandon()?;

@@ -30,28 +30,38 @@ impl<'d> Covered<'d> {
         data: &[&'d SealedDrive],
         arrived: &dyn Arrived,
     ) -> Result<Option<(Self, Option<HashFile>)>, Error> {
-        let Some(manifest) = parity.iter().find_map(|drive| {
+        let Some((mut covered, hashes)) = Self::find(parity, place, data) else { return Ok(None) };
+        for (index, object) in covered.layout.objects().iter().enumerate() {
+            let repository = covered.header.repositories.get(usize::from(object.repository));
+            let Some(repository) = repository else { continue };
+            let holds = arrived.holds(repository, &object.key(), object.length);
+            if !holds.map_err(Error::Store)? {
+                covered.missing.insert(index);
+            }
+        }
+        Ok(Some((covered, hashes)))
+    }
+
+    /// The same without looking what of it is missing.
+    pub(super) fn find(
+        parity: &[&'d SealedDrive],
+        place: usize,
+        data: &[&'d SealedDrive],
+    ) -> Option<(Self, Option<HashFile>)> {
+        let manifest = parity.iter().find_map(|drive| {
             let of = drive.parity()?;
             let trust = Trust::Key(drive.sealed().manifest.signer);
             copy_of_manifest(drive.folder(), (drive.sealed(), of), place, &trust)
-        }) else {
-            return Ok(None);
-        };
+        })?;
         let at_hand = data.iter().find(|drive| drive.manifest().digest == manifest.digest).copied();
         let copies =
             parity.iter().find_map(|drive| copy_of_hashes(drive.folder(), place, &manifest.body));
-        let hashes = copies.or_else(|| own_hashes(at_hand?.folder(), &manifest.body));
+        let hashes =
+            copies.or_else(|| at_hand.and_then(|it| own_hashes(it.folder(), &manifest.body)));
         let layout = Layout::new(&manifest.body);
-        let mut missing = BTreeSet::new();
-        for (index, object) in layout.objects().iter().enumerate() {
-            let Some(repository) = manifest.body.repository(object) else { continue };
-            let holds = arrived.holds(&repository, &object.key(), object.length);
-            if !holds.map_err(Error::Store)? {
-                missing.insert(index);
-            }
-        }
-        let header = manifest.body.header;
-        Ok(Some((Self { layout, header, at_hand, missing }, hashes)))
+        let covered =
+            Self { layout, header: manifest.body.header, at_hand, missing: BTreeSet::new() };
+        Some((covered, hashes))
     }
 
     /// The extents that missing objects lie in.

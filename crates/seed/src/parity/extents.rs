@@ -5,6 +5,7 @@
 
 use super::covered::Covered;
 use super::stripe::SHARD;
+use super::tap::Tapped;
 use super::{Extents, HashFile};
 use crate::rebuilt::Arrived;
 use crate::{EXTENT, Error, Object, SealedDrive, drive};
@@ -67,6 +68,8 @@ pub(super) struct Stream<'a> {
     covered: &'a Covered<'a>,
     hashes: Option<HashFile>,
     arrived: &'a dyn Arrived,
+    /// What the drive gives, where it is being taken in.
+    tapped: Option<Tapped>,
     /// A part of an object that has arrived: which, from where, and its bytes.
     window: Option<(usize, u64, Vec<u8>)>,
     /// An object on the drive.
@@ -78,8 +81,9 @@ impl<'a> Stream<'a> {
         covered: &'a Covered<'a>,
         hashes: Option<HashFile>,
         arrived: &'a dyn Arrived,
+        tapped: Option<Tapped>,
     ) -> Self {
-        Self { covered, hashes, arrived, window: None, open: None }
+        Self { covered, hashes, arrived, tapped, window: None, open: None }
     }
 
     /// An extent of the stream, of which all up to the extent `end` are wanted.
@@ -103,9 +107,13 @@ impl<'a> Stream<'a> {
                 self.on_drive(object, place, into)
             } else {
                 extent.arrived += part.length as u64;
+                let tapped = self.tapped.as_mut();
                 // Of the stream's rest as much as belongs to the object.
                 let wanted = end.saturating_sub(number).saturating_mul(EXTENT);
-                self.has_arrived(object, place, wanted.saturating_sub(part.at as u64), into)?
+                let wanted = wanted.saturating_sub(part.at as u64);
+                // What is there already is not read from the drive.
+                tapped.is_some_and(|tapped| tapped.part(object, part.offset, into))
+                    || self.has_arrived(object, place, wanted, into)?
             };
             if !has {
                 return Ok(None);

@@ -1,6 +1,7 @@
 //! Parity drives at a destination: told apart from others, believed like them, grouped by what they cover.
 
-use super::rebuild::rebuild;
+use super::at_once::AtOnce;
+use super::rebuild::{Done, rebuild};
 use super::sink::{Pending, Sink};
 use crate::arrive::{Arrivals, Ground};
 use crate::belt::Limits;
@@ -12,7 +13,7 @@ use crate::intake::Verified;
 use crate::label::DriveRole;
 use crate::landing::{Admission, Destination, ends_everything, pending};
 use crate::sign::Trust;
-use crate::{Error, SealedDrive};
+use crate::{Error, ManifestHeader, SealedDrive};
 use std::path::{Path, PathBuf};
 
 /// What rebuilding in a folder works with.
@@ -31,12 +32,25 @@ pub(crate) fn is_on(path: &Path) -> bool {
     matches!(label, Ok(Ok(Some(label))) if label.body.role == DriveRole::Parity)
 }
 
-/// Rebuilds what did not arrive, as far as the parity drives in these folders can. The answer has one for each.
+/// Where the objects of a data drive at that place of the stripe go.
+pub(super) fn pending_sink<'a>(
+    with: &'a Rebuilding<'a>,
+    header: &'a ManifestHeader,
+    place: usize,
+) -> Box<dyn Sink + 'a> {
+    // Numbers that no drive's own intake has had.
+    let (pending, number) = (pending(header.seed), crate::intake::AT_ONCE + place);
+    let arrivals = Arrivals::new(with.ground, with.limits, pending, &header.repositories, number);
+    Box::new(Pending { arrivals, folder: with.destination.folder.path() })
+}
+
+/// Rebuilds what did not arrive, as far as the parity drives in these folders can. `before` is what was rebuilt while
+/// the drives were taken in. The answer has one for each.
 pub(crate) fn take_in(
     with: &Rebuilding<'_>,
     admission: &Admission<'_>,
     folders: &[PathBuf],
-    verified: &mut Verified,
+    (verified, mut before): (&mut Verified, Option<(&AtOnce, Done)>),
     events: &mut dyn Events,
 ) -> Result<Vec<Result<Unloaded, Error>>, Error> {
     let mut results = Vec::new();
@@ -74,15 +88,15 @@ pub(crate) fn take_in(
         };
         let key = (header.seed, header.repositories.clone());
         let landing = with.destination.landing(key.0, &key.1)?;
-        let sink = |place: usize| {
-            // Numbers that no drive's own intake has had.
-            let (pending, number) = (pending(key.0), crate::intake::AT_ONCE + place);
-            let arrivals = Arrivals::new(with.ground, with.limits, pending, &key.1, number);
-            let folder = with.destination.folder.path();
-            Box::new(Pending { arrivals, folder }) as Box<dyn Sink>
-        };
+        let sink = |place: usize| pending_sink(with, header, place);
+        let of_before = group
+            .first()
+            .is_some_and(|drive| before.as_ref().is_some_and(|(at_once, _)| at_once.is_of(drive)));
         let group: Vec<&SealedDrive> = group.iter().collect();
-        let done = rebuild((&group, &data), &landing, &sink, events)?;
+        let mut done = rebuild((&group, &data), &landing, &sink, events)?;
+        if let Some((_, before)) = before.take_if(|_| of_before) {
+            done = before.and(done);
+        }
         // What all of them have given together is said of the first.
         let first = places.first().and_then(|at| results.get_mut(*at));
         if let Some(Ok(unloaded)) = first {

@@ -46,6 +46,22 @@ impl<'m> Set<'m> {
     }
 }
 
+/// Which parity each drive gets: what was begun on it, in whatever order the drives are given now; else what is left, if
+/// anything is.
+pub(super) fn indexes(
+    bays: &[&Bay],
+    mut open: Vec<u32>,
+    is_its: &dyn Fn(&Bay, u32) -> bool,
+) -> Vec<Option<u32>> {
+    let mut begun = Vec::new();
+    for bay in bays {
+        let place = open.iter().position(|index| is_its(bay, *index));
+        begun.push(place.map(|place| open.remove(place)));
+    }
+    let mut left = open.into_iter();
+    begun.into_iter().map(|begun| begun.or_else(|| left.next())).collect()
+}
+
 /// How many drives a set takes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {

@@ -8,10 +8,12 @@
 //!  parity drives   ──┘
 //! ```
 
+use super::HashFile;
 use super::covered::Covered;
 use super::extents::{Extent, Given, Lane, Parity, Stream, give};
 use super::sink::{NotTaken, Sink};
 use super::stripe::{Decoder, SHARD, Shape};
+use super::tap::Tapped;
 use crate::arrive::Named;
 use crate::event::{Events, Problem, Reason};
 use crate::rebuilt::{Arrived, Rebuilt, RebuiltDrive};
@@ -30,6 +32,42 @@ pub(crate) struct Done {
     pub(crate) objects: Vec<Object>,
 }
 
+impl Done {
+    /// This, and then that: what was missing at first and is not in the end is no problem.
+    pub(super) fn and(mut self, then: Self) -> Self {
+        self.objects.extend(then.objects);
+        self.rebuilt.arrived += then.rebuilt.arrived;
+        for drive in &mut self.rebuilt.drives {
+            drive.problems.clear();
+        }
+        for drive in then.rebuilt.drives {
+            match self.rebuilt.drives.iter_mut().find(|it| it.serial == drive.serial) {
+                Some(it) => {
+                    it.objects += drive.objects;
+                    it.bytes = it.bytes.saturating_add(drive.bytes);
+                    it.problems = drive.problems;
+                }
+                None => self.rebuilt.drives.push(drive),
+            }
+        }
+        let mut read: BTreeMap<DriveSerial, u64> = self.rebuilt.read.into_iter().collect();
+        for (serial, bytes) in then.rebuilt.read {
+            *read.entry(serial).or_default() += bytes;
+        }
+        self.rebuilt.read = read.into_iter().collect();
+        self
+    }
+}
+
+/// The data drives of a set, and what can be had of them.
+pub(super) struct Columns<'d> {
+    /// None where no parity drive has the drive's documents.
+    pub(super) covered: Vec<Option<Covered<'d>>>,
+    pub(super) hashes: Vec<Option<HashFile>>,
+    /// What drives give that are being taken in; none of others.
+    pub(super) tapped: Vec<Option<Tapped>>,
+}
+
 /// Rebuilds what these parity drives, which cover the same drives, can give. `sink` takes the objects of the data
 /// drive at a place of the stripe.
 ///
@@ -44,12 +82,27 @@ pub(crate) fn rebuild<'s>(
     let Some(of) = parity.first().and_then(|drive| drive.parity()) else {
         return Ok(Done::default());
     };
-    let (mut covered, mut hashes) = (Vec::new(), Vec::new());
+    let mut columns = Columns { covered: Vec::new(), hashes: Vec::new(), tapped: Vec::new() };
     for place in 0..of.drives.len() {
-        let (drive, own) = Covered::open(parity, place, data, arrived)?.unzip();
-        covered.push(drive);
-        hashes.push(own.flatten());
+        let (drive, hashes) = Covered::open(parity, place, data, arrived)?.unzip();
+        columns.covered.push(drive);
+        columns.hashes.push(hashes.flatten());
+        columns.tapped.push(None);
     }
+    rebuild_of((parity, columns), arrived, sink, events)
+}
+
+/// The same, where it is known what is missing.
+pub(super) fn rebuild_of<'s>(
+    (parity, columns): (&[&SealedDrive], Columns<'_>),
+    arrived: &dyn Arrived,
+    sink: &dyn Fn(usize) -> Box<dyn Sink + 's>,
+    events: &mut dyn Events,
+) -> Result<Done, Error> {
+    let Some(of) = parity.first().and_then(|drive| drive.parity()) else {
+        return Ok(Done::default());
+    };
+    let Columns { covered, hashes, tapped } = columns;
     let stripes = merged(covered.iter().flatten().flat_map(Covered::wanted));
     if stripes.is_empty() {
         return Ok(Done::default());
@@ -70,9 +123,9 @@ pub(crate) fn rebuild<'s>(
         let lanes = Lanes {
             data: covered
                 .iter()
-                .zip(hashes)
-                .map(|(drive, hashes)| {
-                    let stream = Stream::new(drive.as_ref()?, hashes, arrived);
+                .zip(hashes.into_iter().zip(tapped))
+                .map(|(drive, (hashes, tapped))| {
+                    let stream = Stream::new(drive.as_ref()?, hashes, arrived, tapped);
                     Some((drive.as_ref()?.header.serial.clone(), read(scope, &stripes, stream)))
                 })
                 .collect(),

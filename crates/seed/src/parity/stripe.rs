@@ -3,7 +3,7 @@
 
 use crate::EXTENT;
 use crate::Error;
-use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
+use reed_solomon_simd::{EncoderResult, ReedSolomonDecoder, ReedSolomonEncoder};
 
 /// Bytes of an extent, as the computer counts.
 pub(crate) const SHARD: usize = 1 << 20;
@@ -20,9 +20,6 @@ fn failed(cause: reed_solomon_simd::Error) -> Error {
     Error::Stripe { what: cause.to_string() }
 }
 
-/// Takes an extent of parity, with its index.
-pub(crate) type Give<'g> = &'g mut dyn FnMut(usize, &[u8]) -> Result<(), Error>;
-
 /// Makes parity.
 pub(crate) struct Encoder(ReedSolomonEncoder);
 
@@ -31,17 +28,25 @@ impl Encoder {
         ReedSolomonEncoder::new(shape.data, shape.parity, SHARD).map(Self).map_err(failed)
     }
 
-    /// Gives the stripe's parity extents, by their index, for its data extents, in the order of their drives.
+    /// The stripe's parity, for its data extents in the order of their drives.
     pub(crate) fn encode<'d>(
         &mut self,
         data: impl Iterator<Item = &'d [u8]>,
-        give: Give<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<Made<'_>, Error> {
         for extent in data {
             self.0.add_original_shard(extent).map_err(failed)?;
         }
-        let parity = self.0.encode().map_err(failed)?;
-        parity.recovery_iter().enumerate().try_for_each(|(index, extent)| give(index, extent))
+        self.0.encode().map(Made).map_err(failed)
+    }
+}
+
+/// The parity of one stripe.
+pub(crate) struct Made<'e>(EncoderResult<'e>);
+
+impl Made<'_> {
+    /// The extent with that index.
+    pub(crate) fn extent(&self, index: usize) -> Option<&[u8]> {
+        self.0.recovery(index)
     }
 }
 
@@ -89,17 +94,10 @@ mod tests {
     }
 
     fn parity(shape: Shape, data: &[Box<[u8]>]) -> Vec<Vec<u8>> {
-        let mut parity = Vec::new();
         let mut encoder = Encoder::new(shape).unwrap();
-        let data = data.iter().map(AsRef::as_ref);
-        encoder
-            .encode(data, &mut |index, extent| {
-                assert_eq!(index, parity.len());
-                parity.push(extent.to_vec());
-                Ok(())
-            })
-            .unwrap();
-        parity
+        let made = encoder.encode(data.iter().map(AsRef::as_ref)).unwrap();
+        assert!(made.extent(shape.parity).is_none());
+        (0..shape.parity).map(|index| made.extent(index).unwrap().to_vec()).collect()
     }
 
     proptest! {

@@ -1,40 +1,33 @@
-//! Writes the parity drives of a set whose data drives are sealed. One thread reads the data from where the drives
-//! were written from, and compares it with what they hold; the caller's makes parity, writes it, reads it back.
+//! Finishes the parity drives of a set whose data drives are sealed. What was written with the data is compared with
+//! what these hold; the rest is made in a pass of its own, from where the drives were written from.
+//!
+//! ```text
+//!  staging ─▶ a thread for each data drive: extents, compared with what it gave back ─▶ works ─▶ a thread for each parity drive
+//! ```
 
-use super::hashes::HashFile;
-use super::layout::Layout;
-use super::place::Set;
-use super::stripe::{Encoder, SHARD, Shape};
-use super::{COPIES, FOLDER, PER_FILE, copy, copy_of_extents, file};
+use super::draft::Ended;
+use super::lane::{self, End, Note, Work};
+use super::place::{Set, indexes};
+use super::staged::{Staged, expected};
+use super::stripe::Shape;
+use super::works::{Inlet, NO_HASH, Outlet, Works};
+use super::{COPIES, HASHES, OF, PER_FILE, STREAMS, copy, copy_of_extents};
 use crate::bay::{Bay, Job, Stopped, malformed, stopped};
-use crate::beneath::NewFile;
 use crate::drive::{self, PARTIAL, PARTIALS};
 use crate::event::Events;
-use crate::label::DriveRole;
 use crate::manifest::ParityOf;
 use crate::prepare::DriveState;
 use crate::run::Run;
-use crate::{Error, Event, Manifest, ManifestHeader, Signed};
+use crate::{EXTENT, Error, Event, Manifest, ManifestHeader, Signed};
 use model::{Digest, DriveSerial};
 use sha2::{Digest as _, Sha256};
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write as _};
-use std::ops::Range;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use store::Store;
-use store::direct::Aligned;
+use std::cell::Cell;
+use std::io::{self, BufReader, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 
-/// Stripes that are read and not yet encoded.
-const AHEAD: usize = 4;
-/// Extents that are written at a time.
-const AT_ONCE: usize = if cfg!(test) { 2 } else { 4 };
-const _: () = assert!(PER_FILE.is_multiple_of(AT_ONCE as u64));
-
-type Stripe = Vec<Box<[u8]>>;
-/// A manifest with its file's bytes.
-type SealedNow = (Signed<Manifest>, Vec<u8>);
-
-/// Writes parity onto these drives, once every object is on a sealed drive.
+/// Has every parity drive be sealed, once every object is on a sealed drive. `ended` says how parity that was written
+/// with the data has ended on each.
 ///
 /// # Errors
 /// A data drive's extent hashes are not at hand; what is to be read is not what that drive holds; a parity drive is
@@ -42,385 +35,279 @@ type SealedNow = (Signed<Manifest>, Vec<u8>);
 pub(crate) fn write(
     run: &mut Run<'_>,
     bays: &mut [Bay],
+    ended: Vec<Option<Ended>>,
     count: u32,
     events: &mut dyn Events,
 ) -> Result<(), Error> {
+    let numbers = run.free_numbers(bays);
+    let ended = ended.into_iter().chain(std::iter::repeat_with(|| None));
+    let mut usable = Vec::new();
+    for ((bay, number), ended) in bays.iter_mut().zip(numbers).zip(ended) {
+        match ended {
+            Some(Err(stopped)) => run.stop_drive(&bay.spec.serial, stopped, events)?,
+            Some(Ok(End::Unreliable)) => {
+                run.stopped.insert(bay.spec.serial.clone(), DriveState::Unreliable);
+            }
+            Some(Ok(End::Whole(extents))) => usable.push((bay, number, Some(extents))),
+            Some(Ok(End::Part)) | None => usable.push((bay, number, None)),
+        }
+    }
     let earlier = run.earlier.clone();
     let set = Set::of(&earlier, run.job.set, count);
     let open: Vec<u32> = set.open(count).collect();
-    if open.is_empty() || bays.is_empty() || set.covered.is_empty() || !run.is_final(&set, count) {
+    if open.is_empty() || set.covered.is_empty() || !run.is_final(&set, count) {
         return Ok(());
     }
-    let of = |index| ParityOf { index, count, drives: set.digests() };
-    let numbers = run.free_numbers(bays);
-    let mut streams = Vec::new();
-    for manifest in &set.covered {
-        streams.push(Stream::open(run, manifest)?);
-    }
-    let stripes = streams.iter().map(|stream| stream.layout.extents()).max().unwrap_or(0);
-    let mut lanes = Vec::new();
-    let indexes = indexes(bays, open, &of);
-    for ((bay, index), number) in bays.iter_mut().zip(indexes).zip(numbers) {
+    let bays: Vec<&Bay> = usable.iter().map(|(bay, ..)| &**bay).collect();
+    let pass = Pass { set: &set, count, stripes: stripes(&set) };
+    let indexes = indexes(&bays, open, &|bay, index| pass.has_begun(bay, index));
+    let mut left = Vec::new();
+    for ((bay, number, whole), index) in usable.into_iter().zip(indexes) {
         let Some(index) = index else { continue };
-        let serial = bay.spec.serial.clone();
         refuse_small(run, bay, &set)?;
-        events.event(Event::DriveStarted { serial: &serial });
-        match Lane::begin(run.job, bay, of(index), number) {
-            Ok(lane) => lanes.push(Some(lane)),
-            Err(stopped) => {
-                run.stop_drive(&serial, stopped, events)?;
-                lanes.push(None);
-            }
+        match pass.settle(run, bay, index, whole) {
+            Ok(Settled::Sealed(sealed)) => keep(run, &bay.spec.serial, *sealed, events)?,
+            Ok(Settled::Begun(files)) => left.push((bay, number, index, files)),
+            Err(stopped) => run.stop_drive(&bay.spec.serial, stopped, events)?,
         }
     }
-    let shape = Shape { data: streams.len(), parity: count as usize };
-    let mut work = Work { run, lanes, copies: &set.covered };
-    work.stripes(shape, streams, stripes, events)?;
-    work.finish(events)
+    if left.is_empty() { Ok(()) } else { pass.run(run, left, events) }
 }
 
-/// Which parity each drive gets: what was begun on it, in whatever order the drives are given now; else what is left, if
-/// anything is.
-fn indexes(bays: &[Bay], mut open: Vec<u32>, of: &dyn Fn(u32) -> ParityOf) -> Vec<Option<u32>> {
-    let begun: Vec<Option<u32>> = bays
-        .iter()
-        .map(|bay| {
-            let is_its =
-                |index: &u32| complete_files(bay, &of(*index)).is_ok_and(|files| files > 0);
-            let place = open.iter().position(is_its)?;
-            Some(open.remove(place))
-        })
-        .collect();
-    let mut left = open.into_iter();
-    begun.into_iter().map(|begun| begun.or_else(|| left.next())).collect()
+/// A manifest with its file's bytes.
+type SealedNow = (Signed<Manifest>, Vec<u8>);
+
+fn keep(
+    run: &mut Run<'_>,
+    serial: &DriveSerial,
+    (manifest, bytes): SealedNow,
+    events: &mut dyn Events,
+) -> Result<(), Error> {
+    run.keep(manifest, &bytes)?;
+    events.event(Event::DriveSealed { serial });
+    Ok(())
+}
+
+fn stripes(set: &Set<'_>) -> u64 {
+    let extents = set.covered.iter().map(|manifest| manifest.body.bytes().div_ceil(EXTENT));
+    extents.max().unwrap_or(0)
 }
 
 fn refuse_small(run: &Run<'_>, bay: &Bay, set: &Set<'_>) -> Result<(), Error> {
-    let needed = super::needed(&set.covered, run.job.inventory_bytes.len() as u64);
+    let sizes = set.covered.iter().map(|manifest| {
+        let body = &manifest.body;
+        (body.bytes(), body.objects.len() as u64)
+    });
+    let needed = super::needed(sizes, run.job.inventory_bytes.len() as u64);
     if needed <= bay.limit {
         return Ok(());
     }
     Err(Error::ParityTooSmall { serial: bay.spec.serial.clone(), needed, capacity: bay.limit })
 }
 
-struct Work<'w, 'r> {
-    run: &'w mut Run<'r>,
-    lanes: Vec<Option<Lane<'w>>>,
-    copies: &'w [&'w Signed<Manifest>],
+/// Where a parity drive is before the pass.
+enum Settled {
+    Sealed(Box<SealedNow>),
+    /// It has so many parity files of these drives.
+    Begun(u64),
 }
 
-impl Work<'_, '_> {
-    fn stripes(
-        &mut self,
-        shape: Shape,
-        streams: Vec<Stream<'_>>,
-        stripes: u64,
-        events: &mut dyn Events,
-    ) -> Result<(), Error> {
-        let mut encoder = Encoder::new(shape)?;
-        std::thread::scope(|scope| {
-            // In here: when this thread ends, so does the one that reads.
-            let (sender, read) = sync_channel(AHEAD);
-            let (give_back, empty) = sync_channel(AHEAD);
-            for _ in 0..AHEAD {
-                let stripe = (0..shape.data).map(|_| vec![0; SHARD].into_boxed_slice()).collect();
-                let _ = give_back.send(stripe);
-            }
-            let first = self.lanes.iter().flatten().map(|lane| lane.first).min().unwrap_or(stripes);
-            let numbers = first..stripes;
-            let to_read = numbers.clone();
-            crate::beneath::spawn(scope, move || read_all(streams, to_read, &sender, &empty));
-            for number in numbers {
-                if events.stop() {
-                    return Err(Error::Interrupted);
-                }
-                // Without a drive that takes it nothing need be read.
-                if self.lanes.iter().all(Option::is_none) {
-                    break;
-                }
-                let stripe: Stripe = read.recv().map_err(|_| Error::Interrupted)??;
-                let data = stripe.iter().map(AsRef::as_ref);
-                encoder.encode(data, &mut |index, extent| {
-                    self.extent(number, (index, extent), events)
-                })?;
-                let _ = give_back.send(stripe);
-            }
-            Ok(())
-        })
-    }
-
-    /// Gives an extent of parity to the drive with that index, unless it has it.
-    fn extent(
-        &mut self,
-        number: u64,
-        (index, extent): (usize, &[u8]),
-        events: &mut dyn Events,
-    ) -> Result<(), Error> {
-        let is_its = |lane: &&mut Option<Lane<'_>>| {
-            lane.as_ref().is_some_and(|lane| lane.of.index as usize == index)
-        };
-        let Some(place) = self.lanes.iter_mut().find(is_its) else { return Ok(()) };
-        let Some(lane) = place.as_mut().filter(|lane| lane.first <= number) else { return Ok(()) };
-        let serial = lane.bay.spec.serial.clone();
-        match lane.take(extent) {
-            Ok(()) => {
-                events.event(Event::Writing { serial: &serial, bytes: extent.len() as u64 });
-                Ok(())
-            }
-            Err(stopped) => {
-                *place = None;
-                self.run.stop_drive(&serial, stopped, events)
-            }
-        }
-    }
-
-    /// Reads back and seals what is left of the drives.
-    fn finish(&mut self, events: &mut dyn Events) -> Result<(), Error> {
-        for lane in std::mem::take(&mut self.lanes).into_iter().flatten() {
-            let serial = lane.bay.spec.serial.clone();
-            match lane.seal(self.run.job, self.copies, self.run.state, events) {
-                Ok(Some(sealed)) => {
-                    self.run.keep(sealed.0, &sealed.1)?;
-                    events.event(Event::DriveSealed { serial: &serial });
-                }
-                Ok(None) => {
-                    self.run.stopped.insert(serial, DriveState::Unreliable);
-                }
-                Err(stopped) => self.run.stop_drive(&serial, stopped, events)?,
-            }
-        }
-        Ok(())
-    }
+/// Parity of drives that are sealed.
+struct Pass<'p> {
+    set: &'p Set<'p>,
+    count: u32,
+    stripes: u64,
 }
 
-/// The stream of one data drive, read from where it was written from.
-struct Stream<'a> {
-    layout: Layout,
-    hashes: HashFile,
-    sources: Vec<&'a dyn Store>,
-    serial: DriveSerial,
-    /// The object that is being read, and how far it is.
-    open: Option<(usize, Box<dyn Read + Send>)>,
-}
-
-impl<'a> Stream<'a> {
-    fn open(run: &Run<'a>, manifest: &Signed<Manifest>) -> Result<Self, Error> {
-        let hashes = run
-            .state
-            .extents(&manifest.body)?
-            .ok_or_else(|| Error::ExtentsLost { serial: manifest.body.header.serial.clone() })?;
-        let serial = manifest.body.header.serial.clone();
-        let layout = Layout::new(&manifest.body);
-        Ok(Self { layout, hashes, sources: run.sources.clone(), serial, open: None })
+impl Pass<'_> {
+    fn of(&self, index: u32) -> ParityOf {
+        ParityOf { index, count: self.count, drives: self.set.digests() }
     }
 
-    fn extent(&mut self, number: u64, into: &mut [u8]) -> Result<(), Error> {
-        into.fill(0);
-        if number >= self.layout.extents() {
-            return Ok(());
-        }
-        let parts: Vec<_> = self.layout.parts(number).filter(|part| part.length > 0).collect();
-        for part in parts {
-            let changed = || Error::StagingChanged { serial: self.serial.clone() };
-            let object = *self.layout.object(part.index).ok_or_else(changed)?;
-            if self.open.as_ref().is_none_or(|(index, _)| *index != part.index) {
-                let source = self.sources.get(usize::from(object.repository));
-                let source = source.ok_or_else(changed)?;
-                let opened = source.open(&object.key()).map_err(|error| match error.kind() {
-                    model::ErrorKind::NotFound => changed(),
-                    _ => Error::Store(error),
-                })?;
-                let mut opened = opened;
-                // A call that goes on begins in the middle.
-                let skipped = io::copy(&mut (&mut opened).take(part.offset), &mut io::sink());
-                if skipped.map_err(|_| changed())? != part.offset {
-                    return Err(changed());
-                }
-                self.open = Some((part.index, opened));
-            }
-            let Some((_, from)) = &mut self.open else { continue };
-            let place = into.get_mut(part.at..part.at + part.length).unwrap_or_default();
-            from.read_exact(place)
-                .map_err(|_| Error::StagingChanged { serial: self.serial.clone() })?;
-        }
-        let expected = self.hashes.get(number).map_err(|cause| Error::Io {
-            action: "reading the extent hashes of",
-            path: self.serial.as_str().into(),
-            cause,
-        })?;
-        if blake3::hash(into) == expected {
-            return Ok(());
-        }
-        Err(Error::StagingChanged { serial: self.serial.clone() })
+    fn is_planned(&self, bay: &Bay, index: u32) -> io::Result<bool> {
+        lane::is_planned(bay, (index, self.count), self.set.covered.len())
     }
-}
 
-fn read_all(
-    mut streams: Vec<Stream<'_>>,
-    stripes: Range<u64>,
-    sender: &SyncSender<Result<Stripe, Error>>,
-    empty: &Receiver<Stripe>,
-) {
-    for number in stripes {
-        let Ok(mut stripe) = empty.recv() else { return };
-        let mut each = streams.iter_mut().zip(&mut stripe);
-        let read = each.try_for_each(|(stream, into)| stream.extent(number, into));
-        let failed = read.is_err();
-        if sender.send(read.map(|()| stripe)).is_err() || failed {
-            return;
-        }
+    fn has_begun(&self, bay: &Bay, index: u32) -> bool {
+        let note = Note::of(&self.of(index));
+        lane::complete_files(bay, &note).is_ok_and(|files| files > 0)
+            || self.is_planned(bay, index).unwrap_or(false)
     }
-}
 
-/// One parity drive at work.
-struct Lane<'b> {
-    bay: &'b mut Bay,
-    of: ParityOf,
-    /// The first extent that the drive does not have yet.
-    first: u64,
-    file: Option<(u64, NewFile)>,
-    next_file: u64,
-    buffer: Aligned,
-    filled: usize,
-    /// Hashes of what was written, to be compared with what comes back.
-    hashes: BufWriter<NewFile>,
-}
-
-/// Until the drive is sealed.
-const HASHES: &str = "packmule/parity-hashes";
-/// What its parity files are of, likewise: without it they mean nothing.
-const OF: &str = "packmule/parity-of";
-
-impl<'b> Lane<'b> {
-    /// The drive gets its label. Parity files that an earlier call has completed of the same drives stay; everything
-    /// else that it has left goes.
-    fn begin(job: &Job<'_>, bay: &'b mut Bay, of: ParityOf, number: u32) -> Result<Self, Stopped> {
-        bay.make_ready_as(job, number, DriveRole::Parity)?;
+    /// What was written as planned is parity of these drives up to the first stripe that is made of something else than
+    /// they gave back. The drive is sealed where that is all, and `whole`: it was read back.
+    fn settle(
+        &self,
+        run: &Run<'_>,
+        bay: &mut Bay,
+        index: u32,
+        whole: Option<Digest>,
+    ) -> Result<Settled, Stopped> {
         let stop = stopped("writing parity on", &bay.spec.folder);
-        let files = complete_files(bay, &of).map_err(&stop)?;
-        bay.remove_all_in(COPIES).map_err(&stop)?;
-        if files == 0 {
-            for old in [OF, HASHES] {
-                bay.folder.remove(old).map_err(&stop)?;
-            }
-            bay.folder.sync_folder(drive::FOLDER).map_err(&stop)?;
-            bay.remove_all_in(FOLDER).map_err(&stop)?;
+        let (of, mut whole) = (self.of(index), whole);
+        let note = Note::of(&of);
+        if self.is_planned(bay, index).map_err(&stop)? {
+            let (good, all) = self.agreeing(run, bay)?;
+            whole = whole.filter(|_| good == self.stripes && all == good);
+            let files = if whole.is_some() { u64::MAX } else { good / PER_FILE };
+            lane::adopt(bay, &note, files)?;
+        } else {
+            whole = None;
         }
-        for folder in [FOLDER, COPIES, PARTIALS] {
-            bay.folder.create_folders(folder).map_err(&stop)?;
+        match whole {
+            Some(extents) => self.seal(run, bay, (extents, of)).map(Settled::Sealed),
+            None => Ok(Settled::Begun(lane::complete_files(bay, &note).map_err(&stop)?)),
         }
-        let first = files * PER_FILE;
-        let hashes = match files {
-            0 => bay.folder.create(HASHES).map_err(&stop)?,
-            _ => bay.folder.append(HASHES, first * 32).map_err(&stop)?,
-        };
-        if files == 0 {
-            bay.folder.write(OF, PARTIAL, &named(&of)).map_err(&stop)?;
-        }
-        let hashes = BufWriter::new(hashes);
-        let buffer = Aligned::new(AT_ONCE * SHARD);
-        Ok(Self { bay, of, first, file: None, next_file: files, buffer, filled: 0, hashes })
     }
 
-    fn take(&mut self, extent: &[u8]) -> Result<(), Stopped> {
-        let stop = stopped("writing parity on", &self.bay.spec.folder);
-        let hash: [u8; 32] = blake3::hash(extent).into();
-        self.hashes.write_all(&hash).map_err(&stop)?;
-        let place = self.buffer.bytes_mut().get_mut(self.filled..self.filled + extent.len());
-        if let Some(place) = place {
-            place.copy_from_slice(extent);
+    /// How many stripes from the first one on are made of what the drives gave back, and how many there are.
+    fn agreeing(&self, run: &Run<'_>, bay: &Bay) -> Result<(u64, u64), Stopped> {
+        let stop = stopped("reading back", &bay.spec.folder);
+        let mut streams = Vec::new();
+        for manifest in &self.set.covered {
+            streams.push(expected(run, manifest).map_err(Stopped::Failed)?);
         }
-        self.filled += extent.len();
-        if self.filled == AT_ONCE * SHARD {
-            self.flush()?;
+        let (file, length) = match bay.folder.file(STREAMS) {
+            Ok(found) => found,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok((0, 0)),
+            Err(cause) => return Err(stop(cause)),
+        };
+        let all = length / (32 * streams.len().max(1) as u64);
+        let mut file = BufReader::with_capacity(1 << 20, file);
+        for number in 0..all.min(self.stripes) {
+            for stream in &mut streams {
+                let mut found = NO_HASH;
+                file.read_exact(&mut found).map_err(&stop)?;
+                let expected = match number < stream.count() {
+                    true => stream.get(number).map_err(&stop)?,
+                    false => NO_HASH,
+                };
+                if found != expected {
+                    return Ok((number, all));
+                }
+            }
+        }
+        Ok((all.min(self.stripes), all))
+    }
+
+    /// Copies of the covered drives' documents, and the manifest.
+    fn seal(
+        &self,
+        run: &Run<'_>,
+        bay: &mut Bay,
+        (extents, of): (Digest, ParityOf),
+    ) -> Result<Box<SealedNow>, Stopped> {
+        let stop = stopped("sealing", &bay.spec.folder);
+        bay.folder.create_folders(COPIES).map_err(&stop)?;
+        for (place, manifest) in self.set.covered.iter().enumerate() {
+            copy_documents(bay, run.state, place, manifest)?;
+        }
+        bay.folder.sync_folder(COPIES).map_err(&stop)?;
+        seal(run.job, bay, extents, of).map(Box::new)
+    }
+
+    /// Makes what is lacking, reads it back, and seals the drives.
+    fn run(
+        &self,
+        run: &mut Run<'_>,
+        mut bays: Vec<(&mut Bay, u32, u32, u64)>,
+        events: &mut dyn Events,
+    ) -> Result<(), Error> {
+        let serials: Vec<DriveSerial> =
+            bays.iter().map(|(bay, ..)| bay.spec.serial.clone()).collect();
+        serials.iter().for_each(|serial| events.event(Event::DriveStarted { serial }));
+        let ended = self.make(run, &mut bays, &serials, events)?;
+        for ((bay, _, index, _), ended) in bays.into_iter().zip(ended) {
+            let serial = bay.spec.serial.clone();
+            match ended {
+                Ok(End::Whole(extents)) => match self.seal(run, bay, (extents, self.of(index))) {
+                    Ok(sealed) => keep(run, &serial, *sealed, events)?,
+                    Err(stopped) => run.stop_drive(&serial, stopped, events)?,
+                },
+                Ok(End::Unreliable) => {
+                    run.stopped.insert(serial, DriveState::Unreliable);
+                }
+                Ok(End::Part) => {}
+                Err(stopped) => run.stop_drive(&serial, stopped, events)?,
+            }
         }
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), Stopped> {
-        let stop = stopped("writing parity on", &self.bay.spec.folder);
-        if self.filled == 0 {
-            return Ok(());
-        }
-        let partial = |number: u64| format!("{PARTIALS}/{number:08}");
-        let (number, mut open) = match self.file.take() {
-            Some(open) => open,
-            None => {
-                let number = self.next_file;
-                self.next_file += 1;
-                let created = self.bay.folder.create(&partial(number)).map_err(&stop)?;
-                (number, created.pass_the_cache())
-            }
-        };
-        let bytes = self.buffer.bytes().get(..self.filled).unwrap_or_default();
-        open.write_part(bytes).map_err(&stop)?;
-        self.filled = 0;
-        if open.length() < PER_FILE * SHARD as u64 {
-            self.file = Some((number, open));
-            return Ok(());
-        }
-        self.close(number, &open)
-    }
-
-    /// A file gets its name once its hashes are on the medium.
-    fn close(&mut self, number: u64, open: &NewFile) -> Result<(), Stopped> {
-        let stop = stopped("writing parity on", &self.bay.spec.folder);
-        open.sync().map_err(&stop)?;
-        self.hashes.flush().map_err(&stop)?;
-        self.hashes.get_ref().sync().map_err(&stop)?;
-        self.bay.folder.rename(&format!("{PARTIALS}/{number:08}"), &file(number)).map_err(&stop)?;
-        self.bay.folder.sync_folder(FOLDER).map_err(&stop)
-    }
-
-    /// Copies of the covered drives' documents, everything synced, read back, signed. None when it does not give back
-    /// what was written.
-    fn seal(
-        mut self,
-        job: &Job<'_>,
-        covered: &[&Signed<Manifest>],
-        state: &crate::state::State,
+    /// Answers how each has ended.
+    fn make(
+        &self,
+        run: &mut Run<'_>,
+        bays: &mut [(&mut Bay, u32, u32, u64)],
+        serials: &[DriveSerial],
         events: &mut dyn Events,
-    ) -> Result<Option<SealedNow>, Stopped> {
-        let stop = stopped("writing parity on", &self.bay.spec.folder);
-        self.flush()?;
-        if let Some((number, open)) = self.file.take() {
-            self.close(number, &open)?;
+    ) -> Result<Vec<Ended>, Error> {
+        let mut streams = Vec::new();
+        for manifest in &self.set.covered {
+            streams.push(Staged::open(run, manifest)?);
         }
-        let hashes = self.hashes.into_inner().map_err(|failed| stop(failed.into_error()))?;
-        hashes.sync().map_err(&stop)?;
-        // Nothing may be open when the drive is refreshed.
-        drop(hashes);
-        let bay = self.bay;
-        for (place, manifest) in covered.iter().enumerate() {
-            copy_documents(bay, state, place, manifest)?;
+        let (givers, inlets): (Vec<_>, Vec<_>) =
+            streams.iter().map(|stream| Inlet::new(stream.extents())).unzip();
+        let to_do = bays.iter().map(|(_, _, index, files)| (*index, files * PER_FILE));
+        let first = to_do.clone().map(|(_, first)| first).min().unwrap_or(0);
+        let (takers, outlets): (Vec<_>, Vec<_>) =
+            to_do.map(|(index, first)| Outlet::new(index as usize, first)).unzip();
+        let shape = Shape { data: streams.len(), parity: self.count as usize };
+        let works = Works::new(shape, inlets, outlets, first..self.stripes);
+        let stopped = AtomicBool::new(false);
+        let is_stopped = || stopped.load(Ordering::Relaxed);
+        let (job, failed) = (run.job, Cell::new(None));
+        let ended = std::thread::scope(|scope| {
+            // In here: whoever is told may panic, and then all end.
+            let _watch = Watch(&stopped);
+            let (told, heard) = channel();
+            for (stream, giver) in streams.into_iter().zip(givers) {
+                let (stripes, is_stopped) = (first..self.stripes, &is_stopped);
+                crate::beneath::spawn(scope, move || stream.give(stripes, &giver, is_stopped));
+            }
+            for _ in 0..Works::threads() {
+                crate::beneath::spawn(scope, || works.run());
+            }
+            let mut lanes = Vec::new();
+            for ((at, (bay, number, index, files)), taker) in
+                bays.iter_mut().enumerate().zip(takers)
+            {
+                let work = Work {
+                    at,
+                    job,
+                    number: *number,
+                    note: Note::of(&self.of(*index)),
+                    files: *files,
+                    stripes: self.stripes,
+                    told: told.clone(),
+                    is_stopped: &is_stopped,
+                };
+                lanes.push(crate::beneath::spawn(scope, move || work.run(bay, taker)));
+            }
+            drop(told);
+            let stop = |error| {
+                failed.set(Some(error));
+                stopped.store(true, Ordering::Relaxed);
+            };
+            if let Err(error) = run.listen(&stop, &heard, serials, events) {
+                stop(error);
+            }
+            lanes.into_iter().map(super::joined).collect()
+        });
+        match failed.take().or_else(|| works.into_error()) {
+            Some(error) => Err(error),
+            None => Ok(ended),
         }
-        for folder in [FOLDER, COPIES, PARTIALS] {
-            bay.folder.sync_folder(folder).map_err(&stop)?;
-        }
-        let Some(extents) = read_back(job, bay, events)? else { return Ok(None) };
-        seal(job, bay, extents, self.of).map(Some)
     }
 }
 
-/// What parity is of, in a file's bytes.
-fn named(of: &ParityOf) -> Vec<u8> {
-    let mut bytes = format!("{} of {}\n", of.index, of.count);
-    of.drives.iter().for_each(|drive| bytes.push_str(&format!("{drive}\n")));
-    bytes.into_bytes()
-}
+/// Stops the threads when the one that listens has ended, however.
+struct Watch<'a>(&'a AtomicBool);
 
-/// How many whole parity files a drive has, from the first one on, that are of this parity, with their hashes. They are
-/// read back like all others before the drive is sealed.
-fn complete_files(bay: &Bay, of: &ParityOf) -> io::Result<u64> {
-    if bay.folder.read_if_there(OF, 1 << 12)?.is_none_or(|found| found != named(of)) {
-        return Ok(0);
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
-    let hashed = bay.folder.length(HASHES)?.unwrap_or(0) / 32 / PER_FILE;
-    let mut files = 0;
-    while files < hashed && bay.folder.length(&file(files))? == Some(PER_FILE * SHARD as u64) {
-        files += 1;
-    }
-    Ok(files)
 }
 
 fn copy_documents(
@@ -442,72 +329,6 @@ fn copy_documents(
     io::copy(&mut from, &mut into).map_err(&stop)?;
     into.sync().map_err(&stop)?;
     bay.folder.rename(PARTIAL, &copy_of_extents(place)).map_err(&stop)
-}
-
-/// The SHA-256 of the extent hashes, once everything came back as it was written.
-fn read_back(
-    job: &Job<'_>,
-    bay: &mut Bay,
-    events: &mut dyn Events,
-) -> Result<Option<Digest>, Stopped> {
-    let Some(label) = bay.signed_label().cloned() else { return Err(Stopped::Gone) };
-    bay.reopen(job, &label)?;
-    let stop = stopped("reading back", &bay.spec.folder);
-    let (hashes, length) = bay.folder.file(HASHES).map_err(&stop)?;
-    let mut hashes = BufReader::new(hashes);
-    let mut digest = Sha256::new();
-    let mut extents = Extents::open(bay, length / 32).map_err(&stop)?;
-    let mut extent = vec![0; SHARD];
-    for _ in 0..length / 32 {
-        if events.stop() {
-            return Err(Stopped::Failed(Error::Interrupted));
-        }
-        let mut expected = [0; 32];
-        hashes.read_exact(&mut expected).map_err(&stop)?;
-        digest.update(expected);
-        let read = extents.next(&mut extent);
-        match read {
-            Err(cause) if crate::beneath::is_gone(&cause) => return Err(Stopped::Gone),
-            Err(_) => return Ok(None),
-            Ok(()) if blake3::hash(&extent) != expected => return Ok(None),
-            Ok(()) => events
-                .event(Event::Reading { serial: &bay.spec.serial, bytes: extent.len() as u64 }),
-        }
-    }
-    Ok(Some(Digest(digest.finalize().into())))
-}
-
-/// The parity files of a drive, one extent after the other.
-struct Extents<'b> {
-    bay: &'b Bay,
-    next: u64,
-    count: u64,
-    file: Option<File>,
-    buffer: Aligned,
-}
-
-impl<'b> Extents<'b> {
-    fn open(bay: &'b Bay, count: u64) -> io::Result<Self> {
-        Ok(Self { bay, next: 0, count, file: None, buffer: Aligned::new(SHARD) })
-    }
-
-    fn next(&mut self, into: &mut [u8]) -> io::Result<()> {
-        if self.next.is_multiple_of(PER_FILE) {
-            let number = self.next / PER_FILE;
-            let (opened, length) = self.bay.folder.file(&file(number))?;
-            let expected = (self.count - self.next).min(PER_FILE) * SHARD as u64;
-            if length != expected {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            crate::stream::from_the_medium(&opened);
-            self.file = Some(opened);
-        }
-        let Some(open) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };
-        open.read_exact(self.buffer.bytes_mut())?;
-        into.copy_from_slice(self.buffer.bytes());
-        self.next += 1;
-        Ok(())
-    }
 }
 
 fn seal(job: &Job<'_>, bay: &mut Bay, extents: Digest, of: ParityOf) -> Result<SealedNow, Stopped> {

@@ -201,7 +201,7 @@ fn a_slow_drive_holds_up_nobody() {
     let open = (Mutex::new(false), Condvar::new());
     let gate = Gate { inner: &inner, slow: &folders[0], open: &open };
     let mut events = Opens(others, &open);
-    let intake = take_in(&folders, &gate, (&ground, site.limits), &mut events).unwrap();
+    let intake = take_in(&folders, &gate, (&ground, site.limits), None, &mut events).unwrap();
     assert!(intake.drives.iter().all(Result::is_ok));
 }
 

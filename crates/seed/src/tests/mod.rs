@@ -1,7 +1,9 @@
 //! What the tests of this crate share: small repositories and small drives. Tests nothing.
 
+mod at_once;
 mod codec;
 mod device;
+mod drafting;
 mod faults;
 mod finish;
 mod hostile;

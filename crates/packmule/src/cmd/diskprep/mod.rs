@@ -32,7 +32,8 @@ use zeroize::Zeroizing;
 ///
 /// With --parity K, any K drives of a set may be lost, or be damaged in the same places, and the dock rebuilds what was
 /// on them. They travel with the others, and a set still has at most ten drives. The K largest drives that are empty are
-/// kept for it, as long as the others hold the data; they are written last, in this call or a later one.
+/// kept for it, as long as the others hold the data; they are written with the data where all drives are given together, else last, in
+/// this call or a later one.
 ///
 /// On a copy computer that is not the source server, `p:FILE` names the publish settings of the subscription
 /// that the storage account lies in, with both. The repository's password is not needed there.

@@ -26,7 +26,8 @@ use store::{Rate, RateLimit, Store, SystemClock};
 ///
 /// With --parity K, any K drives of the set may be lost, or be damaged in the same places, and `seed import` rebuilds
 /// what was on them. The K largest drives that are empty are kept for it, as long as the others hold the data; a
-/// parity drive must be as large as the fullest data drive. It is written last, in this call or a later one.
+/// parity drive must be as large as the fullest data drive. It is written with the data where all drives are given together, else last,
+/// in this call or a later one.
 ///
 /// A drive that is not one of this set yet is formatted and encrypted first: only after you have confirmed
 /// its model, serial number and size. `packmule drive key` shows the password with which the other end
