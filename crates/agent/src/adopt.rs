@@ -29,7 +29,8 @@ pub(crate) fn adopt(
     let own_key = state.signing_key()?.public();
     // Who has begun to write drives goes on; what others say of the same sets is nothing to it.
     let begun_here = record.contents.as_ref().is_some_and(|known| known.signer == own_key);
-    if begun_here || transit::is_publishing(&record) {
+    // What goes straight onto drives is written here and nowhere else.
+    if begun_here || record.direct || transit::is_publishing(&record) {
         return Ok(record);
     }
     let theirs = |job: &&Job| {

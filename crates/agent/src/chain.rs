@@ -11,7 +11,7 @@ use crate::{Error, names};
 use custody::{Actor, Book, Logged, Proving, prove};
 use keyring::DriveKeys;
 use model::DriveSerial;
-use seed::{DriveState, Prepared};
+use seed::{DriveState, PreparedDrive};
 use std::io::BufReader;
 use std::path::Path;
 use wire::{ActorKind, Code, Job, JobState, Receipt, Role, SeedId};
@@ -35,7 +35,17 @@ pub fn formatted(ctx: &Context<'_>, staging: &str, drives: &[DriveSerial]) -> Re
     let state = State::open(ctx.state)?;
     let record = state.seed_at(&names::staging_folder(staging)?)?;
     let record = record.ok_or_else(|| Error::NoSeedAt(staging.to_owned()))?;
-    let book = book(ctx, &state, record.id)?;
+    note_formatted(ctx, &state, &record, drives)
+}
+
+/// The same, of that seed.
+pub(crate) fn note_formatted(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+    drives: &[DriveSerial],
+) -> Result<(), Error> {
+    let book = book(ctx, state, record.id)?;
     let keys = state.known_drive_keys(record.id)?;
     for drive in drives {
         if !note_header(ctx, &book, keys.as_ref(), drive)? {
@@ -66,11 +76,11 @@ pub(crate) fn written(
     ctx: &Context<'_>,
     state: &State,
     record: &SeedRecord,
-    prepared: &Prepared,
+    drives: &[PreparedDrive],
 ) -> Result<(), Error> {
     let book = book(ctx, state, record.id)?;
     let keys = state.known_drive_keys(record.id)?;
-    for prepared in &prepared.drives {
+    for prepared in drives {
         let manifest = prepared.manifest.filter(|_| prepared.state == DriveState::Sealed);
         let Some(manifest) = manifest else { continue };
         let drive = || prepared.serial.clone();

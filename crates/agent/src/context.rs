@@ -99,6 +99,10 @@ pub enum Event<'a> {
     Publication(&'a Publication),
     /// Of drives being written.
     Drive(seed::Event<'a>),
+    /// The same, of drives that are backed up onto: what counts there is files.
+    Direct(seed::Event<'a>),
+    /// Something was lost with a drive, and the source is gone over once more: only files with something lost are read.
+    AnotherPass,
     /// What follows from a change of a seed's state.
     Effect {
         /// The seed.

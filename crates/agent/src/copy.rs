@@ -60,6 +60,8 @@ fn made(ctx: &Context<'_>, seed: &AnnouncedSeed) -> Result<SeedRecord, Error> {
         id: seed.id,
         created: ctx.now(),
         staging: PathBuf::new(),
+        direct: false,
+        unread: false,
         import_job: said.import_job.clone(),
         storage_account: said.storage_account.clone(),
         container: said.container.clone(),

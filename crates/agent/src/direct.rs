@@ -1,13 +1,16 @@
 //! A backup straight onto drives: passes over the source until one loses nothing. Knows no drive; how packs get
 //! onto them is in `seed::direct`, and why it is so in `docs/design/direct.md`.
 
-use crate::Error;
+pub(crate) mod life;
+
+use crate::{Error, names};
 use backup::{BackupOptions, BackupOutcome};
 use model::Digest;
 use repo::{LockGuard, LockMode, Repository};
 use seed::direct::{DriveSet, Ended, Host};
 use seed::{DriveSpec, Event, Events};
 use sha2::{Digest as _, Sha256};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wire::SeedId;
 
@@ -67,6 +70,24 @@ pub fn backup_onto_drives(
             (Ended::Through, None) => return Err(seed::Error::Interrupted.into()),
         }
     }
+}
+
+/// What is written to a drive would be backed up onto it.
+///
+/// # Errors
+/// [`Error::DriveInside`] for a drive that lies within one of the paths.
+pub fn refuse_inside<'d>(
+    paths: &[PathBuf],
+    drives: impl IntoIterator<Item = &'d Path>,
+) -> Result<(), Error> {
+    for drive in drives {
+        let at = names::resolved(drive);
+        if let Some(path) = paths.iter().find(|path| at.starts_with(names::resolved(path))) {
+            let (drive, source_path) = (drive.to_owned(), path.clone());
+            return Err(Error::DriveInside { drive, source_path });
+        }
+    }
+    Ok(())
 }
 
 /// The seed that a set without staging is: a repository that lies on such drives is one seed, whose id follows from

@@ -115,6 +115,51 @@ pub enum Error {
         /// Where it goes.
         there: String,
     },
+    /// A set that is written without staging carries one backup.
+    #[error(
+        "the first backup of protection group {group} goes straight onto drives, which carry that one backup and no other: add the paths to that group, or create this one without --staging and --direct, then it is backed up over the network once the drives have arrived"
+    )]
+    DirectAlone {
+        /// The group.
+        group: GroupName,
+    },
+    /// The vault has the repository.
+    #[error(
+        "only a first backup goes straight onto drives, and the vault has a repository of this server: give a staging location, which needs room for what is new alone, or back up over the network"
+    )]
+    DirectIsFirst,
+    /// Its first backup is made otherwise.
+    #[error("the first backup of protection group {0} does not go straight onto drives")]
+    NotDirect(GroupName),
+    /// Its drives are not written from a folder.
+    #[error(
+        "the seed in {} has no staging location, and its drives are written by making the backup: packmule diskprep --group NAME", staging.display()
+    )]
+    WithoutStaging {
+        /// What is kept here of it.
+        staging: PathBuf,
+    },
+    /// None of it is here.
+    #[error(
+        "{objects} objects are wanted, and all of them were on the drives of seed {seed} alone: only these drives, or the source itself, can give them again"
+    )]
+    OnDrivesAlone {
+        /// The seed.
+        seed: SeedId,
+        /// How many.
+        objects: u64,
+    },
+    /// What is written would be backed up.
+    #[error(
+        "drive {} lies within protected path {}: what is written to it would be backed up onto it; mount it elsewhere, or protect what is beside it",
+        drive.display(), source_path.display()
+    )]
+    DriveInside {
+        /// Where it is mounted.
+        drive: PathBuf,
+        /// The protected path.
+        source_path: PathBuf,
+    },
     /// Its drives are prepared.
     #[error(
         "seed {seed} is {state}; it takes no more protection groups: create this one without a staging location, it is backed up over the network once the seed has arrived"
@@ -360,6 +405,7 @@ impl Error {
             | Self::SourcePath { .. }
             | Self::Staging { .. }
             | Self::StagingInside { .. }
+            | Self::DriveInside { .. }
             | Self::JobName { .. }
             | Self::WhichJob { .. }
             | Self::WhichSeed { .. } => ErrorKind::Invalid,
@@ -371,12 +417,17 @@ impl Error {
             | Self::NoNote { .. }
             | Self::NoSeed(_)
             | Self::NoJob(_)
+            | Self::OnDrivesAlone { .. }
             | Self::InventoryLost { .. }
             | Self::PasswordLost { .. } => ErrorKind::NotFound,
             Self::OtherRegistration { .. }
             | Self::GroupExists(_)
             | Self::OtherStaging { .. }
             | Self::OtherDestination { .. }
+            | Self::DirectAlone { .. }
+            | Self::DirectIsFirst
+            | Self::NotDirect(_)
+            | Self::WithoutStaging { .. }
             | Self::SeedUnderWay { .. }
             | Self::NothingToCatchUp(_)
             | Self::StagingUsed { .. }

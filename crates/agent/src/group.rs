@@ -47,8 +47,12 @@ pub enum Initial {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OfflineInputs {
-    /// The folder that receives the first full backup.
+    /// The folder that receives the first full backup; of one that goes straight onto drives, the folder in the
+    /// agent's state that has everything but what is in the files.
     pub staging: PathBuf,
+    /// There is no staging location: the backup is made onto the drives.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
     /// The name of the import job.
     pub import_job: JobName,
     /// The storage account it arrives in first.
@@ -87,6 +91,15 @@ pub enum NewInitial {
         /// The container there.
         container: ContainerName,
     },
+    /// On drives, and straight onto them: nothing receives it before.
+    Direct {
+        /// The name of the import job.
+        import_job: JobName,
+        /// The storage account.
+        storage_account: AccountName,
+        /// The container there.
+        container: ContainerName,
+    },
 }
 
 /// A group that was created, or existed just so.
@@ -113,6 +126,11 @@ pub enum Warning {
         /// Bytes below the paths.
         needed: u64,
     },
+    /// Nothing has the data meanwhile but source and drives.
+    #[error(
+        "until the vault has everything, nothing of this backup can be restored but from all of its drives, and what is lost with one of these only the source can give again"
+    )]
+    OnDrivesAlone,
     /// The server does not tell agents which accounts there are.
     #[error(
         "whether the server knows storage account {account} shows when the import job is created"
@@ -143,7 +161,7 @@ pub fn create_group(ctx: &Context<'_>, new: &NewGroup) -> Result<CreatedGroup, E
     let paths = check_paths(&new.paths)?;
     let estimate = scan(&paths, ctx.stop);
     ctx.check_stop()?;
-    let (initial, warnings) = checked(&vault, &paths, &new.initial, estimate)?;
+    let (initial, warnings) = checked(&state, &vault, (&paths, estimate), &new.initial)?;
     let policy = Policy::default();
     let group = Group { name: new.name.clone(), paths, initial, created: ctx.now(), policy };
     let group = keep(&state, &vault, group)?;
@@ -152,24 +170,35 @@ pub fn create_group(ctx: &Context<'_>, new: &NewGroup) -> Result<CreatedGroup, E
 
 /// What was given, once it was found usable.
 fn checked(
+    state: &State,
     vault: &Vault,
-    paths: &[PathBuf],
+    (paths, estimate): (&[PathBuf], Totals),
     initial: &NewInitial,
-    estimate: Totals,
 ) -> Result<(Initial, Vec<Warning>), Error> {
-    let NewInitial::Offline { staging, import_job, storage_account, container } = initial else {
-        return Ok((Initial::Network, Vec::new()));
+    let (staging, (import_job, storage_account, container)) = match initial {
+        NewInitial::Network => return Ok((Initial::Network, Vec::new())),
+        NewInitial::Direct { import_job, storage_account, container } => {
+            (None, (import_job, storage_account, container))
+        }
+        NewInitial::Offline { staging, import_job, storage_account, container } => {
+            (Some(names::staging_folder(staging)?), (import_job, storage_account, container))
+        }
     };
     let inputs = OfflineInputs {
-        staging: names::staging_folder(staging)?,
+        direct: staging.is_none(),
+        staging: staging.unwrap_or_else(|| state.direct_folder(import_job)),
         import_job: import_job.clone(),
         storage_account: storage_account.clone(),
         container: container.clone(),
         catch_up: false,
     };
-    check_staging(&inputs.staging, paths)?;
     let mut warnings = Vec::new();
-    warnings.extend(room(&inputs.staging, estimate)?);
+    if inputs.direct {
+        warnings.push(Warning::OnDrivesAlone);
+    } else {
+        check_staging(&inputs.staging, paths)?;
+        warnings.extend(room(&inputs.staging, estimate)?);
+    }
     warnings.extend(check_account(vault, storage_account)?);
     Ok((Initial::Offline(inputs), warnings))
 }
@@ -186,6 +215,9 @@ fn keep(state: &State, vault: &Vault, mut group: Group) -> Result<Group, Error> 
     if let Initial::Offline(inputs) = &mut group.initial {
         free_for_seed(state, vault, inputs)?;
         inputs.catch_up = vault.has_repository()?;
+        if inputs.direct && inputs.catch_up {
+            return Err(Error::DirectIsFirst);
+        }
     }
     state.save_group(&group)?;
     Ok(group)
@@ -215,9 +247,12 @@ pub fn catch_up(
     let state = State::open(ctx.state)?;
     let vault = Vault::connect(ctx, &state)?;
     let known = state.known_group(name)?;
+    if matches!(initial, NewInitial::Direct { .. }) {
+        return Err(Error::DirectIsFirst);
+    }
     let estimate = scan(&known.paths, ctx.stop);
     ctx.check_stop()?;
-    let (initial, mut warnings) = checked(&vault, &known.paths, initial, estimate)?;
+    let (initial, mut warnings) = checked(&state, &vault, (&known.paths, estimate), initial)?;
     // How much of it the vault lacks shows when it is backed up.
     warnings.retain(|warning| !matches!(warning, Warning::Room { .. }));
     let _lock = state.lock()?;
@@ -350,6 +385,9 @@ fn one_repository(state: &State, inputs: &OfflineInputs) -> Result<(), Error> {
         let is_over =
             |seed: &SeedRecord| names::same(&seed.staging, &known.staging) && seed.is_over();
         if !seeds.iter().any(is_over) {
+            if known.direct {
+                return Err(Error::DirectAlone { group: group.name });
+            }
             agree(&known, inputs)?;
         }
     }
@@ -376,7 +414,7 @@ fn agree(known: &OfflineInputs, given: &OfflineInputs) -> Result<(), Error> {
 }
 
 fn takes_groups(seed: &SeedRecord) -> bool {
-    matches!(seed.seed.state, SeedState::Staging | SeedState::Staged)
+    !seed.direct && matches!(seed.seed.state, SeedState::Staging | SeedState::Staged)
 }
 
 impl Group {

@@ -13,10 +13,20 @@ use flow::SeedEvent;
 use jiff::Timestamp;
 use keyring::DriveKey;
 use model::JobName;
-use seed::Prepared;
+use seed::PreparedDrive;
 use std::fs::File;
 use std::path::Path;
-use wire::{DriveRequest, Job, JobRequest, JobState, SeedRef};
+use wire::{DriveRequest, Job, JobRequest, JobState, PublicKey, SeedRef};
+
+/// A drive set that has everything it is to carry.
+pub(crate) struct Whole<'a> {
+    pub(crate) set: u32,
+    pub(crate) signer: PublicKey,
+    pub(crate) drives: &'a [PreparedDrive],
+    pub(crate) inventory_file: &'a Path,
+    /// No set comes after it.
+    pub(crate) is_last: bool,
+}
 
 /// Creates the set's job and hands over its documents; then the set counts as prepared.
 pub(crate) fn announce(
@@ -24,23 +34,22 @@ pub(crate) fn announce(
     state: &State,
     vault: &Vault,
     record: &SeedRecord,
-    prepared: &Prepared,
+    whole: &Whole<'_>,
     name: Option<&JobName>,
 ) -> Result<Job, Error> {
     ctx.tell(Event::Phase(Phase::ImportJob));
-    let mut drives = sealed(prepared);
+    let mut drives = sealed(whole.drives);
     let keys = keys::of(state, vault, record, &mut drives)?;
-    let (record, own) = state.change_seed(record.id, |record| {
-        choose_job(record, prepared.set, drives, name, ctx.now())
-    })?;
-    let job = create(vault, &record, &own, prepared, &keys)?;
-    hand_over(vault, &job, prepared)?;
+    let (record, own) = state
+        .change_seed(record.id, |record| choose_job(record, whole.set, drives, name, ctx.now()))?;
+    let job = create(vault, &record, &own, whole.signer, &keys)?;
+    hand_over(vault, &job, whole)?;
     let (_, effects) = state.change_seed(record.id, |record| {
         let objects = own.drives.iter().map(|drive| drive.objects).sum();
         let set = own.set.saturating_add(1);
         let event = SeedEvent::SetPrepared { set, job: own.name.clone(), objects };
         let mut effects = record.happen(event, ctx.now())?;
-        if prepared.is_complete() && record.seed.set_count.is_none() {
+        if whole.is_last && record.seed.set_count.is_none() {
             let event = SeedEvent::PreparationFinished { sets: set };
             effects.extend(record.happen(event, ctx.now())?);
         }
@@ -86,7 +95,7 @@ fn create(
     vault: &Vault,
     record: &SeedRecord,
     own: &SeedJob,
-    prepared: &Prepared,
+    signer: PublicKey,
     keys: &[DriveKey],
 ) -> Result<Job, Error> {
     match vault.client.job(&own.name) {
@@ -99,7 +108,7 @@ fn create(
     let request = JobRequest {
         vault: vault.vault.clone(),
         server: vault.server.clone(),
-        seed: SeedRef { id: record.id, set: own.set, sets: None, signer: prepared.signer },
+        seed: SeedRef { id: record.id, set: own.set, sets: None, signer },
         storage_account: record.storage_account.clone(),
         container: record.container.clone(),
         diagnostics: None,
@@ -128,8 +137,8 @@ fn request(drive: &JobDrive, keys: &[DriveKey]) -> DriveRequest {
 }
 
 /// Uploads what the server does not have yet.
-fn hand_over(vault: &Vault, job: &Job, prepared: &Prepared) -> Result<(), Error> {
-    for drive in &prepared.drives {
+fn hand_over(vault: &Vault, job: &Job, whole: &Whole<'_>) -> Result<(), Error> {
+    for drive in whole.drives {
         let status = job.drive_list.iter().find(|status| status.drive_id == drive.serial);
         let wanted = status.is_some_and(|status| !status.manifest_received);
         if let Some(path) = drive.manifest_file.as_ref().filter(|_| wanted) {
@@ -138,7 +147,7 @@ fn hand_over(vault: &Vault, job: &Job, prepared: &Prepared) -> Result<(), Error>
         }
     }
     if !job.inventory_received {
-        let (mut file, length) = open(&prepared.inventory_file)?;
+        let (mut file, length) = open(whole.inventory_file)?;
         vault.client.put_inventory(&job.name, length, &mut file)?;
     }
     Ok(())

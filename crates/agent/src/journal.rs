@@ -1,5 +1,5 @@
-//! The inventory of a seed at the source: found again, or made anew bit for bit from staging when
-//! its file is lost. Never made from a staging folder that has changed.
+//! The inventory of a seed at the source: found again, or made anew bit for bit from staging, or the manifests of
+//! its drives, when its file is lost. Never made from a staging folder that has changed.
 
 use crate::Error;
 use crate::record::{Contents, SeedRecord, Sum};
@@ -7,6 +7,7 @@ use crate::state::State;
 use model::{Digest, ErrorKind, ObjectKind};
 use seed::{Inventory, Object, Trust};
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -91,20 +92,28 @@ fn file(contents: &Contents) -> Result<Option<Vec<u8>>, Error> {
 
 /// Signatures are a function of key and message, so the same list gives the same bytes.
 fn restored(state: &State, record: &SeedRecord, contents: &Contents) -> Result<Vec<u8>, Error> {
-    let frozen = match seed::freeze(&[&Folder::new(&record.staging)]) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRepository) => {
-            return Err(lost(record));
-        }
-        other => other?,
+    let (repositories, objects) = match record.direct {
+        true => (vec![contents.repository], sealed(state, record)?),
+        false => match seed::freeze(&[&Folder::new(&record.staging)]) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRepository) => {
+                return Err(lost(record));
+            }
+            other => other.map(|frozen| (frozen.repositories, frozen.objects))?,
+        },
     };
-    let inventory = Inventory {
-        seed: record.id,
-        created: contents.frozen,
-        repositories: frozen.repositories,
-        objects: frozen.objects,
-    };
+    let (seed, created) = (record.id, contents.frozen);
+    let inventory = Inventory { seed, created, repositories, objects };
     let bytes = inventory.encode(&state.signing_key()?).map_err(|_| lost(record))?;
     if hash(&bytes) == contents.inventory { Ok(bytes) } else { Err(lost(record)) }
+}
+
+/// Everything on sealed drives, which of a direct seed is everything.
+fn sealed(state: &State, record: &SeedRecord) -> Result<Vec<Object>, Error> {
+    let trust = Trust::Key(state.signing_key()?.public());
+    let manifests = seed::sealed_before(&state.seed_folder(record.id), &trust)?;
+    let objects: BTreeSet<Object> =
+        manifests.into_iter().flat_map(|manifest| manifest.body.objects).collect();
+    Ok(objects.into_iter().collect())
 }
 
 fn lost(record: &SeedRecord) -> Error {

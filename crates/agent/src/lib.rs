@@ -7,6 +7,7 @@
 //!
 //! ```text
 //!  backup_now ─▶ staging ─▶ prepare ─▶ drives, import job ─▶ ship ─▶ …
+//!  write_drives ─────────────────────▶ drives, import job ─▶ ship ─▶ …
 //!  backup_now ─▶ waiting … ─▶ published ─▶ receipt ─▶ check ─▶ Confirmed ─▶ increment
 //!                                                                 └▶ clean_staging
 //! ```
@@ -58,14 +59,17 @@ pub use clean::{Cleaned, Cleaning, clean_staging};
 pub use confirm::Confirmed;
 pub use context::{Context, Event, Phase};
 pub use copy::{copy_state, take_copy};
-pub use direct::{Desk, Direct, backup_onto_drives, seed_of_drives};
+pub use direct::life::{
+    Given, NextDrive, Writing, Written, begin_direct, check_direct, write_drives,
+};
+pub use direct::{Desk, Direct, backup_onto_drives, refuse_inside, seed_of_drives};
 pub use error::Error;
 pub use group::{
     CreatedGroup, Group, Initial, NewGroup, NewInitial, OfflineInputs, Warning, catch_up,
     change_group, create_group, groups,
 };
 pub use keys::drive_keys;
-pub use next::Next;
+pub use next::{Drives, Next};
 pub use now::{BackupReport, backup_now};
 pub use points::{RecoveryPoint, RecoveryPoints, open_staging, open_vault, recovery_points};
 pub use prepare::{

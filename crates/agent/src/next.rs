@@ -5,6 +5,24 @@ use std::fmt;
 use std::path::PathBuf;
 use wire::SeedId;
 
+/// How `diskprep` is told which seed is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Drives {
+    /// The one with that staging location.
+    From(PathBuf),
+    /// The one that goes straight onto drives, with that group.
+    Of(GroupName),
+}
+
+impl fmt::Display for Drives {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::From(staging) => write!(f, "s:{}", staging.display()),
+            Self::Of(group) => write!(f, "--group {group}"),
+        }
+    }
+}
+
 /// What is expected next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
@@ -18,6 +36,11 @@ pub enum Next {
         /// From where.
         staging: PathBuf,
     },
+    /// Drives are to be written, which makes the first backup.
+    WriteDrives {
+        /// The group's.
+        group: GroupName,
+    },
     /// The job's package is to be announced.
     Ship {
         /// Which job.
@@ -27,8 +50,8 @@ pub enum Next {
     Wait,
     /// A job failed: its drive set needs another.
     AnotherJob {
-        /// The seed's staging location.
-        staging: PathBuf,
+        /// Whose.
+        drives: Drives,
         /// The job that failed.
         job: JobName,
     },
@@ -36,6 +59,8 @@ pub enum Next {
     Missing {
         /// How many.
         objects: u64,
+        /// Whose.
+        drives: Drives,
     },
     /// The next backup publishes and checks.
     Backup {
@@ -60,19 +85,30 @@ impl fmt::Display for Next {
             Self::PrepareDrives { staging } => {
                 write!(f, "prepare the drives: packmule diskprep s:{}", staging.display())
             }
+            Self::WriteDrives { group } => write!(
+                f,
+                "write the drives, which makes the first backup: packmule diskprep --group {group} --drive PATH, on this computer"
+            ),
             Self::Ship { job } => write!(
                 f,
                 "hand the package of import job {job} to a carrier and give the shipping details: packmule diskprep u:"
             ),
             Self::Wait => f.write_str("wait until the drives have been taken in"),
-            Self::AnotherJob { staging, job } => write!(
+            Self::AnotherJob { drives, job } => write!(
                 f,
-                "import job {job} failed; create another for the same drives: packmule diskprep s:{}; if they are lost, packmule seed send, or the same with --missing and other drives, makes up for them",
-                staging.display()
+                "import job {job} failed; create another for the same drives: packmule diskprep {drives}; if they are lost, packmule seed send, or the same with --missing and other drives, makes up for {}",
+                match drives {
+                    Drives::From(_) => "them",
+                    Drives::Of(_) => "what of them is kept here",
+                }
             ),
-            Self::Missing { objects } => write!(
+            Self::Missing { objects, drives: Drives::From(_) } => write!(
                 f,
                 "objects of the seed that have not arrived: {objects}; keep the staging folder; packmule seed status names them, packmule seed send sends them, packmule diskprep s:STAGING --missing writes them onto a next drive"
+            ),
+            Self::Missing { objects, drives } => write!(
+                f,
+                "objects of the seed that have not arrived: {objects}; packmule seed status names them, and those that were on the drives alone; packmule seed send sends the others, packmule diskprep {drives} --missing writes them onto a next drive"
             ),
             Self::Backup { group } => {
                 write!(f, "publish, check and go on over the network: packmule backup now {group}")

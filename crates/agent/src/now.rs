@@ -9,7 +9,7 @@ use crate::state::State;
 use crate::transit::{self, Transit, Waiting};
 use crate::vault::{Place, Vault};
 use crate::{Error, announce, init, names};
-use backup::{BackupOptions, BackupOutcome};
+use backup::{BackupEvent, BackupOptions, BackupOutcome};
 use flow::{SeedEvent, SeedState};
 use model::GroupName;
 use repo::{LockMode, Repository};
@@ -99,15 +99,25 @@ fn offline(
     inputs: &OfflineInputs,
     password: &[u8],
 ) -> Result<BackupReport, Error> {
+    if inputs.direct && state.seed_at(&inputs.staging)?.is_none() {
+        return Ok(BackupReport::Waiting(Box::new(Waiting::for_first_backup(state, inputs)?)));
+    }
     let record = begun(ctx, state, inputs)?;
     match record.state() {
+        SeedState::Staging | SeedState::Staged if inputs.direct => {
+            Ok(BackupReport::Waiting(Box::new(Waiting::local(state, &record)?)))
+        }
         SeedState::Staging | SeedState::Staged => stage(ctx, state, group, record.id, password),
         _ => on_the_way(ctx, state, group, record.id, password),
     }
 }
 
 /// The seed of that staging location; a new one when there is none.
-fn begun(ctx: &Context<'_>, state: &State, inputs: &OfflineInputs) -> Result<SeedRecord, Error> {
+pub(crate) fn begun(
+    ctx: &Context<'_>,
+    state: &State,
+    inputs: &OfflineInputs,
+) -> Result<SeedRecord, Error> {
     let _lock = state.lock()?;
     if let Some(record) = state.seed_at(&inputs.staging)? {
         return Ok(record);
@@ -119,6 +129,8 @@ fn begun(ctx: &Context<'_>, state: &State, inputs: &OfflineInputs) -> Result<See
         id: SeedId(id),
         created: now,
         staging: names::clean(&inputs.staging),
+        direct: inputs.direct,
+        unread: false,
         import_job: inputs.import_job.clone(),
         storage_account: inputs.storage_account.clone(),
         container: inputs.container.clone(),
@@ -223,12 +235,25 @@ fn back_up(
     ctx.check_stop()?;
     ctx.tell(Event::Phase(Phase::Backup(place)));
     let lock = repository.begin_lock(LockMode::Shared)?;
+    let events = |event: BackupEvent<'_>| ctx.tell(Event::Backup(event));
+    Ok(backup::backup(repository, &lock, &options(ctx, group, &events)?)?)
+}
+
+/// How a group is backed up, wherever to.
+///
+/// # Errors
+/// A pattern of what is left out that is none.
+pub(crate) fn options<'a>(
+    ctx: &'a Context<'_>,
+    group: &Group,
+    events: &'a (dyn Fn(BackupEvent<'_>) + Sync),
+) -> Result<BackupOptions<'a>, Error> {
     let left_out = &group.policy.exclude;
     let exclude = backup::Exclude::new(&left_out.patterns)?
         .larger_than(left_out.larger_than.map(|size| size.0.0))
         .if_present(&left_out.if_present)
         .one_file_system(left_out.one_file_system);
-    let options = BackupOptions {
+    Ok(BackupOptions {
         paths: group.paths.clone(),
         exclude,
         hostname: ctx.author.hostname.clone(),
@@ -242,7 +267,6 @@ fn back_up(
         writer: repo::WriterOptions { pack_size: ctx.pack_size, ..repo::WriterOptions::default() },
         journals: Some(ctx.state.join("journals")),
         stop: ctx.stop,
-        events: &|event| ctx.tell(Event::Backup(event)),
-    };
-    Ok(backup::backup(repository, &lock, &options)?)
+        events,
+    })
 }

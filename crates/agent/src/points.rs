@@ -33,7 +33,7 @@ pub struct RecoveryPoint {
 /// Recovery points, and where they are.
 #[derive(Debug)]
 pub struct RecoveryPoints {
-    /// Whether they are in the vault, or still in staging only.
+    /// Whether they are in the vault, or still in staging only; of what is on drives alone, nothing can be restored yet.
     pub place: Place,
     /// Where that is, for people.
     pub location: String,
@@ -56,7 +56,17 @@ pub fn recovery_points(
 ) -> Result<RecoveryPoints, Error> {
     let state = State::open(ctx.state)?;
     let known = group.map(|name| state.group(name)).transpose()?.flatten();
+    let direct = known.as_ref().and_then(Group::offline).filter(|inputs| inputs.direct);
+    if let Some(inputs) = direct
+        && state.seed_at(&inputs.staging)?.is_none()
+    {
+        return Ok(none_yet());
+    }
     let (place, repository) = match staged(&state, known.as_ref())? {
+        Some(record) if record.direct => match record.contents {
+            Some(_) => (Place::Drives, open_to_read(ctx, &state, &record, password)?),
+            None => return Ok(none_yet()),
+        },
         Some(record) => (Place::Staging, open_to_read(ctx, &state, &record, password)?),
         None => (Place::Vault, Vault::connect(ctx, &state)?.open(ctx, password)?),
     };
@@ -66,7 +76,17 @@ pub fn recovery_points(
         Some(name) => is_of(named, name, known.as_ref()),
     };
     let points = loaded.value.into_iter().filter(wanted).map(point).collect();
-    Ok(RecoveryPoints { place, location: repository.location(), points, damaged: loaded.damaged })
+    let location = match place {
+        Place::Drives => place.to_string(),
+        _ => repository.location(),
+    };
+    Ok(RecoveryPoints { place, location, points, damaged: loaded.damaged })
+}
+
+/// Nothing is whole on drives yet.
+fn none_yet() -> RecoveryPoints {
+    let (place, location) = (Place::Drives, Place::Drives.to_string());
+    RecoveryPoints { place, location, points: Vec::new(), damaged: Vec::new() }
 }
 
 /// The vault's repository, for restores.
@@ -81,7 +101,7 @@ pub fn open_vault(ctx: &Context<'_>, password: &[u8]) -> Result<Repository, Erro
 /// The repository in a staging location, for restores while the seed is on its way.
 ///
 /// # Errors
-/// [`Error::NoSeedAt`]; [`Error::Repo`]; [`Error::OtherRepository`].
+/// [`Error::NoSeedAt`]; [`Error::WithoutStaging`]; [`Error::Repo`]; [`Error::OtherRepository`].
 pub fn open_staging(
     ctx: &Context<'_>,
     staging: &str,
@@ -91,6 +111,9 @@ pub fn open_staging(
     let folder = names::staging_folder(staging)?;
     let record = state.seed_at(&folder)?;
     let record = record.ok_or_else(|| Error::NoSeedAt(staging.to_owned()))?;
+    if record.direct {
+        return Err(Error::WithoutStaging { staging: record.staging });
+    }
     open_to_read(ctx, &state, &record, password)
 }
 

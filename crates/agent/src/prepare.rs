@@ -11,6 +11,7 @@
 use crate::Error;
 use crate::context::{Context, Event, Phase};
 use crate::init::open_seed_staging;
+use crate::job::Whole;
 use crate::names;
 use crate::record::{JobDrive, SeedRecord};
 use crate::state::{Lock, State};
@@ -91,6 +92,8 @@ pub struct PrepareReport {
     pub locations: Vec<Location>,
     /// What is still needed; none when every object of the seed is on a sealed drive.
     pub needed: Option<Needed>,
+    /// Objects that the vault asks for and that were on the drives of this seed alone: no set can bring them.
+    pub gone: u64,
 }
 
 /// Writes what is still missing of a seed onto the drives; when a set is complete, creates its
@@ -111,8 +114,8 @@ pub fn prepare(
     let (record, _lock) = claim(&state, what.staging)?;
     let vault = Vault::connect(ctx, &state)?;
     let record = synced(ctx, &state, &vault, record)?;
-    let part = match part(ctx, &state, &vault, &record, what.missing)? {
-        Some(part) => part,
+    let (part, gone) = match part(ctx, &state, &vault, &record, what.missing)? {
+        Some(found) => found,
         None => return nothing_left(&state, &vault, &record),
     };
     let set = part.set;
@@ -124,13 +127,22 @@ pub fn prepare(
     };
     let prepared = write(ctx, &state, &record, &part, what, password)?;
     let record = keep_contents(&state, &record, &prepared)?;
-    chain::written(ctx, &state, &record, &prepared)?;
+    chain::written(ctx, &state, &record, &prepared.drives)?;
     let complete = prepared.is_complete();
-    let sealed = sealed(&prepared);
+    let sealed = sealed(&prepared.drives);
     let full = sealed.len() >= MAX_DRIVES;
     let job = match (complete || full) && !sealed.is_empty() {
         false => None,
-        true => Some(job::announce(ctx, &state, &vault, &record, &prepared, what.job)?),
+        true => {
+            let whole = Whole {
+                set,
+                signer: prepared.signer,
+                drives: &prepared.drives,
+                inventory_file: &prepared.inventory_file,
+                is_last: complete,
+            };
+            Some(job::announce(ctx, &state, &vault, &record, &whole, what.job)?)
+        }
     };
     chain::send(ctx, &state, &vault, record.id);
     let needed = (!complete).then(|| needed(&prepared));
@@ -140,7 +152,7 @@ pub fn prepare(
         Err(error) if error.kind() == ErrorKind::Unavailable && job.is_none() => Vec::new(),
         other => other?,
     };
-    Ok(PrepareReport { seed, groups, set, fingerprint, drives, job, locations, needed })
+    Ok(PrepareReport { seed, groups, set, fingerprint, drives, job, locations, needed, gone })
 }
 
 /// Whether [`prepare`] would write drives for the seed with that staging location: ask before a drive
@@ -161,27 +173,42 @@ pub fn check_preparation(
     let vault = Vault::connect(ctx, &state)?;
     let mut record = synced(ctx, &state, &vault, record)?;
     let part = part(ctx, &state, &vault, &record, missing)?;
-    let part = part.ok_or(Error::NothingToPrepare { seed: record.id })?;
+    let (part, _) = part.ok_or(Error::NothingToPrepare { seed: record.id })?;
     written_here(&state, &record)?;
     start(ctx, &mut record)?;
     source(ctx, &state, &record, &part, &[], password)?;
     Ok(())
 }
 
-/// What is written by this call: the next set of everything, or one with what is missing. None when every set
-/// has its job.
+/// What is written by this call: the next set of everything, or one with what is missing, and how much of that is
+/// nowhere here. None when every set has its job.
 fn part(
     ctx: &Context<'_>,
     state: &State,
     vault: &Vault,
     record: &SeedRecord,
     missing: bool,
-) -> Result<Option<Part>, Error> {
+) -> Result<Option<(Part, u64)>, Error> {
     if missing {
-        return wanted::wanted_set(ctx, state, vault, record).map(Some);
+        let part = wanted::wanted_set(ctx, state, vault, record)?;
+        return kept_here(record, part).map(Some);
+    }
+    if record.direct {
+        return Err(Error::WithoutStaging { staging: record.staging.clone() });
     }
     let folder = state.seed_folder(record.id);
-    Ok(record.next_set().map(|set| Part { set, folder, only: None }))
+    Ok(record.next_set().map(|set| (Part { set, folder, only: None }, 0)))
+}
+
+/// Of a direct seed, what was in the files is on drives alone.
+fn kept_here(record: &SeedRecord, part: Part) -> Result<(Part, u64), Error> {
+    let Some(objects) = part.only.as_ref().filter(|_| record.direct) else { return Ok((part, 0)) };
+    let here = wanted::there(&Folder::new(&record.staging), objects)?;
+    let gone = objects.len().saturating_sub(here.len()) as u64;
+    if here.is_empty() {
+        return Err(Error::OnDrivesAlone { seed: record.id, objects: gone });
+    }
+    Ok((Part { only: Some(here.into_iter().collect()), ..part }, gone))
 }
 
 /// What no sealed drive of a seed has.
@@ -201,6 +228,9 @@ pub fn to_be_written(ctx: &Context<'_>, staging: &str) -> Result<ToBeWritten, Er
     let state = State::open(ctx.state)?;
     let folder = names::staging_folder(staging)?;
     let record = state.seed_at(&folder)?.ok_or_else(|| Error::NoSeedAt(staging.to_owned()))?;
+    if record.direct {
+        return Err(Error::WithoutStaging { staging: record.staging });
+    }
     let mut objects = seed::freeze(&[&Folder::new(&record.staging)])?.objects;
     let folder = state.seed_folder(record.id);
     if folder.is_dir() {
@@ -235,7 +265,7 @@ fn written_here(state: &State, record: &SeedRecord) -> Result<(), Error> {
 }
 
 /// Drives can be written while the server is away; it is needed for the job only.
-fn synced(
+pub(crate) fn synced(
     ctx: &Context<'_>,
     state: &State,
     vault: &Vault,
@@ -268,7 +298,11 @@ fn staged_groups(record: &SeedRecord) -> Vec<GroupName> {
 }
 
 /// Every set has its job: the answer is what the server has of the last one.
-fn nothing_left(state: &State, vault: &Vault, record: &SeedRecord) -> Result<PrepareReport, Error> {
+pub(crate) fn nothing_left(
+    state: &State,
+    vault: &Vault,
+    record: &SeedRecord,
+) -> Result<PrepareReport, Error> {
     let groups = staged_groups(record);
     let own = record.jobs.last().ok_or(flow::Refused::StillPreparing)?;
     let (set, name) = (own.set, own.name.clone());
@@ -294,6 +328,7 @@ fn nothing_left(state: &State, vault: &Vault, record: &SeedRecord) -> Result<Pre
         job,
         locations: vault.client.locations()?,
         needed: None,
+        gone: 0,
     })
 }
 
@@ -305,7 +340,11 @@ fn fingerprint(state: &State, record: &SeedRecord) -> Result<seed::Fingerprint, 
     }
 }
 
-fn begin(ctx: &Context<'_>, state: &State, record: &SeedRecord) -> Result<SeedRecord, Error> {
+pub(crate) fn begin(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+) -> Result<SeedRecord, Error> {
     let (record, effects) = state.change_seed(record.id, |record| start(ctx, record))?;
     transit::tell(ctx, record.id, &effects);
     Ok(record)
@@ -488,14 +527,14 @@ fn keep_contents(
     Ok(record)
 }
 
-pub(crate) fn sealed(prepared: &Prepared) -> Vec<JobDrive> {
+pub(crate) fn sealed(drives: &[PreparedDrive]) -> Vec<JobDrive> {
     let drive = |drive: &PreparedDrive| {
         let manifest = drive.manifest.filter(|_| drive.state == DriveState::Sealed)?;
         let (serial, objects, bytes) = (drive.serial.clone(), drive.objects, drive.bytes);
         let role = drive.role;
         Some(JobDrive { serial, role, manifest, header: None, objects, bytes })
     };
-    prepared.drives.iter().filter_map(drive).collect()
+    drives.iter().filter_map(drive).collect()
 }
 
 fn needed(prepared: &Prepared) -> Needed {

@@ -2,6 +2,7 @@
 //! has happened to it. Reads and writes nothing.
 
 use crate::Error;
+use crate::next::Drives;
 use flow::{Effect, SeedEvent, SeedState};
 use jiff::Timestamp;
 use model::{
@@ -23,8 +24,14 @@ pub struct SeedRecord {
     pub id: SeedId,
     /// When the record was made.
     pub created: Timestamp,
-    /// The folder that holds the first full backup.
+    /// The folder that holds the first full backup; of a direct seed, what is kept of it here.
     pub staging: PathBuf,
+    /// It is written straight onto its drives: the folder has everything but what was in the files.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
+    /// An item could not be read while a direct seed was written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
     /// The name that was given for its import job; further jobs get a number after it.
     pub import_job: JobName,
     /// The storage account it arrives in first.
@@ -201,6 +208,14 @@ impl SeedRecord {
     #[must_use]
     pub fn state(&self) -> SeedState {
         self.seed.state
+    }
+
+    /// How `diskprep` is told this seed.
+    pub(crate) fn drives(&self, group: Option<GroupName>) -> Drives {
+        match group.filter(|_| self.direct) {
+            Some(group) => Drives::Of(group),
+            None => Drives::From(self.staging.clone()),
+        }
     }
 
     /// Whether the vault has everything or nobody wants it: then nothing waits for it.

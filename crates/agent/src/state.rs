@@ -10,6 +10,7 @@
 //! <state>/seeds/<seed>.state/    the seed crate's own folder: inventory, manifests
 //! <state>/seeds/<seed>.custody/  this computer's chain in its custody log; the custody crate's own folder
 //! <state>/seeds/<seed>.keys/     passwords of its drives, sealed; the keyring crate's own folder
+//! <state>/direct/<job>/repository/   what is kept of a seed that goes straight onto drives, but for what was in the files
 //! <state>/init/                  a repository on its way into an empty vault; init.lock beside it
 //! <state>/lock                   held while any of these files changes
 //! <state>/copies/<seed>/         the same again, for a seed whose drives this computer writes for another server
@@ -19,11 +20,11 @@
 //! so that groups can be shipped and listed while a backup runs.
 
 use crate::Error;
-use crate::group::Group;
+use crate::group::{Group, Initial};
 use crate::record::SeedRecord;
 use client::load_credentials;
 use keyring::DriveKeys;
-use model::{ErrorKind, GroupName};
+use model::{ErrorKind, GroupName, JobName};
 use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,7 @@ pub fn credentials(state: &Path) -> Result<Credentials, Error> {
 impl State {
     /// The directory at that path, made when missing.
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
+        let root = &std::path::absolute(root).map_err(Error::io("looking up", root))?;
         for folder in [root.to_owned(), root.join("groups"), root.join("seeds")] {
             store::durable::create_folder(&folder, 0o700)
                 .map_err(Error::io("creating", &folder))?;
@@ -118,11 +120,35 @@ impl State {
     }
 
     pub(crate) fn group(&self, name: &GroupName) -> Result<Option<Group>, Error> {
-        read(&self.group_file(name))
+        Ok(read(&self.group_file(name))?.map(|group| self.placed_group(group)))
     }
 
     pub(crate) fn groups(&self) -> Result<Vec<Group>, Error> {
-        self.all("groups", |name| name.parse().ok().map(|name| self.group_file(&name)))
+        let file = |name: &str| name.parse().ok().map(|name| self.group_file(&name));
+        let groups: Vec<Group> = self.all("groups", file)?;
+        Ok(groups.into_iter().map(|group| self.placed_group(group)).collect())
+    }
+
+    /// Where what is kept here of a direct seed is follows from this directory, wherever that was before.
+    fn placed_group(&self, mut group: Group) -> Group {
+        if let Initial::Offline(inputs) = &mut group.initial
+            && inputs.direct
+        {
+            inputs.staging = self.direct_folder(&inputs.import_job);
+        }
+        group
+    }
+
+    fn placed(&self, record: SeedRecord) -> SeedRecord {
+        match record.direct {
+            true => SeedRecord { staging: self.direct_folder(&record.import_job), ..record },
+            false => record,
+        }
+    }
+
+    /// What is kept here of a seed that goes straight onto drives.
+    pub(crate) fn direct_folder(&self, job: &JobName) -> PathBuf {
+        self.root.join("direct").join(job.as_str()).join("repository")
     }
 
     pub(crate) fn save_group(&self, group: &Group) -> Result<(), Error> {
@@ -134,13 +160,15 @@ impl State {
     }
 
     pub(crate) fn seed(&self, id: SeedId) -> Result<SeedRecord, Error> {
-        read(&self.seed_file(id))?.ok_or(Error::NoSeed(id))
+        read(&self.seed_file(id))?.map(|record| self.placed(record)).ok_or(Error::NoSeed(id))
     }
 
     /// Every seed, the oldest first.
     pub(crate) fn seeds(&self) -> Result<Vec<SeedRecord>, Error> {
         let file = |name: &str| name.parse().ok().map(|id| self.seed_file(id));
-        let mut seeds: Vec<SeedRecord> = self.all("seeds", file)?;
+        let seeds: Vec<SeedRecord> = self.all("seeds", file)?;
+        let mut seeds: Vec<SeedRecord> =
+            seeds.into_iter().map(|record| self.placed(record)).collect();
         seeds.sort_by_key(|seed| (seed.created, seed.id));
         Ok(seeds)
     }

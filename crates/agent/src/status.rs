@@ -122,13 +122,18 @@ fn group_status(state: &State, group: Group, seeds: &[SeedStatus]) -> Result<Gro
     let status = seeds.iter().find(|status| Some(status.record.id) == seed);
     let state = status.map(|status| status.record.state());
     let backups = match (group.offline(), state) {
-        (Some(_), None | Some(SeedState::Staging | SeedState::Staged)) => Some(Place::Staging),
+        (Some(inputs), None | Some(SeedState::Staging | SeedState::Staged)) => {
+            Some(if inputs.direct { Place::Drives } else { Place::Staging })
+        }
         (None, _) | (_, Some(SeedState::Confirmed)) => Some(Place::Vault),
         _ => None,
     };
     let missing = |status: &SeedStatus| !status.record.backups.contains_key(&group.name);
     let next = match status {
-        None if group.offline().is_some() => Next::FirstBackup { group: group.name.clone() },
+        None if group.offline().is_some() => {
+            let direct = group.offline().is_some_and(|inputs| inputs.direct);
+            transit::first_backup(direct, group.name.clone())
+        }
         Some(status) if backups == Some(Place::Staging) && missing(status) => {
             Next::FirstBackup { group: group.name.clone() }
         }

@@ -4,7 +4,7 @@
 use crate::confirm::{self, Confirmed};
 use crate::context::{Context, Event};
 use crate::group::OfflineInputs;
-use crate::next::Next;
+use crate::next::{Drives, Next};
 use crate::publication::{self, Published};
 use crate::record::{SeedJob, SeedRecord};
 use crate::state::State;
@@ -43,7 +43,7 @@ impl Waiting {
     /// Nothing is staged yet.
     pub(crate) fn for_first_backup(state: &State, inputs: &OfflineInputs) -> Result<Self, Error> {
         let group = state.groups_at(&inputs.staging)?.into_iter().next();
-        let next = group.map_or(Next::Nothing, |group| Next::FirstBackup { group: group.name });
+        let next = group.map_or(Next::Nothing, |group| first_backup(inputs.direct, group.name));
         let message = next.to_string();
         Ok(Self { seed: None, state: None, message, jobs: Vec::new(), publication: None, next })
     }
@@ -251,25 +251,32 @@ fn missing(job: &Job, own: &SeedJob) -> u64 {
     parity.into_iter().filter_map(read).fold(of_drives, u64::min)
 }
 
+pub(crate) fn first_backup(direct: bool, group: model::GroupName) -> Next {
+    if direct { Next::WriteDrives { group } } else { Next::FirstBackup { group } }
+}
+
 /// What is expected next for a seed. `jobs` as the server has them, where it was asked.
 pub(crate) fn next(state: &State, record: &SeedRecord, jobs: &[Job]) -> Result<Next, Error> {
     let group = || Ok::<_, Error>(state.groups_at(&record.staging)?.into_iter().next());
-    let staging = || record.staging.clone();
+    let drives = || Ok::<_, Error>(record.drives(group()?.map(|group| group.name)));
     let backup = |group: Option<crate::Group>| {
         group.map_or(Next::Nothing, |group| Next::Backup { group: group.name })
     };
     let lost = record.seed.sets.iter().find(|set| set.state == SetState::Lost);
     if let Some(set) = lost.filter(|_| !is_publishing(record)) {
-        return Ok(Next::AnotherJob { staging: staging(), job: set.job.clone() });
+        return Ok(Next::AnotherJob { drives: drives()?, job: set.job.clone() });
     }
     Ok(match record.state() {
         SeedState::Staging => {
             let groups = state.groups_at(&record.staging)?;
             let without = |group: &crate::Group| !record.backups.contains_key(&group.name);
             let group = groups.into_iter().find(without);
-            group.map_or(Next::Nothing, |group| Next::FirstBackup { group: group.name })
+            group.map_or(Next::Nothing, |group| first_backup(record.direct, group.name))
         }
-        SeedState::Staged | SeedState::Preparing => Next::PrepareDrives { staging: staging() },
+        SeedState::Staged | SeedState::Preparing => match drives()? {
+            Drives::From(staging) => Next::PrepareDrives { staging },
+            Drives::Of(group) => Next::WriteDrives { group },
+        },
         SeedState::Prepared | SeedState::InTransit | SeedState::Landing => {
             let unshipped = jobs.iter().find(|job| job.state == JobState::Creating);
             let known = record.seed.sets.iter().find(|set| set.state == SetState::Prepared);
@@ -279,9 +286,11 @@ pub(crate) fn next(state: &State, record: &SeedRecord, jobs: &[Job]) -> Result<N
                 _ => Next::Wait,
             }
         }
-        SeedState::Incomplete { missing } => Next::Missing { objects: missing },
+        SeedState::Incomplete { missing } => Next::Missing { objects: missing, drives: drives()? },
         SeedState::Landed | SeedState::Publishing | SeedState::Published => backup(group()?),
-        SeedState::Confirmed if !record.seed.staging_cleaned => Next::Clean { seed: record.id },
+        SeedState::Confirmed if !record.seed.staging_cleaned && !record.direct => {
+            Next::Clean { seed: record.id }
+        }
         SeedState::Confirmed | SeedState::Abandoned => Next::Nothing,
     })
 }

@@ -16,6 +16,8 @@ use wire::{Credentials, Role};
 pub enum Place {
     /// In the staging location.
     Staging,
+    /// On the drives alone.
+    Drives,
     /// In the vault.
     Vault,
 }
@@ -24,6 +26,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Staging => "staging",
+            Self::Drives => "the drives",
             Self::Vault => "vault",
         })
     }

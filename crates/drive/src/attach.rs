@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Where drives are mounted, each at its serial number; gone after a restart, as mounts are.
-const ROOT: &str = "/run/packmule/drives";
+pub const MOUNTS: &str = "/run/packmule/drives";
 /// Who works with which of them.
 const LOCKS: &str = "/run/packmule/locks";
 
@@ -267,16 +267,16 @@ pub(crate) fn close_leftovers(volume: &Volume) -> Result<(), Error> {
 /// The same for every drive: those that nobody asks for any more would stay unlocked. Drives that another
 /// process of ours works with are left to it.
 pub fn release_all() {
-    let entries = std::fs::read_dir(ROOT).into_iter().flatten().flatten();
+    let entries = std::fs::read_dir(MOUNTS).into_iter().flatten().flatten();
     for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
         let Ok(Some(_lock)) = lock_place(&name) else { continue };
         let mapping = format!("packmule-{name}");
         let step = Step::new("closing the encrypted drive", CRYPTSETUP);
-        let closed = unmount_all(&Path::new(ROOT).join(&name)).is_ok()
+        let closed = unmount_all(&Path::new(MOUNTS).join(&name)).is_ok()
             && (!Path::new("/dev/mapper").join(&mapping).exists()
                 || step.args(["close", "--", &mapping]).run().is_ok());
         if closed {
-            let _ = std::fs::remove_dir(Path::new(ROOT).join(&name));
+            let _ = std::fs::remove_dir(Path::new(MOUNTS).join(&name));
         }
     }
 }
@@ -305,7 +305,7 @@ fn unmount_all(folder: &Path) -> Result<(), Error> {
 }
 
 fn folder(serial: &DriveSerial) -> PathBuf {
-    Path::new(ROOT).join(place_of(serial))
+    Path::new(MOUNTS).join(place_of(serial))
 }
 
 pub(crate) fn lock(serial: &DriveSerial) -> Result<OwnedFd, Error> {

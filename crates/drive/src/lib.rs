@@ -18,7 +18,7 @@ mod sysfs;
 mod verdict;
 mod volume;
 
-pub use attach::{Access, Attached, release, release_all, require_mapper};
+pub use attach::{Access, Attached, MOUNTS, release, release_all, require_mapper};
 pub use device::{Bus, Device, FormFactor, Medium, Partition, Usage};
 pub use discover::{Glance, Source, Unread, discover, glance};
 pub use erase::{Erased, erase};

@@ -23,7 +23,7 @@ use crate::bay::{DriveSpec, Job, ReadBack};
 use crate::belt::Limits;
 use crate::event::Events;
 use crate::prepare::PreparedDrive;
-use crate::sign::{Fingerprint, SigningKey};
+use crate::sign::{Fingerprint, SigningKey, Trust};
 use crate::state::State;
 use crate::{Error, Inventory, Manifest, Signed};
 use ::store::Store;
@@ -65,6 +65,18 @@ pub trait Host: Events {
     /// No drive at hand has room: another one, or none to end here. `refused` is why the one that was
     /// given before cannot be used.
     fn next_drive(&mut self, refused: Option<&Error>) -> Option<DriveSpec>;
+}
+
+/// Every drive of a set that was sealed so far, by set and number, as the state folder remembers it.
+///
+/// # Errors
+/// As [`sealed_before`](crate::sealed_before).
+pub fn sealed_drives(state: &Path, trust: &Trust) -> Result<Vec<PreparedDrive>, Error> {
+    let manifests = crate::sealed_before(state, trust)?;
+    let mut drives: Vec<PreparedDrive> =
+        manifests.iter().map(|manifest| hands::sealed(manifest, state)).collect();
+    drives.sort_by_key(|drive| (drive.set, drive.drive));
+    Ok(drives)
 }
 
 /// How a pass ended.

@@ -252,6 +252,18 @@ pub enum Error {
         /// The drive or folder.
         place: String,
     },
+    /// What one repository lacks of another cannot be told.
+    #[error(
+        "{place} holds repository {found}, not {expected}: only the same repository can lack something of this one, and a copy made by other programs has an id of its own"
+    )]
+    OtherLocation {
+        /// Where.
+        place: String,
+        /// What is there.
+        found: Digest,
+        /// What should be.
+        expected: Digest,
+    },
     /// A seed without a repository, or with one that this destination cannot take.
     #[error(
         "{place} holds repository {found}, the drives carry {expected}: import into another folder"
@@ -319,6 +331,7 @@ impl Error {
             Self::StagingChanged { .. } => ErrorKind::Corrupt,
             Self::Busy { .. } => ErrorKind::Locked,
             Self::OtherRepository { .. }
+            | Self::OtherLocation { .. }
             | Self::OtherRepositories(_)
             | Self::Disagree { .. }
             | Self::Unlisted { .. } => ErrorKind::Conflict,

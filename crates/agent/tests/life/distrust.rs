@@ -315,7 +315,7 @@ fn objects_that_do_not_arrive_keep_the_seed_unpublished() {
     ctx.wanted = agent::Way::Drive;
     let said = agent::backup_now(&ctx, &"files".parse().unwrap(), PASSWORD).unwrap();
     let said = waiting(said);
-    assert!(matches!(said.next, Next::Missing { objects: 1.. }), "{said:?}");
+    assert!(matches!(said.next, Next::Missing { objects: 1.., .. }), "{said:?}");
     assert!(matches!(site.seed().record.state(), SeedState::Incomplete { missing: 1.. }));
     assert!(tree(&site.vault_folder()).is_empty());
 }

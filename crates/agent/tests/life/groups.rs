@@ -110,7 +110,7 @@ fn too_little_room_is_a_warning_with_the_numbers() {
     assert_eq!((created.estimate.files, created.estimate.bytes), (7, (8 << 40) + 360_000));
     let room = created.warnings.iter().find_map(|warning| match warning {
         Warning::Room { needed, .. } => Some(*needed),
-        Warning::AccountUnchecked { .. } => None,
+        Warning::AccountUnchecked { .. } | Warning::OnDrivesAlone => None,
     });
     assert_eq!(room, Some(created.estimate.bytes));
 }

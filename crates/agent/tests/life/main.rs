@@ -12,6 +12,7 @@ mod check;
 mod copy;
 mod custody;
 mod deaths;
+mod direct;
 mod distrust;
 mod groups;
 mod journey;

@@ -113,6 +113,11 @@ impl Site {
         self.path("staging").display().to_string()
     }
 
+    /// It was moved there.
+    pub(crate) fn move_state(&mut self, to: PathBuf) {
+        self.state = to;
+    }
+
     pub(crate) fn state(&self) -> &Path {
         &self.state
     }

@@ -7,7 +7,7 @@ use crate::context::{Context, PasswordOptions};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use crate::ui::Progress;
-use ::agent::{BackupReport, Cleaning, Event, Phase, Place};
+use ::agent::{BackupReport, Cleaning, Event, Next, Phase, Place};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use model::{ByteSize, ErrorKind, GroupName};
@@ -79,7 +79,8 @@ pub(crate) enum Backup {
     ///
     /// The first backup goes into staging. While its drives are on the way, this says where they
     /// are; once they have landed it has the vault publish them, verifies the receipt and the vault,
-    /// and then sends the increment over the network.
+    /// and then sends the increment over the network. The first backup of a group that goes straight onto drives is made by
+    /// packmule diskprep --group: until its drives are written, this says so and ends with exit code 13.
     ///
     /// Example: packmule backup now files
     Now {
@@ -139,6 +140,16 @@ pub(crate) fn with_agent<T>(
     what: &str,
     operation: impl FnOnce(&::agent::Context<'_>) -> ::agent::Result<T>,
 ) -> Result<T, Failure> {
+    with_agent_beside(context, state, (what, By::default()), |agent, _| operation(agent))
+}
+
+/// The same for what has something to ask meanwhile.
+pub(crate) fn with_agent_beside<T>(
+    context: &Context,
+    state: &Path,
+    (what, by): (&str, By),
+    operation: impl FnOnce(&::agent::Context<'_>, &Progress<'_>) -> ::agent::Result<T>,
+) -> Result<T, Failure> {
     let progress = Progress::new(&context.printer, what);
     let rates = super::seed::Rates::default();
     let events = |event: Event<'_>| show(&progress, &rates, &event);
@@ -146,7 +157,8 @@ pub(crate) fn with_agent<T>(
     let mut agent =
         ::agent::Context::new(state, context.author.clone(), &now, &context.stop, &events);
     agent.threads = context.threads;
-    let result = operation(&agent);
+    agent.wanted = by.way();
+    let result = operation(&agent, &progress);
     progress.finish();
     Ok(result?)
 }
@@ -166,12 +178,14 @@ fn show(progress: &Progress<'_>, rates: &super::seed::Rates, event: &Event<'_>) 
             progress.reach(publication.bytes);
         }
         Event::Drive(event) => super::seed::show_event(progress, rates, event),
+        Event::Direct(event) => super::seed::show_direct(progress, rates, event),
+        Event::AnotherPass => progress.note(super::seed::ANOTHER_PASS),
         Event::Sent { bytes, all, .. } => {
             progress.total(*all, 0);
             progress.reach(*bytes);
         }
         Event::Answered(sent) => progress.note(&format!(
-            "{} of {} wanted objects sent, {} wait for a next drive, {} are not in staging",
+            "{} of {} wanted objects sent, {} wait for a next drive, {} are not kept here",
             sent.objects + sent.before,
             sent.wanted,
             sent.left,
@@ -190,6 +204,7 @@ fn words(phase: Phase) -> &'static str {
     match phase {
         Phase::Init(_) => "making the repository",
         Phase::Backup(Place::Staging) => "backing up into staging",
+        Phase::Backup(Place::Drives) => "backing up straight onto the drives",
         Phase::Backup(Place::Vault) => "backing up into the vault",
         Phase::Drives => "writing drives",
         Phase::ImportJob => "creating the import job",
@@ -252,8 +267,12 @@ fn status(context: &Context, state: &StateOptions) -> Outcome {
     }
     for seed in &status.seeds {
         let name = seed.record.state().name();
+        let place = match seed.record.direct {
+            true => "straight onto drives, beside them".to_owned(),
+            false => "staged".to_owned(),
+        };
         printer.line(format!(
-            "seed {}: {name}, staged in {}; next: {}",
+            "seed {}: {name}, {place} in {}; next: {}",
             seed.record.id,
             seed.record.staging.display(),
             seed.next
@@ -267,7 +286,7 @@ fn status(context: &Context, state: &StateOptions) -> Outcome {
                 )),
             }
         }
-        printer.object("seed", &json!({"seed": seed.record.id, "state": name, "staging": seed.record.staging, "next": seed.next.to_string(), "jobs": seed.jobs.iter().map(|job| &job.own.name).collect::<Vec<_>>()}));
+        printer.object("seed", &json!({"seed": seed.record.id, "state": name, "staging": seed.record.staging, "direct": seed.record.direct, "next": seed.next.to_string(), "jobs": seed.jobs.iter().map(|job| &job.own.name).collect::<Vec<_>>()}));
     }
     let wrong = super::service::status(context, &state.state)?;
     Ok(if wrong || status.away.is_some() { Status::Partial } else { Status::Done })
@@ -375,7 +394,9 @@ fn report_backup(context: &Context, report: BackupReport, elapsed: std::time::Du
                 "next": waiting.next.to_string(),
             });
             context.printer.object("summary", &object);
-            Ok(Status::Done)
+            // Nothing protects the group until somebody has done that.
+            let written = matches!(waiting.next, ::agent::Next::WriteDrives { .. });
+            Ok(if written { Status::DriveMissing } else { Status::Done })
         }
         BackupReport::Stored { confirmed, outcome } => {
             let mut extra = json!({"outcome": "stored"});
@@ -409,8 +430,15 @@ impl RecoveryPoint {
         let points = with_agent(context, &state.state, "listing", |agent| {
             ::agent::recovery_points(agent, Some(group), password.as_bytes())
         })?;
-        let place = if points.place == Place::Vault { "vault" } else { "staging" };
-        context.printer.line(format!("in {place} at {}", points.location));
+        let place = match points.place {
+            Place::Vault => "vault",
+            Place::Staging => "staging",
+            Place::Drives => "drives",
+        };
+        context.printer.line(match points.place {
+            Place::Drives => ON_DRIVES.to_owned(),
+            _ => format!("in {place} at {}", points.location),
+        });
         for point in &points.points {
             let time = point.time.strftime("%Y-%m-%d %H:%M:%S");
             context.printer.line(format!(
@@ -435,6 +463,10 @@ impl RecoveryPoint {
     }
 }
 
+/// What is said of recovery points that nothing but drives has.
+const ON_DRIVES: &str = "on the drives alone: until the vault has them, nothing can be restored but with all of these \
+    drives, by packmule seed import and packmule repo restore";
+
 impl Restore {
     /// Runs it.
     pub(crate) fn run(&self, context: &Context) -> Outcome {
@@ -444,13 +476,16 @@ impl Restore {
                 let points =
                     ::agent::recovery_points(agent, Some(&self.group), password.as_bytes())?;
                 let repository = match points.place {
-                    Place::Vault => ::agent::open_vault(agent, password.as_bytes())?,
+                    Place::Vault => Some(::agent::open_vault(agent, password.as_bytes())?),
                     Place::Staging => {
-                        ::agent::open_staging(agent, &points.location, password.as_bytes())?
+                        Some(::agent::open_staging(agent, &points.location, password.as_bytes())?)
                     }
+                    Place::Drives => None,
                 };
                 Ok((repository, points))
             })?;
+        let repository =
+            repository.ok_or_else(|| Failure::new(ErrorKind::Unavailable, ON_DRIVES))?;
         let unreadable = points.damaged.len();
         if let Some(cause) = points.damaged.pop().filter(|_| self.point == "latest") {
             let (location, cause) = (points.location, Box::new(cause));

@@ -31,8 +31,12 @@ pub(crate) enum Group {
 
 /// Create a protection group
 ///
-/// With --staging its first backup travels on drives; without, over the network.
+/// With --staging its first backup travels on drives; without, over the network. With --direct it travels on drives, too,
+/// and is made straight onto them, for data that no disk has room for a second time: by packmule diskprep --group, on this
+/// computer. Until the vault has everything, nothing of it can be restored but from all of the drives. It must be this
+/// server's first backup, and the only one that travels with it.
 ///
+/// Example: packmule group create files --path /srv --direct --import-job seed-2026 --storage-account seedacct --container seeds
 /// Example: packmule group create files --path /srv --staging /mnt/staging --import-job seed-2026 --storage-account seedacct --container seeds
 #[derive(Args, Debug)]
 pub(crate) struct CreateGroup {
@@ -42,16 +46,19 @@ pub(crate) struct CreateGroup {
     #[arg(long, required = true, value_name = "PATH")]
     path: Vec<PathBuf>,
     /// Staging location: the folder or share that receives the first full backup
-    #[arg(long, value_name = "DIR", requires_all = ["import_job", "storage_account", "container"])]
+    #[arg(long, value_name = "DIR", group = "travels", requires_all = ["import_job", "storage_account", "container"])]
     staging: Option<PathBuf>,
+    /// No staging location: the first backup is made straight onto its drives
+    #[arg(long, group = "travels", requires_all = ["import_job", "storage_account", "container"])]
+    direct: bool,
     /// Name of the import job that will carry it
-    #[arg(long, value_name = "NAME", requires = "staging")]
+    #[arg(long, value_name = "NAME", requires = "travels")]
     import_job: Option<JobName>,
     /// Storage account in which the drives land
-    #[arg(long, value_name = "NAME", requires = "staging")]
+    #[arg(long, value_name = "NAME", requires = "travels")]
     storage_account: Option<AccountName>,
     /// Container in that storage account
-    #[arg(long, value_name = "NAME", requires = "staging")]
+    #[arg(long, value_name = "NAME", requires = "travels")]
     container: Option<ContainerName>,
     #[command(flatten)]
     state: StateOptions,
@@ -108,10 +115,15 @@ impl Group {
 impl CreateGroup {
     fn run(&self, context: &Context) -> Outcome {
         let here = here()?;
-        let offline = (&self.staging, &self.import_job, &self.storage_account, &self.container);
-        let initial = match offline {
-            (Some(staging), Some(job), Some(account), Some(container)) => NewInitial::Offline {
+        let travels = (&self.import_job, &self.storage_account, &self.container);
+        let initial = match (travels, &self.staging) {
+            ((Some(job), Some(account), Some(container)), Some(staging)) => NewInitial::Offline {
                 staging: backup::absolute(&here, staging).to_string_lossy().into_owned(),
+                import_job: job.clone(),
+                storage_account: account.clone(),
+                container: container.clone(),
+            },
+            ((Some(job), Some(account), Some(container)), None) => NewInitial::Direct {
                 import_job: job.clone(),
                 storage_account: account.clone(),
                 container: container.clone(),
@@ -153,12 +165,15 @@ fn show(context: &Context, created: &CreatedGroup) {
     for warning in &created.warnings {
         context.printer.note(format!("note: {warning}"));
     }
+    let name = &created.group.name;
+    let next = match created.group.offline().is_some_and(|inputs| inputs.direct) {
+        true => format!("packmule diskprep --group {name} --drive PATH"),
+        false => format!("packmule backup now {name}"),
+    };
     context.printer.line(format!(
-        "group {}: {} files, {} to protect; next: packmule backup now {}",
-        created.group.name,
+        "group {name}: {} files, {} to protect; next: {next}",
         created.estimate.files,
         ByteSize(created.estimate.bytes),
-        created.group.name
     ));
     let warnings: Vec<String> = created.warnings.iter().map(ToString::to_string).collect();
     let object = json!({

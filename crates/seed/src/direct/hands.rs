@@ -394,7 +394,7 @@ impl<'a> DriveSet<'a> {
     }
 }
 
-fn sealed(kept: &Signed<Manifest>, state: &Path) -> PreparedDrive {
+pub(crate) fn sealed(kept: &Signed<Manifest>, state: &Path) -> PreparedDrive {
     let header = &kept.body.header;
     PreparedDrive {
         serial: header.serial.clone(),

@@ -30,6 +30,8 @@ pub(super) enum Round {
     Complete,
     /// The drives are full: what is still needed, in words.
     Needs(String),
+    /// Drives are needed, and whoever was asked for them meanwhile has left.
+    Left,
     /// More drives would not help.
     Stuck,
 }
@@ -91,6 +93,7 @@ impl Dialogue<'_> {
             match self.desk.write(&staging, &drives)? {
                 Round::Complete => break,
                 Round::Stuck => return Ok(Ended::Stuck),
+                Round::Left => return Ok(Ended::Needs),
                 Round::Needs(_) if !self.ask.is_there() => return Ok(Ended::Needs),
                 Round::Needs(what) => {
                     (self.say)(&format!(

@@ -3,6 +3,7 @@
 
 mod copy;
 mod dialogue;
+mod direct;
 pub(super) mod shipping;
 
 use super::agent::{StateOptions, with_agent};
@@ -17,7 +18,7 @@ use dialogue::{Choice, Desk, Dialogue, Ended, Round};
 use model::{ByteSize, ErrorKind, GroupName, JobName};
 use serde_json::json;
 use shipping::{Shipping, confirm};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::path::PathBuf;
 use wire::{Job, JobState};
 use zeroize::Zeroizing;
@@ -35,6 +36,11 @@ use zeroize::Zeroizing;
 /// kept for it, as long as the others hold the data; they are written with the data where all drives are given together, else last, in
 /// this call or a later one.
 ///
+/// A group without a staging location (packmule group create --direct) is backed up by this, straight onto the drives:
+/// `--group NAME` instead of `s:STAGING`, on the source server itself. One drive is filled after the other, and the next one is
+/// asked for; without a terminal the command ends with exit code 13, and the same command with the next drive goes on. A sealed
+/// drive need not be there any more, one that is not sealed has to be: else what is on it is read from the source again.
+///
 /// On a copy computer that is not the source server, `p:FILE` names the publish settings of the subscription
 /// that the storage account lies in, with both. The repository's password is not needed there.
 ///
@@ -42,12 +48,16 @@ use zeroize::Zeroizing;
 /// Example: packmule diskprep s:/mnt/staging --drive /dev/sdb /dev/sdc /dev/sdd --parity 1
 /// Example: packmule diskprep s:/mnt/staging p:seed.publishsettings --drive /dev/sdb
 /// Example: packmule diskprep s:/mnt/staging --missing --drive /dev/sdb
+/// Example: packmule diskprep --group files --drive /dev/sdb
 #[derive(Args, Debug)]
 pub(crate) struct Diskprep {
     /// s:STAGING, the staging location; p:FILE, the publish settings, where this is not the source
     /// server: then with s:, too; u:, to give shipping details
     #[arg(value_name = "s:PATH|p:FILE|u:")]
     words: Vec<Word>,
+    /// The group whose seed is meant, instead of its staging location; one that has none is backed up onto the drives
+    #[arg(long, value_name = "NAME")]
+    group: Option<GroupName>,
     #[command(flatten)]
     drives: DriveOptions,
     #[command(flatten)]
@@ -61,6 +71,9 @@ pub(crate) struct Diskprep {
     /// Parity drives: how many drives of each set may be lost [default: as for this seed before, else none]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(0..10))]
     parity: Option<u32>,
+    /// Of a group without a staging location: bytes of packs held in memory until they were read back, at most [default: 256M]
+    #[arg(long, value_name = "SIZE")]
+    window: Option<ByteSize>,
     /// Only say what would go where
     #[arg(long)]
     dry_run: bool,
@@ -104,6 +117,14 @@ impl Diskprep {
             Word::Staging(staging) => Some(staging.as_str()),
             _ => None,
         });
+        let of_group = match (&self.group, staging) {
+            (Some(_), Some(_)) => {
+                let words = "name the group or its staging location, not both";
+                return Err(Failure::new(ErrorKind::Invalid, words));
+            }
+            (Some(group), None) => Some(group),
+            (None, _) => None,
+        };
         let settings = self.words.iter().find_map(|word| match word {
             Word::PublishSettings(file) => Some(file.as_path()),
             _ => None,
@@ -111,6 +132,7 @@ impl Diskprep {
         let state = match (settings, staging) {
             (None, _) => self.state.state.clone(),
             (Some(file), Some(staging)) => copy::take(context, &self.state.state, file, staging)?,
+            (Some(_), None) if of_group.is_some() => return Err(direct::only_on_the_source()),
             (Some(_), None) => {
                 let words =
                     "name the staging location, too, as it is mounted here: s:STAGING p:FILE";
@@ -121,12 +143,15 @@ impl Diskprep {
         let terminal = context.terminal();
         let ask: &dyn Ask = if self.drives.yes { &Nobody } else { &terminal };
         let password = OnceCell::new();
-        let desk = Source { context, options: self, state, is_copy, ask, password };
+        let unread = Cell::new(false);
+        let desk = Source { context, options: self, state, is_copy, ask, password, unread };
+        let of_group = of_group.map(|group| desk.staging_of(group)).transpose()?;
+        let staging = staging.or(of_group.as_deref());
         if self.words.contains(&Word::Update) {
             return desk.update(staging);
         }
         if staging.is_none() && !ask.is_there() {
-            let words = "name the staging location: packmule diskprep s:STAGING";
+            let words = "name the staging location: packmule diskprep s:STAGING; or the group, if it has none: --group NAME";
             return Err(Failure::new(ErrorKind::Invalid, words));
         }
         if let Some(staging) = staging.filter(|_| self.dry_run) {
@@ -136,9 +161,10 @@ impl Diskprep {
         let dialogue = Dialogue { desk: &desk, ask, say: &say };
         let ended = dialogue.run(staging, &self.drives.drive)?;
         if ended == Ended::Written && self.shipping.is_complete() {
-            return desk.update(staging);
+            desk.update(staging)?;
         }
         Ok(match ended {
+            Ended::Shipped | Ended::Written if desk.unread.get() => Status::Partial,
             Ended::Shipped | Ended::Written => Status::Done,
             Ended::Needs => Status::DriveMissing,
             Ended::Stuck => Status::Partial,
@@ -157,6 +183,8 @@ struct Source<'a> {
     ask: &'a dyn Ask,
     /// Asked for once.
     password: OnceCell<Zeroizing<String>>,
+    /// Something is named that is not on the drives.
+    unread: Cell<bool>,
 }
 
 impl Source<'_> {
@@ -259,6 +287,9 @@ impl Source<'_> {
     /// What would go where, of what no sealed drive has.
     fn plan(&self, staging: &str) -> Outcome {
         let options = self.options;
+        if let Some(group) = self.direct_group(staging)? {
+            return self.plan_direct(&group, staging);
+        }
         let to_do = self.agent("asking", |agent| agent::to_be_written(agent, staging))?;
         let keys = self.agent("asking", |agent| agent::drive_keys(agent, staging))?;
         let drives = options.drives.plan(self.context, Some(&keys))?;
@@ -266,17 +297,20 @@ impl Source<'_> {
         plan(self.context, &to_do.objects, &drives, (options.writing, parity))
     }
 
-    fn prepare(&self, staging: &str, drives: &[PathBuf]) -> Result<PrepareReport, Failure> {
-        let options = self.options;
-        let password = match (self.is_copy, self.password.get()) {
-            (true, _) => None,
-            (false, Some(password)) => Some(password),
-            (false, None) => {
-                let read = options.password.read(self.context, false)?;
-                Some(self.password.get_or_init(|| read))
+    fn source_password(&self) -> Result<&[u8], Failure> {
+        let password = match self.password.get() {
+            Some(password) => password,
+            None => {
+                let read = self.options.password.read(self.context, false)?;
+                self.password.get_or_init(|| read)
             }
         };
-        let password = password.map(|password| password.as_bytes());
+        Ok(password.as_bytes())
+    }
+
+    fn prepare(&self, staging: &str, drives: &[PathBuf]) -> Result<PrepareReport, Failure> {
+        let options = self.options;
+        let password = if self.is_copy { None } else { Some(self.source_password()?) };
         let keys = self.agent("asking", |agent| agent::drive_keys(agent, staging))?;
         self.refuse_guest(drives)?;
         let given = DriveOptions { drive: drives.to_vec(), ..options.drives.clone() };
@@ -319,7 +353,16 @@ impl Desk for Source<'_> {
             let words = format!("{staging}: first backup of {}", groups.join(", "));
             Choice { value: staging, words }
         };
-        Ok(open.map(choice).collect())
+        let staged = open.filter(|seed| !seed.record.direct).map(choice);
+        let over =
+            |id| status.seeds.iter().any(|seed| seed.record.id == id && seed.record.is_over());
+        let direct = status.groups.iter().filter(|group| !group.seed.is_some_and(over));
+        let direct = direct.filter_map(|status| {
+            let inputs = status.group.offline().filter(|inputs| inputs.direct)?;
+            let words = format!("straight onto the drives: first backup of {}", status.group.name);
+            Some(Choice { value: inputs.staging.display().to_string(), words })
+        });
+        Ok(staged.chain(direct).collect())
     }
 
     fn drives(&self) -> Result<Vec<Choice<PathBuf>>, Failure> {
@@ -338,8 +381,12 @@ impl Desk for Source<'_> {
     }
 
     fn write(&self, staging: &str, drives: &[PathBuf]) -> Result<Round, Failure> {
+        if let Some(group) = self.direct_group(staging)?.filter(|_| !self.options.missing) {
+            return self.write_direct(&group, drives);
+        }
         let report = self.prepare(staging, drives)?;
         show(self.context, &report);
+        self.unread.set(self.unread.get() | (report.gone > 0));
         Ok(match &report.needed {
             None => Round::Complete,
             Some(needed) if !needed.problems.is_empty() => Round::Stuck,
@@ -388,22 +435,14 @@ fn show(context: &Context, report: &PrepareReport) {
             ));
         }
     }
-    if let Some(job) = &report.job {
-        super::dock::show_job(context, job);
-        if let Some(location) = report.locations.first() {
-            let address = &location.address;
-            printer.line(format!(
-                "ship the drives to: {}, {} {}, {} {}, {}",
-                address.recipient_name,
-                address.street_address1,
-                address.street_address2,
-                address.postal_code,
-                address.city,
-                address.country_or_region
-            ));
-        }
-        printer.line("then give the shipping details: packmule diskprep u:");
+    if report.gone > 0 {
+        let words = format!(
+            "{} objects that the vault asks for were on drives alone, and cannot be written again from here",
+            report.gone
+        );
+        printer.problem("what is missing", &words);
     }
+    show_jobs(context, report.job.as_slice(), &report.locations);
     let sealed = report.drives.iter().filter(|drive| drive.state == seed::DriveState::Sealed);
     printer.object(
         "summary",
@@ -414,12 +453,35 @@ fn show(context: &Context, report: &PrepareReport) {
             "job": report.job.as_ref().map(|job| &job.name),
             "complete": report.needed.is_none(),
             "bytes": sealed.map(|drive| drive.bytes).sum::<u64>(),
+            "gone_objects": report.gone,
             "remaining_objects": report.needed.as_ref().map_or(0, |needed| needed.objects),
             "parity_missing": report.needed.as_ref().map_or(0, |needed| needed.parity_drives),
             "drives_missing": report.needed.as_ref().and_then(|needed| needed.shortfall).map(|s| s.drives),
             "locations": report.locations,
         }),
     );
+}
+
+/// Import jobs, and what to do with their drives.
+fn show_jobs(context: &Context, jobs: &[Job], locations: &[wire::Location]) {
+    let printer = &context.printer;
+    if jobs.is_empty() {
+        return;
+    }
+    jobs.iter().for_each(|job| super::dock::show_job(context, job));
+    if let Some(location) = locations.first() {
+        let address = &location.address;
+        printer.line(format!(
+            "ship the drives to: {}, {} {}, {} {}, {}",
+            address.recipient_name,
+            address.street_address1,
+            address.street_address2,
+            address.postal_code,
+            address.city,
+            address.country_or_region
+        ));
+    }
+    printer.line("then give the shipping details: packmule diskprep u:");
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! `packmule seed backup`.
 
-use super::bays::DriveOptions;
+use super::bays::{DriveOptions, Room};
 use super::drives::show_drives;
 use super::keys_folder;
-use super::rates::{Rates, show_event};
+use super::rates::{ANOTHER_PASS, Rates, show_direct};
 use super::shelf::Shelf;
 use crate::cmd::repo::{How, backup_options, counting, show_backup, summarize};
 use crate::context::{Context, PasswordOptions, state_folder};
@@ -85,9 +85,13 @@ impl Backup {
         let repository = self.repository(context, &state, &local)?;
         let keys = DriveKeys::open(&keys_folder(&state))?;
         let shelf = Shelf::default();
-        let bays = self.drives.ready(context, &keys, &context.terminal(), || Ok(()))?;
-        let drives = shelf.put(bays);
-        let done = self.write(context, (&state, &paths), &repository, (&keys, &shelf, &drives));
+        let outside = || Ok(agent::refuse_inside(&paths, [Path::new(drive::MOUNTS)])?);
+        let bays = self.drives.ready(context, &keys, &context.terminal(), outside)?;
+        let drives: Vec<DriveSpec> = shelf.put(bays).into_iter().map(|given| given.drive).collect();
+        let folders = drives.iter().map(|drive| drive.folder.as_path());
+        let done = agent::refuse_inside(&paths, folders).map_err(Failure::from).and_then(|()| {
+            self.write(context, (&state, &paths), &repository, (&keys, &shelf, &drives))
+        });
         // Whatever became of it: the drives can be taken out afterwards.
         shelf.leave(context);
         done
@@ -144,7 +148,9 @@ impl Backup {
             if let Some(error) = refused {
                 progress.problem("this drive", &crate::failure::chain(error).join(": "));
             }
-            shelf.ask(context, &self.drives, keys, &progress)
+            let may_use = |path: &Path| refuse_mount(paths, path);
+            let asked = shelf.ask(context, &self.drives, keys, (&progress, &may_use));
+            asked.map(|given| given.drive)
         };
         let mut teller = Teller { progress: &progress, rates: &rates, stop, ask: &ask };
         let local = Arc::clone(repository.store());
@@ -183,24 +189,34 @@ impl Backup {
         let folder = keys_folder(state);
         let keys = folder.is_dir().then(|| DriveKeys::open(&folder)).transpose()?;
         let rooms = self.drives.plan(context, keys.as_ref())?;
-        let totals = backup::scan(paths, &AtomicBool::new(false));
-        let room: u64 = rooms.iter().map(|room| room.bytes).sum();
-        let printer = &context.printer;
-        printer.line(format!("{} files, {}", totals.files, ByteSize(totals.bytes)));
-        for room in &rooms {
-            printer.line(format!("{}: room for {}", room.path.display(), ByteSize(room.bytes)));
-            let object = json!({"path": room.path, "bytes": room.bytes});
-            printer.object("planned_drive", &object);
-        }
-        if totals.bytes > room {
-            let more = ByteSize(totals.bytes - room);
-            printer
-                .line(format!("{more} more than these drives have, unless it can be compressed"));
-        }
-        let object = json!({"files": totals.files, "bytes": totals.bytes, "room": room});
-        printer.object("summary", &object);
+        plan_backup(context, &rooms, paths);
         Ok(Status::Done)
     }
+}
+
+/// A drive that is not a folder is mounted where nothing is backed up.
+pub(crate) fn refuse_mount(paths: &[PathBuf], drive: &Path) -> Result<(), Failure> {
+    let at = if drive.is_dir() { drive } else { Path::new(drive::MOUNTS) };
+    Ok(agent::refuse_inside(paths, [at])?)
+}
+
+/// Shows how much there is, and how much these drives take.
+pub(crate) fn plan_backup(context: &Context, rooms: &[Room], paths: &[PathBuf]) {
+    let totals = backup::scan(paths, &AtomicBool::new(false));
+    let room: u64 = rooms.iter().map(|room| room.bytes).sum();
+    let printer = &context.printer;
+    printer.line(format!("{} files, {}", totals.files, ByteSize(totals.bytes)));
+    for room in rooms {
+        printer.line(format!("{}: room for {}", room.path.display(), ByteSize(room.bytes)));
+        let object = json!({"path": room.path, "bytes": room.bytes});
+        printer.object("planned_drive", &object);
+    }
+    if totals.bytes > room {
+        let more = ByteSize(totals.bytes - room);
+        printer.line(format!("{more} more than these drives have, unless it can be compressed"));
+    }
+    let object = json!({"files": totals.files, "bytes": totals.bytes, "room": room});
+    printer.object("summary", &object);
 }
 
 fn facts(report: &Report) -> serde_json::Value {
@@ -221,25 +237,7 @@ struct Teller<'a> {
 
 impl Events for Teller<'_> {
     fn event(&mut self, event: Event<'_>) {
-        match event {
-            // Files are what is counted here, not objects.
-            Event::ObjectDone { .. } => {}
-            Event::Writing { serial, bytes } => self.rates.written(self.progress, serial, bytes),
-            Event::DriveStarted { serial } => {
-                self.progress.note(&format!("drive {serial}: in use"));
-            }
-            Event::DrivePlanned { serial, bytes, .. } => {
-                self.progress.note(&format!("drive {serial}: room for {}", ByteSize(bytes)));
-                show_event(self.progress, self.rates, &event);
-            }
-            Event::DriveGone { serial } => {
-                self.rates.forget(serial);
-                let words = "no longer answers, or does not give back what was written: what was on it is \
-                    backed up again, unless it is attached again";
-                self.progress.problem(&format!("drive {serial}"), words);
-            }
-            other => show_event(self.progress, self.rates, &other),
-        }
+        show_direct(self.progress, self.rates, &event);
     }
 
     fn stop(&self) -> bool {
@@ -253,6 +251,6 @@ impl Desk for Teller<'_> {
     }
 
     fn another_pass(&mut self) {
-        self.progress.note("going over the source once more, for what was lost");
+        self.progress.note(ANOTHER_PASS);
     }
 }

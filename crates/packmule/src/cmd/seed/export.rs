@@ -67,7 +67,7 @@ impl Export {
         let store = part(context, &repository, &selection, &folder)?;
         let keys = DriveKeys::open(&keys_folder(&state))?;
         let bays = self.drives.ready(context, &keys, &context.terminal(), || Ok(()))?;
-        let wanted = (self.writing, self.parity);
+        let wanted = (self.writing, self.parity, None);
         let prepared = write_from(context, &store, (&state, &folder.join("seed")), &bays, wanted);
         // Whatever became of it: the drives can be taken out afterwards.
         bays.leave(context);

@@ -14,10 +14,12 @@ mod shelf;
 mod verify;
 mod wanted;
 
+pub(crate) use backup::{plan_backup, refuse_mount};
 pub(crate) use bays::{DriveOptions, describe, find};
 pub(crate) use drives::{Writing, show_drives};
 pub(crate) use prepare::plan;
-pub(crate) use rates::{Rates, show_event};
+pub(crate) use rates::{ANOTHER_PASS, Rates, show_direct, show_event};
+pub(crate) use shelf::{MayUse, Shelf};
 pub(crate) use wanted::By;
 
 use crate::context::Context;

@@ -4,15 +4,15 @@ use super::bays::{Bays, DriveOptions, Room};
 use super::drives::{Writing, show_prepared};
 use super::keys_folder;
 use super::rates::{Report, survives};
-use crate::context::{Context, RepoOptions, state_folder};
+use crate::context::{Context, RepoOptions, open_store, state_folder};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use crate::ui::Progress;
 use clap::Args;
 use keyring::DriveKeys;
 use model::{ByteSize, ErrorKind};
-use repo::LockMode;
-use seed::{Options, Prepared, SigningKey};
+use repo::{LockGuard, LockMode, Repository};
+use seed::{Lacking, Object, Options, Prepared, SigningKey, Trust};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,8 +33,13 @@ use store::{Rate, RateLimit, Store, SystemClock};
 /// its model, serial number and size. `packmule drive key` shows the password with which the other end
 /// opens it.
 ///
+/// With --lacking-in LOCATION only what that place lacks travels. It must have the same repository already, as after an
+/// earlier `seed import`, which joins the drives to it; what went missing there meanwhile is named then. What was chosen
+/// once stays chosen until it is on sealed drives.
+///
 /// Example: packmule seed prepare -r /srv/backup --drive /dev/sdb --drive /dev/sdc
 /// Example: packmule seed prepare -r /srv/backup --drive /dev/sdb /dev/sdc /dev/sdd --parity 1
+/// Example: packmule seed prepare -r /srv/backup --lacking-in /mnt/elsewhere --drive /dev/sdb
 #[derive(Args, Debug)]
 #[command(mut_arg("drive", |drive| drive.required(true)))]
 pub(crate) struct Prepare {
@@ -47,6 +52,9 @@ pub(crate) struct Prepare {
     /// Parity drives: how many drives of the set may be lost
     #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..10))]
     parity: u32,
+    /// Write what this place lacks of the repository, which it has an older state of, and nothing else
+    #[arg(long, value_name = "LOCATION")]
+    lacking_in: Option<String>,
     /// Where state is kept: signing key, seeds, journals of interrupted backups
     #[arg(long, env = "PACKMULE_STATE", value_name = "DIR")]
     state: Option<PathBuf>,
@@ -60,6 +68,10 @@ impl Prepare {
         let repository = context.repository(&self.repo)?;
         let state = state_folder(self.state.as_deref())?;
         let folder = keys_folder(&state);
+        if let Some(location) = &self.lacking_in {
+            let location = open_store(location, self.repo.cacert.as_deref())?;
+            return self.catch_up(context, &repository, &state, location.as_ref());
+        }
         if self.dry_run {
             let keys = folder.is_dir().then(|| DriveKeys::open(&folder)).transpose()?;
             let drives = self.drives.plan(context, keys.as_ref())?;
@@ -70,7 +82,71 @@ impl Prepare {
         let lock = repository.lock(LockMode::Shared)?;
         let keys = DriveKeys::open(&folder)?;
         let bays = self.drives.ready(context, &keys, &context.terminal(), || Ok(()))?;
-        let prepared = write(context, &repository, &state, &bays, (self.writing, self.parity));
+        let folder = state.join("standalone").join(repository.identity().to_hex());
+        self.write(context, &repository, (&state, &folder), bays, (&lock, None))
+    }
+
+    /// Writes what a location lacks.
+    fn catch_up(
+        &self,
+        context: &Context,
+        repository: &Repository,
+        state: &Path,
+        location: &dyn Store,
+    ) -> Outcome {
+        if let Err(store::Error::NotFound { .. }) = location.length(&model::ObjectKey::Config) {
+            let words = format!(
+                "{} has no repository yet: leave --lacking-in out, and all of it travels",
+                location.location()
+            );
+            return Err(Failure::new(ErrorKind::NoRepository, words));
+        }
+        let printer = &context.printer;
+        let lock = repository.lock(LockMode::Shared)?;
+        let known = known_signer(state)?;
+        let folder = state.join("lacking").join(repository.identity().to_hex());
+        let now = jiff::Timestamp::now();
+        let lacking = seed::lacking(&folder, &known, now, repository.store().as_ref(), location)?;
+        let Some(lacking) = lacking else {
+            printer.line(format!("{} lacks nothing: no drive is needed", location.location()));
+            printer.object("summary", &json!({"complete": true, "lacking_objects": 0}));
+            return Ok(Status::Done);
+        };
+        show_lacking(context, location, &lacking);
+        let objects = &lacking.objects;
+        if self.dry_run {
+            let keys = keys_folder(state);
+            let keys = keys.is_dir().then(|| DriveKeys::open(&keys)).transpose()?;
+            let drives = self.drives.plan(context, keys.as_ref())?;
+            return plan(context, objects, &drives, (self.writing, self.parity as usize));
+        }
+        let keys = DriveKeys::open(&keys_folder(state))?;
+        let bays = self.drives.ready(context, &keys, &context.terminal(), || Ok(()))?;
+        let begun = signer(state).and_then(|signer| Ok(lacking.begin(&signer)?));
+        if let Err(failure) = begun {
+            bays.leave(context);
+            return Err(failure);
+        }
+        let done = self.write(
+            context,
+            repository,
+            (state, &lacking.folder),
+            bays,
+            (&lock, Some(objects.as_slice())),
+        )?;
+        Ok(if lacking.conflicts.is_empty() { done } else { Status::Partial })
+    }
+
+    fn write(
+        &self,
+        context: &Context,
+        repository: &Repository,
+        folders: (&Path, &Path),
+        bays: Bays,
+        (lock, only): (&LockGuard, Option<&[Object]>),
+    ) -> Outcome {
+        let wanted = (self.writing, self.parity, only);
+        let prepared = write_from(context, repository.store(), folders, &bays, wanted);
         // Whatever became of it: the drives can be taken out afterwards.
         bays.leave(context);
         let prepared = prepared?;
@@ -86,27 +162,55 @@ impl Prepare {
     }
 }
 
-fn write(
-    context: &Context,
-    repository: &repo::Repository,
-    state: &Path,
-    bays: &Bays,
-    wanted: (Writing, u32),
-) -> Result<Prepared, Failure> {
-    let folder = state.join("standalone").join(repository.identity().to_hex());
-    write_from(context, repository.store(), (state, &folder), bays, wanted)
+fn signer(state: &Path) -> Result<SigningKey, Failure> {
+    Ok(SigningKey::load_or_create(&state.join("signing.key")).map_err(seed::Error::from)?)
 }
 
-/// Writes a seed of what a store has. Its state is in `folder`, the signing key in `state`.
+/// Who has signed what is in a state folder: a plan makes no key.
+fn known_signer(state: &Path) -> Result<Trust, Failure> {
+    match SigningKey::load(&state.join("signing.key")) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Trust::AsFound),
+        other => Ok(Trust::Key(other.map_err(seed::Error::from)?.public())),
+    }
+}
+
+fn show_lacking(context: &Context, location: &dyn Store, lacking: &Lacking) {
+    let printer = &context.printer;
+    let bytes = lacking.objects.iter().map(|object| object.length).sum();
+    if let Some(begun) = lacking.begun {
+        printer.note(format!(
+            "going on with what was chosen on {}; when that is on sealed drives, or {} is removed, the next call chooses anew",
+            begun.strftime("%Y-%m-%d %H:%M:%S"),
+            lacking.folder.display()
+        ));
+    }
+    printer.line(format!(
+        "{} lacks {} of {} objects, {}",
+        location.location(),
+        lacking.objects.len(),
+        lacking.of(),
+        ByteSize(bytes)
+    ));
+    for object in &lacking.conflicts {
+        let words = "the location has other bytes of that name: it takes the right ones only after these are removed";
+        printer.problem(&object.key().to_string(), words);
+    }
+    let object = json!({
+        "location": location.location(), "objects": lacking.objects.len(), "of": lacking.of(),
+        "bytes": bytes, "begun": lacking.begun.map(|begun| begun.to_string()),
+    });
+    printer.object("lacking", &object);
+}
+
+/// Writes a seed of what a store has, or of some of that. Its state is in `folder`, the signing key in `state`.
 pub(super) fn write_from(
     context: &Context,
     store: &Arc<dyn Store>,
     (state, folder): (&Path, &Path),
     bays: &Bays,
-    (writing, parity): (Writing, u32),
+    (writing, parity, only): (Writing, u32, Option<&[Object]>),
 ) -> Result<Prepared, Failure> {
-    let signer =
-        SigningKey::load_or_create(&state.join("signing.key")).map_err(seed::Error::from)?;
+    let signer = signer(state)?;
     let progress = Progress::new(&context.printer, "writing drives");
     let options = Options {
         state: folder,
@@ -117,7 +221,7 @@ pub(super) fn write_from(
         read_back: bays,
         filling: writing.filling(),
         parity,
-        only: None,
+        only,
     };
     let mut store = Arc::clone(store);
     if writing.limit_rate() > 0 {

@@ -2,7 +2,7 @@
 //! Decides nothing.
 
 use crate::ui::{Part, Progress};
-use model::DriveSerial;
+use model::{ByteSize, DriveSerial};
 use seed::{Event, Events};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,6 +103,31 @@ pub(crate) fn survives(data: u64, parity: u64) -> String {
         drives(data),
         parity.saturating_mul(100) / data.max(1)
     )
+}
+
+/// What is said when something was lost with a drive.
+pub(crate) const ANOTHER_PASS: &str = "going over the source once more, for what was lost";
+
+/// Shows one event of drives that are backed up onto: files are what is counted then, not objects.
+pub(crate) fn show_direct(progress: &Progress<'_>, rates: &Rates, event: &Event<'_>) {
+    match *event {
+        Event::ObjectDone { .. } => {}
+        Event::Writing { serial, bytes } => rates.written(progress, serial, bytes),
+        Event::DriveStarted { serial } => {
+            progress.note(&format!("drive {serial}: in use"));
+        }
+        Event::DrivePlanned { serial, bytes, .. } => {
+            progress.note(&format!("drive {serial}: room for {}", ByteSize(bytes)));
+            show_event(progress, rates, event);
+        }
+        Event::DriveGone { serial } => {
+            rates.forget(serial);
+            let words = "no longer answers, or does not give back what was written: what was on it is \
+                backed up again, unless it is attached again";
+            progress.problem(&format!("drive {serial}"), words);
+        }
+        _ => show_event(progress, rates, event),
+    }
 }
 
 /// Shows one event of preparing, verifying or importing.

@@ -4,22 +4,32 @@ use super::bays::{Bays, DriveOptions};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ui::{Ask as _, Progress};
+use agent::Given;
 use keyring::DriveKeys;
 use seed::{DriveSpec, ReadBack};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Whether a drive may be used at all.
+pub(crate) type MayUse<'a> = dyn Fn(&Path) -> Result<(), Failure> + 'a;
+
 /// Every drive that was given so far.
 #[derive(Default)]
 pub(crate) struct Shelf(Mutex<Vec<Arc<Bays>>>);
 
 impl Shelf {
-    /// Puts drives on it. Answers them as they are written.
-    pub(crate) fn put(&self, bays: Bays) -> Vec<DriveSpec> {
-        let specs = bays.specs.clone();
+    /// Puts drives on it. Answers them as they are written, and what was done to them.
+    pub(crate) fn put(&self, bays: Bays) -> Vec<Given> {
+        let encrypted = bays.encrypted();
+        let given = |drive: &DriveSpec| Given {
+            drive: drive.clone(),
+            encrypted: encrypted.contains(&drive.serial),
+            formatted: bays.formatted.contains(&drive.serial),
+        };
+        let given = bays.specs.iter().map(given).collect();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(bays));
-        specs
+        given
     }
 
     /// Unmounts and closes what is left open.
@@ -40,8 +50,8 @@ impl Shelf {
         context: &Context,
         options: &DriveOptions,
         keys: &DriveKeys,
-        progress: &Progress<'_>,
-    ) -> Option<DriveSpec> {
+        (progress, may_use): (&Progress<'_>, &MayUse<'_>),
+    ) -> Option<Given> {
         let terminal = context.terminal();
         if context.printer.is_json() || !terminal.is_there() {
             return None;
@@ -52,10 +62,13 @@ impl Shelf {
             if path.is_empty() {
                 return None;
             }
-            let taken = progress.aside(|| self.take(context, options, keys, Path::new(&path)));
-            match taken {
-                Ok(spec) => return spec,
-                Err(failure) => progress.problem(&path, &failure.chain().join(": ")),
+            let path = Path::new(&path);
+            let take = || may_use(path).and_then(|()| self.take(context, options, keys, path));
+            match progress.aside(take) {
+                Ok(given) => return given,
+                Err(failure) => {
+                    progress.problem(&path.display().to_string(), &failure.chain().join(": "));
+                }
             }
         }
     }
@@ -66,7 +79,7 @@ impl Shelf {
         options: &DriveOptions,
         keys: &DriveKeys,
         path: &Path,
-    ) -> Result<Option<DriveSpec>, Failure> {
+    ) -> Result<Option<Given>, Failure> {
         // One size for all drives holds for the next one, too; sizes of each do not.
         let capacity = options.capacity.iter().copied().filter(|_| options.capacity.len() == 1);
         let next = DriveOptions {

@@ -104,7 +104,7 @@ fn show(context: &Context, seed: SeedId, row: &WantedRow) {
     };
     let words = match drive {
         Some(serial) => format!("on drive {serial}"),
-        None if row.answer == Answer::Gone => "neither sent nor in staging".to_owned(),
+        None if row.answer == Answer::Gone => "neither sent nor kept here".to_owned(),
         None => word.to_owned(),
     };
     let carried = row.carried.as_ref().map_or_else(String::new, |(serial, job)| {
@@ -152,7 +152,7 @@ pub(crate) fn show_sent(context: &Context, sent: &Sent) {
         sent.before
     ));
     for object in &sent.gone {
-        printer.problem("not in staging", &object.key().to_string());
+        printer.problem("not kept here", &object.key().to_string());
     }
     if sent.left > 0 {
         let by_drive = rough(sent.by_drive);

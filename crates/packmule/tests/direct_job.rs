@@ -1,0 +1,224 @@
+//! A protection group without a staging location, by the commands alone: backed up onto its drives by diskprep, shipped, taken in,
+//! published, and restored by stock restic; killed on the way, and with a drive pulled half-way.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop on a surprise"
+)]
+
+mod support;
+
+use rustix::process::Signal;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+use support::served::Server;
+use support::{Place, Said, restic, restic_is_content, restics, s, same, signal, until, walk};
+
+const SHIPPING: &str = "--yes --carrier FedEx --recipient R --street S --city C --postal-code 1 --country NO --phone 1 --email r@example.org";
+
+struct Site {
+    server: Server,
+    place: Place,
+}
+
+impl Site {
+    /// A registered server with 40 MB of noise in files of 2 MB, and a group without a staging location.
+    fn new() -> Self {
+        let site = Self { server: Server::start(), place: Place::new() };
+        for words in [
+            "vault create offices",
+            "storage-account create seedacct",
+            "vault credentials offices --for fs01 -o offices.json",
+            "dock credentials dock -o dock.json",
+        ] {
+            site.run(&format!("{words} --server {}", s(&site.server.admin()))).exits(0);
+        }
+        let source = site.place.source("source", 2 << 20);
+        let mut rng = support::trees::Rng::new(11);
+        for n in 0..20 {
+            let folder = source.join(format!("folder{}", n % 3));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(format!("file{n}")), rng.bytes(2 << 20)).unwrap();
+        }
+        site.run("agent register --credentials offices.json --state state").exits(0);
+        site.run(&site.create("files", "--direct"))
+            .exits(0)
+            .tells(&["only the source"])
+            .shows(&["packmule diskprep --group files"]);
+        site
+    }
+
+    fn create(&self, name: &str, how: &str) -> String {
+        let offline = "--import-job seed-1 --storage-account seedacct --container seeds";
+        let source = self.place.path("source");
+        format!("group create {name} --path {} {how} {offline} --state state", s(&source))
+    }
+
+    fn run(&self, words: &str) -> Said {
+        self.place.run(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    fn start(&self, words: &str) -> Child {
+        self.place.start(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Shipped, taken in, published; whole by stock restic, restored by it, and the next backup sends nothing again.
+    fn arrives(&self, drives: &[&str]) {
+        self.run(&format!(
+            "diskprep u: --group files --tracking DIRECT-1 {SHIPPING} --state state"
+        ))
+        .exits(0);
+        self.run("backup now files --state state")
+            .exits(0)
+            .shows(&["Waiting for Azure Import Job"]);
+        let dock = "--credentials dock.json --state dock-state";
+        self.run(&format!("dock receive --tracking direct1 {dock}")).exits(0);
+        self.run(&format!("dock import --job seed-1 {dock} --drive {}", drives.join(" "))).exits(0);
+        let said = self.run("backup now files --json --state state").exits(0);
+        assert!(said.object("summary")["receipt_objects"].as_u64().unwrap() > 4, "{}", said.stdout);
+        assert_eq!(said.object("summary")["data_blobs"], 0, "{}", said.stdout);
+        let vault = self.server.data().join("objects/vaults/offices/fs01/repository");
+        restic_is_content("direct_job", &vault);
+        let source = self.place.path("source");
+        for (n, program) in restics("direct_job").iter().enumerate() {
+            let target = self.place.folder(&format!("by-restic{n}"));
+            restic(program, &vault, &["restore", "latest", "--target", s(&target)]).exits(0);
+            same(&target.join(source.strip_prefix("/").unwrap()), &source);
+        }
+        self.run("recovery-point list files --state state").exits(0).shows(&["in vault"]);
+        let admin = s(&self.server.admin()).to_owned();
+        let log = self.run(&format!("custody show --server {admin}")).exits(0);
+        for word in ["written", "sealed", "handed-over", "ingested", "published"] {
+            assert!(log.stdout.contains(word), "{word} in {}", log.stdout);
+        }
+    }
+
+    fn drive(&self, name: &str) -> PathBuf {
+        self.place.folder(name)
+    }
+}
+
+fn is_sealed(drive: &Path) -> bool {
+    drive.join("packmule/manifest").exists()
+}
+
+fn packs(drive: &Path) -> usize {
+    walk(&drive.join("repositories")).len()
+}
+
+const WRITE: &str = "diskprep --group files --state state --json --window 20M";
+
+#[test]
+fn drives_come_one_after_the_other_and_the_seed_arrives() {
+    let site = Site::new();
+    site.run("backup now files --state state").exits(13).shows(&["diskprep --group files"]);
+    site.run("agent status --state state").exits(0).shows(&["diskprep --group files"]);
+    site.run("recovery-point list files --state state").exits(0).shows(&["on the drives alone"]);
+    let (first, second) = (site.drive("d1"), site.drive("d2"));
+    let dry = site.run(&format!("{WRITE} --drive d1 --capacity 30M --dry-run")).exits(0);
+    assert_eq!(dry.object("summary")["files"], 23);
+    assert!(packs(&first) == 0 && !site.place.path("state/direct").exists());
+    let said = site.run(&format!("{WRITE} --drive d1 --capacity 30M")).exits(13);
+    assert_eq!(said.object("summary")["complete"], false);
+    assert!(is_sealed(&first));
+    site.run("agent status --state state").exits(0).shows(&["straight onto drives"]);
+    // It has left by now.
+    let said = site.run(&format!("{WRITE} --drive d2 --capacity 60M")).exits(0);
+    let summary = said.object("summary");
+    assert_eq!((&summary["complete"], &summary["job"]), (&true.into(), &"seed-1".into()));
+    assert!(is_sealed(&second));
+    let local: u64 = walk(&site.place.path("state/direct"))
+        .iter()
+        .map(|path| path.metadata().unwrap().len())
+        .sum();
+    assert!(local < 1 << 20, "there is no staging: {local}");
+    let again = site.run(WRITE).exits(0);
+    assert_eq!(again.object("summary")["jobs"], summary["jobs"]);
+    site.run("recovery-point list files --state state").exits(0).shows(&["seed import"]);
+    site.run("restore files --target nowhere --state state").exits(1).tells(&["drives alone"]);
+    site.arrives(&["d1", "d2"]);
+    let seed = summary["seed"].as_str().unwrap();
+    site.run(&format!("agent clean {seed} --state state")).exits(0).shows(&["state/direct"]);
+    site.run("backup now files --state state").exits(0);
+}
+
+#[test]
+fn killed_again_and_again_it_goes_on_with_what_is_there() {
+    let site = Site::new();
+    let drive = site.drive("d1");
+    let words = format!("{WRITE} --drive d1");
+    let mut waits = (1..).map(|n: u64| Duration::from_millis(n * 37 % 900));
+    let mut killed = 0;
+    let done = loop {
+        let mut child = site.start(&words);
+        let (begun, wait) = (Instant::now(), waits.next().unwrap());
+        while begun.elapsed() < wait && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        // Enough of that: it has to come to its end one day.
+        if killed < 12 && child.try_wait().unwrap().is_none() {
+            killed += 1;
+            child.kill().unwrap();
+            child.wait().unwrap();
+            continue;
+        }
+        break Said::of(child.wait_with_output().unwrap()).exits(0);
+    };
+    assert!(killed >= 3 && is_sealed(&drive), "{killed}");
+    assert_eq!(done.object("summary")["complete"], true);
+    let all: u64 = walk(&drive).iter().map(|path| path.metadata().unwrap().len()).sum();
+    assert!(all < 60 << 20, "what was there is gone on with: {all}");
+    site.arrives(&["d1"]);
+}
+
+#[test]
+fn a_drive_pulled_half_way_is_made_up_for_from_the_source() {
+    let site = Site::new();
+    let (victim, next) = (site.drive("d1"), site.drive("d2"));
+    // The first one is larger, and so the first in use.
+    let child = site.start(&format!("{WRITE} --drive d1 d2 --capacity 200M,190M"));
+    until("a pack is named", || (packs(&victim) > 0).then_some(()));
+    // It must not be done before the drive is out.
+    signal(&child, Signal::STOP);
+    assert!(!is_sealed(&victim));
+    fs::remove_dir_all(&victim).unwrap();
+    signal(&child, Signal::CONT);
+    let said = Said::of(child.wait_with_output().unwrap()).exits(0);
+    assert!(is_sealed(&next) && !is_sealed(&victim), "{}", said.stdout);
+    let told = format!("{}{}", said.stdout, said.stderr);
+    assert!(told.contains("backed up again"), "{told}");
+    site.arrives(&["d2"]);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_the_reason_and_nothing_is_written() {
+    let site = Site::new();
+    let drive = site.drive("d1");
+    fs::write(site.place.path("settings"), "").unwrap();
+    for (words, reason) in [
+        ("--parity 1", "parity"),
+        ("--limit-rate 10M", "--limit-rate"),
+        ("p:settings", "the source server itself"),
+        ("s:/mnt/staging", "not both"),
+    ] {
+        let said = site.run(&format!("{WRITE} {words} --drive d1")).exits(1);
+        let told = format!("{}{}", said.stdout, said.stderr);
+        assert!(told.contains(reason), "{words}: {told}");
+    }
+    site.run(&format!("{WRITE} --drive source/folder")).exits(1).tells(&["lies within"]);
+    site.run("diskprep --group nobody --drive d1 --state state").exits(1);
+    site.run(&site.create("second", "--direct")).exits(1).tells(&["add the paths to that group"]);
+    let staged = site.create("second", "--staging staging");
+    site.run(&staged).exits(1).tells(&["straight onto drives"]);
+    site.run(&site.create("both", "--staging staging --direct")).exits(2);
+    let stranger = site.drive("stranger");
+    fs::write(stranger.join("thesis"), "mine").unwrap();
+    site.run(&format!("{WRITE} --drive d1 stranger")).exits(13).tells(&["not empty"]);
+    assert_eq!((walk(&drive).len(), walk(&stranger).len()), (0, 1));
+    assert_eq!(walk(&site.place.path("source/folder")).len(), 1);
+}
