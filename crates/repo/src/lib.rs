@@ -48,6 +48,7 @@ pub use error::Error;
 pub use index::{BlobKind, Index, Location, PackSummary};
 pub use key_file::{Author, KdfParams};
 pub use lock::{LockGuard, LockMode};
+pub use lost::WithoutPacks;
 pub use pack::PackedBlob;
 pub use polynomial::Polynomial;
 pub use repository::{Config, Loaded, NamedSnapshot, Repository};
