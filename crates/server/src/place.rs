@@ -87,6 +87,17 @@ pub(crate) fn revision(
     Path::from_iter(["vaults", vault.as_str(), server.as_str(), "revisions", &name])
 }
 
+/// A revision on its way in, before its signature is verified.
+pub(crate) fn incoming_revision(
+    vault: &VaultName,
+    server: &ServerName,
+    seed: SeedId,
+    token: &str,
+) -> Path {
+    let name = format!("{seed}.incoming.{token}");
+    Path::from_iter(["vaults", vault.as_str(), server.as_str(), "revisions", &name])
+}
+
 /// What of a job's drives the vault asks for, in the job's log.
 pub(crate) fn wanted_log(
     account: &AccountName,

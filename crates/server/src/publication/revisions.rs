@@ -12,10 +12,10 @@
 use super::shelf::Shelf;
 use super::{Owner, ledger, plan, receipts};
 use crate::app::App;
-use crate::http::{self, Segments};
+use crate::http::Segments;
 use crate::jobs::{self, Record};
 use crate::place::{self, Place};
-use crate::{Error, db};
+use crate::{Error, db, token};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -35,24 +35,37 @@ pub(crate) async fn put_revision(
     body: Body,
 ) -> Result<StatusCode, Error> {
     let owner = (vault, server);
-    let limit = usize::try_from(app.config.object_limit).unwrap_or(usize::MAX);
-    let bytes = http::whole(body, limit).await.map_err(|_| {
-        Error::refused(Code::BodyTooLarge, format!("a revision has {limit} bytes at most"))
-    })?;
     let jobs = jobs::of_seed(&app, &owner.0, &owner.1, seed).await?;
-    let decoded = decode(bytes.clone(), signer(&jobs)?).await?;
-    let newest = newest(&app, &owner, seed).await?;
+    let signer = signer(&jobs)?;
+    // Two that come at once do not meet.
+    let incoming = place::incoming_revision(&owner.0, &owner.1, seed, &token::new()?);
+    let (objects, limit) = (&app.objects, app.config.object_limit);
+    objects.put_any(&incoming, limit, body.into_data_stream()).await?;
+    let bytes = objects.read(&incoming, limit).await;
+    objects.remove(&incoming).await?;
+    let lost = || Error::Damaged { what: incoming.to_string(), why: "it is gone".to_owned() };
+    take(&app, &owner, seed, (bytes?.ok_or_else(lost)?, signer)).await
+}
+
+async fn take(
+    app: &App,
+    owner: &Owner,
+    seed: SeedId,
+    (bytes, signer): (Bytes, PublicKey),
+) -> Result<StatusCode, Error> {
+    let decoded = decode(bytes.clone(), signer).await?;
+    let newest = newest(app, owner, seed).await?;
     if newest.as_ref().is_some_and(|newest| newest.digest == decoded.digest) {
         return Ok(StatusCode::NO_CONTENT);
     }
     let number = newest.map_or(0, |newest| newest.number);
-    let plan = plan::make(&app, &owner, seed).await?;
+    let plan = plan::make(app, owner, seed).await?;
     follows(&decoded.body, seed, number, &plan)?;
-    refuse_visible(&app, &owner, &plan.objects, &decoded.body.objects).await?;
+    refuse_visible(app, owner, &plan.objects, &decoded.body.objects).await?;
     let at = place::revision(&owner.0, &owner.1, seed, &decoded.digest);
     let body = stream::iter([Ok::<_, Infallible>(bytes)]);
     app.objects.put_named(&at, decoded.digest, app.config.object_limit, body).await?;
-    keep(&app, &owner, &decoded).await?;
+    keep(app, owner, &decoded).await?;
     // What was asked for by the list before is no answer to this one.
     app.objects.remove(&place::want_list(&owner.0, &owner.1, seed)).await?;
     tracing::info!(vault = %owner.0, server = %owner.1, %seed, number = number + 1, "a seed was revised");
