@@ -86,7 +86,7 @@ impl<'a> Repair<'a> {
                 },
                 None => {
                     let Some(done) = open.pop() else { break };
-                    let (old, new) = (done.tree, self.leave(done)?);
+                    let (old, new) = (done.tree, self.leave(&done)?);
                     self.known.insert(old, new);
                     if let Some(above) = open.last_mut()
                         && let Some(node) = above.open.take()
@@ -108,7 +108,7 @@ impl<'a> Repair<'a> {
         Ok(Directory { tree, rest, kept: Vec::new(), open: None, changed: false })
     }
 
-    fn leave(&self, directory: Directory) -> Result<Digest, Error> {
+    fn leave(&self, directory: &Directory) -> Result<Digest, Error> {
         if !directory.changed {
             return Ok(directory.tree);
         }

@@ -29,10 +29,10 @@ impl Loss {
     fn new(store: Arc<dyn Store>, source: &Path, of: usize) -> Self {
         let repository = init(store);
         let snapshots = vec![back_up(&repository, source).snapshot];
-        Self::of(repository, snapshots, of)
+        Self::of(&repository, snapshots, of)
     }
 
-    fn of(repository: Repository, snapshots: Vec<Digest>, of: usize) -> Self {
+    fn of(repository: &Repository, snapshots: Vec<Digest>, of: usize) -> Self {
         let trees = repository.packs_of_trees().unwrap();
         let packs = repository.names(ObjectKind::Pack).unwrap();
         let data = packs.into_iter().filter(|pack| !trees.contains(pack));
@@ -165,7 +165,7 @@ fn a_snapshot_without_what_is_lost_is_whole_and_says_what_it_stands_for() {
     std::fs::write(other.join("kept"), noise(70, 100_000)).unwrap();
     let first = back_up(&repository, &source).snapshot;
     let second = back_up(&repository, &other).snapshot;
-    let mut loss = Loss::of(repository, vec![first, second], 1);
+    let mut loss = Loss::of(&repository, vec![first, second], 1);
     let gone = [source.join("file10"), source.join("deep/er/st/small")];
     gone.iter().for_each(|path| std::fs::remove_file(path).unwrap());
     let (_, _, files) = loss.regain();
@@ -255,4 +255,86 @@ fn an_interrupted_run_ends_at_once_and_the_next_one_goes_on() {
     loss.reindex();
     loss.is_clean();
     assert!(loss.without.lost.keys().all(|(kind, _)| *kind == BlobKind::Data));
+}
+
+/// Random numbers that are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % limit as u64).unwrap()
+    }
+}
+
+/// What somebody does to a file between a backup and the loss of it.
+fn edit(dice: &mut Dice, path: &Path, other: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = dice.below(bytes.len().max(1));
+    match dice.below(7) {
+        0 => drop(bytes.splice(at..at, noise(dice.0, 1 + dice.0 as usize % 5000))),
+        1 => bytes.truncate(at),
+        2 => bytes.extend(noise(dice.0, 300_000)),
+        3 => bytes.iter_mut().skip(at).take(100).for_each(|byte| *byte ^= 1),
+        4 => drop(bytes.drain(..at)),
+        5 => return std::fs::remove_file(path).unwrap(),
+        _ => return std::fs::rename(other, path).unwrap_or_default(),
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Whatever happened to the source: a file is what it was, or it is named and left out.
+#[test]
+fn however_the_source_has_changed_nothing_of_now_gets_into_what_was_then() {
+    for seed in 1..=12 {
+        let mut dice = Dice(seed * 0x9e37_79b9_7f4a_7c15);
+        let folder = tempfile::tempdir().unwrap();
+        let (source, then) = (folder.path().join("source"), folder.path().join("then"));
+        for place in [&source, &then] {
+            std::fs::create_dir_all(place.join("a/b")).unwrap();
+        }
+        let names: Vec<String> =
+            (0..8).map(|n| ["", "a/", "a/b/"][n % 3].to_owned() + &n.to_string()).collect();
+        for name in &names {
+            let bytes = noise(dice.0, dice.below(4 << 20));
+            std::fs::write(source.join(name), &bytes).unwrap();
+            std::fs::write(then.join(name), &bytes).unwrap();
+        }
+        let mut loss = Loss::new(Arc::new(Memory::new()), &source, 1 + dice.below(3));
+        for _ in 0..dice.below(8) {
+            let [one, other] = [(); 2].map(|()| source.join(&names[dice.below(names.len())]));
+            if one.exists() && one != other {
+                edit(&mut dice, &one, &other);
+            }
+        }
+        let (_, _, files) = loss.regain();
+        loss.reindex();
+        let lock = loss.repository.lock(LockMode::Shared).unwrap();
+        let index = loss.repository.load_index().unwrap().value;
+        let writer = Writer::new(&lock, index, OPTIONS).unwrap();
+        let stop = AtomicBool::new(false);
+        let named = loss.repository.load_snapshot(loss.snapshots[0]).unwrap();
+        let repaired =
+            Repair::new(&loss.repository, &writer, &stop).snapshot(&named, "test").unwrap();
+        writer.finish().unwrap();
+        assert_eq!(repaired.is_some(), !files.is_empty(), "seed {seed}");
+        let point = match repaired {
+            Some(new) => loss.repository.save_snapshot(&new).unwrap(),
+            None => named.id,
+        };
+        drop(lock);
+        let target = folder.path().join("restored");
+        restore(&loss.repository, point, &source, &target);
+        for name in &names {
+            let (was, is) = (then.join(name), target.join(name));
+            let lost = files.iter().any(|file| file.path == source.join(name));
+            assert_eq!(is.exists(), !lost, "seed {seed}: {name}");
+            assert!(
+                lost || std::fs::read(&is).unwrap() == std::fs::read(&was).unwrap(),
+                "seed {seed}: {name}"
+            );
+        }
+    }
 }
