@@ -127,6 +127,7 @@ fn begun(ctx: &Context<'_>, state: &State, inputs: &OfflineInputs) -> Result<See
         repository: None,
         catch_up: inputs.catch_up,
         contents: None,
+        revisions: Vec::new(),
         parity: 0,
         jobs: Vec::new(),
         receipt: None,

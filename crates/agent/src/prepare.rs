@@ -11,6 +11,7 @@
 use crate::Error;
 use crate::context::{Context, Event, Phase};
 use crate::init::open_seed_staging;
+use crate::kept::{self, Held};
 use crate::names;
 use crate::record::{JobDrive, SeedRecord};
 use crate::state::{Lock, State};
@@ -124,6 +125,9 @@ pub fn prepare(
     };
     let prepared = write(ctx, &state, &record, &part, what, password)?;
     let record = keep_contents(&state, &record, &prepared)?;
+    if let Some(password) = password {
+        kept::keep(ctx, &state, &record, password)?;
+    }
     chain::written(ctx, &state, &record, &prepared)?;
     let complete = prepared.is_complete();
     let sealed = sealed(&prepared);
@@ -179,6 +183,9 @@ fn part(
 ) -> Result<Option<Part>, Error> {
     if missing {
         return wanted::wanted_set(ctx, state, vault, record).map(Some);
+    }
+    if record.revision() > 0 && record.next_set().is_some() {
+        return Err(Error::WasRevised { seed: record.id });
     }
     let folder = state.seed_folder(record.id);
     Ok(record.next_set().map(|set| Part { set, folder, only: None }))
@@ -374,7 +381,7 @@ fn write(
     Ok(prepared)
 }
 
-/// Staging, locked where there is a password for it, with the seed's inventory beside it where that can be had.
+/// Staging, with what is kept of it for what was missing, locked where there is a password for it, with the seed's inventory beside it where that can be had.
 fn source(
     ctx: &Context<'_>,
     state: &State,
@@ -388,10 +395,18 @@ fn source(
             init::check_staging(&record.staging, record.id, repository)?;
             (Arc::new(Folder::new(&record.staging)), None)
         }
+        // Where staging is a repository no more, there is nobody to keep out of it.
+        _ if part.only.is_some() && !Held::of(state, record).has_staging() => {
+            (Held::of(state, record).store(), None)
+        }
         _ => {
             let repository = open_seed_staging(ctx, record, password.unwrap_or_default())?;
             let lock = repository.lock(LockMode::Shared)?;
-            (Arc::clone(repository.store()), Some(lock))
+            let store = match part.only {
+                Some(_) => Held::of(state, record).store(),
+                None => Arc::clone(repository.store()),
+            };
+            (store, Some(lock))
         }
     };
     if let Some(contents) = &record.contents
