@@ -184,6 +184,13 @@ fn show(progress: &Progress<'_>, rates: &super::seed::Rates, event: &Event<'_>) 
             sent.gone.len()
         )),
         Event::Removed { bytes } => progress.bytes(*bytes),
+        Event::Regain(backup::RegainEvent::Regained(bytes)) => progress.bytes(*bytes),
+        Event::Regain(backup::RegainEvent::Problem(problem)) => {
+            progress.problem(&problem.path.display().to_string(), &problem.fault.to_string());
+        }
+        Event::NotKept { seed, why } => progress.note(&format!(
+            "seed {seed}: what tells what is in its packs could not be kept ({why}); without it, what is lost with staging cannot be made anew; a later call tries again"
+        )),
         Event::CustodyUnsent { seed, why } => {
             progress
                 .note(&format!("custody log of seed {seed}: {why}; it is sent by a later call"));
@@ -201,6 +208,7 @@ fn words(phase: Phase) -> &'static str {
         Phase::ImportJob => "creating the import job",
         Phase::Publication => "asking the vault to publish",
         Phase::Wanted => "sending what the vault asks for",
+        Phase::Refill => "making anew from the source what is lost",
         Phase::Receipt => "verifying the receipt",
         Phase::Check => "checking the vault, snapshot by snapshot",
         Phase::Cleaning => "cleaning staging",
@@ -339,6 +347,9 @@ impl Backup {
             }
             BackupReport::Waiting(waiting) => {
                 context.printer.line(&waiting.message);
+                if let Some(refilled) = &waiting.refilled {
+                    super::seed::show_refilled(context, refilled);
+                }
                 waiting.jobs.iter().for_each(|job| super::dock::show_job(context, job));
                 context.printer.line(format!("next: {}", waiting.next));
                 let object = json!({
@@ -348,7 +359,7 @@ impl Backup {
                     "next": waiting.next.to_string(),
                 });
                 context.printer.object("summary", &object);
-                Ok(Status::Done)
+                Ok(waiting.refilled.as_deref().map_or(Status::Done, super::seed::exit_of))
             }
             BackupReport::Stored { confirmed, outcome } => {
                 let mut extra = json!({"outcome": "stored"});

@@ -10,6 +10,7 @@ mod missing;
 mod prepare;
 mod rates;
 mod readers;
+mod refill;
 mod shelf;
 mod verify;
 mod wanted;
@@ -18,6 +19,7 @@ pub(crate) use bays::{DriveOptions, describe, find};
 pub(crate) use drives::{Writing, show_drives};
 pub(crate) use prepare::plan;
 pub(crate) use rates::{Rates, show_event};
+pub(crate) use refill::{exit_of, show_refilled};
 pub(crate) use wanted::By;
 
 use crate::context::Context;
@@ -36,6 +38,7 @@ pub(crate) enum Seed {
     Missing(missing::Missing),
     Status(wanted::Status),
     Send(wanted::Send),
+    Refill(refill::Refill),
 }
 
 impl Seed {
@@ -50,6 +53,7 @@ impl Seed {
             Self::Missing(command) => command.run(context),
             Self::Status(command) => command.run(context),
             Self::Send(command) => command.run(context),
+            Self::Refill(command) => command.run(context),
         }
     }
 }
