@@ -289,7 +289,7 @@ fn edit(dice: &mut Dice, path: &Path, other: &Path) {
 #[test]
 fn however_the_source_has_changed_nothing_of_now_gets_into_what_was_then() {
     for seed in 1..=12 {
-        let mut dice = Dice(seed * 0x9e37_79b9_7f4a_7c15);
+        let mut dice = Dice(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let folder = tempfile::tempdir().unwrap();
         let (source, then) = (folder.path().join("source"), folder.path().join("then"));
         for place in [&source, &then] {

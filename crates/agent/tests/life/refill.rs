@@ -570,8 +570,8 @@ fn whatever_cannot_be_written_changes_nothing_and_the_next_call_goes_on() {
     let (vault, server) = ("vault1".parse().unwrap(), "fs01".parse().unwrap());
     // A folder where a file is to be, and the other way round.
     let obstacles = [
-        (site.path("staging"), false),
         (folder.join("work"), false),
+        (site.path("staging"), false),
         (folder.join("lost-1"), true),
         (folder.join("inventory-1"), true),
         (folder.join("revision-1"), true),
