@@ -201,7 +201,7 @@ fn what_staging_has_lost_too_is_made_anew_however_often_that_is_killed() {
     assert!(plan.objects().iter().any(|it| it["message_type"] == "file"));
     // Killed ever later, until one is through.
     let mut killed = 0;
-    for delay in (0..).step_by(150) {
+    for delay in (0..).step_by(300) {
         let words = ["seed", "refill", "--json", "--state", "state"];
         let mut child = site.place.start(&words);
         std::thread::sleep(Duration::from_millis(delay));
@@ -270,6 +270,8 @@ fn what_the_source_has_no_more_is_named_and_left_out_only_by_choice() {
     assert_eq!(repaired[0]["snapshot"], old.as_str());
     let new = repaired[0]["as"].as_str().unwrap();
     site.run("backup now files --state state").exits(0).shows(&["receipt is verified"]);
+    let words = format!("without {} files", named.len());
+    site.run("agent status --state state").exits(0).shows(&[&words]);
     before.retain(|(path, _)| !named.contains(&source.join(path)));
     assert!(!site.vault().join("snapshots").join(&old).exists());
     restic_is_content("repaired", &site.vault());

@@ -283,13 +283,16 @@ fn what_another_computer_has_signed_is_not_revised_and_that_is_said() {
     let site = staged();
     let copier = Copier::new(&site, "elsewhere");
     copier.prepare(&site.drives(2)).unwrap();
+    // The source server takes the job over.
+    site.prepare(&[]).unwrap();
     let target = ShipTarget::Staging(site.staging());
     agent::ship(&copier.ctx(), &target, &address(), &package("TRACK0001")).unwrap();
     site.dock_without("TRACK0001", |key| key.kind() == model::ObjectKind::Pack);
     let mut ctx = site.ctx();
     ctx.wanted = agent::Way::Drive;
     let files = "files".parse().unwrap();
-    assert!(matches!(agent::backup_now(&ctx, &files, PASSWORD), Ok(BackupReport::Waiting(_))));
+    let report = agent::backup_now(&ctx, &files, PASSWORD).unwrap();
+    assert!(matches!(report, BackupReport::Waiting(_)), "{report:?}");
     fs::remove_dir_all(site.path("staging")).unwrap();
     let what = agent::Refilling::default();
     let error = agent::refill(&site.ctx(), &what, PASSWORD).unwrap_err();

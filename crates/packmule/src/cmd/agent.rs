@@ -268,6 +268,12 @@ fn status(context: &Context, state: &StateOptions) -> Outcome {
             seed.record.staging.display(),
             seed.next
         ));
+        for revised in seed.record.revisions.iter().filter(|revised| revised.lost > 0) {
+            printer.line(format!(
+                "  published without {} files that could not be had any more: see seeds/{}.refill/lost-{} in the state folder",
+                revised.lost, seed.record.id, revised.number
+            ));
+        }
         for job in &seed.jobs {
             match &job.server {
                 Some(job) => super::dock::show_job(context, job),
@@ -277,7 +283,7 @@ fn status(context: &Context, state: &StateOptions) -> Outcome {
                 )),
             }
         }
-        printer.object("seed", &json!({"seed": seed.record.id, "state": name, "staging": seed.record.staging, "next": seed.next.to_string(), "jobs": seed.jobs.iter().map(|job| &job.own.name).collect::<Vec<_>>()}));
+        printer.object("seed", &json!({"seed": seed.record.id, "state": name, "staging": seed.record.staging, "next": seed.next.to_string(), "revision": seed.record.revision(), "lost_files": seed.record.revisions.iter().map(|revised| revised.lost).sum::<u64>(), "jobs": seed.jobs.iter().map(|job| &job.own.name).collect::<Vec<_>>()}));
     }
     Ok(if status.away.is_some() { Status::Partial } else { Status::Done })
 }
