@@ -1,5 +1,5 @@
 //! Removes from staging what the vault has confirmed: planned first, then done, and nothing that
-//! the inventory does not list. The only place in this crate that deletes what was backed up.
+//! the seed's inventory, or the one before it was revised, does not list. The only place in this crate that deletes what was backed up.
 //!
 //! Order: snapshots, indexes, packs, config, keys, so that at any moment what is left is a repository
 //! that can be opened and locked, or none.
@@ -13,6 +13,7 @@ use crate::{Error, announce, journal, transit};
 use flow::{SeedEvent, SeedState};
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use repo::{LockGuard, LockMode};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use store::{Folder, Listed, Store};
@@ -115,7 +116,8 @@ fn plan(
     }
     let objects = journal::objects(state, record, contents)?;
     stands(record, contents, &objects, pinned)?;
-    let listed = identities(&objects);
+    let mut listed = identities(&objects);
+    listed.extend(replaced(state, record)?);
     for kind in ORDER {
         let last = matches!(kind, ObjectKind::Key | ObjectKind::Config);
         for found in there(&store, kind)? {
@@ -134,6 +136,26 @@ fn plan(
         }
     }
     Ok(plan)
+}
+
+/// What was the seed's before it was revised, as far as nothing was lost by that: what stands in its place is in the vault.
+/// Where files were lost, staging may have what the vault has not.
+fn replaced(
+    state: &State,
+    record: &SeedRecord,
+) -> Result<HashMap<(ObjectKind, Digest), u64>, Error> {
+    let mut replaced = HashMap::new();
+    if record.revisions.iter().any(|revised| revised.lost > 0 || !revised.repaired.is_empty()) {
+        return Ok(replaced);
+    }
+    for revised in &record.revisions {
+        match journal::objects(state, record, &revised.before) {
+            // What is not known to be the seed's stays.
+            Err(Error::InventoryLost { .. }) => {}
+            objects => replaced.extend(identities(&objects?)),
+        }
+    }
+    Ok(replaced)
 }
 
 /// A snapshot that was made in staging since needs packs of the seed.

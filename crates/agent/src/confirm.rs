@@ -6,7 +6,7 @@ use crate::record::{Contents, KeptReceipt, SeedRecord, covered};
 use crate::state::State;
 use crate::transit::tell;
 use crate::vault::Vault;
-use crate::{Error, chain, journal};
+use crate::{Error, chain, journal, kept};
 use flow::SeedEvent;
 use model::{Digest, ObjectKey, ObjectKind};
 use repo::{CheckOptions, Repository};
@@ -61,6 +61,7 @@ pub(crate) fn confirm(
         Ok(effects)
     })?;
     tell(ctx, seed, &effects);
+    kept::forget(state, seed);
     let snapshots = receipt.snapshots.len() as u64;
     Ok((record, Confirmed { seed, receipt, snapshots, packs }))
 }

@@ -128,6 +128,15 @@ pub enum Event<'a> {
         /// Why.
         why: &'a str,
     },
+    /// What is needed to make anew what may be lost could not be kept; the next call tries again.
+    NotKept {
+        /// The seed.
+        seed: SeedId,
+        /// Why.
+        why: &'a str,
+    },
+    /// Of files that are read again for what is lost.
+    Regain(backup::RegainEvent<'a>),
     /// An object was removed from staging.
     Removed {
         /// Its length.
@@ -151,6 +160,8 @@ pub enum Phase {
     Publication,
     /// What the vault has asked for is sent over the network.
     Wanted,
+    /// What is lost is made anew from the source.
+    Refill,
     /// The receipt is compared with what was sent.
     Receipt,
     /// The vault is checked, snapshot by snapshot.

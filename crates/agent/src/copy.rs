@@ -71,6 +71,7 @@ fn made(ctx: &Context<'_>, seed: &AnnouncedSeed) -> Result<SeedRecord, Error> {
         // Only who opens the repository needs to know.
         catch_up: false,
         contents: None,
+        revisions: Vec::new(),
         parity: 0,
         jobs: Vec::new(),
         receipt: None,

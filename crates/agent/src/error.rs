@@ -242,6 +242,14 @@ pub enum Error {
         /// The seed.
         seed: SeedId,
     },
+    /// The seed is not any more what its first drives were to carry.
+    #[error(
+        "what was lost of seed {seed} was made anew, and the seed consists of other objects since: write what is missing with packmule diskprep s:STAGING --missing"
+    )]
+    WasRevised {
+        /// The seed.
+        seed: SeedId,
+    },
     /// Nothing is missing that does not travel.
     #[error(
         "the vault asks for nothing: whatever of this server's seeds is missing there is on drives that have not been read yet"
@@ -259,6 +267,52 @@ pub enum Error {
         /// The seed.
         seed: SeedId,
         /// Why.
+        what: String,
+    },
+    /// Nothing that is wanted would have to be made anew.
+    #[error(
+        "whatever the vault asks for of seed {seed} is in staging or kept here: packmule seed send sends it, packmule diskprep s:STAGING --missing writes it onto a next drive"
+    )]
+    NothingGone {
+        /// The seed.
+        seed: SeedId,
+    },
+    /// What would tell what is in lost packs is lost itself.
+    #[error(
+        "what is lost of seed {seed} cannot be made anew, as nothing here tells what was in it ({what}); look for the staging folder or the drives that were lost; else give the seed up and begin another"
+    )]
+    NothingKept {
+        /// The seed.
+        seed: SeedId,
+        /// Why.
+        what: String,
+    },
+    /// Another key has signed the drives.
+    #[error(
+        "seed {seed} can only be revised with the key that has signed its drives, and that is not this server's: they were written on a copy computer, or signing.key was lost; what is in staging can still be sent, and what is not needs the seed to be given up and another begun"
+    )]
+    NotSigner {
+        /// The seed.
+        seed: SeedId,
+    },
+    /// Drives of a further set are on their way to be one.
+    #[error(
+        "drives with missing objects of seed {seed} are written in part: finish them with packmule diskprep s:STAGING --missing; if that is not possible, erase these drives, remove {}, and run this again", folder.display()
+    )]
+    SetBegun {
+        /// The seed.
+        seed: SeedId,
+        /// What is known of them.
+        folder: PathBuf,
+    },
+    /// Server and source go by different revisions.
+    #[error(
+        "the server knows another state of seed {seed} than this one: {what}; restore the newest copy of the state directory"
+    )]
+    OtherRevision {
+        /// The seed.
+        seed: SeedId,
+        /// How they differ.
         what: String,
     },
     /// Only the source server is told what is missing.
@@ -399,7 +453,8 @@ impl Error {
             Self::Damaged { .. }
             | Self::Receipt { .. }
             | Self::NotLanded { .. }
-            | Self::NotThisSeed { .. } => ErrorKind::Corrupt,
+            | Self::NotThisSeed { .. }
+            | Self::OtherRevision { .. } => ErrorKind::Corrupt,
             Self::Version { .. }
             | Self::NotForAgents
             | Self::SourcePath { .. }
@@ -419,7 +474,8 @@ impl Error {
             | Self::NoJob(_)
             | Self::OnDrivesAlone { .. }
             | Self::InventoryLost { .. }
-            | Self::PasswordLost { .. } => ErrorKind::NotFound,
+            | Self::PasswordLost { .. }
+            | Self::NothingKept { .. } => ErrorKind::NotFound,
             Self::OtherRegistration { .. }
             | Self::GroupExists(_)
             | Self::OtherStaging { .. }
@@ -434,6 +490,10 @@ impl Error {
             | Self::GroupsNotStaged { .. }
             | Self::NothingToPrepare { .. }
             | Self::NothingWanted
+            | Self::NothingGone { .. }
+            | Self::WasRevised { .. }
+            | Self::NotSigner { .. }
+            | Self::SetBegun { .. }
             | Self::OnTheSource
             | Self::WantList { .. }
             | Self::PreparedElsewhere { .. }

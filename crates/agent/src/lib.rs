@@ -8,7 +8,7 @@
 //! ```text
 //!  backup_now ─▶ staging ─▶ prepare ─▶ drives, import job ─▶ ship ─▶ …
 //!  write_drives ─────────────────────▶ drives, import job ─▶ ship ─▶ …
-//!  backup_now ─▶ waiting … ─▶ published ─▶ receipt ─▶ check ─▶ Confirmed ─▶ increment
+//!  backup_now ─▶ waiting … (what is missing is sent, or made anew) ─▶ published ─▶ receipt ─▶ check ─▶ Confirmed ─▶ increment
 //!                                                                 └▶ clean_staging
 //! ```
 //!
@@ -25,6 +25,7 @@
 
 mod adopt;
 mod announce;
+mod bench;
 mod chain;
 mod clean;
 mod confirm;
@@ -36,6 +37,7 @@ mod group;
 mod init;
 mod job;
 mod journal;
+mod kept;
 mod keys;
 mod names;
 mod next;
@@ -44,7 +46,9 @@ mod points;
 mod prepare;
 mod publication;
 mod record;
+mod refill;
 mod register;
+mod revise;
 mod send;
 mod ship;
 mod state;
@@ -76,8 +80,9 @@ pub use prepare::{
     Needed, Preparation, PrepareReport, ToBeWritten, check_preparation, prepare, to_be_written,
 };
 pub use record::{
-    Contents, Happened, JobDrive, KeptReceipt, SeedJob, SeedRecord, StagedBackup, Sum,
+    Contents, Happened, JobDrive, KeptReceipt, Revised, SeedJob, SeedRecord, StagedBackup, Sum,
 };
+pub use refill::{Refilled, Refilling, refill};
 pub use register::{Registration, register};
 pub use send::{Sending, Sent, Way};
 pub use ship::{ShipTarget, ship, to_be_shipped};

@@ -62,6 +62,11 @@ pub enum Next {
         /// Whose.
         drives: Drives,
     },
+    /// Some files cannot be had any more, and somebody has to choose.
+    Choose {
+        /// How many.
+        files: u64,
+    },
     /// The next backup publishes and checks.
     Backup {
         /// A group of the seed.
@@ -104,7 +109,11 @@ impl fmt::Display for Next {
             ),
             Self::Missing { objects, drives: Drives::From(_) } => write!(
                 f,
-                "objects of the seed that have not arrived: {objects}; keep the staging folder; packmule seed status names them, packmule seed send sends them, packmule diskprep s:STAGING --missing writes them onto a next drive"
+                "objects of the seed that have not arrived: {objects}; keep the staging folder; packmule seed status names them, packmule seed send sends them, packmule diskprep s:STAGING --missing writes them onto a next drive, packmule seed refill makes anew what is gone here"
+            ),
+            Self::Choose { files } => write!(
+                f,
+                "files that neither staging nor the source has as they were backed up: {files}; bring them back and run this again, or have the backup published without them: packmule seed refill --publish-repaired"
             ),
             Self::Missing { objects, drives } => write!(
                 f,

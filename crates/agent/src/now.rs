@@ -139,6 +139,7 @@ pub(crate) fn begun(
         repository: None,
         catch_up: inputs.catch_up,
         contents: None,
+        revisions: Vec::new(),
         parity: 0,
         jobs: Vec::new(),
         receipt: None,

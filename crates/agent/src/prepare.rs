@@ -12,6 +12,7 @@ use crate::Error;
 use crate::context::{Context, Event, Phase};
 use crate::init::open_seed_staging;
 use crate::job::Whole;
+use crate::kept::{self, Held};
 use crate::names;
 use crate::record::{JobDrive, SeedRecord};
 use crate::state::{Lock, State};
@@ -127,6 +128,9 @@ pub fn prepare(
     };
     let prepared = write(ctx, &state, &record, &part, what, password)?;
     let record = keep_contents(&state, &record, &prepared)?;
+    if let Some(password) = password {
+        kept::keep(ctx, &state, &record, password)?;
+    }
     chain::written(ctx, &state, &record, &prepared.drives)?;
     let complete = prepared.is_complete();
     let sealed = sealed(&prepared.drives);
@@ -195,6 +199,9 @@ fn part(
     }
     if record.direct {
         return Err(Error::WithoutStaging { staging: record.staging.clone() });
+    }
+    if record.revision() > 0 && record.next_set().is_some() {
+        return Err(Error::WasRevised { seed: record.id });
     }
     let folder = state.seed_folder(record.id);
     Ok(record.next_set().map(|set| (Part { set, folder, only: None }, 0)))
@@ -413,7 +420,7 @@ fn write(
     Ok(prepared)
 }
 
-/// Staging, locked where there is a password for it, with the seed's inventory beside it where that can be had.
+/// Staging, with what is kept of it for what was missing, locked where there is a password for it, with the seed's inventory beside it where that can be had.
 fn source(
     ctx: &Context<'_>,
     state: &State,
@@ -427,10 +434,18 @@ fn source(
             init::check_staging(&record.staging, record.id, repository)?;
             (Arc::new(Folder::new(&record.staging)), None)
         }
+        // Where staging is a repository no more, there is nobody to keep out of it.
+        _ if part.only.is_some() && !Held::of(state, record).has_staging() => {
+            (Held::of(state, record).store(), None)
+        }
         _ => {
             let repository = open_seed_staging(ctx, record, password.unwrap_or_default())?;
             let lock = repository.lock(LockMode::Shared)?;
-            (Arc::clone(repository.store()), Some(lock))
+            let store = match part.only {
+                Some(_) => Held::of(state, record).store(),
+                None => Arc::clone(repository.store()),
+            };
+            (store, Some(lock))
         }
     };
     if let Some(contents) = &record.contents

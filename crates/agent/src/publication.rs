@@ -1,12 +1,12 @@
 //! Asks the server to publish a seed, and watches until that ends or waits for something. Believes
 //! nothing it says: the receipt is compared, and the vault checked, in `confirm`.
 
-use crate::Error;
 use crate::context::{Context, Event, Phase};
 use crate::record::SeedRecord;
 use crate::state::State;
 use crate::transit::tell;
 use crate::vault::Vault;
+use crate::{Error, revise};
 use flow::{SeedEvent, SeedState};
 use wire::{Code, Publication, PublicationRequest, PublicationState};
 
@@ -23,8 +23,9 @@ pub(crate) fn until_published(
     ctx: &Context<'_>,
     state: &State,
     vault: &Vault,
-    record: SeedRecord,
+    record: &SeedRecord,
 ) -> Result<Published, Error> {
+    let record = revise::settle(ctx, state, vault, record)?;
     if has_receipt(vault, &record)? {
         return Ok(Published::Yes(Box::new(finished(ctx, state, record)?)));
     }

@@ -16,7 +16,8 @@ use wire::{KeysFrom, PublicKey, SeedId, SignedReceipt};
 
 /// A seed: one first full backup on its way from staging to the vault.
 ///
-/// invariant: [`contents`](Self::contents) never changes once it is set; jobs are only added.
+/// invariant: once [`contents`](Self::contents) is set, it changes by a revision alone, and
+/// [`revisions`](Self::revisions) keeps what it was; jobs are only added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SeedRecord {
@@ -52,6 +53,9 @@ pub struct SeedRecord {
     /// What it holds, once that is frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contents: Option<Contents>,
+    /// What it was revised by, in the order of their numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<Revised>,
     /// Drives that are encrypted, of those that were ever given for it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub encrypted: BTreeSet<DriveSerial>,
@@ -101,6 +105,26 @@ pub struct Contents {
     pub whole: Sum,
     /// All but the key files, which a vault that has a repository keeps of its own.
     pub without_keys: Sum,
+}
+
+/// A seed's contents were changed, as some of them were lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revised {
+    /// Which revision, from 1.
+    pub number: u32,
+    /// The SHA-256 of its file.
+    pub digest: Digest,
+    /// When the seed went by it.
+    pub at: Timestamp,
+    /// What the seed held before.
+    pub before: Contents,
+    /// Snapshots, and what stands in their place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repaired: Vec<(Digest, Digest)>,
+    /// Files that are in no snapshot of it any more; their names are beside it.
+    #[serde(default)]
+    pub lost: u64,
 }
 
 /// A set of objects in three numbers.
@@ -216,6 +240,12 @@ impl SeedRecord {
             Some(group) => Drives::Of(group),
             None => Drives::From(self.staging.clone()),
         }
+    }
+
+    /// The revision that it goes by; 0 where it is as its drives say.
+    #[must_use]
+    pub fn revision(&self) -> u32 {
+        self.revisions.last().map_or(0, |last| last.number)
     }
 
     /// Whether the vault has everything or nobody wants it: then nothing waits for it.

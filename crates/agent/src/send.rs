@@ -1,23 +1,22 @@
-//! Sends objects that the vault has asked for, from staging into its pending area. Does not ask what they are:
+//! Sends objects that the vault has asked for, from what the source has of them, into its pending area. Does not ask what they are:
 //! that is `wanted`'s part.
 
 use crate::Error;
 use crate::context::{Context, Event, Phase};
+use crate::kept::Held;
 use crate::record::SeedRecord;
 use crate::state::State;
 use crate::vault::Vault;
 use crate::wanted::{ask, there};
 use flow::SeedEvent;
 use jiff::SignedDuration;
-use model::{Digest, ErrorKind};
 use seed::Object;
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
-use store::{Folder, Store};
+use store::Store;
 use wire::SeedId;
 
 /// How what the vault asks for is to reach it.
@@ -67,7 +66,7 @@ pub struct Sent {
     pub bytes: u64,
     /// Objects that had reached it before.
     pub before: u64,
-    /// Objects that staging does not have, or has damaged: they cannot be sent from there.
+    /// Objects that are not here, or damaged: they have to be made anew.
     pub gone: Vec<Object>,
     /// Objects that wait for a next drive, which is expected sooner.
     pub left: u64,
@@ -100,25 +99,26 @@ fn by_drive(record: &SeedRecord) -> SignedDuration {
     slowest.unwrap_or(BY_DRIVE)
 }
 
-/// Sends what a publication has just found wanted, where that is expected to be sooner than a drive. Answers
-/// whether all of it has reached the vault.
+/// Sends what a publication has just found wanted, where that is expected to be sooner than a drive. None when that is
+/// nothing any more.
 pub(crate) fn answer(
     ctx: &Context<'_>,
     state: &State,
     vault: &Vault,
     record: &SeedRecord,
-) -> Result<bool, Error> {
-    let Some(objects) = ask(state, vault, record)? else { return Ok(false) };
+) -> Result<Option<Sent>, Error> {
+    let Some(objects) = ask(state, vault, record)? else { return Ok(None) };
     ctx.tell(Event::Phase(Phase::Wanted));
     let what = Sending { way: ctx.wanted, seed: Some(record.id), ..Sending::default() };
-    let sent = send(ctx, vault, record, &objects, &what)?;
+    let sent = send(ctx, state, vault, record, &objects, &what)?;
     ctx.tell(Event::Answered(&sent));
-    Ok(sent.left == 0 && sent.gone.is_empty())
+    Ok(Some(sent))
 }
 
-/// Sends objects from staging into the vault's pending area.
+/// Sends objects into the vault's pending area.
 pub(crate) fn send(
     ctx: &Context<'_>,
+    state: &State,
     vault: &Vault,
     record: &SeedRecord,
     objects: &[Object],
@@ -147,7 +147,7 @@ pub(crate) fn send(
     }
     let work = Work {
         ctx,
-        staging: Folder::new(&record.staging),
+        held: Held::of(state, record),
         pending,
         todo: &todo,
         next: AtomicUsize::new(0),
@@ -185,7 +185,7 @@ fn sum(objects: &[Object]) -> u64 {
 /// Objects on their way, by several threads.
 struct Work<'a, 'c> {
     ctx: &'a Context<'c>,
-    staging: Folder,
+    held: Held,
     pending: Arc<dyn Store>,
     todo: &'a [Object],
     next: AtomicUsize,
@@ -212,7 +212,7 @@ impl Work<'_, '_> {
             let Some(object) = self.todo.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
                 break;
             };
-            let Some(bytes) = self.read(object)? else {
+            let Some(bytes) = self.held.read(object)? else {
                 ended.gone.push(*object);
                 continue;
             };
@@ -223,19 +223,6 @@ impl Work<'_, '_> {
             self.ctx.tell(Event::Sent { object, bytes: all, all: self.all });
         }
         Ok(ended)
-    }
-
-    /// The object from staging; none when it is not there, or not what its name says.
-    fn read(&self, object: &Object) -> Result<Option<Vec<u8>>, Error> {
-        match self.staging.get(&object.key(), object.length) {
-            Ok(bytes) => {
-                let name = Digest(Sha256::digest(&bytes).into());
-                let right = name == object.name && bytes.len() as u64 == object.length;
-                Ok(right.then_some(bytes))
-            }
-            Err(error) if may_be_gone(error.kind()) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Whether the rest would take longer than a next drive, at the rate so far.
@@ -260,8 +247,4 @@ impl Work<'_, '_> {
         }
         slow
     }
-}
-
-fn may_be_gone(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::NotFound | ErrorKind::NoRepository | ErrorKind::Corrupt)
 }

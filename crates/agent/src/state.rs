@@ -8,6 +8,7 @@
 //! <state>/seeds/<seed>.json      a seed's record
 //! <state>/seeds/<seed>.lock      held while something long works on the seed
 //! <state>/seeds/<seed>.state/    the seed crate's own folder: inventory, manifests
+//! <state>/seeds/<seed>.refill/   what tells what is in its packs, its revisions, and what is made anew for the next
 //! <state>/seeds/<seed>.custody/  this computer's chain in its custody log; the custody crate's own folder
 //! <state>/seeds/<seed>.keys/     passwords of its drives, sealed; the keyring crate's own folder
 //! <state>/direct/<job>/repository/   what is kept of a seed that goes straight onto drives, but for what was in the files
@@ -200,6 +201,21 @@ impl State {
     /// The folder that the seed crate keeps inventory and manifests in.
     pub(crate) fn seed_folder(&self, id: SeedId) -> PathBuf {
         self.root.join("seeds").join(format!("{id}.state"))
+    }
+
+    /// What is needed to make anew what is lost, and the revisions that came of it.
+    pub(crate) fn refill_folder(&self, id: SeedId) -> PathBuf {
+        self.root.join("seeds").join(format!("{id}.refill"))
+    }
+
+    /// The repository as far as it tells what is in packs.
+    pub(crate) fn kept_folder(&self, id: SeedId) -> PathBuf {
+        self.refill_folder(id).join("repository")
+    }
+
+    /// What is made anew and not part of the seed yet; void when a call begins.
+    pub(crate) fn work_folder(&self, id: SeedId) -> PathBuf {
+        self.refill_folder(id).join("work")
     }
 
     /// Held while a file changes; waits for whoever else holds it, which is never long.

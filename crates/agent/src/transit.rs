@@ -7,15 +7,16 @@ use crate::group::OfflineInputs;
 use crate::next::{Drives, Next};
 use crate::publication::{self, Published};
 use crate::record::{SeedJob, SeedRecord};
+use crate::refill::{self, Refilled};
 use crate::state::State;
 use crate::vault::Vault;
-use crate::{Error, adopt, chain, send};
+use crate::{Error, adopt, chain, kept, send};
 use flow::{Effect, SeedEvent, SeedState, SetState, WAITING_FOR_IMPORT};
 use jiff::Timestamp;
 use wire::{DriveState, Job, JobState, PublicKey, Publication, SeedId};
 
 /// A backup that waits for its seed.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Waiting {
     /// The seed; none while its first backup has not begun.
     pub seed: Option<SeedId>,
@@ -27,6 +28,8 @@ pub struct Waiting {
     pub jobs: Vec<Job>,
     /// What the server says about its publication, once that was asked for.
     pub publication: Option<Publication>,
+    /// What was made anew of it, where something was lost that the source still had; with the files that it had not.
+    pub refilled: Option<Box<Refilled>>,
     /// What is expected next.
     pub next: Next,
 }
@@ -45,12 +48,13 @@ impl Waiting {
         let group = state.groups_at(&inputs.staging)?.into_iter().next();
         let next = group.map_or(Next::Nothing, |group| first_backup(inputs.direct, group.name));
         let message = next.to_string();
-        Ok(Self { seed: None, state: None, message, jobs: Vec::new(), publication: None, next })
+        let (jobs, publication, refilled) = (Vec::new(), None, None);
+        Ok(Self { seed: None, state: None, message, jobs, publication, refilled, next })
     }
 
     /// Nothing of it has left.
     pub(crate) fn local(state: &State, record: &SeedRecord) -> Result<Self, Error> {
-        Self::new(state, record, Vec::new(), None)
+        Self::new(state, record, Vec::new(), None, None)
     }
 
     fn new(
@@ -58,15 +62,22 @@ impl Waiting {
         record: &SeedRecord,
         jobs: Vec<Job>,
         publication: Option<Publication>,
+        refilled: Option<Box<Refilled>>,
     ) -> Result<Self, Error> {
-        let next = next(state, record, &jobs)?;
+        let next = match &refilled {
+            Some(refilled) if !refilled.lost.is_empty() => {
+                Next::Choose { files: refilled.lost.len() as u64 }
+            }
+            _ => next(state, record, &jobs)?,
+        };
         let said = publication.as_ref().and_then(|publication| publication.message.clone());
         let message = match record.seed.waits_for_import() {
             true => WAITING_FOR_IMPORT.to_owned(),
             false => said.unwrap_or_else(|| next.to_string()),
         };
         let seed = Some(record.id);
-        Ok(Self { seed, state: Some(record.state()), message, jobs, publication, next })
+        let state = Some(record.state());
+        Ok(Self { seed, state, message, jobs, publication, refilled, next })
     }
 }
 
@@ -90,34 +101,80 @@ pub(crate) fn go_on(
     }
     let vault = Vault::connect(ctx, state)?;
     let (record, jobs) = sync(ctx, state, &vault, &record)?;
-    let waiting = |record: &SeedRecord, publication| {
-        let waiting = Waiting::new(state, record, jobs.clone(), publication)?;
-        Ok(Transit::Waiting(Box::new(waiting)))
-    };
+    kept::keep(ctx, state, &record, password)?;
     if record.seed.set_count.is_none() {
-        return waiting(&record, None);
+        let waiting = Waiting::new(state, &record, jobs, None, None)?;
+        return Ok(Transit::Waiting(Box::new(waiting)));
     }
-    let record = match publication::until_published(ctx, state, &vault, record)? {
-        Published::Yes(record) => record,
-        Published::No { record, status } => {
-            let wants = status.as_ref().is_some_and(|status| status.wanted_count > 0);
-            // What a whole set was to bring is sent when somebody has chosen so.
-            let landed = |set: &flow::DriveSet| matches!(set.state, SetState::Landed { .. });
-            let wants = wants && record.seed.sets.iter().all(landed);
-            if !wants || !send::answer(ctx, state, &vault, &record)? {
-                return waiting(&record, status.map(|status| *status));
-            }
-            match publication::until_published(ctx, state, &vault, *record)? {
-                Published::Yes(record) => record,
-                Published::No { record, status } => {
-                    return waiting(&record, status.map(|status| *status));
-                }
-            }
+    let record = match published(ctx, state, &vault, record, password)? {
+        Progress::Published(record) => record,
+        Progress::Waiting { record, status, refilled } => {
+            let status = status.map(|status| *status);
+            let waiting = Waiting::new(state, &record, jobs, status, refilled)?;
+            return Ok(Transit::Waiting(Box::new(waiting)));
         }
     };
     let (record, confirmed) = confirm::confirm(ctx, state, &vault, &record, password)?;
     Ok(Transit::Arrived { record: Box::new(record), confirmed: Some(Box::new(confirmed)) })
 }
+
+/// How far publication has come.
+enum Progress {
+    Published(Box<SeedRecord>),
+    Waiting {
+        record: Box<SeedRecord>,
+        status: Option<Box<Publication>>,
+        refilled: Option<Box<Refilled>>,
+    },
+}
+
+/// Has the seed published, and sends what that finds missing; what is lost here, too, is made anew and sent.
+fn published(
+    ctx: &Context<'_>,
+    state: &State,
+    vault: &Vault,
+    mut record: SeedRecord,
+    password: &[u8],
+) -> Result<Progress, Error> {
+    let (mut answers, mut refilled) = (0, None);
+    loop {
+        let status = match publication::until_published(ctx, state, vault, &record)? {
+            Published::Yes(published) => return Ok(Progress::Published(published)),
+            Published::No { record: there, status } => {
+                record = *there;
+                status
+            }
+        };
+        let wants = status.as_ref().is_some_and(|status| status.wanted_count > 0);
+        // What a whole set was to bring is sent when somebody has chosen so.
+        let landed = |set: &flow::DriveSet| matches!(set.state, SetState::Landed { .. });
+        let wants = wants && record.seed.sets.iter().all(landed);
+        let sent = match wants && answers < ANSWERS {
+            true => send::answer(ctx, state, vault, &record)?,
+            false => None,
+        };
+        answers += 1;
+        let is_answered = sent.as_ref().is_some_and(|sent| sent.left == 0 && sent.gone.is_empty());
+        if is_answered {
+            continue;
+        }
+        if let Some(sent) = &sent {
+            let made = refill::by_itself(ctx, state, vault, &record, sent, password)?;
+            let is_revised = made.as_ref().is_some_and(|made| made.revision.is_some());
+            refilled = made.map(Box::new);
+            if is_revised {
+                record = state.seed(record.id)?;
+                continue;
+            }
+        }
+        let record = Box::new(record);
+        return Ok(Progress::Waiting { record, status, refilled });
+    }
+}
+
+/// How often what is wanted is sent by one call: once, and once more where it was made anew. Each answer makes a new
+/// question; one that is asked again and again is somebody else's to look at.
+const ANSWERS: u32 = 3;
 
 /// Tells what follows from a change that is stored.
 pub(crate) fn tell(ctx: &Context<'_>, seed: SeedId, effects: &[Effect]) {

@@ -2,18 +2,19 @@
 //! `prepare` as a drive set of its own.
 
 use crate::context::Context;
+use crate::kept::Held;
 use crate::publication::{self, Published};
 use crate::record::SeedRecord;
 use crate::send::{Sending, Sent, send};
 use crate::state::State;
 use crate::transit;
 use crate::vault::Vault;
-use crate::{Error, journal};
+use crate::{Error, journal, revise};
 use model::{ErrorKind, JobName, ObjectKey};
 use seed::{Object, Trust, WantList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use store::{Folder, Store};
+use store::Store;
 use wire::{Role, SeedId};
 
 /// An object that the vault asks for.
@@ -38,7 +39,7 @@ pub enum Answer {
     Sent,
     /// It is on this drive.
     OnDrive(model::DriveSerial),
-    /// Neither sent nor in staging.
+    /// Neither sent nor here: it has to be made anew.
     Gone,
 }
 
@@ -63,6 +64,7 @@ pub fn wanted(
     let vault = Vault::connect(ctx, &state)?;
     let mut all = Vec::new();
     for record in chosen(&state, seed)? {
+        let record = revise::settle(ctx, &state, &vault, &record)?;
         let objects = ask(&state, &vault, &record)?.unwrap_or_default();
         all.push((record.id, rows(ctx, &state, &vault, &record, &objects)?));
     }
@@ -77,10 +79,25 @@ pub fn wanted(
 pub fn send_wanted(ctx: &Context<'_>, what: &Sending) -> Result<Sent, Error> {
     let state = State::open(ctx.state)?;
     let vault = Vault::connect(ctx, &state)?;
+    let (record, objects) = only_one(ctx, &state, &vault, what.seed)?;
+    let _lock = state.lock_seed(record.id)?;
+    send(ctx, &state, &vault, &record, &objects, what)
+}
+
+/// The one seed that something is wanted of, and that; publication has just looked.
+///
+/// # Errors
+/// [`Error::NothingWanted`]; [`Error::WhichSeed`].
+pub(crate) fn only_one(
+    ctx: &Context<'_>,
+    state: &State,
+    vault: &Vault,
+    seed: Option<SeedId>,
+) -> Result<(SeedRecord, Vec<Object>), Error> {
     let mut asked = Vec::new();
-    for record in chosen(&state, what.seed)? {
+    for record in chosen(state, seed)? {
         let _lock = state.lock_seed(record.id)?;
-        if let Some(found) = fresh(ctx, &state, &vault, &record)? {
+        if let Some(found) = fresh(ctx, state, vault, &record)? {
             asked.push(found);
         }
     }
@@ -89,9 +106,7 @@ pub fn send_wanted(ctx: &Context<'_>, what: &Sending) -> Result<Sent, Error> {
             seeds: asked.iter().map(|(record, _)| record.id).collect(),
         });
     }
-    let (record, objects) = asked.pop().ok_or(Error::NothingWanted)?;
-    let _lock = state.lock_seed(record.id)?;
-    send(ctx, &vault, &record, &objects, what)
+    asked.pop().ok_or(Error::NothingWanted)
 }
 
 /// Seeds that are prepared and not over.
@@ -112,7 +127,7 @@ fn fresh(
     record: &SeedRecord,
 ) -> Result<Option<(SeedRecord, Vec<Object>)>, Error> {
     let (record, _) = transit::sync(ctx, state, vault, record)?;
-    let record = match publication::until_published(ctx, state, vault, record)? {
+    let record = match publication::until_published(ctx, state, vault, &record)? {
         Published::Yes(_) => return Ok(None),
         Published::No { record, .. } => record,
     };
@@ -179,7 +194,7 @@ pub(crate) fn wanted_set(
         return Err(Error::OnTheSource);
     }
     let set = record.seed.set_count.ok_or(flow::Refused::StillPreparing)?;
-    let folder = state.seed_folder(record.id).join("wanted").join(set.to_string());
+    let folder = folder(state, record, set);
     let kept = folder.join("want-list");
     if is_begun(state, &folder)? {
         let bytes = std::fs::read(&kept).map_err(Error::io("reading", &kept))?;
@@ -204,8 +219,13 @@ pub(crate) fn wanted_set(
     Ok(Part { set, folder, only: Some(objects) })
 }
 
+/// Where what is known of a set with missing objects is.
+pub(crate) fn folder(state: &State, record: &SeedRecord, set: u32) -> PathBuf {
+    state.seed_folder(record.id).join("wanted").join(set.to_string())
+}
+
 /// Whether drives of the set are sealed: then it goes on with the list that it was begun with.
-fn is_begun(state: &State, folder: &std::path::Path) -> Result<bool, Error> {
+pub(crate) fn is_begun(state: &State, folder: &std::path::Path) -> Result<bool, Error> {
     if !folder.join("want-list").exists() {
         return Ok(false);
     }
@@ -226,16 +246,14 @@ fn rows(
     }
     let sent = there(&*vault.pending(ctx, 0)?, objects)?;
     let (first, further) = carriers(state, record)?;
-    let staging = Folder::new(&record.staging);
+    let held = Held::of(state, record);
     let row = |object: &Object| {
         let on_drive = further.get(object).cloned();
         let answer = match on_drive {
             _ if sent.contains(object) => Answer::Sent,
             Some(serial) => Answer::OnDrive(serial),
-            None => match staging.length(&object.key()) {
-                Ok(length) if length == object.length => Answer::None,
-                _ => Answer::Gone,
-            },
+            None if held.has(object) => Answer::None,
+            None => Answer::Gone,
         };
         let carried = first.get(object).map(|(serial, set)| {
             let job = record.jobs.iter().rev().find(|job| job.set == *set);

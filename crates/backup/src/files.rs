@@ -223,7 +223,7 @@ fn counter<'r>(run: &'r Run<'_>, known: bool) -> &'r AtomicU64 {
 }
 
 /// Opens without following a link, and without changing the access time where that is allowed.
-fn open(path: &PathBuf) -> Result<File, Fault> {
+pub(crate) fn open(path: &PathBuf) -> Result<File, Fault> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let opened = match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {
         Err(Errno::PERM) => rustix::fs::open(path, flags, Mode::empty()),

@@ -2,11 +2,13 @@
 
 use crate::{Client, Error, Result, verify_receipt};
 use model::{AccountName, BackendName, ContainerName, Digest, ServerName, VaultName};
+use std::io::Read;
 use ureq::http::Method;
 use url::Url;
 use wire::{
     Credentials, DockRequest, Health, List, Location, Publication, PublicationRequest, Receipt,
-    SeedId, ServerRequest, SignedReceipt, StorageAccount, StorageAccountRequest, Vault,
+    SeedId, SeedRevision, ServerRequest, SignedReceipt, StorageAccount, StorageAccountRequest,
+    Vault,
 };
 use zeroize::Zeroizing;
 
@@ -157,6 +159,43 @@ impl Client {
             return other("it is for another seed");
         }
         Ok((receipt, signed))
+    }
+
+    /// Says what a seed consists of from now on; said again, it changes nothing.
+    ///
+    /// # Errors
+    /// [`wire::Code::AlreadyExists`] when it does not come next, or the seed is published;
+    /// [`wire::Code::ConcurrentChange`] while it is being published.
+    pub fn put_revision(
+        &self,
+        vault: &VaultName,
+        server: &ServerName,
+        seed: SeedId,
+        length: u64,
+        from: &mut dyn Read,
+    ) -> Result<()> {
+        let seed = seed.to_string();
+        let path = ["vaults", vault.as_str(), "servers", server.as_str(), "revisions", &seed];
+        self.upload(&path, length, from)
+    }
+
+    /// The newest revision of a seed that the server has; none where the seed is as its drives say.
+    ///
+    /// # Errors
+    /// The server is away or refuses.
+    pub fn revision(
+        &self,
+        vault: &VaultName,
+        server: &ServerName,
+        seed: SeedId,
+    ) -> Result<Option<SeedRevision>> {
+        let seed = seed.to_string();
+        let path = ["vaults", vault.as_str(), "servers", server.as_str(), "revisions", &seed];
+        match self.get(&path) {
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.code() == Some(&wire::Code::ResourceNotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What the vault asks for of a seed, as it was signed; none when that is nothing.

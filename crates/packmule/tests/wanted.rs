@@ -1,5 +1,5 @@
 //! A lost drive without parity, by the commands alone: what is missing is named, comes once more by network or on
-//! a next drive, and nothing else is sent.
+//! a next drive, and nothing else is sent; what staging has lost, too, is made anew from the source.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -12,9 +12,11 @@
 mod support;
 
 use serde_json::Value;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 use support::served::Server;
-use support::{Place, Said, s, same, walk};
+use support::{Place, Said, restic, restic_is_content, restics, s, same, trees, walk};
 
 struct Site {
     server: Server,
@@ -51,6 +53,9 @@ impl Site {
     }
 }
 
+/// Files beside the large one.
+const FURTHER: [&str; 4] = ["one", "two", "three", "four"];
+
 /// Two drives have been shipped, and one of them never came.
 fn site() -> Site {
     let site = Site { server: Server::start(), place: Place::new() };
@@ -63,6 +68,9 @@ fn site() -> Site {
         site.admin(words).exits(0);
     }
     let source = site.place.source("source", 30 << 20);
+    for (name, seed) in FURTHER.into_iter().zip(1..) {
+        std::fs::write(source.join(name), trees::Rng::new(seed).bytes(2 << 20)).unwrap();
+    }
     site.run("agent register --credentials offices.VaultCredentials --name fs01 --state state")
         .exits(0);
     let staging = s(&site.place.path("staging")).to_owned();
@@ -144,4 +152,137 @@ fn a_drive_that_never_came_is_made_up_for_by_another_with_just_that() {
         .exits(0)
         .shows(&["receipt is verified"]);
     site.restores();
+}
+
+impl Site {
+    /// The published repository, as files of the server.
+    fn vault(&self) -> PathBuf {
+        self.server.data().join("objects/vaults/offices/fs01/repository")
+    }
+
+    /// The only snapshot in staging, by its name.
+    fn staged(&self) -> String {
+        let files = walk(&self.place.path("staging/snapshots"));
+        assert_eq!(files.len(), 1);
+        files[0].file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
+    /// A snapshot of the vault as stock restic restores it.
+    fn restored_by_restic(&self, program: &Path, snapshot: &str) -> PathBuf {
+        let target = self.place.path(&format!("restic-{snapshot}"));
+        let words = ["restore", snapshot, "--no-lock", "--target", s(&target)];
+        restic(program, &self.vault(), &words).exits(0);
+        target.join(self.place.path("source").strip_prefix("/").unwrap())
+    }
+}
+
+/// Every file below, with its content.
+fn contents(folder: &Path) -> BTreeSet<(PathBuf, Vec<u8>)> {
+    let read = |path: &PathBuf| {
+        (path.strip_prefix(folder).unwrap().to_owned(), std::fs::read(path).unwrap())
+    };
+    walk(folder).iter().map(read).collect()
+}
+
+#[test]
+fn what_staging_has_lost_too_is_made_anew_however_often_that_is_killed() {
+    let site = site();
+    let snapshot = site.staged();
+    let bytes = std::fs::read(site.place.path("staging/snapshots").join(&snapshot)).unwrap();
+    let arrived: BTreeSet<String> = site.on("d1").into_iter().collect();
+    std::fs::remove_dir_all(site.place.path("staging")).unwrap();
+    // A backup does not take an unmounted folder for a lost one.
+    site.run("backup now files --wanted network --state state").exits(0);
+    assert!(!site.place.path("staging").exists());
+    site.run("seed status --state state").exits(13).shows(&["packmule seed refill"]);
+    site.run("seed send --by network --state state").exits(3).shows(&["packmule seed refill"]);
+    let plan = site.run("seed refill --dry-run --json --state state").exits(0);
+    assert!(plan.object("summary")["gone_packs"].as_u64().unwrap() > 0);
+    assert!(plan.objects().iter().any(|it| it["message_type"] == "file"));
+    // Killed ever later, until one is through.
+    let mut killed = 0;
+    for delay in (0..).step_by(300) {
+        let words = ["seed", "refill", "--json", "--state", "state"];
+        let mut child = site.place.start(&words);
+        std::thread::sleep(Duration::from_millis(delay));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            killed += 1;
+        }
+        let said = Said::of(child.wait_with_output().unwrap());
+        if said.code == 0 {
+            break;
+        }
+        // Killed after all was made, before it was said.
+        if said.code == 1 {
+            said.tells(&["is in staging or kept here"]);
+            break;
+        }
+        assert_eq!(said.code, 137, "{}", said.stderr);
+    }
+    assert!(killed > 1, "{killed}");
+    assert!(site.wanted().iter().all(|it| it["state"] == "wanted"));
+    let sent: BTreeSet<String> =
+        site.wanted().iter().map(|it| it["object"].as_str().unwrap().to_owned()).collect();
+    assert!(sent.is_disjoint(&arrived), "nothing that has arrived is sent again");
+    site.run("seed send --by network --limit-rate 50M --state state").exits(0);
+    site.run("backup now files --state state").exits(0).shows(&["receipt is verified"]);
+    site.restores();
+    let there = std::fs::read(site.vault().join("snapshots").join(&snapshot)).unwrap();
+    assert_eq!(there, bytes, "the recovery point is what it was, byte for byte");
+    restic_is_content("refill", &site.vault());
+    for program in restics("refill") {
+        same(&site.place.path("source"), &site.restored_by_restic(&program, &snapshot));
+    }
+}
+
+#[test]
+fn what_the_source_has_no_more_is_named_and_left_out_only_by_choice() {
+    let site = site();
+    let source = site.place.path("source");
+    let mut before = contents(&source);
+    let old = site.staged();
+    let on_drive: BTreeSet<String> = site.on("d2").into_iter().collect();
+    for object in on_drive.iter().filter(|object| object.starts_with("data/")) {
+        std::fs::remove_file(site.place.path("staging").join(object)).unwrap();
+    }
+    // Other content under every name of a large file: which of them the lost drive had is for chance to say.
+    for (name, seed) in FURTHER.into_iter().chain(["noise"]).zip(50..) {
+        std::fs::write(source.join(name), trees::Rng::new(seed).bytes(2 << 20)).unwrap();
+    }
+    std::fs::remove_file(source.join("folder/small")).unwrap();
+    let said = site.run("backup now files --wanted network --json --state state");
+    let lost = |said: &Said| -> BTreeSet<PathBuf> {
+        let files = said.objects().into_iter().filter(|it| it["message_type"] == "lost_file");
+        files.map(|it| PathBuf::from(it["path"].as_str().unwrap())).collect()
+    };
+    let named = lost(&said);
+    let said = said.exits(3);
+    assert!(!named.is_empty());
+    assert_eq!(said.object("refilled")["revision"], Value::Null);
+    assert!(said.object("summary")["next"].as_str().unwrap().contains("--publish-repaired"));
+    assert!(!site.vault().exists());
+    let again = site.run("seed refill --json --state state").exits(3);
+    assert_eq!(lost(&again), named);
+    let done = site.run("seed refill --publish-repaired --json --state state").exits(3);
+    assert_eq!(lost(&done), named);
+    let repaired = done.object("summary")["repaired"].clone();
+    assert_eq!(repaired[0]["snapshot"], old.as_str());
+    let new = repaired[0]["as"].as_str().unwrap();
+    site.run("backup now files --state state").exits(0).shows(&["receipt is verified"]);
+    let words = format!("without {} files", named.len());
+    site.run("agent status --state state").exits(0).shows(&[&words]);
+    before.retain(|(path, _)| !named.contains(&source.join(path)));
+    assert!(!site.vault().join("snapshots").join(&old).exists());
+    restic_is_content("repaired", &site.vault());
+    for program in restics("repaired") {
+        let listed =
+            restic(&program, &site.vault(), &["snapshots", "--json", "--no-lock"]).exits(0);
+        let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+        let mut all = listed.as_array().unwrap().iter();
+        let there = all.find(|it| it["id"] == new).unwrap();
+        assert_eq!(there["original"], old.as_str());
+        assert!(there["tags"].as_array().unwrap().contains(&"repaired".into()));
+        assert_eq!(contents(&site.restored_by_restic(&program, new)), before);
+    }
 }

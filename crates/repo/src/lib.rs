@@ -55,6 +55,7 @@ pub use index::{BlobKind, Index, Location, PackSummary};
 pub use keep::{Decision, Every, Limit, Period, Reason, Rules, decide};
 pub use key_file::{Author, KdfParams};
 pub use lock::{LockGuard, LockMode};
+pub use lost::WithoutPacks;
 pub use pack::PackedBlob;
 pub use polynomial::Polynomial;
 pub use prune::{MaxUnused, Pending, PruneEvent, PruneFigures, PruneOptions, PrunePlan, Removals};

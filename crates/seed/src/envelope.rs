@@ -1,4 +1,4 @@
-//! The form that label, inventory, manifest and want-list share: head, JSON header, object table,
+//! The form that label, inventory, manifest, want-list and revision share: head, JSON header, object table,
 //! signature. Does not know what they mean.
 //!
 //! ```text
@@ -37,6 +37,8 @@ pub enum Document {
     Extents,
     /// What of a seed has not arrived; on no drive.
     WantList,
+    /// What a seed consists of from now on; on no drive.
+    Revision,
 }
 
 impl Document {
@@ -47,6 +49,7 @@ impl Document {
             Self::Manifest => b"PKMMANIF",
             Self::Extents => b"PKMEXTNT",
             Self::WantList => b"PKMWANTS",
+            Self::Revision => b"PKMREVIS",
         }
     }
 
@@ -54,7 +57,7 @@ impl Document {
     pub(crate) const fn limit(self) -> u64 {
         let objects = match self {
             Self::Label | Self::Extents => 0,
-            Self::Inventory | Self::Manifest | Self::WantList => MAX_OBJECTS,
+            Self::Inventory | Self::Manifest | Self::WantList | Self::Revision => MAX_OBJECTS,
         };
         HEAD as u64 + MAX_HEADER as u64 + objects * ROW as u64 + TRAILER as u64
     }
@@ -68,6 +71,7 @@ impl fmt::Display for Document {
             Self::Manifest => "manifest",
             Self::Extents => "list of extents",
             Self::WantList => "want-list",
+            Self::Revision => "revision",
         })
     }
 }

@@ -5,7 +5,9 @@
 
 use crate::direct::proved;
 use crate::envelope::{Malformed, Refused, Signed};
-use crate::{Document, Inventory, Label, Manifest, SigningKey, Trust, WantList, envelope, journal};
+use crate::{
+    Document, Inventory, Label, Manifest, Revision, SigningKey, Trust, WantList, envelope, journal,
+};
 use model::Digest;
 
 /// A label without its trailer. Answers whether it is one.
@@ -26,6 +28,11 @@ pub fn manifest(data: &[u8]) -> bool {
 /// A want-list without its trailer. Answers whether it is one.
 pub fn want_list(data: &[u8]) -> bool {
     one_form(Document::WantList, data, WantList::decode, WantList::encode)
+}
+
+/// A revision without its trailer. Answers whether it is one.
+pub fn revision(data: &[u8]) -> bool {
+    one_form(Document::Revision, data, Revision::decode, Revision::encode)
 }
 
 /// Signs, decodes, and holds what is accepted against the one form that a document has.
@@ -85,12 +92,13 @@ mod tests {
     use std::path::Path;
 
     type Target = fn(&[u8]) -> bool;
-    const TARGETS: [(&str, Target); 6] = [
+    const TARGETS: [(&str, Target); 7] = [
         ("label", label),
         ("inventory", inventory),
         ("manifest", manifest),
         ("journal", journal),
         ("want_list", want_list),
+        ("revision", revision),
         ("proved", proved),
     ];
 

@@ -76,6 +76,28 @@ pub(crate) fn want_list(vault: &VaultName, server: &ServerName, seed: SeedId) ->
     Path::from_iter(["vaults", vault.as_str(), server.as_str(), "wanted", &name])
 }
 
+/// A revision of a seed, by the SHA-256 of its file.
+pub(crate) fn revision(
+    vault: &VaultName,
+    server: &ServerName,
+    seed: SeedId,
+    digest: &Digest,
+) -> Path {
+    let name = format!("{seed}.{digest}");
+    Path::from_iter(["vaults", vault.as_str(), server.as_str(), "revisions", &name])
+}
+
+/// A revision on its way in, before its signature is verified.
+pub(crate) fn incoming_revision(
+    vault: &VaultName,
+    server: &ServerName,
+    seed: SeedId,
+    token: &str,
+) -> Path {
+    let name = format!("{seed}.incoming.{token}");
+    Path::from_iter(["vaults", vault.as_str(), server.as_str(), "revisions", &name])
+}
+
 /// What of a job's drives the vault asks for, in the job's log.
 pub(crate) fn wanted_log(
     account: &AccountName,

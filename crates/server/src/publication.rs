@@ -19,12 +19,14 @@
 mod ledger;
 mod plan;
 mod receipts;
+mod revisions;
 mod shelf;
 mod steps;
 mod wanted;
 
 pub(crate) use ledger::void_leases;
 pub(crate) use receipts::{latest_receipt, receipt, seed_receipt};
+pub(crate) use revisions::{get_revision, put_revision};
 pub(crate) use wanted::get_want_list;
 
 use crate::app::App;

@@ -36,7 +36,7 @@ pub use resource::{
     StorageAccountRequest, Subscription, SubscriptionRequest, Vault, VaultServer,
     vault_resource_id,
 };
-pub use seed::{AnnouncedSeed, CopyComputer, FirstBackup, SeedAnnouncement};
+pub use seed::{AnnouncedSeed, CopyComputer, FirstBackup, SeedAnnouncement, SeedRevision};
 
 /// Where the control plane's own routes begin.
 pub const API: &str = "/api/v1";

@@ -53,6 +53,26 @@ pub struct AnnouncedSeed {
     pub announced_at: Timestamp,
 }
 
+/// The newest revision of a seed, as the server keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeedRevision {
+    /// The seed.
+    pub seed: SeedId,
+    /// Which one, from 1.
+    pub number: u32,
+    /// The SHA-256 of its file.
+    pub digest: Digest,
+    /// The root over its objects.
+    pub root: Digest,
+    /// How many these are.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When it came.
+    pub kept_at: Timestamp,
+}
+
 /// What a copy computer is given: its credentials for one seed, and what that is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

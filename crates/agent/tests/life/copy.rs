@@ -277,3 +277,30 @@ fn a_first_backup_without_its_server_is_announced_by_the_next() {
     assert!(unannounced.is_none());
     agent::staged_seed(&site.staging()).unwrap();
 }
+
+#[test]
+fn what_another_computer_has_signed_is_not_revised_and_that_is_said() {
+    let site = staged();
+    let copier = Copier::new(&site, "elsewhere");
+    copier.prepare(&site.drives(2)).unwrap();
+    // The source server takes the job over.
+    site.prepare(&[]).unwrap();
+    let target = ShipTarget::Staging(site.staging());
+    agent::ship(&copier.ctx(), &target, &address(), &package("TRACK0001")).unwrap();
+    site.dock_without("TRACK0001", |key| key.kind() == model::ObjectKind::Pack);
+    let mut ctx = site.ctx();
+    ctx.wanted = agent::Way::Drive;
+    let files = "files".parse().unwrap();
+    let report = agent::backup_now(&ctx, &files, PASSWORD).unwrap();
+    assert!(matches!(report, BackupReport::Waiting(_)), "{report:?}");
+    fs::remove_dir_all(site.path("staging")).unwrap();
+    let what = agent::Refilling::default();
+    let error = agent::refill(&site.ctx(), &what, PASSWORD).unwrap_err();
+    assert!(matches!(error, Error::NotSigner { .. }), "{error}");
+    let error = agent::refill(&copier.ctx(), &what, PASSWORD).unwrap_err();
+    assert!(matches!(error, Error::OnTheSource), "{error}");
+    // What is here is sent all the same: the trees, which were kept.
+    let sent = agent::Sending { way: agent::Way::Network, ..agent::Sending::default() };
+    let sent = agent::send_wanted(&site.ctx(), &sent).unwrap();
+    assert!(sent.objects > 0 && !sent.gone.is_empty() && sent.left == 0, "{sent:?}");
+}

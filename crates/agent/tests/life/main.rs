@@ -17,5 +17,6 @@ mod distrust;
 mod groups;
 mod journey;
 mod keys;
+mod refill;
 mod site;
 mod wanted;

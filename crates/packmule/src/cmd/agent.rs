@@ -192,6 +192,13 @@ fn show(progress: &Progress<'_>, rates: &super::seed::Rates, event: &Event<'_>) 
             sent.gone.len()
         )),
         Event::Removed { bytes } => progress.bytes(*bytes),
+        Event::Regain(backup::RegainEvent::Regained(bytes)) => progress.bytes(*bytes),
+        Event::Regain(backup::RegainEvent::Problem(problem)) => {
+            progress.problem(&problem.path.display().to_string(), &problem.fault.to_string());
+        }
+        Event::NotKept { seed, why } => progress.note(&format!(
+            "seed {seed}: what tells what is in its packs could not be kept ({why}); without it, what is lost with staging cannot be made anew; a later call tries again"
+        )),
         Event::CustodyUnsent { seed, why } => {
             progress
                 .note(&format!("custody log of seed {seed}: {why}; it is sent by a later call"));
@@ -210,6 +217,7 @@ fn words(phase: Phase) -> &'static str {
         Phase::ImportJob => "creating the import job",
         Phase::Publication => "asking the vault to publish",
         Phase::Wanted => "sending what the vault asks for",
+        Phase::Refill => "making anew from the source what is lost",
         Phase::Receipt => "verifying the receipt",
         Phase::Check => "checking the vault, snapshot by snapshot",
         Phase::Cleaning => "cleaning staging",
@@ -277,6 +285,12 @@ fn status(context: &Context, state: &StateOptions) -> Outcome {
             seed.record.staging.display(),
             seed.next
         ));
+        for revised in seed.record.revisions.iter().filter(|revised| revised.lost > 0) {
+            printer.line(format!(
+                "  published without {} files that could not be had any more: see seeds/{}.refill/lost-{} in the state folder",
+                revised.lost, seed.record.id, revised.number
+            ));
+        }
         for job in &seed.jobs {
             match &job.server {
                 Some(job) => super::dock::show_job(context, job),
@@ -286,7 +300,7 @@ fn status(context: &Context, state: &StateOptions) -> Outcome {
                 )),
             }
         }
-        printer.object("seed", &json!({"seed": seed.record.id, "state": name, "staging": seed.record.staging, "direct": seed.record.direct, "next": seed.next.to_string(), "jobs": seed.jobs.iter().map(|job| &job.own.name).collect::<Vec<_>>()}));
+        printer.object("seed", &json!({"seed": seed.record.id, "state": name, "staging": seed.record.staging, "direct": seed.record.direct, "next": seed.next.to_string(), "revision": seed.record.revision(), "lost_files": seed.record.revisions.iter().map(|revised| revised.lost).sum::<u64>(), "jobs": seed.jobs.iter().map(|job| &job.own.name).collect::<Vec<_>>()}));
     }
     let wrong = super::service::status(context, &state.state)?;
     Ok(if wrong || status.away.is_some() { Status::Partial } else { Status::Done })
@@ -385,6 +399,9 @@ fn report_backup(context: &Context, report: BackupReport, elapsed: std::time::Du
         }
         BackupReport::Waiting(waiting) => {
             context.printer.line(&waiting.message);
+            if let Some(refilled) = &waiting.refilled {
+                super::seed::show_refilled(context, refilled);
+            }
             waiting.jobs.iter().for_each(|job| super::dock::show_job(context, job));
             context.printer.line(format!("next: {}", waiting.next));
             let object = json!({
@@ -395,8 +412,10 @@ fn report_backup(context: &Context, report: BackupReport, elapsed: std::time::Du
             });
             context.printer.object("summary", &object);
             // Nothing protects the group until somebody has done that.
-            let written = matches!(waiting.next, ::agent::Next::WriteDrives { .. });
-            Ok(if written { Status::DriveMissing } else { Status::Done })
+            if matches!(waiting.next, ::agent::Next::WriteDrives { .. }) {
+                return Ok(Status::DriveMissing);
+            }
+            Ok(waiting.refilled.as_deref().map_or(Status::Done, super::seed::exit_of))
         }
         BackupReport::Stored { confirmed, outcome } => {
             let mut extra = json!({"outcome": "stored"});

@@ -80,6 +80,13 @@ fn want_list(objects: Vec<Object>) -> WantList {
     WantList { header, objects }
 }
 
+fn revision(objects: Vec<Object>) -> Revision {
+    let Label { seed, created, repositories, .. } = label();
+    let (number, replaces) = (3, Digest([6; 32]));
+    let header = RevisionHeader { seed, number, replaces, created, repositories };
+    Revision { header, objects }
+}
+
 fn sha256(bytes: &[u8]) -> String {
     Digest(sha2::Sha256::digest(bytes).into()).to_hex()
 }
@@ -92,18 +99,20 @@ fn the_bytes_of_version_1_never_change() {
     let inventory = inventory(objects()).encode(&key()).unwrap();
     let manifest = manifest(objects()).encode(&key()).unwrap();
     let want_list = want_list(objects()).encode(&key()).unwrap();
+    let revision = revision(objects()).encode(&key()).unwrap();
     assert_eq!(&label[..16], b"PKMLABEL\x01\0\0\0\x2c\x01\0\0");
     let header = r#"{"seed":"01010101010101010101010101010101","set":2,"drive":3,"serial":"WD-1","role":"data","created":"2026-03-01T12:00:00Z","capacity":1099511627776,"repositories":["#;
     assert!(label[HEAD..].starts_with(header.as_bytes()));
     let rows = manifest.len() - 96 - 5 * ROW;
     assert_eq!(&manifest[rows + ROW..rows + ROW + 13], b"\0\0\x02\0\0\0\0\x01\0\0\0\0\x01");
     assert_eq!(
-        [sha256(&label), sha256(&inventory), sha256(&manifest), sha256(&want_list)],
+        [&label, &inventory, &manifest, &want_list, &revision].map(|it| sha256(it)),
         [
             "7765c0d1492cae8be67d3749e34076765a517dd309994edd6ee6a72c4da5ef27",
             "5f3504868a92fe6e9dceb65d9fceb485d64f875f11d181c05a99bdef0db053b7",
             "99c094f9de927fb0b379f0ee379ea8e863b753ff3b2350e95edbbea445082427",
-            "1733bf85d89e15448bf445dc4f4aac071f911700e8f9613e331485fee99646e9"
+            "1733bf85d89e15448bf445dc4f4aac071f911700e8f9613e331485fee99646e9",
+            "954623e625ab6f8917e3e99f06b8ee4dda32e99b9c5a74cf91fa18306c1bd200"
         ]
     );
 }
@@ -140,6 +149,8 @@ proptest! {
         prop_assert_eq!(Inventory::decode(&bytes, &trust()).unwrap().body, inventory(objects.clone()));
         let bytes = manifest(objects.clone()).encode(&key()).unwrap();
         prop_assert_eq!(Manifest::decode(&bytes, &trust()).unwrap().body, manifest(objects.clone()));
+        let bytes = revision(objects.clone()).encode(&key()).unwrap();
+        prop_assert_eq!(Revision::decode(&bytes, &trust()).unwrap().body, revision(objects.clone()));
         match want_list(objects.clone()).encode(&key()) {
             Ok(bytes) => {
                 let read = WantList::decode(&bytes, &trust()).unwrap().body;
@@ -169,12 +180,14 @@ fn any_changed_byte_any_cut_and_any_addition_is_refused() {
         inventory(objects()).encode(&key()).unwrap(),
         manifest(objects()).encode(&key()).unwrap(),
         want_list(objects()).encode(&key()).unwrap(),
+        revision(objects()).encode(&key()).unwrap(),
     ];
     let refused = |at: usize, bytes: &[u8]| match at {
         0 => Label::decode(bytes, &trust()).err(),
         1 => Inventory::decode(bytes, &trust()).err(),
         2 => Manifest::decode(bytes, &trust()).err(),
-        _ => WantList::decode(bytes, &trust()).err(),
+        3 => WantList::decode(bytes, &trust()).err(),
+        _ => Revision::decode(bytes, &trust()).err(),
     };
     for (which, good) in documents.iter().enumerate() {
         assert_eq!(refused(which, good), None);
@@ -269,6 +282,15 @@ fn a_signature_does_not_make_nonsense_true() {
     );
     let much = [object(0, ObjectKind::Pack, 1, u64::MAX), object(0, ObjectKind::Pack, 2, 1)];
     assert_eq!(list(&much), Malformed::Overflow.into());
+    let mut first = revision(objects());
+    first.header.number = 0;
+    assert!(matches!(first.encode(&key()), Err(Malformed::Header(_))));
+    let first = envelope::encode(Document::Revision, &first.header, &[], &key()).unwrap();
+    let why = Revision::decode(&first, &trust()).unwrap_err();
+    assert!(
+        matches!(why, Refused::Malformed(Malformed::Header(_))),
+        "a first one replaces nothing"
+    );
     let lock = inventory(vec![object(0, ObjectKind::Lock, 1, 1)]).encode(&key());
     assert!(matches!(lock, Err(Malformed::Row { .. })));
 

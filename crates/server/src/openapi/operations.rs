@@ -141,6 +141,11 @@ fn resources() -> Vec<Operation> {
         describe(publication::receipt, "getReceipt", "The receipt of a seed").refuses(&[404]),
         describe(publication::get_want_list, "getWantList", "What a vault asks for of a seed")
             .refuses(&[404]),
+        describe(publication::put_revision, "putRevision", "Says what a seed consists of now")
+            .takes_octets()
+            .refuses(&[404, 409]),
+        describe(publication::get_revision, "getRevision", "The newest revision of a seed")
+            .refuses(&[404]),
     ]
 }
 

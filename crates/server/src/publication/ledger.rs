@@ -6,6 +6,7 @@ use crate::app::App;
 use crate::{Error, db};
 use jiff::{SignedDuration, Timestamp};
 use model::Digest;
+use sqlx::SqliteConnection;
 use std::time::Duration;
 use wire::{Publication, PublicationState, SeedId};
 
@@ -60,6 +61,24 @@ pub(super) async fn is_published(app: &App, owner: &Owner, seed: SeedId) -> Resu
             .bind(seed.to_string())
             .fetch_optional(app.db.pool())
             .await?;
+    Ok(row.is_some())
+}
+
+/// Whether somebody publishes the seed, or has died of it and is to be continued.
+pub(super) async fn is_held(
+    on: &mut SqliteConnection,
+    owner: &Owner,
+    seed: SeedId,
+) -> Result<bool, Error> {
+    let row: Option<(i64,)> = sqlx::query_as(
+        "SELECT 1 FROM publication
+         WHERE vault = ? AND server = ? AND seed = ? AND holder IS NOT NULL",
+    )
+    .bind(owner.0.as_str())
+    .bind(owner.1.as_str())
+    .bind(seed.to_string())
+    .fetch_optional(on)
+    .await?;
     Ok(row.is_some())
 }
 

@@ -1,8 +1,8 @@
 //! What must arrive before a seed is published: the union of what its jobs' manifests and inventory
-//! announce. Decides what to wait for; copies nothing.
+//! announce, or what its newest revision says in their place. Decides what to wait for; copies nothing.
 
 use super::shelf::Shelf;
-use super::{Owner, ledger};
+use super::{Owner, ledger, revisions};
 use crate::app::App;
 use crate::jobs::{self, Record};
 use crate::place::Place;
@@ -70,6 +70,11 @@ pub(super) async fn make(app: &App, owner: &Owner, seed: SeedId) -> Result<Plan,
         }
     }
     later.extend(sets_without_job(&jobs));
+    if let Some(objects) = revisions::objects(app, owner, seed, &jobs).await? {
+        is_listed = true;
+        expected.clear();
+        take(&mut expected, &objects)?;
+    }
     if !is_listed {
         // Without the list of everything, nobody knows what a drive to come will announce.
         waits.append(&mut later);

@@ -25,6 +25,7 @@ mod lifecycle;
 mod parity;
 mod publication;
 mod restic;
+mod revisions;
 mod routes;
 mod sample;
 mod site;

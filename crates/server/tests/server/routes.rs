@@ -33,6 +33,8 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/receipts/latest", "admin, agent"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/receipts/{seed}", "admin, agent, dock"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/want-lists/{seed}", "admin, agent"),
+    ("PUT", "/api/v1/vaults/{vault}/servers/{server}/revisions/{seed}", "agent"),
+    ("GET", "/api/v1/vaults/{vault}/servers/{server}/revisions/{seed}", "admin, agent"),
     ("PUT", "/api/v1/seeds/{seed}", "agent"),
     ("GET", "/api/v1/seeds/{seed}", "admin, agent, copy"),
     ("POST", "/api/v1/seeds/{seed}/copy-computer", "application"),

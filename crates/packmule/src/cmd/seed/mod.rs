@@ -10,6 +10,7 @@ mod missing;
 mod prepare;
 mod rates;
 mod readers;
+mod refill;
 mod shelf;
 mod verify;
 mod wanted;
@@ -20,6 +21,7 @@ pub(crate) use drives::{Writing, show_drives};
 pub(crate) use prepare::plan;
 pub(crate) use rates::{ANOTHER_PASS, Rates, show_direct, show_event};
 pub(crate) use shelf::{MayUse, Shelf};
+pub(crate) use refill::{exit_of, show_refilled};
 pub(crate) use wanted::By;
 
 use crate::context::Context;
@@ -38,6 +40,7 @@ pub(crate) enum Seed {
     Missing(missing::Missing),
     Status(wanted::Status),
     Send(wanted::Send),
+    Refill(refill::Refill),
 }
 
 impl Seed {
@@ -52,6 +55,7 @@ impl Seed {
             Self::Missing(command) => command.run(context),
             Self::Status(command) => command.run(context),
             Self::Send(command) => command.run(context),
+            Self::Refill(command) => command.run(context),
         }
     }
 }

@@ -88,6 +88,12 @@ impl Status {
             };
             context.printer.line(line);
             rows.iter().for_each(|row| show(context, *seed, row));
+            let gone = rows.iter().filter(|row| row.answer == Answer::Gone).count();
+            if gone > 0 {
+                context.printer.line(format!(
+                    "  {gone} of them are gone here: mount the staging location, if it is not, or have them made anew from the source: packmule seed refill"
+                ));
+            }
             count += wanted;
         }
         context.printer.object("summary", &json!({"seeds": seeds.len(), "wanted_objects": count}));
@@ -153,6 +159,9 @@ pub(crate) fn show_sent(context: &Context, sent: &Sent) {
     ));
     for object in &sent.gone {
         printer.problem("not kept here", &object.key().to_string());
+    }
+    if !sent.gone.is_empty() {
+        printer.line("next: packmule seed refill, which makes anew from the source what is gone");
     }
     if sent.left > 0 {
         let by_drive = rough(sent.by_drive);

@@ -1,0 +1,401 @@
+//! Objects of a seed that the vault asks for and the source has no more: packs of data are made anew from what the source
+//! itself still has, and the seed is revised by them. Sends nothing: that is as before, from staging.
+//!
+//! ```text
+//!  want-list ─ nowhere here? ─▶ lost packs ─ the kept indexes ─▶ lost blobs ─ the kept trees ─▶ files ─▶ read again
+//!                                                                                                      │
+//!   staging ◀── new packs ◀── blobs that the source still has ◀────────────────────────────────────────┘
+//!   revision ◀─ indexes without the lost packs · snapshots as they are, or, if that is chosen, without the lost files
+//! ```
+//!
+//! Why it is so, and what happens if it dies anywhere, is in `docs/design/refill.md`.
+
+use crate::bench::Bench;
+use crate::context::{Context, Event, Phase};
+use crate::kept::{self, Held};
+use crate::record::{Contents, SeedRecord};
+use crate::revise::{self, Draft, LostFile, Note};
+use crate::send::Sent;
+use crate::state::State;
+use crate::vault::Vault;
+use crate::{Error, journal, publication, wanted};
+use backup::{RegainOptions, Repair};
+use model::{Digest, ObjectKey, ObjectKind};
+use repo::{BlobKind, Index, LockGuard, LockMode, Repository, WithoutPacks, Writer, WriterOptions};
+use seed::Object;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use store::{Folder, Overlay, Rate, RateLimit, Store};
+use wire::{Role, SeedId};
+
+/// What is to be made anew, and how.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Refilling {
+    /// Which seed; none for the only one that something is wanted of.
+    pub seed: Option<SeedId>,
+    /// What the source cannot give any more is left out: snapshots are made without the files concerned.
+    pub repaired: bool,
+    /// Bytes a second that are written into staging at most; 0 for no limit.
+    pub limit_rate: u64,
+    /// Only say which files would be read.
+    pub dry_run: bool,
+}
+
+/// What was made anew.
+#[derive(Debug)]
+pub struct Refilled {
+    /// The seed.
+    pub seed: SeedId,
+    /// Packs that the vault asks for and that are nowhere here.
+    pub gone: Vec<Object>,
+    /// Packs with what the source still had of them, in staging now, whichever call has made them.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that could not be read.
+    pub problems: Vec<backup::Problem>,
+    /// Files that lack something: of a dry run, those that would be read; else those that cannot be had whole.
+    pub lost: Vec<backup::LostFile>,
+    /// Snapshots, and what stands in their place.
+    pub repaired: Vec<(Digest, Digest)>,
+    /// The revision by which the seed goes now; none where nothing was changed.
+    pub revision: Option<u32>,
+}
+
+/// Makes anew what the vault asks for and the source has no more. Nothing is read that is not lost, and nothing that has
+/// arrived is touched. Where the source cannot give all of it, the seed stays as it is unless
+/// [`repaired`](Refilling::repaired) says otherwise; what could be had stays in staging. The password is the repository's.
+///
+/// # Errors
+/// [`Error::NothingWanted`]; [`Error::NothingGone`]; [`Error::NothingKept`]; [`Error::NotSigner`]; [`Error::SetBegun`]; what
+/// stops the reading, the disk or the server. What was made by then stays, and the same call goes on.
+pub fn refill(ctx: &Context<'_>, what: &Refilling, password: &[u8]) -> Result<Refilled, Error> {
+    let state = State::open(ctx.state)?;
+    let vault = Vault::connect(ctx, &state)?;
+    if vault.client.credentials().role == Role::Copy {
+        return Err(Error::OnTheSource);
+    }
+    let (record, objects) = wanted::only_one(ctx, &state, &vault, what.seed)?;
+    let _lock = state.lock_seed(record.id)?;
+    let there = wanted::there(&*vault.pending(ctx, 0)?, &objects)?;
+    let held = Held::of(&state, &record);
+    let mut gone = Vec::new();
+    for object in objects.iter().filter(|object| !there.contains(object)) {
+        ctx.check_stop()?;
+        if !held.has_whole(object)? {
+            gone.push(*object);
+        }
+    }
+    if gone.is_empty() {
+        return Err(Error::NothingGone { seed: record.id });
+    }
+    let done = run(ctx, &state, &vault, &record, gone, what, password)?;
+    if done.revision.is_some() {
+        // So that what is wanted now is known.
+        publication::until_published(ctx, &state, &vault, &state.seed(record.id)?)?;
+    }
+    Ok(done)
+}
+
+/// What a backup does by itself about objects that could not be sent: nothing where staging is not there at all, as it may
+/// only not be mounted; and nothing that needs a choice.
+pub(crate) fn by_itself(
+    ctx: &Context<'_>,
+    state: &State,
+    vault: &Vault,
+    record: &SeedRecord,
+    sent: &Sent,
+    password: &[u8],
+) -> Result<Option<Refilled>, Error> {
+    if sent.gone.is_empty() || sent.left > 0 || !Held::of(state, record).has_staging() {
+        return Ok(None);
+    }
+    let what = Refilling::default();
+    match run(ctx, state, vault, record, sent.gone.clone(), &what, password) {
+        // Somebody has to decide: the seed waits, and says for what.
+        Err(Error::NothingKept { .. } | Error::NotSigner { .. } | Error::SetBegun { .. }) => {
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
+
+fn run(
+    ctx: &Context<'_>,
+    state: &State,
+    vault: &Vault,
+    record: &SeedRecord,
+    gone: Vec<Object>,
+    what: &Refilling,
+    password: &[u8],
+) -> Result<Refilled, Error> {
+    ctx.tell(Event::Phase(Phase::Refill));
+    let contents = record.contents.as_ref().ok_or(flow::Refused::StillPreparing)?;
+    refuse(state, record, contents)?;
+    if !kept::is_kept(state, record.id) {
+        let seed = record.id;
+        let nothing = |error: Error| Error::NothingKept { seed, what: error.to_string() };
+        kept::try_keep(ctx, state, record, contents, password).map_err(nothing)?;
+    }
+    let lost = packs(record, &gone)?;
+    let own = journal::objects(state, record, contents)?;
+    let view = view(ctx, state, vault, record, &own, password)?;
+    let without = view.without_packs(&lost)?;
+    if without.lost.keys().any(|(kind, _)| *kind == BlobKind::Tree) {
+        let what = "packs with the lists of folders are among what is lost".to_owned();
+        return Err(Error::NothingKept { seed: record.id, what });
+    }
+    let mut done = Refilled {
+        seed: record.id,
+        gone,
+        packs: 0,
+        bytes: 0,
+        problems: Vec::new(),
+        lost: Vec::new(),
+        repaired: Vec::new(),
+        revision: None,
+    };
+    if what.dry_run {
+        done.lost = backup::lost_files(&view, &without.index, &contents.snapshots, ctx.stop)?;
+        return Ok(done);
+    }
+    let mut work = Work { ctx, state, record, contents, view, own, lost, without };
+    let (bench, lock) = work.bench(what.limit_rate)?;
+    let (index, made) = work.read(&bench, &lock, &mut done)?;
+    done.lost = backup::lost_files(&work.view, &index, &contents.snapshots, ctx.stop)?;
+    if !done.lost.is_empty() && !what.repaired {
+        return Ok(done);
+    }
+    let draft = work.draft(&bench, &lock, index, &made, &mut done)?;
+    let record = revise::revise(ctx, state, vault, record, draft)?;
+    done.revision = Some(record.revision());
+    Ok(done)
+}
+
+/// What stands against a revision, before anything is read.
+fn refuse(state: &State, record: &SeedRecord, contents: &Contents) -> Result<(), Error> {
+    if state.signing_key()?.public() != contents.signer {
+        return Err(Error::NotSigner { seed: record.id });
+    }
+    let set = record.seed.set_count.ok_or(flow::Refused::StillPreparing)?;
+    let folder = wanted::folder(state, record, set);
+    if wanted::is_begun(state, &folder)? && !record.is_settled_set(set) {
+        return Err(Error::SetBegun { seed: record.id, folder });
+    }
+    Ok(())
+}
+
+/// The packs among what is gone. Nothing else can be made anew: it is what is kept.
+fn packs(record: &SeedRecord, gone: &[Object]) -> Result<HashSet<Digest>, Error> {
+    match gone.iter().find(|object| object.kind != ObjectKind::Pack) {
+        Some(object) => {
+            let what = format!("{} is neither kept nor in staging", object.key());
+            Err(Error::NothingKept { seed: record.id, what })
+        }
+        None => Ok(gone.iter().map(|object| object.name).collect()),
+    }
+}
+
+/// The repository as far as its trees: what is kept of the seed, over the vault where the seed brings what that lacks.
+fn view(
+    ctx: &Context<'_>,
+    state: &State,
+    vault: &Vault,
+    record: &SeedRecord,
+    own: &[Object],
+    password: &[u8],
+) -> Result<Repository, Error> {
+    let kept: Arc<dyn Store> = Arc::new(Held::of(state, record).kept(own));
+    let alone = Repository::open(Arc::clone(&kept), password, ctx.author.clone())?;
+    if Some(alone.identity()) != record.repository {
+        return Err(Error::OtherRepository { location: alone.location(), seed: record.id });
+    }
+    if !record.catch_up {
+        return Ok(alone);
+    }
+    Ok(alone.seen_through(Arc::new(Overlay::new(kept, Arc::clone(&vault.store)))))
+}
+
+struct Work<'a, 'c> {
+    ctx: &'a Context<'c>,
+    state: &'a State,
+    record: &'a SeedRecord,
+    contents: &'a Contents,
+    view: Repository,
+    own: Vec<Object>,
+    lost: HashSet<Digest>,
+    without: WithoutPacks,
+}
+
+impl Work<'_, '_> {
+    /// The repository that what is made anew is put into, and its lock: nobody else sees it.
+    fn bench(&self, limit_rate: u64) -> Result<(Repository, LockGuard), Error> {
+        let at = self.state.work_folder(self.record.id);
+        match std::fs::remove_dir_all(&at) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("removing", &at)(cause));
+            }
+            _ => {}
+        }
+        for folder in [&at, &self.record.staging] {
+            store::durable::create_folder(folder, 0o700).map_err(Error::io("creating", folder))?;
+        }
+        let rest: Arc<dyn Store> = Arc::new(Folder::new(at));
+        let (rate, clock) = (Rate::new(limit_rate), Arc::clone(&self.ctx.clock));
+        let packs = RateLimit::new(Folder::new(&self.record.staging), rate, clock);
+        let bench = Bench::new(Arc::new(packs), Arc::clone(&rest));
+        bench.create()?;
+        bench.remove_leftovers()?;
+        let repository = self.view.across(Arc::new(bench), rest);
+        let lock = repository.lock(LockMode::Shared)?;
+        Ok((repository, lock))
+    }
+
+    /// Packs in staging that the seed does not list: what an earlier call has made. Each is read whole, and counts only as
+    /// what its name says.
+    fn made_before(&self, bench: &Repository, index: &mut Index) -> Result<(), Error> {
+        let own: HashSet<Digest> = self.own.iter().map(|object| object.name).collect();
+        let staging = Folder::new(&self.record.staging);
+        let mut lengths: Vec<Object> = Vec::new();
+        for listed in staging.list(ObjectKind::Pack)? {
+            let Some(name) = listed.key.id().filter(|name| !own.contains(name)) else { continue };
+            let kind = ObjectKind::Pack;
+            lengths.push(Object { repository: 0, kind, name, length: listed.length });
+        }
+        for object in lengths {
+            self.ctx.check_stop()?;
+            if !kept::hashes(&staging, &object)? {
+                continue;
+            }
+            match bench.read_pack_header(object.name, object.length) {
+                Ok(blobs) => {
+                    let is_lost = |blob: &&repo::PackedBlob| {
+                        self.without.lost.contains_key(&(blob.kind, blob.id))
+                    };
+                    if blobs.iter().any(|blob| is_lost(&blob)) {
+                        index.add(object.name, &blobs);
+                    }
+                }
+                // Of another repository: somebody else's.
+                Err(repo::Error::Damaged { .. }) => {}
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is lost from the source. Answers the index with that, and the packs that it is in.
+    fn read(
+        &mut self,
+        bench: &Repository,
+        lock: &LockGuard,
+        done: &mut Refilled,
+    ) -> Result<(Index, BTreeSet<Digest>), Error> {
+        let mut index = std::mem::take(&mut self.without.index);
+        self.made_before(bench, &mut index)?;
+        let writer = Writer::new(lock, index, self.options())?;
+        let options = RegainOptions {
+            snapshots: &self.contents.snapshots,
+            lost: &self.without.lost,
+            threads: self.ctx.threads,
+            stop: self.ctx.stop,
+            events: &|event| self.ctx.tell(Event::Regain(event)),
+        };
+        let read = backup::regain(&self.view, &writer, &options);
+        // What was read is worth keeping, whatever has stopped the rest.
+        let finished = writer.finish();
+        done.problems = read?;
+        let index = finished?;
+        let lost = self.without.lost.keys();
+        let made: BTreeSet<Digest> =
+            lost.filter_map(|(kind, id)| index.find(*kind, id)).map(|at| at.pack).collect();
+        let staging = Folder::new(&self.record.staging);
+        for pack in &made {
+            done.bytes = done.bytes.saturating_add(staging.length(&ObjectKey::Pack(*pack))?);
+        }
+        done.packs = made.len() as u64;
+        Ok((index, made))
+    }
+
+    fn options(&self) -> WriterOptions {
+        WriterOptions { pack_size: self.ctx.pack_size, ..WriterOptions::default() }
+    }
+
+    /// What the seed consists of then: its objects without what is lost, and what stands in its place, all of it durable.
+    fn draft(
+        &self,
+        bench: &Repository,
+        lock: &LockGuard,
+        index: Index,
+        made: &BTreeSet<Digest>,
+        done: &mut Refilled,
+    ) -> Result<Draft, Error> {
+        let work = Folder::new(self.state.work_folder(self.record.id));
+        // Indexes of what was made come from the packs themselves: some of these are an earlier call's.
+        for listed in work.list(ObjectKind::Index)? {
+            work.remove(&listed.key)?;
+        }
+        let over = Overlay::new(Arc::clone(bench.store()), Arc::clone(self.view.store()));
+        let over = bench.seen_through(Arc::new(over));
+        over.save_index_of(made)?;
+        over.save_indexes_without(&self.without.named_by, &self.lost)?;
+        if !done.lost.is_empty() {
+            done.repaired = self.repair(bench, lock, index)?;
+        }
+        let gone = |object: &Object| match object.kind {
+            ObjectKind::Pack => self.lost.contains(&object.name),
+            ObjectKind::Index => self.without.named_by.contains(&object.name),
+            ObjectKind::Snapshot => done.repaired.iter().any(|(old, _)| *old == object.name),
+            _ => false,
+        };
+        let mut objects: Vec<Object> =
+            self.own.iter().filter(|object| !gone(object)).copied().collect();
+        let kept = Folder::new(self.state.kept_folder(self.record.id));
+        for kind in [ObjectKind::Index, ObjectKind::Snapshot, ObjectKind::Pack] {
+            for listed in work.list(kind)? {
+                let Some(name) = listed.key.id() else { continue };
+                let object = Object { repository: 0, kind, name, length: listed.length };
+                kept::copy(&work, &kept, &object)?;
+                objects.push(object);
+            }
+        }
+        let staging = Folder::new(&self.record.staging);
+        for name in made {
+            let (kind, name) = (ObjectKind::Pack, *name);
+            let length = staging.length(&ObjectKey::Pack(name))?;
+            objects.push(Object { repository: 0, kind, name, length });
+        }
+        objects.sort_unstable();
+        objects.dedup();
+        let lost = done.lost.iter().map(|file| LostFile {
+            path: file.path.display().to_string(),
+            snapshot: file.snapshot,
+            size: file.size,
+        });
+        let note = Note { repaired: done.repaired.clone(), lost: lost.collect() };
+        Ok(Draft { objects, note })
+    }
+
+    /// Makes each snapshot that lacks something anew, without that.
+    fn repair(
+        &self,
+        bench: &Repository,
+        lock: &LockGuard,
+        index: Index,
+    ) -> Result<Vec<(Digest, Digest)>, Error> {
+        let writer = Writer::new(lock, index, self.options())?;
+        let mut repair = Repair::new(&self.view, &writer, self.ctx.stop);
+        let mut new = Vec::new();
+        for id in &self.contents.snapshots {
+            let named = self.view.load_snapshot(*id)?;
+            if let Some(snapshot) = repair.snapshot(&named, &self.ctx.program_version)? {
+                new.push((*id, snapshot));
+            }
+        }
+        drop(repair);
+        writer.finish()?;
+        let save =
+            |(id, snapshot): (Digest, repo::Snapshot)| Ok((id, bench.save_snapshot(&snapshot)?));
+        new.into_iter().map(save).collect()
+    }
+}
