@@ -10,8 +10,10 @@ use crate::record::{SeedJob, SeedRecord};
 use crate::state::State;
 use crate::vault::Vault;
 use crate::{Error, adopt, chain, send};
+use backup::BackupOutcome;
 use flow::{Effect, SeedEvent, SeedState, SetState, WAITING_FOR_IMPORT};
 use jiff::Timestamp;
+use std::sync::Arc;
 use wire::{DriveState, Job, JobState, PublicKey, Publication, SeedId};
 
 /// A backup that waits for its seed.
@@ -29,6 +31,12 @@ pub struct Waiting {
     pub publication: Option<Publication>,
     /// What is expected next.
     pub next: Next,
+    /// What was backed up meanwhile, into the vault beside the seed.
+    pub increment: Option<Arc<BackupOutcome>>,
+    /// Why nothing was backed up meanwhile, where that is so.
+    pub paused: Option<String>,
+    /// Why the seed could not be taken further, where that is so.
+    pub stuck: Option<Arc<Error>>,
 }
 
 /// How far a seed is.
@@ -45,7 +53,18 @@ impl Waiting {
         let group = state.groups_at(&inputs.staging)?.into_iter().next();
         let next = group.map_or(Next::Nothing, |group| Next::FirstBackup { group: group.name });
         let message = next.to_string();
-        Ok(Self { seed: None, state: None, message, jobs: Vec::new(), publication: None, next })
+        let paused = Some("the first backup has to be made before".to_owned());
+        Ok(Self {
+            seed: None,
+            state: None,
+            message,
+            jobs: Vec::new(),
+            publication: None,
+            next,
+            increment: None,
+            paused,
+            stuck: None,
+        })
     }
 
     /// Nothing of it has left.
@@ -66,7 +85,17 @@ impl Waiting {
             false => said.unwrap_or_else(|| next.to_string()),
         };
         let seed = Some(record.id);
-        Ok(Self { seed, state: Some(record.state()), message, jobs, publication, next })
+        Ok(Self {
+            seed,
+            state: Some(record.state()),
+            message,
+            jobs,
+            publication,
+            next,
+            increment: None,
+            paused: None,
+            stuck: None,
+        })
     }
 }
 

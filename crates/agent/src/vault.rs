@@ -9,13 +9,15 @@ use repo::Repository;
 use std::fmt;
 use std::sync::Arc;
 use store::{Rate, RateLimit, Rest, RestOptions, Retry, Store};
-use wire::{Credentials, Role};
+use wire::{Credentials, Role, SeedId};
 
 /// Where a repository of this server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
     /// In the staging location.
     Staging,
+    /// In the vault, and not visible there before the seed is: on top of what travels.
+    Increments,
     /// In the vault.
     Vault,
 }
@@ -24,6 +26,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Staging => "staging",
+            Self::Increments => "the vault, beside the seed",
             Self::Vault => "vault",
         })
     }
@@ -68,6 +71,18 @@ impl Vault {
         let rest = Rest::new(&url, &rest_options(&self.client))?;
         let shared = RateLimit::new(rest, ctx.rate.clone(), Arc::clone(&ctx.clock));
         let limited = RateLimit::new(shared, Rate::new(limit), Arc::clone(&ctx.clock));
+        Ok(Arc::new(Retry::new(limited, ctx.retry, Arc::clone(&ctx.clock))))
+    }
+
+    /// What is backed up while that seed travels.
+    pub(crate) fn increments(
+        &self,
+        ctx: &Context<'_>,
+        seed: SeedId,
+    ) -> Result<Arc<dyn Store>, Error> {
+        let url = self.client.increments_url(&self.vault, &self.server, seed);
+        let rest = Rest::new(&url, &rest_options(&self.client))?;
+        let limited = RateLimit::new(rest, ctx.rate.clone(), Arc::clone(&ctx.clock));
         Ok(Arc::new(Retry::new(limited, ctx.retry, Arc::clone(&ctx.clock))))
     }
 

@@ -14,6 +14,7 @@ mod custody;
 mod deaths;
 mod distrust;
 mod groups;
+mod in_transit;
 mod journey;
 mod keys;
 mod site;
