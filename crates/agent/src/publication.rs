@@ -94,8 +94,9 @@ pub(crate) fn publish_increments(
         }
         (count, message) => {
             let said = message.unwrap_or_else(|| "the server has not done it".to_owned());
-            let message =
-                format!("{count} recovery points are not visible yet ({said}); the next backup goes on");
+            let message = format!(
+                "{count} recovery points are not visible yet ({said}); the next backup goes on"
+            );
             Err(Error::Publication { message })
         }
     }

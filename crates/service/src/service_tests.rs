@@ -118,6 +118,11 @@ impl Life {
 
     fn start(&mut self) {
         self.service = None;
+        // Another test that is just starting a program holds a copy of every lock until that runs.
+        let path = self.folder.path().join("agent.lock");
+        while run::lock_file(&path).unwrap().is_none() {
+            std::thread::yield_now();
+        }
         let clock = Arc::clone(&self.clock);
         let settings = Settings {
             zone: TimeZone::UTC,

@@ -11,7 +11,6 @@ use server::Step;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use wire::PublicationState;
 
@@ -130,11 +129,11 @@ fn a_server_that_dies_at_each_object_of_an_increment_shows_none_that_is_not_comp
     assert!(objects >= 6, "{objects}");
     let mut deaths = 0;
     for n in 0.. {
-        let left = Arc::new(AtomicUsize::new(n));
+        let done = AtomicUsize::new(0);
         site.start(|config| {
-            let left = Arc::clone(&left);
+            // From the nth object on, it dies at each.
             config.checkpoint = server::Checkpoint::from_fn(move |step| {
-                step != Step::Increment || left.fetch_sub(1, Ordering::Relaxed) != 0
+                step != Step::Increment || done.fetch_add(1, Ordering::Relaxed) < n
             });
         });
         let ended = site.backup();
@@ -172,6 +171,7 @@ fn an_increment_that_the_vaults_disk_has_damaged_is_said_and_protection_goes_on(
     };
     assert!(confirmed.is_some());
     assert!(matches!(*unpublished.unwrap(), Error::IncrementsDamaged { count: 2, .. }));
+    assert!(increments(&site).contains_key(&pack), "it stays for whoever wants to look at it");
     let mut whole = Made::default();
     whole.note(&site, outcome.snapshot);
     whole.are_all_at(&site, Place::Vault);

@@ -392,7 +392,11 @@ fn report_backup(context: &Context, report: BackupReport, elapsed: std::time::Du
                     Status::Done
                 }
             };
-            Ok(if waiting.stuck.is_some() { Status::Partial } else { status })
+            Ok(match &waiting.stuck {
+                Some(why) if why.kind() == ErrorKind::Corrupt => Status::Damaged,
+                Some(_) => Status::Partial,
+                None => status,
+            })
         }
         BackupReport::Stored { confirmed, outcome, unpublished } => {
             let mut extra = json!({"outcome": "stored"});

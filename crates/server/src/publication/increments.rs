@@ -26,8 +26,8 @@ pub(super) async fn wait(app: &App, owner: &Owner, seed: SeedId) -> Result<bool,
     Ok(!app.objects.is_empty(&place.below(ObjectKind::Snapshot.folder())).await?)
 }
 
-/// Makes visible what there is of a seed that is published. Anything damaged is put aside, and then nothing is made
-/// visible: which snapshots need it, only the source can tell.
+/// Makes visible what there is of a seed that is published. Where anything is damaged, nothing is: which snapshots need
+/// it, only the source can tell.
 pub(super) async fn publish(
     app: &App,
     owner: &Owner,
@@ -63,18 +63,16 @@ async fn all(
         status.objects_total = objects.len() as u64;
         status.bytes_total = objects.iter().map(|object| object.length).sum();
     });
-    let looks = objects.iter().copied().map(|object| async move {
-        let good = from.hashes(&object).await? == Some(true);
-        if !good {
-            from.put_aside(&object).await?;
-        }
-        Ok::<_, Error>(good)
-    });
+    // What is damaged stays where it is: without it, nobody would know that something is missing. Sent again, it is repaired.
+    let looks = objects
+        .iter()
+        .copied()
+        .map(|object| async move { Ok::<_, Error>(from.hashes(&object).await? == Some(true)) });
     let good: Vec<bool> = stream::iter(looks).buffered(HASHES).try_collect().await?;
     let damaged = good.iter().filter(|good| !**good).count();
     if damaged > 0 {
         return Ok(Some(format!(
-            "{damaged} objects of what was backed up while the seed travelled are damaged and put aside, and none of it is published; the next backup makes a complete recovery point"
+            "{damaged} objects of what was backed up while the seed travelled are damaged, and none of it is published; the next backup makes a complete recovery point"
         )));
     }
     let to = Shelf { objects: app.objects.clone(), place: Place::published(&owner.0, &owner.1) };
