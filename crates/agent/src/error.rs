@@ -52,6 +52,16 @@ pub enum Error {
         "these credentials are not a source server's; get some with: packmule vault credentials"
     )]
     NotForAgents,
+    /// The vault's own disk has damaged some of what was backed up while a seed travelled.
+    #[error(
+        "{count} recovery points that were made while the seed travelled are not published: {message}"
+    )]
+    IncrementsDamaged {
+        /// How many recovery points.
+        count: usize,
+        /// What the server says.
+        message: String,
+    },
     /// Registered with something else.
     #[error(
         "this server is registered as {there}, the credentials are for {given}; register with the replacement option if that is meant"
@@ -452,6 +462,7 @@ impl Error {
             Self::Io { cause, .. } => io_kind(cause),
             Self::Damaged { .. }
             | Self::Receipt { .. }
+            | Self::IncrementsDamaged { .. }
             | Self::NotLanded { .. }
             | Self::NotThisSeed { .. }
             | Self::OtherRevision { .. } => ErrorKind::Corrupt,

@@ -80,6 +80,24 @@ pub(crate) fn open_to_read(
     Ok(Repository::open(Arc::new(both), password, ctx.author.clone())?)
 }
 
+/// The repository of a seed that travels, with what was backed up since: that is in the vault, over what is in
+/// staging.
+///
+/// # Errors
+/// As [`open_to_read`]; the vault is away.
+pub(crate) fn open_in_transit(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+    password: &[u8],
+) -> Result<Repository, Error> {
+    let staged = open_to_read(ctx, state, record, password)?;
+    let vault = Vault::connect(ctx, state)?;
+    let since = vault.increments(ctx, record.id)?;
+    let over: Arc<dyn Store> = Arc::new(Overlay::new(since, Arc::clone(staged.store())));
+    Ok(staged.seen_through(over))
+}
+
 /// Whether that repository is in a staging location: looked at from outside, without its password.
 ///
 /// # Errors

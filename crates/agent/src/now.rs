@@ -8,12 +8,13 @@ use crate::record::{SeedRecord, StagedBackup};
 use crate::state::State;
 use crate::transit::{self, Transit, Waiting};
 use crate::vault::{Place, Vault};
-use crate::{Error, announce, init, names};
+use crate::{Error, announce, init, names, publication};
 use backup::{BackupEvent, BackupOptions, BackupOutcome};
 use flow::{SeedEvent, SeedState};
-use model::GroupName;
+use model::{ErrorKind, GroupName};
 use repo::{LockMode, Repository};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use wire::SeedId;
 
 /// What `backup now` did.
@@ -29,7 +30,7 @@ pub enum BackupReport {
         /// drives. The next such backup announces it.
         unannounced: Option<Box<Error>>,
     },
-    /// The seed is on its way; nothing was backed up.
+    /// The seed is on its way. What was backed up meanwhile is in it.
     Waiting(Box<Waiting>),
     /// The backup is in the vault.
     Stored {
@@ -37,6 +38,8 @@ pub enum BackupReport {
         confirmed: Option<Box<Confirmed>>,
         /// The backup. Items that could not be read are named in it.
         outcome: Box<BackupOutcome>,
+        /// Why recovery points that were made while a seed travelled are not to be had, where that is so.
+        unpublished: Option<Box<Error>>,
     },
 }
 
@@ -69,7 +72,7 @@ fn network(
     let planned = state.groups()?.into_iter().find_map(|group| group.offline().cloned());
     let Some(inputs) = planned else {
         let outcome = into_vault(ctx, state, group, None, password)?;
-        return Ok(BackupReport::Stored { confirmed: None, outcome: Box::new(outcome) });
+        return Ok(stored(outcome));
     };
     let record = state.seed_at(&inputs.staging)?;
     // What the vault has already goes on over the network, whatever else travels.
@@ -79,7 +82,7 @@ fn network(
     };
     if goes_on {
         let outcome = into_vault(ctx, state, group, None, password)?;
-        return Ok(BackupReport::Stored { confirmed: None, outcome: Box::new(outcome) });
+        return Ok(stored(outcome));
     }
     let Some(record) = record else {
         return Ok(BackupReport::Waiting(Box::new(Waiting::for_first_backup(state, &inputs)?)));
@@ -189,6 +192,8 @@ fn announced(ctx: &Context<'_>, state: &State, record: &SeedRecord) -> Result<()
     announce::announce(ctx, &Vault::connect(ctx, state)?, record)
 }
 
+/// Protection does not wait for a seed: what has changed goes into the vault first, beside it. Then the seed is taken as far
+/// as it goes, and with it becomes visible what was backed up meanwhile.
 fn on_the_way(
     ctx: &Context<'_>,
     state: &State,
@@ -196,12 +201,88 @@ fn on_the_way(
     id: SeedId,
     password: &[u8],
 ) -> Result<BackupReport, Error> {
-    let (record, confirmed) = match transit::go_on(ctx, state, id, password)? {
-        Transit::Waiting(waiting) => return Ok(BackupReport::Waiting(waiting)),
-        Transit::Arrived { record, confirmed } => (record, confirmed),
+    let record = state.seed(id)?;
+    let meanwhile = meanwhile(ctx, state, group, &record, password)?;
+    let gone_on = transit::go_on(ctx, state, id, password);
+    let (record, confirmed, unpublished) = match (gone_on, meanwhile) {
+        (Ok(Transit::Waiting(mut waiting)), meanwhile) => {
+            meanwhile.tell(&mut waiting);
+            return Ok(BackupReport::Waiting(waiting));
+        }
+        (Ok(Transit::Arrived { record, confirmed }), meanwhile) => {
+            let vault = Vault::connect(ctx, state)?;
+            let unpublished = match publication::publish_increments(ctx, &vault, &record) {
+                // Protection goes on all the same: what is there now is backed up as a whole.
+                Err(error @ Error::IncrementsDamaged { .. }) => Some(Box::new(error)),
+                other => other.map(|()| None)?,
+            };
+            if let (Meanwhile::Done(outcome), None) = (meanwhile, &unpublished) {
+                return Ok(BackupReport::Stored { confirmed, outcome, unpublished });
+            }
+            (record, confirmed, unpublished)
+        }
+        // There is a recovery point, whatever became of the seed.
+        (Err(error), meanwhile @ Meanwhile::Done(_)) => {
+            let mut waiting = Waiting::local(state, &state.seed(id)?)?;
+            waiting.stuck = Some(Arc::new(error));
+            meanwhile.tell(&mut waiting);
+            return Ok(BackupReport::Waiting(Box::new(waiting)));
+        }
+        (Err(error), _) => return Err(error),
     };
     let outcome = into_vault(ctx, state, group, Some(&record), password)?;
-    Ok(BackupReport::Stored { confirmed, outcome: Box::new(outcome) })
+    Ok(BackupReport::Stored { confirmed, outcome: Box::new(outcome), unpublished })
+}
+
+fn stored(outcome: BackupOutcome) -> BackupReport {
+    BackupReport::Stored { confirmed: None, outcome: Box::new(outcome), unpublished: None }
+}
+
+/// What was done for a group while its seed travels.
+enum Meanwhile {
+    /// A recovery point.
+    Done(Box<BackupOutcome>),
+    /// Nothing, and why.
+    Paused(String),
+    /// The seed has arrived, or is given up.
+    Over,
+}
+
+impl Meanwhile {
+    fn tell(self, waiting: &mut Waiting) {
+        match self {
+            Self::Done(outcome) => waiting.increment = Some(Arc::from(outcome)),
+            Self::Paused(why) => waiting.paused = Some(why),
+            Self::Over => {}
+        }
+    }
+}
+
+fn meanwhile(
+    ctx: &Context<'_>,
+    state: &State,
+    group: &Group,
+    record: &SeedRecord,
+    password: &[u8],
+) -> Result<Meanwhile, Error> {
+    let paused = |why: &str| Ok(Meanwhile::Paused(why.to_owned()));
+    if record.is_over() {
+        return Ok(Meanwhile::Over);
+    }
+    if record.contents.is_none() {
+        return paused("the drives are being prepared; nothing was backed up");
+    }
+    // What travels is known by what is in staging.
+    let repository = match init::open_in_transit(ctx, state, record, password) {
+        Err(error) if error.kind() == ErrorKind::NoRepository => {
+            return paused(
+                "staging is not there, so what travels cannot be known; nothing was backed up until it has arrived",
+            );
+        }
+        other => other?,
+    };
+    let outcome = back_up(ctx, Place::Increments, &repository, group)?;
+    Ok(Meanwhile::Done(Box::new(outcome)))
 }
 
 /// Into the vault, over the network. Where a seed has brought the repository, it must be that one.

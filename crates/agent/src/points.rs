@@ -3,14 +3,14 @@
 use crate::Error;
 use crate::context::Context;
 use crate::group::{Group, tag};
-use crate::init::open_to_read;
+use crate::init::{open_in_transit, open_to_read};
 use crate::names;
 use crate::record::SeedRecord;
 use crate::state::State;
 use crate::vault::{Place, Vault};
 use flow::SeedState;
 use jiff::Timestamp;
-use model::{Digest, GroupName};
+use model::{Digest, GroupName, ObjectKind};
 use repo::{NamedSnapshot, Repository, Summary};
 
 /// One restorable state.
@@ -41,6 +41,8 @@ pub struct RecoveryPoints {
     pub points: Vec<RecoveryPoint>,
     /// Snapshots that could not be read, each with its reason.
     pub damaged: Vec<repo::Error>,
+    /// Why points that were made while the seed travels cannot be seen, where that is so: these are in the vault.
+    pub unseen: Option<Error>,
 }
 
 /// The recovery points of a group, or all: from the vault, or, as long as the group's seed is not
@@ -62,13 +64,21 @@ pub fn recovery_points(
     {
         return Ok(none_yet());
     }
-    let (place, repository) = match staged(&state, known.as_ref())? {
-        Some(record) if record.direct => match record.contents {
-            Some(_) => (Place::Drives, open_to_read(ctx, &state, &record, password)?),
-            None => return Ok(none_yet()),
-        },
-        Some(record) => (Place::Staging, open_to_read(ctx, &state, &record, password)?),
-        None => (Place::Vault, Vault::connect(ctx, &state)?.open(ctx, password)?),
+    let mut unseen = None;
+    let (place, location, repository) = match staged(&state, known.as_ref())? {
+        Some(record) if record.direct && record.contents.is_none() => return Ok(none_yet()),
+        Some(record) => {
+            let (repository, why) = with_increments(ctx, &state, &record, password)?;
+            unseen = why;
+            match record.direct {
+                true => (Place::Drives, Place::Drives.to_string(), repository),
+                false => (Place::Staging, record.staging.display().to_string(), repository),
+            }
+        }
+        None => {
+            let repository = Vault::connect(ctx, &state)?.open(ctx, password)?;
+            (Place::Vault, repository.location(), repository)
+        }
     };
     let loaded = repository.snapshots()?;
     let wanted = |named: &NamedSnapshot| match group {
@@ -76,17 +86,13 @@ pub fn recovery_points(
         Some(name) => is_of(named, name, known.as_ref()),
     };
     let points = loaded.value.into_iter().filter(wanted).map(point).collect();
-    let location = match place {
-        Place::Drives => place.to_string(),
-        _ => repository.location(),
-    };
-    Ok(RecoveryPoints { place, location, points, damaged: loaded.damaged })
+    Ok(RecoveryPoints { place, location, points, damaged: loaded.damaged, unseen })
 }
 
 /// Nothing is whole on drives yet.
 fn none_yet() -> RecoveryPoints {
     let (place, location) = (Place::Drives, Place::Drives.to_string());
-    RecoveryPoints { place, location, points: Vec::new(), damaged: Vec::new() }
+    RecoveryPoints { place, location, points: Vec::new(), damaged: Vec::new(), unseen: None }
 }
 
 /// The vault's repository, for restores.
@@ -114,7 +120,25 @@ pub fn open_staging(
     if record.direct {
         return Err(Error::WithoutStaging { staging: record.staging });
     }
-    open_to_read(ctx, &state, &record, password)
+    Ok(with_increments(ctx, &state, &record, password)?.0)
+}
+
+/// What is in staging, and what was backed up since, which is in the vault; without that, and why, where the vault cannot
+/// be asked.
+fn with_increments(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+    password: &[u8],
+) -> Result<(Repository, Option<Error>), Error> {
+    if record.contents.is_none() || record.is_over() {
+        return Ok((open_to_read(ctx, state, record, password)?, None));
+    }
+    let both = open_in_transit(ctx, state, record, password)?;
+    match both.store().list(ObjectKind::Snapshot) {
+        Ok(_) => Ok((both, None)),
+        Err(why) => Ok((open_to_read(ctx, state, record, password)?, Some(why.into()))),
+    }
 }
 
 /// The seed that has the points while the vault has none: of that group, or of any.

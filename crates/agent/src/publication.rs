@@ -8,6 +8,7 @@ use crate::transit::tell;
 use crate::vault::Vault;
 use crate::{Error, revise};
 use flow::{SeedEvent, SeedState};
+use model::ObjectKind;
 use wire::{Code, Publication, PublicationRequest, PublicationState};
 
 /// Whether the seed is published.
@@ -58,6 +59,48 @@ pub(crate) fn until_published(
     }
     let record = Box::new(counted(ctx, state, record, &status)?);
     Ok(Published::No { record, status: Some(Box::new(status)) })
+}
+
+/// Has what was backed up while the seed travelled made visible, where some of it is not.
+///
+/// # Errors
+/// [`Error::IncrementsDamaged`] when the vault cannot: the rest of what it has is not touched by that.
+pub(crate) fn publish_increments(
+    ctx: &Context<'_>,
+    vault: &Vault,
+    record: &SeedRecord,
+) -> Result<(), Error> {
+    let since = vault.increments(ctx, record.id)?;
+    if since.list(ObjectKind::Snapshot)?.is_empty() {
+        return Ok(());
+    }
+    ctx.tell(Event::Phase(Phase::Publication));
+    let request = PublicationRequest { seed: Some(record.id), root: None };
+    let mut status = vault.client.publish(&vault.vault, &vault.server, &request)?;
+    while goes_on(&status) && status.seed == Some(record.id) {
+        ctx.tell(Event::Publication(&status));
+        ctx.check_stop()?;
+        ctx.clock.sleep(ctx.poll);
+        status = vault.client.publication(&vault.vault, &vault.server)?;
+    }
+    if status.state == PublicationState::Failed {
+        let message = status.message.unwrap_or_else(|| "it did not say why".to_owned());
+        return Err(Error::Publication { message });
+    }
+    let left = since.list(ObjectKind::Snapshot)?.len();
+    match (left, status.message) {
+        (0, _) => Ok(()),
+        (count, Some(message)) if status.state == PublicationState::Published => {
+            Err(Error::IncrementsDamaged { count, message })
+        }
+        (count, message) => {
+            let said = message.unwrap_or_else(|| "the server has not done it".to_owned());
+            let message = format!(
+                "{count} recovery points are not visible yet ({said}); the next backup goes on"
+            );
+            Err(Error::Publication { message })
+        }
+    }
 }
 
 fn goes_on(status: &Publication) -> bool {

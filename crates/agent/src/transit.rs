@@ -11,8 +11,10 @@ use crate::refill::{self, Refilled};
 use crate::state::State;
 use crate::vault::Vault;
 use crate::{Error, adopt, chain, kept, send};
+use backup::BackupOutcome;
 use flow::{Effect, SeedEvent, SeedState, SetState, WAITING_FOR_IMPORT};
 use jiff::Timestamp;
+use std::sync::Arc;
 use wire::{DriveState, Job, JobState, PublicKey, Publication, SeedId};
 
 /// A backup that waits for its seed.
@@ -32,6 +34,12 @@ pub struct Waiting {
     pub refilled: Option<Box<Refilled>>,
     /// What is expected next.
     pub next: Next,
+    /// What was backed up meanwhile, into the vault beside the seed.
+    pub increment: Option<Arc<BackupOutcome>>,
+    /// Why nothing was backed up meanwhile, where that is so.
+    pub paused: Option<String>,
+    /// Why the seed could not be taken further, where that is so.
+    pub stuck: Option<Arc<Error>>,
 }
 
 /// How far a seed is.
@@ -48,8 +56,19 @@ impl Waiting {
         let group = state.groups_at(&inputs.staging)?.into_iter().next();
         let next = group.map_or(Next::Nothing, |group| first_backup(inputs.direct, group.name));
         let message = next.to_string();
-        let (jobs, publication, refilled) = (Vec::new(), None, None);
-        Ok(Self { seed: None, state: None, message, jobs, publication, refilled, next })
+        let paused = Some("the first backup has to be made before".to_owned());
+        Ok(Self {
+            seed: None,
+            state: None,
+            message,
+            jobs: Vec::new(),
+            publication: None,
+            refilled: None,
+            next,
+            increment: None,
+            paused,
+            stuck: None,
+        })
     }
 
     /// Nothing of it has left.
@@ -76,8 +95,18 @@ impl Waiting {
             false => said.unwrap_or_else(|| next.to_string()),
         };
         let seed = Some(record.id);
-        let state = Some(record.state());
-        Ok(Self { seed, state, message, jobs, publication, refilled, next })
+        Ok(Self {
+            seed,
+            state: Some(record.state()),
+            message,
+            jobs,
+            publication,
+            refilled,
+            next,
+            increment: None,
+            paused: None,
+            stuck: None,
+        })
     }
 }
 

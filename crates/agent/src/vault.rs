@@ -9,7 +9,7 @@ use repo::Repository;
 use std::fmt;
 use std::sync::Arc;
 use store::{Rate, RateLimit, Rest, RestOptions, Retry, Store};
-use wire::{Credentials, Role};
+use wire::{Credentials, Role, SeedId};
 
 /// Where a repository of this server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,6 +18,8 @@ pub enum Place {
     Staging,
     /// On the drives alone.
     Drives,
+    /// In the vault, and not visible there before the seed is: on top of what travels.
+    Increments,
     /// In the vault.
     Vault,
 }
@@ -27,6 +29,7 @@ impl fmt::Display for Place {
         f.write_str(match self {
             Self::Staging => "staging",
             Self::Drives => "the drives",
+            Self::Increments => "the vault, beside the seed",
             Self::Vault => "vault",
         })
     }
@@ -71,6 +74,18 @@ impl Vault {
         let rest = Rest::new(&url, &rest_options(&self.client))?;
         let shared = RateLimit::new(rest, ctx.rate.clone(), Arc::clone(&ctx.clock));
         let limited = RateLimit::new(shared, Rate::new(limit), Arc::clone(&ctx.clock));
+        Ok(Arc::new(Retry::new(limited, ctx.retry, Arc::clone(&ctx.clock))))
+    }
+
+    /// What is backed up while that seed travels.
+    pub(crate) fn increments(
+        &self,
+        ctx: &Context<'_>,
+        seed: SeedId,
+    ) -> Result<Arc<dyn Store>, Error> {
+        let url = self.client.increments_url(&self.vault, &self.server, seed);
+        let rest = Rest::new(&url, &rest_options(&self.client))?;
+        let limited = RateLimit::new(rest, ctx.rate.clone(), Arc::clone(&ctx.clock));
         Ok(Arc::new(Retry::new(limited, ctx.retry, Arc::clone(&ctx.clock))))
     }
 

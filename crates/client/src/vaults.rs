@@ -225,6 +225,14 @@ impl Client {
         self.url(&["pending", vault.as_str(), server.as_str()], true)
     }
 
+    /// Where what a source server backs up while that seed travels answers restic's REST protocol: without
+    /// credentials in it.
+    #[must_use]
+    pub fn increments_url(&self, vault: &VaultName, server: &ServerName, seed: SeedId) -> Url {
+        let seed = seed.to_string();
+        self.url(&["increments", vault.as_str(), server.as_str(), &seed], true)
+    }
+
     /// Where the published repository of a source server answers restic's REST protocol: without
     /// credentials in it.
     #[must_use]

@@ -84,8 +84,7 @@ impl Running {
         words.extend(more);
         let mut command = site.place.packmule(&words);
         set(&mut command);
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = loop {
             let line = lines.next().expect("the service ended").unwrap();
@@ -139,7 +138,7 @@ fn the_service_backs_up_by_itself_and_tells_systemd_prometheus_and_a_webhook() {
     let config = settings(&site, &more);
     std::fs::write(site.source.join("left.tmp"), "x").unwrap();
     let notify = UnixDatagram::bind(site.place.path("notify")).unwrap();
-    notify.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    notify.set_read_timeout(Some(Duration::from_secs(180))).unwrap();
     let running = Running::start(&site, &["--config", &config], |command| {
         command.env("NOTIFY_SOCKET", site.place.path("notify")).env("WATCHDOG_USEC", "2000000");
         command.env_remove("WATCHDOG_PID");
@@ -151,6 +150,8 @@ fn the_service_backs_up_by_itself_and_tells_systemd_prometheus_and_a_webhook() {
         heard.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
         heard.push('\n');
     }
+    // A socket that nobody reads is full soon, and whoever writes to it waits.
+    std::thread::spawn(move || while notify.recv(&mut [0; 1000]).is_ok() {});
     let other = site.run("agent run --state state");
     other.exits(11).tells(&["another packmule agent runs"]);
     site.wait_for("run", |site| site.states().first().is_some_and(|state| state == "done"));
@@ -245,7 +246,11 @@ fn settings_are_applied_as_they_are_and_what_is_wrong_changes_nothing() {
     ] {
         site.run(&format!("{words} --state state")).exits(1).tells(&[says]);
     }
-    std::fs::write(site.place.path("wrong.toml"), "[[group]]\nname = 'files'\npaths = ['/']\nkeep = { dayly = 1 }\n").unwrap();
+    std::fs::write(
+        site.place.path("wrong.toml"),
+        "[[group]]\nname = 'files'\npaths = ['/']\nkeep = { dayly = 1 }\n",
+    )
+    .unwrap();
     site.run("group apply wrong.toml --state state").exits(1).tells(&["dayly"]);
     site.run("agent run --config wrong.toml --state state").exits(1).tells(&["dayly"]);
     let shown = site.run("group show files --state state").exits(0);

@@ -31,8 +31,9 @@ impl Call {
     /// None for a request that changes nothing, or only the data plane.
     pub(crate) fn of(method: &Method, path: &str, extensions: &Extensions) -> Option<Self> {
         let looks = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
-        let is_data =
-            ["/vaults/", "/pending/", "/storage/"].iter().any(|start| path.starts_with(start));
+        let is_data = ["/vaults/", "/pending/", "/increments/", "/storage/"]
+            .iter()
+            .any(|start| path.starts_with(start));
         if looks || (is_data && *method != Method::DELETE) {
             return None;
         }

@@ -22,6 +22,11 @@ impl Place {
         Self(format!("vaults/{vault}/{server}/pending"))
     }
 
+    /// What was backed up into a vault while that seed travelled.
+    pub(crate) fn increments(vault: &VaultName, server: &ServerName, seed: SeedId) -> Self {
+        Self(format!("vaults/{vault}/{server}/increments/{seed}"))
+    }
+
     /// What has landed in a storage account.
     pub(crate) fn landed(
         account: &AccountName,

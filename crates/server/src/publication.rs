@@ -11,11 +11,13 @@
 //!   │        damaged ─▶ put aside, waiting
 //!  publish   keys, config, packs ─▶ indexes ─▶ snapshots      each group whole before the next
 //!  receipt   signed, stored
+//!  increments     what was backed up meanwhile: packs ─▶ indexes ─▶ snapshots
 //! ```
 //!
 //! Nothing of a task's progress is stored but its state: after a crash the same steps run again and
 //! find in storage what is done.
 
+mod increments;
 mod ledger;
 mod plan;
 mod receipts;
@@ -64,6 +66,8 @@ pub enum Step {
     Snapshot,
     /// Sign and store the receipt.
     Receipt,
+    /// Make one object visible that was backed up while the seed travelled.
+    Increment,
 }
 
 /// How long an answer waits for a task to come to an end of its own.
@@ -136,7 +140,8 @@ pub(crate) async fn start(
         return Err(nothing());
     }
     let owner = (vault, server);
-    if !ledger::is_published(&app, &owner, seed).await? {
+    let published = ledger::is_published(&app, &owner, seed).await?;
+    if !published || increments::wait(&app, &owner, seed).await? {
         ledger::ask(&app, &owner, seed, request.root).await?;
         let progress = spawn(&app, &owner, seed);
         let mut ended = progress.ended.subscribe();

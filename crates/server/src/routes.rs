@@ -120,6 +120,12 @@ fn all(table: &mut Table) {
     table.add(Method::HEAD, pending, AGENT, dataplane::head);
     table.add(Method::GET, pending, AGENT, dataplane::get);
     table.add(Method::POST, pending, AGENT, dataplane::put);
+    let all = "/increments/{vault}/{server}/{seed}/{kind}/";
+    let one = "/increments/{vault}/{server}/{seed}/{kind}/{name}";
+    table.add(Method::GET, all, AGENT, dataplane::list);
+    table.add(Method::HEAD, one, AGENT, dataplane::head);
+    table.add(Method::GET, one, AGENT, dataplane::get);
+    table.add(Method::POST, one, AGENT, dataplane::put);
     landing(table);
     entra(table);
 }

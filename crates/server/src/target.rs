@@ -19,7 +19,7 @@ pub(crate) struct Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Holder {
     Vault,
-    /// What a vault has of a seed that is not published.
+    /// What a vault has that is not published.
     Pending,
     Account {
         account: AccountName,
@@ -58,6 +58,9 @@ impl Target {
                 let (vault, server) = (parse(vault)?, parse(segment(&find, "server")?)?);
                 if path.starts_with("/pending/") {
                     (Place::pending(&vault, &server), Holder::Pending)
+                } else if path.starts_with("/increments/") {
+                    let seed = parse(segment(&find, "seed")?)?;
+                    (Place::increments(&vault, &server, seed), Holder::Pending)
                 } else {
                     (Place::published(&vault, &server), Holder::Vault)
                 }

@@ -5,7 +5,7 @@ use crate::alert::Severity;
 use crate::history::Finish;
 use crate::work::{Report, Work};
 use crate::{Cause, Db, Error, Left, RunState, hook};
-use agent::{BackupReport, Event, Group};
+use agent::{BackupReport, Event, Group, Next};
 use backup::{BackupEvent, BackupOutcome};
 use jiff::Timestamp;
 use model::{ErrorKind, GroupName};
@@ -239,10 +239,15 @@ fn finish(report: &Report, seen: &Seen<'_>) -> Finish {
             });
             Finish { seed, message, ..stored(outcome, "staging") }
         }
-        Ok(BackupReport::Stored { confirmed, outcome }) => {
+        Ok(BackupReport::Stored { confirmed, outcome, unpublished }) => {
             let seed = confirmed.as_ref().map(|confirmed| confirmed.seed.to_string());
             let message = seed.as_ref().map(|seed| format!("seed {seed} is complete in the vault"));
-            Finish { seed, message, ..stored(outcome, "vault") }
+            let finish = Finish { seed, message, ..stored(outcome, "vault") };
+            lacking(finish, unpublished.as_deref())
+        }
+        // Nothing protects the group until somebody has done that.
+        Ok(BackupReport::Waiting(waiting)) if matches!(waiting.next, Next::WriteDrives { .. }) => {
+            failure(ErrorKind::WrongDrive, waiting.message.clone())
         }
         Ok(BackupReport::Waiting(waiting)) => {
             let state = waiting.state.map(|state| format!(" (seed: {}", state.name()));
@@ -251,17 +256,45 @@ fn finish(report: &Report, seen: &Seen<'_>) -> Finish {
             let jobs =
                 if jobs.is_empty() { String::new() } else { format!("; {}", jobs.join(", ")) };
             let state = state.map(|state| format!("{state}{jobs})")).unwrap_or_default();
-            Finish {
-                state: RunState::Waiting,
-                message: Some(format!("{}{state}", waiting.message)),
-                seed: waiting.seed.map(|seed| seed.to_string()),
-                files,
-                bytes,
-                ..Finish::default()
+            let paused = waiting.paused.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
+            let message = Some(format!("{}{state}{paused}", waiting.message));
+            let seed = waiting.seed.map(|seed| seed.to_string());
+            match &waiting.increment {
+                Some(outcome) => {
+                    let finish = Finish { seed, message, ..stored(outcome, "transit") };
+                    lacking(finish, waiting.stuck.as_deref())
+                }
+                None => Finish {
+                    state: RunState::Waiting,
+                    message,
+                    seed,
+                    files,
+                    bytes,
+                    ..Finish::default()
+                },
             }
         }
+        // Somebody has asked for that: nothing is wrong.
+        Err(error) if error.kind() == ErrorKind::Interrupted => Finish {
+            state: RunState::Interrupted,
+            kind: Some(ErrorKind::Interrupted),
+            message: Some("it was stopped; what was stored stays".to_owned()),
+            files,
+            bytes,
+            ..Finish::default()
+        },
         Err(error) => Finish { files, bytes, ..failure(error.kind(), full(error)) },
     }
+}
+
+/// There is a recovery point, and something else that went wrong.
+fn lacking(mut finish: Finish, why: Option<&agent::Error>) -> Finish {
+    if let Some(why) = why {
+        finish.state = RunState::Partial;
+        let said = finish.message.take().map(|said| format!("{said}; ")).unwrap_or_default();
+        finish.message = Some(format!("{said}{}", full(why)));
+    }
+    finish
 }
 
 fn stored(outcome: &BackupOutcome, place: &'static str) -> Finish {

@@ -53,15 +53,15 @@ fn stored() -> crate::Report {
         deduplicated: 0,
         problems: Vec::new(),
     };
-    Ok(BackupReport::Stored { confirmed: None, outcome: Box::new(outcome) })
+    Ok(BackupReport::Stored { confirmed: None, outcome: Box::new(outcome), unpublished: None })
 }
 
 fn partly() -> crate::Report {
     let report = stored();
-    let Ok(BackupReport::Stored { confirmed, mut outcome }) = report else { panic!() };
+    let Ok(BackupReport::Stored { confirmed, mut outcome, unpublished }) = report else { panic!() };
     let fault = backup::Fault::Vanished;
     outcome.problems.push(backup::Problem { path: "/srv/gone".into(), fault });
-    Ok(BackupReport::Stored { confirmed, outcome })
+    Ok(BackupReport::Stored { confirmed, outcome, unpublished })
 }
 
 fn waiting() -> crate::Report {
@@ -71,7 +71,11 @@ fn waiting() -> crate::Report {
         message: flow::WAITING_FOR_IMPORT.to_owned(),
         jobs: Vec::new(),
         publication: None,
+        refilled: None,
         next: agent::Next::Wait,
+        increment: None,
+        paused: Some("staging is gone".to_owned()),
+        stuck: None,
     })))
 }
 
@@ -115,6 +119,11 @@ impl Life {
 
     fn start(&mut self) {
         self.service = None;
+        // Another test that is just starting a program holds a copy of every lock until that runs.
+        let path = self.folder.path().join("agent.lock");
+        while run::lock_file(&path).unwrap().is_none() {
+            std::thread::yield_now();
+        }
         let clock = Arc::clone(&self.clock);
         let settings = Settings {
             zone: TimeZone::UTC,
@@ -264,6 +273,17 @@ fn a_run_that_was_cut_off_is_found_said_and_tried_again() {
 }
 
 #[test]
+fn a_run_that_is_stopped_with_the_service_is_no_failure_and_goes_on_at_the_next_start() {
+    let mut life = Life::new(vec![group("files", NIGHTLY)]);
+    life.answer(Err(agent::Error::Interrupted));
+    assert_eq!(life.at("2026-06-01T22:00:00Z"), 1);
+    assert_eq!(life.open(), Vec::<String>::new());
+    life.start();
+    assert_eq!(life.at("2026-06-01T22:00:30Z"), 1);
+    assert_eq!(life.states(), [RunState::Interrupted, RunState::Done]);
+}
+
+#[test]
 fn while_the_seed_travels_runs_wait_with_the_sentence_and_nothing_is_wrong() {
     let mut life = Life::new(vec![group("files", NIGHTLY)]);
     for day in 1..10 {
@@ -278,6 +298,34 @@ fn while_the_seed_travels_runs_wait_with_the_sentence_and_nothing_is_wrong() {
         message.starts_with(flow::WAITING_FOR_IMPORT) && message.contains("InTransit"),
         "{message}"
     );
+}
+
+#[test]
+fn what_is_backed_up_while_the_seed_travels_is_a_recovery_point_and_what_holds_the_seed_up_is_said()
+{
+    let mut life = Life::new(vec![group("files", NIGHTLY)]);
+    let with = |stuck: Option<agent::Error>| {
+        let (Ok(BackupReport::Waiting(mut waiting)), Ok(BackupReport::Stored { outcome, .. })) =
+            (waiting(), stored())
+        else {
+            panic!()
+        };
+        waiting.increment = Some(Arc::from(outcome));
+        waiting.stuck = stuck.map(Arc::new);
+        Ok(BackupReport::Waiting(waiting))
+    };
+    life.answer(with(None));
+    life.at("2026-06-01T22:00:00Z");
+    life.answer(with(Some(agent::Error::NotRegistered)));
+    life.at("2026-06-02T22:00:00Z");
+    assert_eq!(life.states(), [RunState::Done, RunState::Partial]);
+    let runs = life.db().runs(None, 2).unwrap();
+    assert!(
+        runs.iter().all(|run| run.snapshot.is_some() && run.place.as_deref() == Some("transit"))
+    );
+    assert!(runs[1].message.as_ref().unwrap().starts_with(flow::WAITING_FOR_IMPORT));
+    assert!(runs[0].message.as_ref().unwrap().contains("not registered"), "{:?}", runs[0].message);
+    assert_eq!(life.open(), ["group/files/after"]);
 }
 
 #[test]

@@ -59,22 +59,23 @@ fn a_seed_travels_is_confirmed_and_increments_go_over_the_network() {
     assert_eq!(site.ship("1Z 999-0001").unwrap().state, JobState::Shipping);
     assert_eq!(site.seed().record.state(), SeedState::InTransit);
     let said = waiting(site.backup().unwrap());
-    assert_eq!((said.message.as_str(), said.next), (WAITING_FOR_IMPORT, Next::Wait));
-    assert!(tree(&site.vault_folder()).is_empty(), "nothing was published or backed up");
+    assert_eq!((said.message.as_str(), &said.next), (WAITING_FOR_IMPORT, &Next::Wait));
+    let last = said.increment.unwrap().snapshot;
+    assert!(tree(&site.vault_folder()).is_empty(), "nothing was published");
 
     site.dock("1Z9990001");
     fs::write(site.source().join("new"), noise(99, 70_000)).unwrap();
-    let BackupReport::Stored { confirmed, outcome } = site.backup().unwrap() else { panic!() };
+    let BackupReport::Stored { confirmed, outcome, .. } = site.backup().unwrap() else { panic!() };
     let confirmed = confirmed.unwrap();
     assert_eq!(confirmed.snapshots, 1);
-    assert_eq!(outcome.parent, staged.points.first().map(|point| point.id));
+    assert_eq!(outcome.parent, Some(last));
     assert_eq!((outcome.summary.files_new, outcome.summary.files_unmodified), (1, 6));
     let record = site.seed().record;
     assert_eq!(record.state(), SeedState::Confirmed);
     assert!(record.receipt.is_some());
 
     let points = agent::recovery_points(&site.ctx(), Some(&files()), PASSWORD).unwrap();
-    assert_eq!((points.place, points.points.len()), (Place::Vault, 2));
+    assert_eq!((points.place, points.points.len()), (Place::Vault, 4));
     assert!(points.points.iter().all(|point| point.group == Some(files())));
     let repository = agent::open_vault(&site.ctx(), PASSWORD).unwrap();
     restore(&site, &repository, &site.path("restored"));
@@ -210,7 +211,9 @@ fn a_group_without_staging_begins_and_goes_on_over_the_network() {
         NewGroup { name: files(), paths: vec![site.source()], initial: NewInitial::Network };
     agent::create_group(&site.ctx(), &group).unwrap();
     for parent in [false, true] {
-        let BackupReport::Stored { confirmed, outcome } = site.backup().unwrap() else { panic!() };
+        let BackupReport::Stored { confirmed, outcome, .. } = site.backup().unwrap() else {
+            panic!()
+        };
         assert!(confirmed.is_none() && outcome.parent.is_some() == parent);
     }
     let points = agent::recovery_points(&site.ctx(), Some(&files()), PASSWORD).unwrap();
@@ -254,7 +257,7 @@ fn groups_of_one_server_share_seed_and_repository() {
     site.ship("TRACK0001").unwrap();
     site.dock("TRACK0001");
     let report = agent::backup_now(&site.ctx(), &mail, PASSWORD).unwrap();
-    let BackupReport::Stored { confirmed, outcome } = report else { panic!() };
+    let BackupReport::Stored { confirmed, outcome, .. } = report else { panic!() };
     assert_eq!((confirmed.unwrap().snapshots, outcome.parent.is_some()), (2, true));
     let points = agent::recovery_points(&site.ctx(), Some(&mail), PASSWORD).unwrap();
     assert_eq!(points.points.len(), 2);

@@ -15,6 +15,7 @@ mod deaths;
 mod direct;
 mod distrust;
 mod groups;
+mod in_transit;
 mod journey;
 mod keys;
 mod refill;

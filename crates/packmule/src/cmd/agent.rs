@@ -77,7 +77,7 @@ pub(crate) enum Agent {
 pub(crate) enum Backup {
     /// Do the right next thing for a group now
     ///
-    /// The first backup goes into staging. While its drives are on the way, this says where they
+    /// The first backup goes into staging. While its drives are on the way, this backs up beside them and says where they
     /// are; once they have landed it has the vault publish them, verifies the receipt and the vault,
     /// and then sends the increment over the network. The first backup of a group that goes straight onto drives is made by
     /// packmule diskprep --group: until its drives are written, this says so and ends with exit code 13.
@@ -212,6 +212,7 @@ fn words(phase: Phase) -> &'static str {
         Phase::Init(_) => "making the repository",
         Phase::Backup(Place::Staging) => "backing up into staging",
         Phase::Backup(Place::Drives) => "backing up straight onto the drives",
+        Phase::Backup(Place::Increments) => "backing up into the vault, beside the seed",
         Phase::Backup(Place::Vault) => "backing up into the vault",
         Phase::Drives => "writing drives",
         Phase::ImportJob => "creating the import job",
@@ -403,21 +404,43 @@ fn report_backup(context: &Context, report: BackupReport, elapsed: std::time::Du
                 super::seed::show_refilled(context, refilled);
             }
             waiting.jobs.iter().for_each(|job| super::dock::show_job(context, job));
+            if let Some(why) = &waiting.paused {
+                context.printer.line(why);
+            }
             context.printer.line(format!("next: {}", waiting.next));
-            let object = json!({
+            if let Some(why) = &waiting.stuck {
+                context.printer.problem("seed", &crate::failure::chain(why.as_ref()).join(": "));
+            }
+            let extra = json!({
                 "outcome": "waiting",
                 "seed": waiting.seed,
                 "message": waiting.message,
                 "next": waiting.next.to_string(),
+                "paused": waiting.paused,
             });
-            context.printer.object("summary", &object);
+            let status = match &waiting.increment {
+                Some(outcome) => {
+                    super::repo::summarize(context, outcome, elapsed, &extra);
+                    status_of(outcome)
+                }
+                None => {
+                    context.printer.object("summary", &extra);
+                    Status::Done
+                }
+            };
             // Nothing protects the group until somebody has done that.
             if matches!(waiting.next, ::agent::Next::WriteDrives { .. }) {
                 return Ok(Status::DriveMissing);
             }
-            Ok(waiting.refilled.as_deref().map_or(Status::Done, super::seed::exit_of))
+            let refilled = waiting.refilled.as_deref().map_or(Status::Done, super::seed::exit_of);
+            Ok(match &waiting.stuck {
+                Some(why) if why.kind() == ErrorKind::Corrupt => Status::Damaged,
+                Some(_) => Status::Partial,
+                None if refilled != Status::Done => refilled,
+                None => status,
+            })
         }
-        BackupReport::Stored { confirmed, outcome } => {
+        BackupReport::Stored { confirmed, outcome, unpublished } => {
             let mut extra = json!({"outcome": "stored"});
             if let (Some(confirmed), Some(fields)) = (&confirmed, extra.as_object_mut()) {
                 context.printer.line(format!(
@@ -432,6 +455,10 @@ fn report_backup(context: &Context, report: BackupReport, elapsed: std::time::Du
                 fields.insert("receipt_bytes".into(), json!(confirmed.receipt.bytes));
             }
             super::repo::summarize(context, &outcome, elapsed, &extra);
+            if let Some(why) = unpublished {
+                context.printer.problem("seed", &crate::failure::chain(why.as_ref()).join(": "));
+                return Ok(Status::Partial);
+            }
             Ok(status_of(&outcome))
         }
     }
@@ -478,7 +505,15 @@ impl RecoveryPoint {
         for fault in &points.damaged {
             context.printer.problem("recovery point", &fault.to_string());
         }
-        Ok(if points.damaged.is_empty() { Status::Done } else { Status::Damaged })
+        if let Some(why) = &points.unseen {
+            let words = crate::failure::chain(why).join(": ");
+            context.printer.problem("recovery points made while the seed travels", &words);
+        }
+        Ok(match (points.damaged.is_empty(), &points.unseen) {
+            (false, _) => Status::Damaged,
+            (true, Some(_)) => Status::Partial,
+            (true, None) => Status::Done,
+        })
     }
 }
 

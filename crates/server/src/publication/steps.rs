@@ -5,7 +5,7 @@
 use super::plan::{self, Plan};
 use super::shelf::Shelf;
 use super::wanted::Wanted;
-use super::{Owner, Progress, Step, outcomes, receipts};
+use super::{Owner, Progress, Step, increments, ledger, outcomes, receipts};
 use crate::Error;
 use crate::app::App;
 use crate::place::Place;
@@ -48,6 +48,9 @@ pub(super) async fn all(
     progress: &Progress,
 ) -> Result<(), Error> {
     checkpoint(app, Step::Plan)?;
+    if ledger::is_published(app, owner, seed).await? {
+        return increments::publish(app, owner, seed, progress).await;
+    }
     let Plan { repository, objects, landed, jobs, waits, later, travelling } =
         plan::make(app, owner, seed).await?;
     let root = seed::root(&objects);
@@ -93,11 +96,10 @@ pub(super) async fn all(
     let receipt = work.receipt(owner, seed, &objects, keys);
     receipts::store(app, receipt).await?;
     wanted.nothing(app).await?;
-    progress.set(|status| status.state = PublicationState::Published);
-    Ok(())
+    increments::publish(app, owner, seed, progress).await
 }
 
-fn checkpoint(app: &App, step: Step) -> Result<(), Error> {
+pub(super) fn checkpoint(app: &App, step: Step) -> Result<(), Error> {
     app.config.checkpoint.goes_on(step).then_some(()).ok_or(Error::Checkpoint)
 }
 
