@@ -7,7 +7,7 @@ use crate::context::{Context, PasswordOptions};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use crate::ui::Progress;
-use ::agent::{BackupReport, Cleaning, Event, Next, Phase, Place};
+use ::agent::{BackupReport, Cleaning, Event, Phase, Place};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use model::{ByteSize, ErrorKind, GroupName};
@@ -478,7 +478,7 @@ impl RecoveryPoint {
         })?;
         let place = match points.place {
             Place::Vault => "vault",
-            Place::Staging => "staging",
+            Place::Staging | Place::Increments => "staging",
             Place::Drives => "drives",
         };
         context.printer.line(match points.place {
@@ -531,7 +531,7 @@ impl Restore {
                     ::agent::recovery_points(agent, Some(&self.group), password.as_bytes())?;
                 let repository = match points.place {
                     Place::Vault => Some(::agent::open_vault(agent, password.as_bytes())?),
-                    Place::Staging => {
+                    Place::Staging | Place::Increments => {
                         Some(::agent::open_staging(agent, &points.location, password.as_bytes())?)
                     }
                     Place::Drives => None,
@@ -540,6 +540,14 @@ impl Restore {
             })?;
         let repository =
             repository.ok_or_else(|| Failure::new(ErrorKind::Unavailable, ON_DRIVES))?;
+        if let Some(why) = points.unseen.as_ref().filter(|_| self.point == "latest") {
+            let why = crate::failure::chain(why).join(": ");
+            let words = format!(
+                "which recovery point is the latest cannot be told, as those made while the seed travels are in the vault ({why}); name one of packmule recovery-point list {}",
+                self.group
+            );
+            return Err(Failure::new(ErrorKind::Unavailable, words));
+        }
         let unreadable = points.damaged.len();
         if let Some(cause) = points.damaged.pop().filter(|_| self.point == "latest") {
             let (location, cause) = (points.location, Box::new(cause));

@@ -6,14 +6,14 @@
 
 use super::shelf::Shelf;
 use super::steps::checkpoint;
-use super::{Owner, Progress, Step};
-use crate::Error;
+use super::{Owner, Progress, Step, receipts};
 use crate::app::App;
 use crate::place::Place;
+use crate::{Error, db, jobs};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::{Digest, ObjectKey, ObjectKind};
 use seed::Object;
-use wire::{PublicationState, SeedId};
+use wire::{PublicationState, Receipt, SeedId};
 
 /// Renames at once: each waits for a disk to sync.
 const WIDTH: usize = 16;
@@ -36,12 +36,37 @@ pub(super) async fn publish(
 ) -> Result<(), Error> {
     let place = Place::increments(&owner.0, &owner.1, seed);
     let from = Shelf { objects: app.objects.clone(), place };
-    let message = all(app, owner, &from, progress).await?;
+    let message = match wait(app, owner, seed).await? && is_repaired(app, owner, seed).await? {
+        true => Some(
+            "the seed was published without files that were lost, and what was backed up while it travelled may need them: none of it is published; the next backup makes a complete recovery point".to_owned(),
+        ),
+        false => all(app, owner, &from, progress).await?,
+    };
     progress.set(|status| {
         status.state = PublicationState::Published;
         status.message = message;
     });
     Ok(())
+}
+
+/// Whether the seed was published with other snapshots than it was sent with: something of these was lost for good.
+async fn is_repaired(app: &App, owner: &Owner, seed: SeedId) -> Result<bool, Error> {
+    let mut connection = app.db.pool().acquire().await?;
+    let signed = receipts::seed_receipt(&mut connection, &owner.0, &owner.1, seed).await?;
+    drop(connection);
+    let Some(signed) = signed else { return Ok(false) };
+    let receipt: Receipt = db::json("receipt.document", &signed.receipt)?;
+    for job in jobs::of_seed(app, &owner.0, &owner.1, seed).await? {
+        if !job.inventory {
+            continue;
+        }
+        let sent = jobs::read_inventory(app, &job).await?.objects;
+        let snapshots = sent.iter().filter(|object| object.kind == ObjectKind::Snapshot);
+        if snapshots.into_iter().any(|object| !receipt.snapshots.contains(&object.name)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn all(

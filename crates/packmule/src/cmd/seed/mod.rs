@@ -20,8 +20,8 @@ pub(crate) use bays::{DriveOptions, describe, find};
 pub(crate) use drives::{Writing, show_drives};
 pub(crate) use prepare::plan;
 pub(crate) use rates::{ANOTHER_PASS, Rates, show_direct, show_event};
-pub(crate) use shelf::{MayUse, Shelf};
 pub(crate) use refill::{exit_of, show_refilled};
+pub(crate) use shelf::{MayUse, Shelf};
 pub(crate) use wanted::By;
 
 use crate::context::Context;
