@@ -69,7 +69,7 @@ impl Site {
 
     fn arrives(&self) {
         let report = self.backup().unwrap();
-        let BackupReport::Stored { confirmed: Some(_), outcome } = report else {
+        let BackupReport::Stored { confirmed: Some(_), outcome, .. } = report else {
             panic!("{report:?}")
         };
         assert_eq!(outcome.summary.data_blobs, 0, "nothing is sent again");
@@ -124,7 +124,7 @@ fn a_first_backup_goes_straight_onto_drives_and_its_seed_arrives() {
     site.arrives();
     assert_eq!(site.seed().next, Next::Nothing);
     fs::write(site.source().join("new"), noise(99, 70_000)).unwrap();
-    let BackupReport::Stored { confirmed: None, outcome } = site.backup().unwrap() else {
+    let BackupReport::Stored { confirmed: None, outcome, .. } = site.backup().unwrap() else {
         panic!("it is confirmed already")
     };
     assert_eq!((outcome.summary.files_new, outcome.summary.files_changed), (1, 0));
