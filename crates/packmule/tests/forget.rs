@@ -59,7 +59,7 @@ fn what_is_forgotten_is_said_with_reasons_and_what_is_kept_is_whole() {
     assert_eq!(reasons("r1"), (true, "[\"has tags [r1]\"]".into()));
     assert_eq!(reasons("r0"), (false, "[]".into()));
     assert_eq!(said.object("summary")["forgotten"], 2);
-    let pruned = said.object("prune_summary");
+    let pruned = &said.object("summary")["prune"];
     assert!(pruned["bytes_freed"].as_u64().unwrap() > 3 << 20, "{pruned}");
     assert_eq!(pruned["snapshots"], 2);
 
@@ -73,6 +73,8 @@ fn what_is_forgotten_is_said_with_reasons_and_what_is_kept_is_whole() {
     same(&source, &target);
     let after = contents(&repository);
     repo(&place, "prune", &repository, &["--max-unused", "0"]).exits(0).shows(&["freed 0 B"]);
+    let said = repo(&place, "prune", &repository, &["--dry-run", "--json"]).exits(0);
+    assert_eq!(said.object("summary")["bytes_freed"], 0);
     assert_eq!(contents(&repository), after, "there was nothing left to do");
 }
 
@@ -84,6 +86,7 @@ fn nothing_is_forgotten_by_leaving_something_out() {
     let forget = |more: &[&str]| repo(&place, "forget", &repository, more);
     forget(&[]).exits(2);
     forget(&["latest", "--keep-last", "1"]).exits(2);
+    forget(&["latest", "--host", "here"]).exits(2);
     forget(&["--keep-last", "few"]).exits(2).tells(&["neither a number nor 'unlimited'"]);
     forget(&["--keep-within", "2w"]).exits(2).tells(&["1y5m7d2h"]);
     forget(&["--keep-last", "0"]).exits(1).tells(&["keep nothing at all"]);

@@ -568,3 +568,22 @@ fn a_blob_of_which_no_copy_can_be_read_stops_the_prune_before_anything_is_remove
     let after = objects(store.as_ref());
     assert!(before.iter().all(|object| after.contains(object)));
 }
+
+/// A store that says yes and has nothing: what was written is looked for before anything relies on it.
+#[test]
+fn what_was_written_is_looked_for_before_anything_is_removed() {
+    let (store, repository, _) = wasteful();
+    let before = objects(store.as_ref());
+    let lose = |event: PruneEvent| {
+        if event == PruneEvent::Indexing {
+            let packs = store.list(ObjectKind::Pack).unwrap().into_iter();
+            let new = packs.filter(|pack| !before.contains(pack));
+            new.for_each(|pack| store.remove(&pack.key).unwrap());
+        }
+    };
+    let options = PruneOptions { events: &lose, ..options(MaxUnused::Bytes(0)) };
+    let refused = try_prune(&repository, &options).unwrap_err();
+    assert!(matches!(refused, Error::NotWhole { .. }), "{refused}");
+    let after = objects(store.as_ref());
+    assert!(before.iter().all(|object| after.contains(object)));
+}

@@ -12,7 +12,7 @@ use repo::{
     Decision, Filter, Group, GroupBy, Limit, LockGuard, LockMode, Period, Repository, Rules,
     plan_forget,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::HashSet;
 
 /// Forget snapshots, by their ids or by rules
@@ -29,7 +29,7 @@ pub(crate) struct Forget {
     /// Snapshots to forget: their ids, or unambiguous beginnings of these
     #[arg(
         value_name = "SNAPSHOT",
-        conflicts_with = "Keep",
+        conflicts_with_all = ["Keep", "host", "tag", "path"],
         required_unless_present_any = ["Keep", "unsafe_allow_remove_all"]
     )]
     snapshots: Vec<String>,
@@ -151,13 +151,32 @@ impl Forget {
         };
         let failed =
             if self.dry_run { 0 } else { remove(context, &repository, &lock, &chosen.gone)? };
-        self.summarize(context, &chosen, failed);
+        let Chosen { gone, kept, .. } = &chosen;
+        let forgotten = gone.len() - failed;
+        context.printer.line(match self.dry_run {
+            true => format!(
+                "{forgotten} snapshots would be forgotten, {kept} kept; nothing was changed"
+            ),
+            false => format!("{forgotten} snapshots forgotten, {kept} kept"),
+        });
+        let mut pruned = Value::Null;
         if self.prune && !chosen.gone.is_empty() {
             // In a rehearsal they are still there.
             let without: HashSet<Digest> =
                 if self.dry_run { chosen.gone.iter().copied().collect() } else { HashSet::new() };
-            run_prune(context, &repository, &lock, &self.how, &without, self.dry_run)?;
+            pruned = run_prune(context, &repository, &lock, &self.how, &without, self.dry_run)?;
         }
+        context.printer.object(
+            "summary",
+            &json!({
+                "dry_run": self.dry_run,
+                "kept": kept,
+                "forgotten": forgotten,
+                "failed": failed,
+                "unreadable": chosen.unreadable,
+                "prune": pruned,
+            }),
+        );
         Ok(match (chosen.unreadable, failed) {
             (0, 0) => Status::Done,
             (0, _) => Status::Partial,
@@ -226,27 +245,6 @@ impl Forget {
             (false, _) => "these rules keep nothing at all; nothing was forgotten",
         };
         Err(Failure::new(ErrorKind::Invalid, words))
-    }
-
-    fn summarize(&self, context: &Context, chosen: &Chosen, failed: usize) {
-        let Chosen { gone, kept, .. } = chosen;
-        let gone = gone.len() - failed;
-        context.printer.line(match self.dry_run {
-            true => {
-                format!("{gone} snapshots would be forgotten, {kept} kept; nothing was changed")
-            }
-            false => format!("{gone} snapshots forgotten, {kept} kept"),
-        });
-        context.printer.object(
-            "summary",
-            &json!({
-                "dry_run": self.dry_run,
-                "kept": kept,
-                "forgotten": gone,
-                "failed": failed,
-                "unreadable": chosen.unreadable,
-            }),
-        );
     }
 }
 

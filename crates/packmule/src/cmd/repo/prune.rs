@@ -10,14 +10,14 @@ use repo::{
     LockGuard, LockMode, MaxUnused, PruneEvent, PruneFigures, PruneOptions, Repository,
     WriterOptions,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::Duration;
 
 /// Remove what no snapshot needs any more
 ///
 /// Packs of which nothing is needed go; what is left of packs that are mostly waste is packed anew. Every blob that
-/// stays is verified before its old pack goes. Where anything that a snapshot needs is missing or damaged, nothing is removed, and the exit code is 4. Nobody else
+/// is packed anew is verified before its old pack goes. Where anything that a snapshot needs is missing or damaged, nothing is removed, and the exit code is 4. Nobody else
 /// may use the repository meanwhile: exit code 11 otherwise. A prune that was interrupted has lost nothing; run it again.
 ///
 /// Example: packmule repo prune -r /srv/backup --dry-run
@@ -65,12 +65,13 @@ impl Prune {
         let mode = if self.dry_run { LockMode::Shared } else { LockMode::Exclusive };
         let lock = repository.lock(mode)?;
         let without = HashSet::new();
-        run_prune(context, &repository, &lock, &self.how, &without, self.dry_run)?;
+        let summary = run_prune(context, &repository, &lock, &self.how, &without, self.dry_run)?;
+        context.printer.object("summary", &summary);
         Ok(Status::Done)
     }
 }
 
-/// Prunes, or says what that would do, showing progress and summary.
+/// Prunes, or says what that would do, showing progress. Answers the summary for scripts.
 pub(crate) fn run_prune(
     context: &Context,
     repository: &Repository,
@@ -78,7 +79,7 @@ pub(crate) fn run_prune(
     how: &PruneHow,
     without: &HashSet<Digest>,
     dry_run: bool,
-) -> Result<(), Failure> {
+) -> Result<Value, Failure> {
     let progress = Progress::new(&context.printer, "pruning");
     let events = |event: PruneEvent| show(&progress, event);
     let options = PruneOptions {
@@ -98,8 +99,9 @@ pub(crate) fn run_prune(
     if !dry_run {
         plan.write()?.carry_out(lock, &options)?;
     }
-    summarize(context, &figures, dry_run, progress.finish());
-    Ok(())
+    let elapsed = progress.finish();
+    tell(context, &figures, dry_run, elapsed);
+    Ok(summary(&figures, dry_run, elapsed))
 }
 
 fn show(progress: &Progress<'_>, event: PruneEvent) {
@@ -120,7 +122,7 @@ fn show(progress: &Progress<'_>, event: PruneEvent) {
     }
 }
 
-fn summarize(context: &Context, figures: &PruneFigures, dry_run: bool, elapsed: Duration) {
+fn tell(context: &Context, figures: &PruneFigures, dry_run: bool, elapsed: Duration) {
     let printer = &context.printer;
     let size = ByteSize;
     printer.line(format!(
@@ -159,28 +161,28 @@ fn summarize(context: &Context, figures: &PruneFigures, dry_run: bool, elapsed: 
         printer
             .line(format!("freed {freed} in {}; {tolerated} of waste are left", duration(elapsed)));
     }
-    printer.object(
-        "prune_summary",
-        &json!({
-            "dry_run": dry_run,
-            "snapshots": figures.snapshots,
-            "used_blobs": figures.used_blobs,
-            "used_bytes": figures.used_bytes,
-            "unused_blobs": figures.unused_blobs,
-            "unused_bytes": figures.unused_bytes,
-            "duplicate_blobs": figures.duplicate_blobs,
-            "packs_kept": figures.packs_kept,
-            "packs_removed": figures.packs_removed,
-            "bytes_removed": figures.bytes_removed,
-            "packs_repacked": figures.packs_repacked,
-            "bytes_repacked": figures.bytes_repacked,
-            "bytes_written": figures.bytes_written,
-            "packs_unindexed": figures.packs_unindexed,
-            "bytes_unindexed": figures.bytes_unindexed,
-            "packs_missing": figures.packs_missing,
-            "bytes_freed": figures.bytes_freed(),
-            "bytes_tolerated": figures.bytes_tolerated,
-            "seconds_elapsed": elapsed.as_secs_f64(),
-        }),
-    );
+}
+
+fn summary(figures: &PruneFigures, dry_run: bool, elapsed: Duration) -> Value {
+    json!({
+        "dry_run": dry_run,
+        "snapshots": figures.snapshots,
+        "used_blobs": figures.used_blobs,
+        "used_bytes": figures.used_bytes,
+        "unused_blobs": figures.unused_blobs,
+        "unused_bytes": figures.unused_bytes,
+        "duplicate_blobs": figures.duplicate_blobs,
+        "packs_kept": figures.packs_kept,
+        "packs_removed": figures.packs_removed,
+        "bytes_removed": figures.bytes_removed,
+        "packs_repacked": figures.packs_repacked,
+        "bytes_repacked": figures.bytes_repacked,
+        "bytes_written": figures.bytes_written,
+        "packs_unindexed": figures.packs_unindexed,
+        "bytes_unindexed": figures.bytes_unindexed,
+        "packs_missing": figures.packs_missing,
+        "bytes_freed": figures.bytes_freed(),
+        "bytes_tolerated": figures.bytes_tolerated,
+        "seconds_elapsed": elapsed.as_secs_f64(),
+    })
 }
