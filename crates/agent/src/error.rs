@@ -276,6 +276,14 @@ pub enum Error {
         /// Which drive.
         serial: DriveSerial,
     },
+    /// The job's name stands for another choice.
+    #[error(
+        "export job {0} is of other recovery points, or packs of them are others by now; choose another name"
+    )]
+    ExportExists(JobName),
+    /// Nobody has said one, and there was no seed that would have one.
+    #[error("name the storage account that the export job lies with")]
+    NoStorageAccount,
     /// The server stopped it.
     #[error("publication stopped at the server: {message}")]
     Publication {
@@ -361,6 +369,7 @@ impl Error {
             | Self::Staging { .. }
             | Self::StagingInside { .. }
             | Self::JobName { .. }
+            | Self::NoStorageAccount
             | Self::WhichJob { .. }
             | Self::WhichSeed { .. } => ErrorKind::Invalid,
             Self::Busy { .. } => ErrorKind::Locked,
@@ -387,6 +396,7 @@ impl Error {
             | Self::WantList { .. }
             | Self::PreparedElsewhere { .. }
             | Self::JobTaken(_)
+            | Self::ExportExists(_)
             | Self::NotFormatted { .. }
             | Self::OtherRepository { .. }
             | Self::KeepStaging { .. } => ErrorKind::Conflict,

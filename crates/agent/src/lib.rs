@@ -31,6 +31,7 @@ mod context;
 mod copy;
 mod direct;
 mod error;
+mod export;
 mod group;
 mod init;
 mod job;
@@ -60,6 +61,7 @@ pub use context::{Context, Event, Phase};
 pub use copy::{copy_state, take_copy};
 pub use direct::{Desk, Direct, backup_onto_drives, seed_of_drives};
 pub use error::Error;
+pub use export::{Asked, Export, export};
 pub use group::{
     CreatedGroup, Group, Initial, NewGroup, NewInitial, OfflineInputs, Warning, catch_up,
     create_group, groups,

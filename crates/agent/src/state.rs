@@ -10,6 +10,7 @@
 //! <state>/seeds/<seed>.state/    the seed crate's own folder: inventory, manifests
 //! <state>/seeds/<seed>.custody/  this computer's chain in its custody log; the custody crate's own folder
 //! <state>/seeds/<seed>.keys/     passwords of its drives, sealed; the keyring crate's own folder
+//! <state>/exports/<job>/         what an export job asks for: see `export`
 //! <state>/init/                  a repository on its way into an empty vault; init.lock beside it
 //! <state>/lock                   held while any of these files changes
 //! <state>/copies/<seed>/         the same again, for a seed whose drives this computer writes for another server
@@ -23,7 +24,7 @@ use crate::group::Group;
 use crate::record::SeedRecord;
 use client::load_credentials;
 use keyring::DriveKeys;
-use model::{ErrorKind, GroupName};
+use model::{ErrorKind, GroupName, JobName};
 use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -191,6 +192,16 @@ impl State {
     pub(crate) fn lock_seed(&self, id: SeedId) -> Result<Lock, Error> {
         let path = self.root.join("seeds").join(format!("{id}.lock"));
         try_lock(&path, || format!("seed {id}"))
+    }
+
+    /// Where it is kept what an export job asks for.
+    pub(crate) fn export_folder(&self, job: &JobName) -> PathBuf {
+        self.root.join("exports").join(job.as_str())
+    }
+
+    /// Held while an export job is made.
+    pub(crate) fn lock_export(&self, job: &JobName) -> Result<Lock, Error> {
+        try_lock(&self.export_folder(job).join("lock"), || format!("export job {job}"))
     }
 
     /// Where a repository for the vault is made.

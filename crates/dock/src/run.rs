@@ -482,6 +482,10 @@ fn not_now(job: &Job, serial: &DriveSerial) -> Option<String> {
         let why = "it carries no seed: another client of the import service has made it, and nobody has said who signs what is on its drives";
         return Some(why.to_owned());
     }
+    if job.export.is_some() {
+        let name = &job.name;
+        return Some(format!("its drives are written: packmule dock export --job {name}"));
+    }
     if is_over(job.state) {
         return Some(format!("it is over ({:?}) and takes nothing more", job.state));
     }

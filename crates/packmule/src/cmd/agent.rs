@@ -197,6 +197,7 @@ fn words(phase: Phase) -> &'static str {
         Phase::Init(_) => "making the repository",
         Phase::Backup(Place::Staging) => "backing up into staging",
         Phase::Backup(Place::Vault) => "backing up into the vault",
+        Phase::Choosing => "finding out what the recovery points need",
         Phase::Drives => "writing drives",
         Phase::ImportJob => "creating the import job",
         Phase::Publication => "asking the vault to publish",

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use wire::{Code, Job, JobPatch, JobRequest, JobState, List, Role, SeedAnnouncement};
 
 /// The container of copy logs where a job names none; the import service's own default.
-const DIAGNOSTICS: &str = "waimportexport";
+pub(super) const DIAGNOSTICS: &str = "waimportexport";
 
 /// The job as its owner or an administrator sees it; a dock is not told who has asked for keys.
 pub(super) fn shown(app: &App, caller: &Principal, record: &Record) -> Result<Json<Job>, Error> {
@@ -60,7 +60,11 @@ pub(crate) async fn create(
             record.save(&mut transaction).await?;
             record
         }
-        Some(record) if record.request.is_none() || !record.may_be_seen_by(&caller) => {
+        Some(record)
+            if record.request.is_none()
+                || record.export.is_some()
+                || !record.may_be_seen_by(&caller) =>
+        {
             let message = format!("the name {name} is taken; choose another");
             return Err(Error::refused(Code::AlreadyExists, message));
         }
@@ -312,7 +316,8 @@ fn decide(
 
 /// A drive whose manifest the server does not have could not be taken in.
 pub(super) fn manifests_are_here(record: &Record) -> Result<(), Error> {
-    if record.request.is_none() {
+    super::export::is_ready(record)?;
+    if record.request.is_none() || record.export.is_some() {
         return Ok(());
     }
     let without = record.drives.iter().filter(|drive| drive.repository.is_none());

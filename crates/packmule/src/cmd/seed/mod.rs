@@ -14,10 +14,10 @@ mod shelf;
 mod verify;
 mod wanted;
 
-pub(crate) use bays::{DriveOptions, describe, find};
-pub(crate) use drives::{Writing, show_drives};
+pub(crate) use bays::{Bays, DriveOptions, describe, find};
+pub(crate) use drives::{Writing, show_drives, show_prepared};
 pub(crate) use prepare::plan;
-pub(crate) use rates::{Rates, show_event};
+pub(crate) use rates::{Rates, Report, show_event};
 pub(crate) use wanted::By;
 
 use crate::context::Context;
