@@ -70,6 +70,7 @@ fn made(ctx: &Context<'_>, seed: &AnnouncedSeed) -> Result<SeedRecord, Error> {
         catch_up: false,
         contents: None,
         parity: 0,
+        hold_parity: false,
         jobs: Vec::new(),
         receipt: None,
         encrypted: BTreeSet::new(),

@@ -276,6 +276,14 @@ pub enum Error {
         /// Which drive.
         serial: DriveSerial,
     },
+    /// No parity drive was kept at home.
+    #[error(
+        "seed {seed} has no parity drives that are in no import job; they are kept at home with packmule diskprep --parity K --hold-parity"
+    )]
+    NoParityHeld {
+        /// The seed.
+        seed: SeedId,
+    },
     /// The job's name stands for another choice.
     #[error(
         "export job {0} is of other recovery points, or packs of them are others by now; choose another name"
@@ -397,6 +405,7 @@ impl Error {
             | Self::PreparedElsewhere { .. }
             | Self::JobTaken(_)
             | Self::ExportExists(_)
+            | Self::NoParityHeld { .. }
             | Self::NotFormatted { .. }
             | Self::OtherRepository { .. }
             | Self::KeepStaging { .. } => ErrorKind::Conflict,

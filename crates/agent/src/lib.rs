@@ -33,6 +33,7 @@ mod direct;
 mod error;
 mod export;
 mod group;
+mod held;
 mod init;
 mod job;
 mod journal;
@@ -66,6 +67,7 @@ pub use group::{
     CreatedGroup, Group, Initial, NewGroup, NewInitial, OfflineInputs, Warning, catch_up,
     create_group, groups,
 };
+pub use held::{hold_parity, send_parity};
 pub use keys::drive_keys;
 pub use next::Next;
 pub use now::{BackupReport, backup_now};

@@ -128,6 +128,7 @@ fn begun(ctx: &Context<'_>, state: &State, inputs: &OfflineInputs) -> Result<See
         catch_up: inputs.catch_up,
         contents: None,
         parity: 0,
+        hold_parity: false,
         jobs: Vec::new(),
         receipt: None,
         encrypted: BTreeSet::new(),

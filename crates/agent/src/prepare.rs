@@ -214,7 +214,7 @@ pub fn to_be_written(ctx: &Context<'_>, staging: &str) -> Result<ToBeWritten, Er
 }
 
 /// The seed with that staging location, which nobody else works on until the lock is dropped.
-fn claim(state: &State, staging: &str) -> Result<(SeedRecord, Lock), Error> {
+pub(crate) fn claim(state: &State, staging: &str) -> Result<(SeedRecord, Lock), Error> {
     let folder = names::staging_folder(staging)?;
     let none = || Error::NoSeedAt(staging.to_owned());
     let record = state.seed_at(&folder)?.ok_or_else(none)?;
@@ -235,7 +235,7 @@ fn written_here(state: &State, record: &SeedRecord) -> Result<(), Error> {
 }
 
 /// Drives can be written while the server is away; it is needed for the job only.
-fn synced(
+pub(crate) fn synced(
     ctx: &Context<'_>,
     state: &State,
     vault: &Vault,
@@ -263,7 +263,7 @@ fn startable(state: &State, record: SeedRecord) -> Result<SeedRecord, Error> {
     Ok(record)
 }
 
-fn staged_groups(record: &SeedRecord) -> Vec<GroupName> {
+pub(crate) fn staged_groups(record: &SeedRecord) -> Vec<GroupName> {
     record.backups.keys().cloned().collect()
 }
 
@@ -298,7 +298,7 @@ fn nothing_left(state: &State, vault: &Vault, record: &SeedRecord) -> Result<Pre
 }
 
 /// Of whoever has signed the drives.
-fn fingerprint(state: &State, record: &SeedRecord) -> Result<seed::Fingerprint, Error> {
+pub(crate) fn fingerprint(state: &State, record: &SeedRecord) -> Result<seed::Fingerprint, Error> {
     match &record.contents {
         Some(contents) => Ok(seed::Fingerprint::of(&contents.signer)),
         None => Ok(state.signing_key()?.fingerprint()),
@@ -372,6 +372,30 @@ fn write(
     let prepared = seed::prepare(&options, &[&store], what.drives, &mut Told(ctx))?;
     lock.as_ref().map_or(Ok(()), LockGuard::check)?;
     Ok(prepared)
+}
+
+/// The drives of a set that was written, as [`prepare`] has left them; nothing is written.
+pub(crate) fn set_as_prepared(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+    set: u32,
+    password: Option<&[u8]>,
+) -> Result<Prepared, Error> {
+    written_here(state, record)?;
+    let part = Part { set, folder: state.seed_folder(record.id), only: None };
+    let what = Preparation {
+        staging: "",
+        drives: &[],
+        encrypted: &[],
+        read_back: &seed::PlainReads,
+        filling: Filling::Even,
+        limit_rate: 0,
+        parity: None,
+        job: None,
+        missing: false,
+    };
+    write(ctx, state, record, &part, &what, password)
 }
 
 /// Staging, locked where there is a password for it, with the seed's inventory beside it where that can be had.

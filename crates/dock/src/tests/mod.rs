@@ -201,7 +201,6 @@ fn job_of(name: &str, seed: SeedId, signer: wire::PublicKey, drives: Vec<DriveSt
         state: JobState::Received,
         id: String::new(),
         export: None,
-        export: None,
         carries: Some(Carries {
             vault: "vault-1".parse().unwrap(),
             server: "fs01".parse().unwrap(),

@@ -203,7 +203,17 @@ impl ImportJob {
             return self.exported;
         }
         let of = |role| self.drives.iter().filter(move |drive| drive.role == role);
-        of(DriveRole::Data).all(Drive::is_clean) || of(DriveRole::Parity).any(Drive::is_clean)
+        if of(DriveRole::Parity).any(Drive::is_clean) {
+            return true;
+        }
+        // Parity drives alone are another job's: nothing of the set has landed by them unless one was read.
+        !self.is_of_parity() && of(DriveRole::Data).all(Drive::is_clean)
+    }
+
+    /// Whether it has no drives but parity: those of a set whose data drives travel with another job.
+    #[must_use]
+    pub fn is_of_parity(&self) -> bool {
+        !self.drives.is_empty() && self.drives.iter().all(|drive| !drive.role.is_data())
     }
 
     /// Puts the job where its drives say it is, and keeps the shipment in step.

@@ -372,6 +372,21 @@ fn an_export_that_lacks_something_takes_further_drives_or_closes() {
 }
 
 #[test]
+fn a_job_of_parity_alone_has_landed_when_one_of_its_drives_was_read_without_problems() {
+    let job = ImportJob::new(JobType::Import, serials(&["P"]), day(0)).unwrap();
+    let job = job.with_parity(&serials(&["P"]));
+    let story = Story { job, effects: Vec::new(), now: day(0) };
+    let story = story.then(details("TRACK1")).then(JobEvent::ShippingRequested);
+    assert!(story.job.is_of_parity() && !story.job.has_landed());
+    let here = story.then(arrived(&["P"]));
+    assert_eq!(here.clone().then(never_came("P")).state(), "Shipping");
+    let read = here.then(started("P"));
+    let closed = read.clone().then(finished("P", 2)).then(returned());
+    assert_eq!(closed.state(), "Closed");
+    assert_eq!(read.then(finished("P", 0)).then(returned()).state(), "Completed");
+}
+
+#[test]
 fn progress_of_a_job_is_the_mean_of_its_drives() {
     let story = Story::shipped().then(arrived(&["A", "B"]));
     assert_eq!(story.job.percent_complete(), 0);

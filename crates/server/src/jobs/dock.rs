@@ -221,14 +221,24 @@ async fn count(
 /// The manifests that say what a drive must bring: its own, or those of the drives that it covers.
 async fn covered(app: &App, record: &Record, manifest: Manifest) -> Result<Vec<Manifest>, Error> {
     let Some(of) = &manifest.header.parity else { return Ok(vec![manifest]) };
+    let own = record.seed()?;
+    // Data drives may have travelled with another job of the set.
+    let mut jobs = super::of_seed(app, &own.vault, &own.server, own.seed.id).await?;
+    jobs.retain(|job| job.seed().is_ok_and(|of| of.seed.set == own.seed.set));
     let mut manifests = Vec::new();
     for drive in &of.drives {
-        let row = record.drives.iter().find(|row| row.manifest == Some(*drive));
-        let row = row.ok_or_else(|| {
-            let message = format!("import job {} has not all drives of that parity", record.name);
+        let mut found = None;
+        for job in &jobs {
+            let mut rows = job.drives.iter().filter(|row| row.repository.is_some());
+            let row = rows.find(|row| row.manifest == Some(*drive));
+            found = found.or(row.map(|row| (job, row)));
+        }
+        let (job, row) = found.ok_or_else(|| {
+            let message =
+                format!("no job of that set has all drives that parity of {} covers", record.name);
             Error::refused(Code::ManifestRefused, message)
         })?;
-        manifests.push(documents::read_manifest(app, record, &row.serial).await?.body);
+        manifests.push(documents::read_manifest(app, job, &row.serial).await?.body);
     }
     Ok(manifests)
 }

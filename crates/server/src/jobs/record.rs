@@ -194,8 +194,8 @@ impl Record {
         let done = sqlx::query(
             "INSERT INTO import_job (name, version, subscription, resource_group, vault, server, seed,
                  seed_set, storage_account, container, state, tracking_number, flow, request, export, said,
-                 inventory, created_at, changed_at)
-             VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
+                 inventory, parity, created_at, changed_at)
+             VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
         )
         .bind(self.name.as_str())
         .bind(&self.group.subscription)
@@ -213,6 +213,7 @@ impl Record {
         .bind(self.export.as_ref().map(text).transpose()?)
         .bind(text(&self.said)?)
         .bind(self.inventory)
+        .bind(self.flow.is_of_parity())
         .bind(db::time(self.created))
         .bind(db::time(self.changed))
         .execute(on)
@@ -224,7 +225,7 @@ impl Record {
         let done = sqlx::query(
             "UPDATE import_job SET version = version + 1, seed = ?, seed_set = ?,
                  storage_account = ?, container = ?, state = ?, tracking_number = ?, flow = ?,
-                 request = ?, export = ?, said = ?, inventory = ?, changed_at = ?
+                 request = ?, export = ?, said = ?, inventory = ?, parity = ?, changed_at = ?
              WHERE name = ? AND version = ?",
         )
         .bind(self.request.as_ref().map(|request| request.seed.id.to_string()))
@@ -238,6 +239,7 @@ impl Record {
         .bind(self.export.as_ref().map(text).transpose()?)
         .bind(text(&self.said)?)
         .bind(self.inventory)
+        .bind(self.flow.is_of_parity())
         .bind(db::time(self.changed))
         .bind(self.name.as_str())
         .bind(db::number(self.version))

@@ -34,6 +34,9 @@ use zeroize::Zeroizing;
 /// on them. They travel with the others, and a set still has at most ten drives. The K largest drives that are empty are
 /// kept for it, as long as the others hold the data; they are written last, in this call or a later one.
 ///
+/// With --hold-parity as well, parity drives stay at home, and no parcel can lose both. When data drives were lost or
+/// damaged, --send-parity makes a job of their own for them, and `u:` ships it: the dock rebuilds with what has arrived.
+///
 /// On a copy computer that is not the source server, `p:FILE` names the publish settings of the subscription
 /// that the storage account lies in, with both. The repository's password is not needed there.
 ///
@@ -60,6 +63,12 @@ pub(crate) struct Diskprep {
     /// Parity drives: how many drives of each set may be lost [default: as for this seed before, else none]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(0..10))]
     parity: Option<u32>,
+    /// Keep the parity drives at home: the import job has the data drives only [remembered for this seed]
+    #[arg(long)]
+    hold_parity: bool,
+    /// Create the import job of parity drives that were kept at home; writes nothing
+    #[arg(long, conflicts_with_all = ["hold_parity", "parity", "missing", "drive", "dry_run"])]
+    send_parity: bool,
     /// Only say what would go where
     #[arg(long)]
     dry_run: bool,
@@ -130,6 +139,17 @@ impl Diskprep {
         }
         if let Some(staging) = staging.filter(|_| self.dry_run) {
             return desk.plan(staging);
+        }
+        if let Some(staging) = staging.filter(|_| self.send_parity) {
+            let ended = desk.send_parity(staging)?;
+            return if self.shipping.is_complete() {
+                desk.update(Some(staging))
+            } else {
+                Ok(ended)
+            };
+        }
+        if let Some(staging) = staging.filter(|_| self.hold_parity) {
+            desk.agent("asking", |agent| agent::hold_parity(agent, staging))?;
         }
         let say = |line: &str| context.printer.note(line);
         let dialogue = Dialogue { desk: &desk, ask, say: &say };
@@ -265,17 +285,39 @@ impl Source<'_> {
         plan(self.context, &to_do.objects, &drives, (options.writing, parity))
     }
 
-    fn prepare(&self, staging: &str, drives: &[PathBuf]) -> Result<PrepareReport, Failure> {
-        let options = self.options;
+    /// The repository's password; none on a copy computer.
+    fn password(&self) -> Result<Option<&[u8]>, Failure> {
         let password = match (self.is_copy, self.password.get()) {
             (true, _) => None,
             (false, Some(password)) => Some(password),
             (false, None) => {
-                let read = options.password.read(self.context, false)?;
+                let read = self.options.password.read(self.context, false)?;
                 Some(self.password.get_or_init(|| read))
             }
         };
-        let password = password.map(|password| password.as_bytes());
+        Ok(password.map(|password| password.as_bytes()))
+    }
+
+    /// The job of parity drives that were kept at home.
+    fn send_parity(&self, staging: &str) -> Outcome {
+        let (name, password) = (self.options.job.as_ref(), self.password()?);
+        let report = self.agent("announcing", |agent| {
+            agent::send_parity(agent, staging, None, name, password)
+        })?;
+        show_drives(self.context, &report.drives);
+        if let Some(job) = &report.job {
+            super::dock::show_job(self.context, job);
+            self.context.printer.note(format!(
+                "put these drives into one package; then packmule diskprep u: ships import job {}",
+                job.name
+            ));
+        }
+        Ok(Status::Done)
+    }
+
+    fn prepare(&self, staging: &str, drives: &[PathBuf]) -> Result<PrepareReport, Failure> {
+        let options = self.options;
+        let password = self.password()?;
         let keys = self.agent("asking", |agent| agent::drive_keys(agent, staging))?;
         self.refuse_guest(drives)?;
         let given = DriveOptions { drive: drives.to_vec(), ..options.drives.clone() };
