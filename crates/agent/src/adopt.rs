@@ -83,8 +83,13 @@ fn adopt_one(
         })
         .collect();
     let objects = drives.iter().map(|drive| drive.objects).sum();
-    let own =
-        SeedJob { name: job.name.clone(), set: transit::set(job), created: job.created_at, drives };
+    let own = SeedJob {
+        name: job.name.clone(),
+        set: transit::set(job),
+        created: job.created_at,
+        drives,
+        parity: false,
+    };
     let (record, effects) = state.change_seed(record.id, |record| {
         let set = own.set.saturating_add(1);
         let event = SeedEvent::SetPrepared { set, job: own.name.clone(), objects };

@@ -154,7 +154,9 @@ pub enum Phase {
     Backup(Place),
     /// Drives are written.
     Drives,
-    /// The import job is created and its documents are handed over.
+    /// What recovery points need is found out.
+    Choosing,
+    /// The import or export job is created and its documents are handed over.
     ImportJob,
     /// The server is asked to publish.
     Publication,

@@ -73,6 +73,7 @@ fn made(ctx: &Context<'_>, seed: &AnnouncedSeed) -> Result<SeedRecord, Error> {
         contents: None,
         revisions: Vec::new(),
         parity: 0,
+        hold_parity: false,
         jobs: Vec::new(),
         receipt: None,
         encrypted: BTreeSet::new(),

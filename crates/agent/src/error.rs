@@ -385,6 +385,22 @@ pub enum Error {
         /// Which drive.
         serial: DriveSerial,
     },
+    /// No parity drive was kept at home.
+    #[error(
+        "seed {seed} has no parity drives that are in no import job; they are kept at home with packmule diskprep --parity K --hold-parity"
+    )]
+    NoParityHeld {
+        /// The seed.
+        seed: SeedId,
+    },
+    /// The job's name stands for another choice.
+    #[error(
+        "export job {0} is of other recovery points, or packs of them are others by now; choose another name"
+    )]
+    ExportExists(JobName),
+    /// Nobody has said one, and there was no seed that would have one.
+    #[error("name the storage account that the export job lies with")]
+    NoStorageAccount,
     /// The server stopped it.
     #[error("publication stopped at the server: {message}")]
     Publication {
@@ -473,6 +489,7 @@ impl Error {
             | Self::StagingInside { .. }
             | Self::DriveInside { .. }
             | Self::JobName { .. }
+            | Self::NoStorageAccount
             | Self::WhichJob { .. }
             | Self::WhichSeed { .. } => ErrorKind::Invalid,
             Self::Busy { .. } => ErrorKind::Locked,
@@ -509,6 +526,8 @@ impl Error {
             | Self::WantList { .. }
             | Self::PreparedElsewhere { .. }
             | Self::JobTaken(_)
+            | Self::ExportExists(_)
+            | Self::NoParityHeld { .. }
             | Self::NotFormatted { .. }
             | Self::OtherRepository { .. }
             | Self::KeepStaging { .. } => ErrorKind::Conflict,

@@ -39,6 +39,9 @@ pub(crate) fn announce(
 ) -> Result<Job, Error> {
     ctx.tell(Event::Phase(Phase::ImportJob));
     let mut drives = sealed(whole.drives);
+    if record.hold_parity {
+        drives.retain(|drive| drive.role.is_data());
+    }
     let keys = keys::of(state, vault, record, &mut drives)?;
     let (record, own) = state
         .change_seed(record.id, |record| choose_job(record, whole.set, drives, name, ctx.now()))?;
@@ -56,6 +59,48 @@ pub(crate) fn announce(
         Ok(effects)
     })?;
     transit::tell(ctx, record.id, &effects);
+    Ok(vault.client.job(&job.name)?)
+}
+
+/// Creates the job of a set's parity drives, which have stayed when its data drives left, and hands over their manifests.
+pub(crate) fn announce_parity(
+    ctx: &Context<'_>,
+    state: &State,
+    vault: &Vault,
+    record: &SeedRecord,
+    whole: &Whole<'_>,
+    name: Option<&JobName>,
+) -> Result<Job, Error> {
+    ctx.tell(Event::Phase(Phase::ImportJob));
+    let mut drives = sealed(whole.drives);
+    drives.retain(|drive| !drive.role.is_data());
+    let in_job = |drive: &JobDrive| {
+        let data_jobs = record.jobs.iter().filter(|job| !job.parity);
+        data_jobs.flat_map(|job| &job.drives).any(|other| other.manifest == drive.manifest)
+    };
+    if drives.is_empty() || drives.iter().any(in_job) {
+        return Err(Error::NoParityHeld { seed: record.id });
+    }
+    let keys = keys::of(state, vault, record, &mut drives)?;
+    let (record, own) = state.change_seed(record.id, |record| {
+        let known = |job: &&mut SeedJob| job.parity && job.set == whole.set;
+        if let Some(known) = record.jobs.iter_mut().rev().find(known)
+            && name.is_none_or(|name| *name == known.name)
+        {
+            known.drives = drives;
+            return Ok(known.clone());
+        }
+        let name = match name {
+            Some(name) => name.clone(),
+            None => numbered(&record.import_job, record.jobs.len().saturating_add(1))?,
+        };
+        let (set, created) = (whole.set, ctx.now());
+        let job = SeedJob { name, set, created, drives, parity: true };
+        record.jobs.push(job.clone());
+        Ok(job)
+    })?;
+    let job = create(vault, &record, &own, whole.signer, &keys)?;
+    hand_over(vault, &job, whole)?;
     Ok(vault.client.job(&job.name)?)
 }
 
@@ -80,7 +125,7 @@ fn choose_job(
         (None, 0) => record.import_job.clone(),
         (None, earlier) => numbered(&record.import_job, earlier + 1)?,
     };
-    let job = SeedJob { name, set, created: now, drives };
+    let job = SeedJob { name, set, created: now, drives, parity: false };
     record.jobs.push(job.clone());
     Ok(job)
 }

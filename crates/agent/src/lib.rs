@@ -33,7 +33,9 @@ mod context;
 mod copy;
 mod direct;
 mod error;
+mod export;
 mod group;
+mod held;
 mod init;
 mod job;
 mod journal;
@@ -68,10 +70,12 @@ pub use direct::life::{
 };
 pub use direct::{Desk, Direct, backup_onto_drives, refuse_inside, seed_of_drives};
 pub use error::Error;
+pub use export::{Asked, Export, export};
 pub use group::{
     CreatedGroup, Group, Initial, NewGroup, NewInitial, OfflineInputs, Warning, catch_up,
     change_group, create_group, groups,
 };
+pub use held::{hold_parity, send_parity};
 pub use keys::drive_keys;
 pub use next::{Drives, Next};
 pub use now::{BackupReport, backup_now};

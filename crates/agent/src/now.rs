@@ -144,6 +144,7 @@ pub(crate) fn begun(
         contents: None,
         revisions: Vec::new(),
         parity: 0,
+        hold_parity: false,
         jobs: Vec::new(),
         receipt: None,
         encrypted: BTreeSet::new(),

@@ -251,7 +251,7 @@ pub fn to_be_written(ctx: &Context<'_>, staging: &str) -> Result<ToBeWritten, Er
 }
 
 /// The seed with that staging location, which nobody else works on until the lock is dropped.
-fn claim(state: &State, staging: &str) -> Result<(SeedRecord, Lock), Error> {
+pub(crate) fn claim(state: &State, staging: &str) -> Result<(SeedRecord, Lock), Error> {
     let folder = names::staging_folder(staging)?;
     let none = || Error::NoSeedAt(staging.to_owned());
     let record = state.seed_at(&folder)?.ok_or_else(none)?;
@@ -300,7 +300,7 @@ fn startable(state: &State, record: SeedRecord) -> Result<SeedRecord, Error> {
     Ok(record)
 }
 
-fn staged_groups(record: &SeedRecord) -> Vec<GroupName> {
+pub(crate) fn staged_groups(record: &SeedRecord) -> Vec<GroupName> {
     record.backups.keys().cloned().collect()
 }
 
@@ -340,7 +340,7 @@ pub(crate) fn nothing_left(
 }
 
 /// Of whoever has signed the drives.
-fn fingerprint(state: &State, record: &SeedRecord) -> Result<seed::Fingerprint, Error> {
+pub(crate) fn fingerprint(state: &State, record: &SeedRecord) -> Result<seed::Fingerprint, Error> {
     match &record.contents {
         Some(contents) => Ok(seed::Fingerprint::of(&contents.signer)),
         None => Ok(state.signing_key()?.fingerprint()),
@@ -418,6 +418,30 @@ fn write(
     let prepared = seed::prepare(&options, &[&store], what.drives, &mut Told(ctx))?;
     lock.as_ref().map_or(Ok(()), LockGuard::check)?;
     Ok(prepared)
+}
+
+/// The drives of a set that was written, as [`prepare`] has left them; nothing is written.
+pub(crate) fn set_as_prepared(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+    set: u32,
+    password: Option<&[u8]>,
+) -> Result<Prepared, Error> {
+    written_here(state, record)?;
+    let part = Part { set, folder: state.seed_folder(record.id), only: None };
+    let what = Preparation {
+        staging: "",
+        drives: &[],
+        encrypted: &[],
+        read_back: &seed::PlainReads,
+        filling: Filling::Even,
+        limit_rate: 0,
+        parity: None,
+        job: None,
+        missing: false,
+    };
+    write(ctx, state, record, &part, &what, password)
 }
 
 /// Staging, with what is kept of it for what was missing, locked where there is a password for it, with the seed's inventory beside it where that can be had.

@@ -62,6 +62,9 @@ pub struct SeedRecord {
     /// Parity drives of the set that is being written, as last asked for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub parity: u32,
+    /// Parity drives stay at home when the others of their set leave.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hold_parity: bool,
     /// Its import jobs, in the order in which they were made.
     #[serde(default)]
     pub jobs: Vec<SeedJob>,
@@ -151,6 +154,9 @@ pub struct SeedJob {
     pub created: Timestamp,
     /// Its drives.
     pub drives: Vec<JobDrive>,
+    /// It has the parity drives of its set alone, which were kept when the others left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub parity: bool,
 }
 
 /// A drive of an import job.
@@ -271,7 +277,7 @@ impl SeedRecord {
 
     /// The job that the drive set travels with; none when there is none yet or the last one failed.
     pub(crate) fn job_of_set(&self, set: u32) -> Option<&SeedJob> {
-        let job = self.jobs.iter().rev().find(|job| job.set == set)?;
+        let job = self.jobs.iter().rev().find(|job| job.set == set && !job.parity)?;
         let state = self.seed.sets.iter().find(|known| known.job == job.name).map(|set| set.state);
         let failed = matches!(state, Some(flow::SetState::Lost));
         (!failed).then_some(job)

@@ -12,6 +12,7 @@
 //! <state>/seeds/<seed>.custody/  this computer's chain in its custody log; the custody crate's own folder
 //! <state>/seeds/<seed>.keys/     passwords of its drives, sealed; the keyring crate's own folder
 //! <state>/direct/<job>/repository/   what is kept of a seed that goes straight onto drives, but for what was in the files
+//! <state>/exports/<job>/         what an export job asks for: see `export`
 //! <state>/init/                  a repository on its way into an empty vault; init.lock beside it
 //! <state>/lock                   held while any of these files changes
 //! <state>/copies/<seed>/         the same again, for a seed whose drives this computer writes for another server
@@ -235,6 +236,16 @@ impl State {
     pub(crate) fn lock_seed(&self, id: SeedId) -> Result<Lock, Error> {
         let path = self.root.join("seeds").join(format!("{id}.lock"));
         try_lock(&path, || format!("seed {id}"))
+    }
+
+    /// Where it is kept what an export job asks for.
+    pub(crate) fn export_folder(&self, job: &JobName) -> PathBuf {
+        self.root.join("exports").join(job.as_str())
+    }
+
+    /// Held while an export job is made.
+    pub(crate) fn lock_export(&self, job: &JobName) -> Result<Lock, Error> {
+        try_lock(&self.export_folder(job).join("lock"), || format!("export job {job}"))
     }
 
     /// Where a repository for the vault is made.

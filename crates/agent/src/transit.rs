@@ -428,6 +428,7 @@ mod tests {
             set: 0,
             created: Timestamp::UNIX_EPOCH,
             drives: (0..drives.len()).map(drive).collect(),
+            parity: false,
         };
         happened(&job(state, drives), &own)
     }

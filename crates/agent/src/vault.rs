@@ -4,7 +4,7 @@
 use crate::state::State;
 use crate::{Context, Error};
 use client::Client;
-use model::{ErrorKind, ObjectKey, ServerName, VaultName};
+use model::{ErrorKind, JobName, ObjectKey, ServerName, VaultName};
 use repo::Repository;
 use std::fmt;
 use std::sync::Arc;
@@ -87,6 +87,12 @@ impl Vault {
         let rest = Rest::new(&url, &rest_options(&self.client))?;
         let limited = RateLimit::new(rest, ctx.rate.clone(), Arc::clone(&ctx.clock));
         Ok(Arc::new(Retry::new(limited, ctx.retry, Arc::clone(&ctx.clock))))
+    }
+
+    /// Where the index files of an export job are brought to.
+    pub(crate) fn export(&self, ctx: &Context<'_>, job: &JobName) -> Result<Arc<dyn Store>, Error> {
+        let rest = Rest::new(&self.client.export_url(job), &rest_options(&self.client))?;
+        Ok(Arc::new(Retry::new(rest, ctx.retry, Arc::clone(&ctx.clock))))
     }
 
     pub(crate) fn open(&self, ctx: &Context<'_>, password: &[u8]) -> Result<Repository, Error> {

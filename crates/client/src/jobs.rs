@@ -5,8 +5,8 @@ use model::{Digest, DriveSerial, JobName};
 use std::io::Read;
 use ureq::http::Method;
 use wire::{
-    AnnouncedSeed, DriveBitLockerKey, DriveEvent, DriveStatus, Job, JobPatch, JobRequest,
-    KeyRequest, List, ReceiveRequest, SeedAnnouncement, SeedId,
+    AnnouncedSeed, DriveBitLockerKey, DriveEvent, DriveStatus, ExportJobRequest, ExportedDrive,
+    Job, JobPatch, JobRequest, KeyRequest, List, ReceiveRequest, SeedAnnouncement, SeedId,
 };
 
 impl Client {
@@ -17,6 +17,29 @@ impl Client {
     /// [`wire::Code::TrackingNumberInUse`], [`wire::Code::AlreadyExists`].
     pub fn create_job(&self, job: &JobName, request: &JobRequest) -> Result<Job> {
         self.send(Method::PUT, &["import-jobs", job.as_str()], request)
+    }
+
+    /// Creates an export job, or answers the one that asks for the same. Agents only.
+    ///
+    /// # Errors
+    /// [`wire::Code::AlreadyExists`] when the name is another job's; [`wire::Code::JobState`] when too many are open.
+    pub fn create_export(&self, job: &JobName, request: &ExportJobRequest) -> Result<Job> {
+        self.send(Method::PUT, &["export-jobs", job.as_str()], request)
+    }
+
+    /// A drive of an export job was written, read back and sealed. Docks only; its manifest follows.
+    ///
+    /// # Errors
+    /// [`wire::Code::AlreadyExists`] when another dock signs the drives of that job; [`wire::Code::JobState`],
+    /// [`wire::Code::DriveNotInJob`].
+    pub fn put_exported_drive(
+        &self,
+        job: &JobName,
+        drive: &DriveSerial,
+        written: &ExportedDrive,
+    ) -> Result<DriveStatus> {
+        let path = ["import-jobs", job.as_str(), "drives", drive.as_str()];
+        self.send(Method::PUT, &path, written)
     }
 
     /// Says that a seed is complete in staging. Agents only.
@@ -61,7 +84,7 @@ impl Client {
         self.send(Method::POST, &["parcels", "receive"], request)
     }
 
-    /// Hands over the manifest of one drive: `length` octets. Agents only.
+    /// Hands over the manifest of one drive: `length` octets. For whoever has written the drive.
     ///
     /// # Errors
     /// [`wire::Code::ManifestRefused`], [`wire::Code::ManifestHashMismatch`].
@@ -75,7 +98,7 @@ impl Client {
         self.upload(&of_drive(job, drive, "manifest"), length, from)
     }
 
-    /// Hands over the inventory of the whole seed: `length` octets. Agents only.
+    /// Hands over the inventory of the whole seed, or the list of what is exported: `length` octets. Agents only.
     ///
     /// # Errors
     /// [`wire::Code::ManifestRefused`].

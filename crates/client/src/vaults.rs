@@ -1,7 +1,7 @@
 //! Routes about storage accounts, vaults, docks, publication and receipts.
 
 use crate::{Client, Error, Result, verify_receipt};
-use model::{AccountName, BackendName, ContainerName, Digest, ServerName, VaultName};
+use model::{AccountName, BackendName, ContainerName, Digest, JobName, ServerName, VaultName};
 use std::io::Read;
 use ureq::http::Method;
 use url::Url;
@@ -238,6 +238,13 @@ impl Client {
     #[must_use]
     pub fn repository_url(&self, vault: &VaultName, server: &ServerName) -> Url {
         self.url(&["vaults", vault.as_str(), server.as_str()], true)
+    }
+
+    /// Where what an export job asks for can be read, in restic's REST protocol; and where its index files are brought to: without
+    /// credentials in it.
+    #[must_use]
+    pub fn export_url(&self, job: &JobName) -> Url {
+        self.url(&["exports", job.as_str()], true)
     }
 
     /// Where a repository lands in a storage account, in restic's REST protocol: without

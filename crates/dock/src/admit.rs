@@ -29,6 +29,9 @@ pub(crate) enum Verdict {
 
 /// Refuses a job whose drives are not at the dock.
 pub(crate) fn check_job(job: &Job) -> Result<(), Error> {
+    if job.export.is_some() {
+        return Err(Error::IsExport { job: job.name.clone() });
+    }
     let next = match job.state {
         _ if job.cancel_requested && !is_over(job.state) => {
             return Err(Error::Canceled { job: job.name.clone() });

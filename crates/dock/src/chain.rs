@@ -12,7 +12,7 @@ use crate::control::Control;
 use custody::{Book, Event, Wiping};
 use jiff::Timestamp;
 use model::{ActorName, Digest, DriveSerial};
-use seed::{Fingerprint, Manifest, Problem, Signed, SigningKey};
+use seed::{Fingerprint, Manifest, PreparedDrive, Problem, Signed, SigningKey};
 use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -55,6 +55,11 @@ impl<'a> Custody<'a> {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.key.fingerprint()
+    }
+
+    /// It also signs what is written onto drives of export jobs.
+    pub(crate) fn key(&self) -> &SigningKey {
+        &self.key
     }
 
     fn folder(&self) -> PathBuf {
@@ -140,6 +145,20 @@ impl<'a> Custody<'a> {
     ) -> Result<(), Error> {
         let drive = Some(drive.clone());
         self.once(job, Event::Repaired { job: job.name.clone(), drive, objects, bytes })
+    }
+
+    /// A drive of an export job was written, read back and sealed; before the server hears of it.
+    pub(crate) fn sealed(
+        &self,
+        job: &Job,
+        written: &PreparedDrive,
+        (header, manifest): (Option<Digest>, Digest),
+    ) -> Result<(), Error> {
+        let (drive, set) = (|| written.serial.clone(), written.set);
+        let (objects, bytes) = (written.objects, written.bytes);
+        self.once(job, Event::Formatted { drive: drive(), header })?;
+        self.once(job, Event::Written { drive: drive(), set, objects, bytes })?;
+        self.once(job, Event::Sealed { drive: drive(), set, manifest })
     }
 
     fn wiping_note(&self, seed: SeedId, drive: &DriveSerial) -> PathBuf {

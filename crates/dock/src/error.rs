@@ -46,6 +46,51 @@ pub enum Error {
         /// The job.
         job: JobName,
     },
+    /// A job that exports nothing, or whose owner has not said what.
+    #[error(
+        "import job {job} is no export job for which a key holder has said what it exports: nothing can be written for it"
+    )]
+    NoExport {
+        /// The job.
+        job: JobName,
+    },
+    /// An export job where drives are read.
+    #[error(
+        "{job} is an export job: its drives are written, with packmule dock export --job {job}"
+    )]
+    IsExport {
+        /// The job.
+        job: JobName,
+    },
+    /// Another dock has begun to write.
+    #[error(
+        "the drives of export job {job} are signed by {writer}, which is not this dock's key: go on at that dock"
+    )]
+    OtherWriter {
+        /// The job.
+        job: JobName,
+        /// Whose key signs them.
+        writer: seed::Fingerprint,
+    },
+    /// The server shows another list than the job's owner has signed.
+    #[error(
+        "what the server lists for export job {job} is not what the job names: nothing was written; tell its operator"
+    )]
+    OtherList {
+        /// The job.
+        job: JobName,
+    },
+    /// A password was given out, and nobody knows what became of the drive.
+    #[error(
+        "drive {serial} was given a password, and was never noted to be formatted with it; give the drive again, as the device that it is"
+    )]
+    NotFormatted {
+        /// Which drive.
+        serial: DriveSerial,
+    },
+    /// Passwords of drives that were formatted here.
+    #[error(transparent)]
+    Keys(keyring::Error),
     /// One drive, or one and a copy of it, in two places.
     #[error("{first} and {second} are both drive {serial}: give each drive once")]
     GivenTwice {
@@ -239,6 +284,7 @@ impl Error {
         match self {
             Self::Server(cause) => cause.kind(),
             Self::Custody(cause) => cause.kind(),
+            Self::Keys(cause) => cause.kind(),
             Self::Drive(cause) => cause.kind(),
             Self::Account(cause) => cause.kind(),
             Self::Device(cause) => cause.kind(),
@@ -253,7 +299,12 @@ impl Error {
             | Self::Beside { .. }
             | Self::MoreParity { .. }
             | Self::NotInJob { .. } => ErrorKind::WrongDrive,
+            Self::OtherList { .. } => ErrorKind::Corrupt,
             Self::NoManifest { .. }
+            | Self::NoExport { .. }
+            | Self::IsExport { .. }
+            | Self::OtherWriter { .. }
+            | Self::NotFormatted { .. }
             | Self::NoSeed { .. }
             | Self::JobState { .. }
             | Self::Canceled { .. } => ErrorKind::Conflict,

@@ -1,5 +1,6 @@
 //! The life of a drive at the data centre: its package is received, what is on it is copied into
-//! the storage account, it goes home. Blocks; prints nothing; never writes to a drive.
+//! the storage account, it goes home. Of an export job, what it asks for is written onto it. Blocks; prints nothing;
+//! writes to no drive but those of export jobs.
 //!
 //! A drive is attacker-controlled input. Nothing on it is believed because it is there:
 //!
@@ -22,6 +23,7 @@ mod control;
 mod copy;
 mod error;
 mod event;
+mod export;
 mod hardware;
 mod import;
 mod journal;
@@ -35,6 +37,7 @@ pub use chain::Custody;
 pub use copy::Taken;
 pub use error::Error;
 pub use event::Event;
+pub use export::{ExportOptions, Exported, export, export_state, to_be_exported};
 pub use hardware::{BlockDevices, Found, Hardware, Mounted};
 pub use import::{DriveOutcome, ImportOptions, ImportOutcome, import};
 pub use log::{LINE_VERSION, Status};

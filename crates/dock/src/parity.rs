@@ -21,10 +21,39 @@ use model::{DriveRole, DriveSerial};
 use seed::{EXTENT, Problem, SealedDrive};
 use std::path::Path;
 use std::time::Duration;
-use wire::{DriveEvent, DriveState, DriveStatus, Job, ReadDrive, Rebuilt};
+use wire::{DriveEvent, DriveState, DriveStatus, Job, JobState, ReadDrive, Rebuilt};
 
 fn of_role(job: &Job, role: DriveRole) -> impl Iterator<Item = &DriveStatus> {
     job.drive_list.iter().filter(move |drive| drive.role == role)
+}
+
+/// A job of parity drives alone, with the data drives of its set, which travel with other jobs: as they are where these are
+/// at the dock, and as missing where they are not.
+pub(crate) fn of_set(job: &Job, jobs: &[Job]) -> Job {
+    use JobState as J;
+    let mut whole = job.clone();
+    let set = |job: &Job| job.carries.as_ref().map(|own| (own.seed.id, own.seed.set));
+    if job.drive_list.iter().any(|drive| drive.role.is_data()) || set(job).is_none() {
+        return whole;
+    }
+    let others = jobs.iter().filter(|other| other.name != job.name && set(other) == set(job));
+    for other in others {
+        let is_here = matches!(other.state, J::Received | J::Transferring | J::Packaging);
+        for drive in of_role(other, DriveRole::Data) {
+            let mut drive = drive.clone();
+            if !is_here && drive.copy_status.is_none() {
+                drive.state = DriveState::NeverReceived;
+            }
+            let known = whole.drive_list.iter_mut().find(|it| it.drive_id == drive.drive_id);
+            match known {
+                // The set's drives were sent again: what has arrived counts.
+                Some(known) if drive.copy_status.is_some() => *known = drive,
+                Some(_) => {}
+                None => whole.drive_list.push(drive),
+            }
+        }
+    }
+    whole
 }
 
 /// Data drives that are at the dock, and not read to their end: parity waits for them.
@@ -224,6 +253,7 @@ fn refuse_early(
     at_hand: &[&DriveSerial],
 ) -> Result<(), Error> {
     let job = shared.patience.ask(|| shared.control.job(&shared.job.name))?;
+    let job = of_set(&job, &shared.patience.ask(|| shared.control.jobs())?);
     let Some(serial) = serials.first().map(|serial| (*serial).clone()) else { return Ok(()) };
     let (name, drives) = (job.name.clone(), waits_for(&job));
     if !drives.is_empty() {

@@ -223,7 +223,8 @@ impl Dock<'_> {
             }
         }
         for job in parity.into_values() {
-            self.rebuild(scope, found, job);
+            let whole = parity::of_set(&job, jobs);
+            self.rebuild(scope, found, (job, &whole));
         }
     }
 
@@ -233,12 +234,12 @@ impl Dock<'_> {
     }
 
     /// The parity drives of a job that are attached, and its data drives that had problems: all at once, as soon as
-    /// enough of them are there.
+    /// enough of them are there. `whole` is the job with all data drives of its set.
     fn rebuild<'scope>(
         &'scope self,
         scope: &'scope thread::Scope<'scope, '_>,
         found: &[Found],
-        job: Box<Job>,
+        (job, whole): (Box<Job>, &Job),
     ) {
         let is_free =
             |found: &&Found| self.board().standing.get(&key(found)) != Some(&Standing::Busy);
@@ -270,7 +271,7 @@ impl Dock<'_> {
         let (attached, at_hand) = (serials(&parity), serials(&data));
         let attached: Vec<&DriveSerial> = attached.iter().collect();
         let at_hand: Vec<&DriveSerial> = at_hand.iter().collect();
-        if let Some((absent, more)) = parity::further(&job, &attached, &at_hand) {
+        if let Some((absent, more)) = parity::further(whole, &attached, &at_hand) {
             let why = format!(
                 "import job {}: {absent} data drives have not brought everything, and what they lack is rebuilt with as many parity drives attached at once: put in {}, too",
                 job.name,
@@ -464,7 +465,7 @@ fn judge(found: &Found, jobs: &[Job], twice: impl Fn(&DriveSerial) -> bool) -> V
         let why = "another drive with the same serial number is attached: take out the copy";
         return Verdict::Leave(why.to_owned());
     }
-    if let Some(why) = not_now(job, serial) {
+    if let Some(why) = not_now(job, jobs, serial) {
         return Verdict::Leave(format!("import job {}: {why}", job.name));
     }
     let role = job.drive_list.iter().find(|drive| drive.drive_id == *serial).map(|it| it.role);
@@ -475,12 +476,16 @@ fn judge(found: &Found, jobs: &[Job], twice: impl Fn(&DriveSerial) -> bool) -> V
 }
 
 /// Why a drive of that job is not read now.
-fn not_now(job: &Job, serial: &DriveSerial) -> Option<String> {
+fn not_now(job: &Job, jobs: &[Job], serial: &DriveSerial) -> Option<String> {
     let drive = job.drive_list.iter().find(|drive| drive.drive_id == *serial)?;
     let state = drive.state;
     if job.carries.is_none() {
         let why = "it carries no seed: another client of the import service has made it, and nobody has said who signs what is on its drives";
         return Some(why.to_owned());
+    }
+    if job.export.is_some() {
+        let name = &job.name;
+        return Some(format!("its drives are written: packmule dock export --job {name}"));
     }
     if is_over(job.state) {
         return Some(format!("it is over ({:?}) and takes nothing more", job.state));
@@ -497,7 +502,7 @@ fn not_now(job: &Job, serial: &DriveSerial) -> Option<String> {
         }
         (_, DriveState::Completed) => Some("all of it was taken in: it can go home".to_owned()),
         (_, DriveState::ShippedBack) => Some("it counts as sent back".to_owned()),
-        _ => parity_waits(job, drive.role),
+        _ => parity_waits(&parity::of_set(job, jobs), drive.role),
     }
 }
 

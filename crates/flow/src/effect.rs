@@ -112,6 +112,15 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
+    /// An export job ended with everything on drives.
+    ExportCompleted,
+    /// An export job ended with not everything on drives.
+    ExportClosed,
+    /// A drive could not be written to its end.
+    DriveNotWritten {
+        /// Which.
+        serial: DriveSerial,
+    },
     /// The job waits until an operator has looked at it.
     JobFaulted {
         /// Why.
@@ -154,6 +163,9 @@ impl fmt::Display for Notice {
             Self::ReadyToReturn => f.write_str("The drives are being packed for their way back."),
             Self::JobCompleted => f.write_str("Everything on the drives was taken over, and they are on their way back."),
             Self::JobClosed => f.write_str("The import job is over, but not everything on its drives was taken over. Keep the staging folder."),
+            Self::ExportCompleted => f.write_str("Everything asked for is on the drives, and they are on their way. Their passwords are with the job."),
+            Self::ExportClosed => f.write_str("The export job is over, but not everything asked for is on its drives. Create a new one for the same recovery points."),
+            Self::DriveNotWritten { serial } => write!(f, "Drive {serial} could not be written to its end. What it should have carried goes onto other drives; do not rely on it."),
             Self::JobAbandoned { reason } => write!(f, "The import job was given up: {reason}. The keys of its drives are kept."),
             Self::JobFaulted { reason } => write!(f, "The import job waits for an operator: {reason}."),
             Self::FaultResolved => f.write_str("The import job goes on."),

@@ -25,6 +25,9 @@
 //! - **Parity**: a job whose data drives did not all come or were damaged ends Completed all the same
 //!   when a parity drive was read without problems: that takes every object of the set. A parity drive
 //!   that nobody needed may go back unread.
+//! - **An export job** lists no drives: its drives are those that the dock finds, or adds. It is Completed
+//!   when everything asked for is on drives that were read back, whatever became of the others; from then on
+//!   no further drive is begun.
 
 use crate::timer::{EXPIRE_AFTER, KEEP_RECORD_FOR, Timer, later};
 use crate::{Deadline, Drive, Effect, Refused, Shipment, Step};
@@ -69,6 +72,9 @@ pub struct ImportJob {
     pub faulted: Option<Fault>,
     /// The customer has asked to cancel. Never taken back.
     pub cancel_requested: bool,
+    /// Of an export job: everything asked for is on drives that were read back. Never taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exported: bool,
     /// The drives, in the order given.
     pub drives: Vec<Drive>,
     /// Where the drives go back to.
@@ -101,6 +107,7 @@ impl ImportJob {
             state: JobState::Creating { timer: Timer::starting(now) },
             faulted: None,
             cancel_requested: false,
+            exported: false,
             drives: customer::listed(job_type, serials)?,
             return_address: None,
             shipment: None,
@@ -174,6 +181,7 @@ impl ImportJob {
             | JobEvent::DriveProgressed { .. }
             | JobEvent::DriveFinished { .. }
             | JobEvent::DriveReturned { .. } => self.handle_drive(event, now),
+            JobEvent::Exported => self.export(now),
             JobEvent::Returned { package } => self.send_back(package.as_ref(), now),
             JobEvent::Faulted { reason } => Ok(self.fault(reason, now)),
             JobEvent::FaultResolved => Ok(self.resolve(now)),
@@ -243,9 +251,13 @@ impl ImportJob {
         }
     }
 
-    /// Share of the drives' bytes taken over, 0 to 100: the mean of the drives.
+    /// Share of the drives' bytes taken over, 0 to 100: the mean of the drives. Of an export job whose drives have
+    /// everything, all: the others were not needed.
     #[must_use]
     pub fn percent_complete(&self) -> u8 {
+        if self.exported {
+            return 100;
+        }
         let sum: usize =
             self.drives.iter().map(|d| usize::from(d.percent_complete().unwrap_or(0))).sum();
         u8::try_from(sum / self.drives.len().max(1)).unwrap_or(100)

@@ -58,6 +58,23 @@ pub enum Refused {
         "an export job lists no drives; send empty ones, the dock records them when they arrive"
     )]
     ExportListsNoDrives,
+    /// An import job brings data, and exports none.
+    #[error("this is an import job; report what was read of its drives")]
+    NotAnExport,
+    /// Nobody can have everything while nothing is finished.
+    #[error("the export job is {state} and none of its drives is finished; write one first")]
+    NothingWritten {
+        /// Where the job is.
+        state: &'static str,
+    },
+    /// Everything is on other drives.
+    #[error(
+        "everything asked for is on other drives of this export job; send drive {serial} back as it is"
+    )]
+    ExportWritten {
+        /// Which drive.
+        serial: DriveSerial,
+    },
     /// No label can be printed from that address.
     #[error("the return address is not usable; correct it and send it again")]
     Address {

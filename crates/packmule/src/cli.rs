@@ -56,6 +56,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Job(cmd::job::Job),
     #[command(subcommand)]
+    Export(cmd::export::Export),
+    #[command(subcommand)]
     Group(cmd::group::Group),
     #[command(subcommand)]
     Backup(cmd::agent::Backup),
@@ -83,6 +85,7 @@ impl Command {
             Self::Audit(command) => command.run(context),
             Self::Custody(command) => command.run(context),
             Self::Job(command) => command.run(context),
+            Self::Export(command) => command.run(context),
             Self::StorageAccount(command) => command.run(context),
             Self::Vault(command) => command.run(context),
             Self::Dock(command) => command.run(context),

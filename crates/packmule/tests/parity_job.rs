@@ -178,3 +178,57 @@ fn a_drive_that_breaks_at_the_dock_is_given_up_and_rebuilt() {
         .shows(&[&format!("drive {broken}: "), "rebuilt from"]);
     site.run("backup now files --state state").exits(0).shows(&["receipt is verified"]);
 }
+
+#[test]
+fn parity_that_stays_at_home_is_sent_as_a_job_of_its_own_when_it_is_needed() {
+    let site = site();
+    let place = &site.place;
+    let all: [_; 3] = place.drives();
+    let staging = s(&place.path("staging")).to_owned();
+    let three = all.iter().map(|drive| s(drive)).collect::<Vec<_>>().join(" ");
+    let prepared = site.run(&format!(
+        "diskprep s:{staging} --json --capacity 30M --parity 1 --hold-parity --state state --drive {three}"
+    ));
+    assert_eq!(prepared.exits(0).object("summary")["job"], "seed-1");
+    site.run(&format!("diskprep u: --state state {SHIPPING}")).exits(0);
+    let parity = all.iter().find(|drive| label(drive).1).unwrap();
+    let data: Vec<_> = all.iter().filter(|drive| !label(drive).1).collect();
+    let (lost, there) = (label(data[0]).0, label(data[1]).0);
+    let dock = "--credentials dock.json --state dock-state";
+    site.run(&format!("dock receive --tracking parity1 --drive {there} {dock}"))
+        .exits(0)
+        .shows(&["NeverReceived"]);
+
+    // One parcel is incomplete; now the other one leaves.
+    let send = format!("diskprep s:{staging} --send-parity --state state");
+    site.run(&send).exits(0).shows(&["import job seed-1-2: Creating", "(parity)"]);
+    site.run(&send).exits(0).shows(&["import job seed-1-2: Creating"]);
+    let second = SHIPPING.replace("PARITY-1", "PARITY-2");
+    site.run(&format!("diskprep u: --state state {second}")).exits(0).shows(&["seed-1-2"]);
+    site.run(&format!("dock receive --tracking parity2 {dock}")).exits(0);
+    // What has arrived of the other job is read first.
+    let rebuild = format!("dock import --job seed-1-2 {dock} --drive {}", s(parity));
+    site.run(&rebuild).exits(13).tells(&["has its turn when", &there]);
+    site.run(&format!("dock import --job seed-1 {dock} --drive {}", s(data[1]))).exits(0);
+    site.run(&rebuild).exits(0).shows(&[&format!("drive {lost}: "), "rebuilt from"]);
+    site.run(&format!("dock return --job seed-1-2 {dock}")).exits(0).shows(&["Completed"]);
+    site.run(&format!("dock return --job seed-1 {dock}")).exits(0).shows(&["Closed"]);
+    site.run("backup now files --state state").exits(0).shows(&["receipt is verified"]);
+    let vault = site.server.data().join("objects/vaults/offices/fs01/repository");
+    restic_is_content("parity_job", &vault);
+}
+
+#[test]
+fn parity_that_travels_already_cannot_be_sent_again() {
+    let site = site();
+    let all: [_; 3] = site.place.drives();
+    let staging = s(&site.place.path("staging")).to_owned();
+    let three = all.iter().map(|drive| s(drive)).collect::<Vec<_>>().join(" ");
+    site.run(&format!(
+        "diskprep s:{staging} --capacity 30M --parity 1 --state state --drive {three}"
+    ))
+    .exits(0);
+    site.run(&format!("diskprep s:{staging} --send-parity --state state"))
+        .exits(1)
+        .tells(&["--hold-parity"]);
+}

@@ -4,6 +4,7 @@ use crate::backends::Backends;
 use crate::config::Config;
 use crate::db::Db;
 use crate::entra::Entra;
+use crate::exports::Lists;
 use crate::groups::Group;
 use crate::jobs::Changes;
 use crate::objects::Objects;
@@ -31,6 +32,7 @@ pub(crate) struct App {
     pub(crate) endpoint: String,
     pub(crate) publications: Publications,
     pub(crate) changes: Changes,
+    pub(crate) exports: Lists,
     pub(crate) entra: Entra,
 }
 

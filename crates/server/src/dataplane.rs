@@ -5,6 +5,7 @@
 use crate::app::App;
 use crate::auth::Principal;
 use crate::objects::{Found, Objects, Stored};
+use crate::place::Place;
 use crate::target::{Holder, Target};
 use crate::{Error, accounts, http, jobs};
 use axum::Extension;
@@ -65,8 +66,7 @@ pub(crate) async fn list(
     target: Target,
 ) -> Result<Response, Error> {
     let kind = target.kind()?;
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let sizes = accept.contains(V2);
+    let (sizes, media) = accepted(&headers);
     let place = target.place.clone();
     let entry = move |meta: object_store::ObjectMeta| {
         let id = place.key_of(&meta.location).filter(|key| key.kind() == kind)?.id()?;
@@ -85,7 +85,13 @@ pub(crate) async fn list(
     });
     let text = |text: &str| stream::iter([Ok::<_, Error>(text.to_owned())]);
     let body = Body::from_stream(text("[").chain(pieces).chain(text("]")));
-    Ok(([(CONTENT_TYPE, if sizes { V2 } else { V1 })], body).into_response())
+    Ok(([(CONTENT_TYPE, media)], body).into_response())
+}
+
+/// Whether a list is to have lengths, and its media type.
+pub(crate) fn accepted(headers: &HeaderMap) -> (bool, &'static str) {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accept.contains(V2) { (true, V2) } else { (false, V1) }
 }
 
 /// `HEAD …/{type}/{name}` and `HEAD …/config`
@@ -102,11 +108,20 @@ pub(crate) async fn get(
     headers: HeaderMap,
     target: Target,
 ) -> Result<Response, Error> {
-    let key = target.key()?;
+    let store = store_of(&app, &target).await?;
+    read(&store, &target.place, &target.key()?, &headers).await
+}
+
+/// An object, or the range of it that is asked for.
+pub(crate) async fn read(
+    store: &Objects,
+    place: &Place,
+    key: &ObjectKey,
+    headers: &HeaderMap,
+) -> Result<Response, Error> {
     let wanted = headers.get(RANGE).and_then(|value| value.to_str().ok()).and_then(range);
     let partial = wanted.is_some();
-    let store = store_of(&app, &target).await?;
-    let found = store.stream(&target.place.object(&key), wanted).await?;
+    let found = store.stream(&place.object(key), wanted).await?;
     let (range, length, body) = match found.ok_or_else(|| Error::not_found(key))? {
         Found::Bytes { range, length, body } => (range, length, body),
         Found::Outside { length } => {

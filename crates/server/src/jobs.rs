@@ -7,6 +7,7 @@ mod customer;
 mod dock;
 mod documents;
 mod events;
+mod export;
 mod keys;
 pub(crate) mod plain;
 mod record;
@@ -21,6 +22,9 @@ pub(crate) use documents::{
     read_manifest,
 };
 pub(crate) use events::{Changes, watch};
+pub(crate) use export::{
+    at_the_dock, being_created, create as create_export, drive as exported_drive,
+};
 pub(crate) use keys::{list_keys, open_keyring, read_keys, release};
 pub(crate) use record::{DriveRow, Record};
 
@@ -41,7 +45,7 @@ pub(crate) async fn announced(
     let row: Option<(i64,)> = sqlx::query_as(
         "SELECT 1 FROM import_job JOIN drive ON drive.job = import_job.name
          WHERE storage_account = ? AND container = ? AND repository = ?
-           AND state IN ('Received', 'Transferring') LIMIT 1",
+           AND export IS NULL AND state IN ('Received', 'Transferring') LIMIT 1",
     )
     .bind(account.as_str())
     .bind(container.as_str())
@@ -139,14 +143,14 @@ pub(crate) async fn of_seed(
     Ok(jobs)
 }
 
-/// The seed whose job of that source server is the newest, cancelled ones aside.
+/// The seed whose job of that source server is the newest, cancelled ones and exports aside.
 pub(crate) async fn newest_seed(
     app: &App,
     vault: &model::VaultName,
     server: &model::ServerName,
 ) -> Result<Option<wire::SeedId>, Error> {
     let row: Option<(String,)> = sqlx::query_as(
-        "SELECT seed FROM import_job WHERE vault = ? AND server = ? AND state <> 'Canceled'
+        "SELECT seed FROM import_job WHERE vault = ? AND server = ? AND state <> 'Canceled' AND export IS NULL
          ORDER BY created_at DESC, name DESC LIMIT 1",
     )
     .bind(vault.as_str())

@@ -35,6 +35,7 @@ mod db;
 mod docks;
 mod entra;
 mod error;
+mod exports;
 mod files;
 mod groups;
 mod http;

@@ -36,6 +36,11 @@ impl Place {
         Self(format!("accounts/{account}/{container}/{repository}"))
     }
 
+    /// Index files that came with an export job.
+    pub(crate) fn exported(job: &JobName) -> Self {
+        Self(format!("jobs/{job}/export"))
+    }
+
     /// Where damaged objects of this place are put aside.
     pub(crate) fn damaged(&self) -> Self {
         Self(format!("damaged/{}", self.0))

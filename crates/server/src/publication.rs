@@ -136,7 +136,8 @@ pub(crate) async fn start(
     let nothing =
         || Error::not_found(format_args!("import job with a seed of {server} in vault {vault}"));
     let seed = seed.ok_or_else(nothing)?;
-    if jobs::of_seed(&app, &vault, &server, seed).await?.is_empty() {
+    // What an export brings is in the vault already.
+    if jobs::of_seed(&app, &vault, &server, seed).await?.iter().all(|job| job.export.is_some()) {
         return Err(nothing());
     }
     let owner = (vault, server);

@@ -5,8 +5,8 @@ use crate::app::App;
 use crate::auth::{Access, guard};
 use crate::entra::handlers as identity;
 use crate::{
-    Error, accounts, arm, audit, custody, dataplane, docks, files, http, jobs, notices, openapi,
-    publication, seeds, subscriptions, vaults,
+    Error, accounts, arm, audit, custody, dataplane, docks, exports, files, http, jobs, notices,
+    openapi, publication, seeds, subscriptions, vaults,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -127,7 +127,19 @@ fn all(table: &mut Table) {
     table.add(Method::GET, one, AGENT, dataplane::get);
     table.add(Method::POST, one, AGENT, dataplane::put);
     landing(table);
+    exported(table);
     entra(table);
+}
+
+/// What export jobs ask for, as repositories.
+fn exported(table: &mut Table) {
+    let object = "/exports/{job}/{kind}/{name}";
+    table.add(Method::HEAD, "/exports/{job}/config", DOCK, exports::config);
+    table.add(Method::GET, "/exports/{job}/config", DOCK, exports::config);
+    table.add(Method::GET, "/exports/{job}/{kind}/", DOCK, exports::list);
+    table.add(Method::HEAD, object, DOCK, exports::get);
+    table.add(Method::GET, object, DOCK, exports::get);
+    table.add(Method::POST, object, AGENT, exports::put);
 }
 
 fn landing(table: &mut Table) {
@@ -209,11 +221,14 @@ fn import_jobs(table: &mut Table) {
     table.add(Method::POST, keys, WRITER, jobs::list_keys);
     table.add(Method::PUT, inventory, WRITER, jobs::put_inventory);
     table.add(Method::GET, inventory, ANY_ROLE, jobs::get_inventory);
-    table.add(Method::PUT, manifest, WRITER, jobs::put_manifest);
+    table.add(Method::PUT, manifest, HANDLER, jobs::put_manifest);
     table.add(Method::GET, manifest, ANY_ROLE, jobs::get_manifest);
     table.add(Method::POST, events, DOCK, jobs::drive_event);
     table.add(Method::POST, key, DOCK, jobs::release);
     table.add(Method::PUT, copy_log, DOCK, jobs::put_copy_log);
+    table.add(Method::PUT, "/api/v1/export-jobs/{job}", AGENT, jobs::create_export);
+    let drive = "/api/v1/import-jobs/{job}/drives/{drive}";
+    table.add(Method::PUT, drive, DOCK, jobs::exported_drive);
 }
 
 /// The token endpoint and Graph.

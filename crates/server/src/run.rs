@@ -8,6 +8,7 @@ use crate::data::DataFolder;
 use crate::db::Db;
 use crate::entra::Entra;
 use crate::error::causes;
+use crate::exports::Lists;
 use crate::identity::Identity;
 use crate::objects::{self, Objects};
 use crate::publication::{self, Publications};
@@ -262,6 +263,7 @@ async fn open(
         ca_pem: identity.ca_pem,
         endpoint,
         publications: Publications::new()?,
+        exports: Lists::default(),
         changes,
         group,
         entra,

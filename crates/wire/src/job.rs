@@ -1,7 +1,7 @@
 //! Import jobs, in the import/export service's `JobDetails` spelling, plus what ties a job to its
 //! vault and seed. Decides nothing.
 
-use crate::{DriveRequest, DriveStatus, KeyRelease, PublicKey, SeedId};
+use crate::{DriveRequest, DriveStatus, ExportStatus, KeyRelease, PublicKey, SeedId};
 use jiff::Timestamp;
 use model::{
     AccountName, Address, ContainerName, DriveSerial, JobName, Package, ServerName, TrackingNumber,
@@ -105,9 +105,13 @@ pub struct Job {
     /// The resource manager's id of it.
     #[serde(default)]
     pub id: String,
-    /// Its seed, and whose.
+    /// Its seed, and whose. Of an export job: the id that its drives say, and who signs the list of what is
+    /// exported.
     #[serde(flatten)]
     pub carries: Option<Carries>,
+    /// Of an export job that a key holder has made: what is exported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<ExportStatus>,
     /// The storage account it arrives in first.
     pub storage_account: AccountName,
     /// Where copy logs go: a container of the same account.

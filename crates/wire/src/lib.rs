@@ -8,6 +8,7 @@ mod credentials;
 mod custody;
 mod drive;
 mod error;
+mod export;
 mod hex;
 mod job;
 mod key;
@@ -25,6 +26,7 @@ pub use drive::{
     RebuiltDrive,
 };
 pub use error::{Code, ErrorBody, ErrorDetail};
+pub use export::{ExportJobRequest, ExportStatus, ExportedDrive};
 pub use hex::{HexError, PublicKey, SeedId, Signature};
 pub use job::{Carries, Job, JobPatch, JobRequest, JobState, ReceiveRequest, SeedRef};
 pub use key::{DriveBitLockerKey, KeyRelease, KeyRequest};

@@ -58,7 +58,7 @@ pub(crate) const PLACES: &[Place] = &[
     place(
         "control",
         "dock",
-        &["model", "flow", "wire", "store", "drive", "seed", "custody", "client"],
+        &["model", "flow", "wire", "store", "drive", "keyring", "seed", "custody", "client"],
     ),
     place(
         "binary",

@@ -200,6 +200,7 @@ fn job_of(name: &str, seed: SeedId, signer: wire::PublicKey, drives: Vec<DriveSt
         job_type: "Import".to_owned(),
         state: JobState::Received,
         id: String::new(),
+        export: None,
         carries: Some(Carries {
             vault: "vault-1".parse().unwrap(),
             server: "fs01".parse().unwrap(),

@@ -132,7 +132,9 @@ impl Machine for ImportJob {
         let listed = serials().into_iter().take(2).collect();
         let plain = Self::new(JobType::Import, listed, START).into_iter();
         let parity: Vec<_> = serials().into_iter().skip(1).take(1).collect();
-        plain.flat_map(|job| [job.clone(), job.with_parity(&parity)]).collect()
+        let imports = plain.flat_map(|job| [job.clone(), job.with_parity(&parity)]);
+        let export = Self::new(JobType::Export, Vec::new(), START).into_iter();
+        imports.chain(export).collect()
     }
 
     fn events(&self) -> Vec<(JobEvent, Timestamp)> {
@@ -162,8 +164,10 @@ impl Machine for ImportJob {
             _ => String::new(),
         };
         format!(
-            "{} {reason} {drives:?} {:?} {} {} {} {gone}",
+            "{} {reason} {:?} {} {drives:?} {:?} {} {} {} {gone}",
             self.name(),
+            self.job_type,
+            self.exported,
             self.shipment.as_ref().map(Machine::key),
             self.return_address.is_some(),
             self.cancel_requested,
@@ -209,6 +213,7 @@ fn dock_events() -> Vec<JobEvent> {
         .filter_map(|range| all.get(range))
         .map(|serials| JobEvent::PackageArrived { serials: serials.to_vec() })
         .collect();
+    events.push(JobEvent::Exported);
     events.push(JobEvent::Returned { package: packages().into_iter().next() });
     for serial in all {
         let s = || serial.clone();

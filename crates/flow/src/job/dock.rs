@@ -96,6 +96,9 @@ impl ImportJob {
         now: Timestamp,
     ) -> Result<Vec<Effect>, Refused> {
         let Some((serial, event)) = drive_event(event) else { return Ok(Vec::new()) };
+        if event == DriveEvent::Came && self.takes_another(serial) {
+            return self.take_another(serial, now);
+        }
         let index = self
             .drives
             .iter()
@@ -107,10 +110,46 @@ impl ImportJob {
         if next == *drive {
             return Ok(Vec::new());
         }
-        let mut effects = drive_effects(drive, &next);
+        let mut effects = drive_effects(self.job_type, drive, &next);
         *drive = next;
         effects.extend(self.settle(now)?);
         Ok(effects)
+    }
+
+    /// Whether that is one more drive for an export job to be written on.
+    fn takes_another(&self, serial: &DriveSerial) -> bool {
+        let is_here = matches!(
+            self.state,
+            JobState::Received { .. } | JobState::Transferring { .. } | JobState::Packaging { .. }
+        );
+        self.job_type == JobType::Export && is_here && self.drive(serial).is_none()
+    }
+
+    fn take_another(
+        &mut self,
+        serial: &DriveSerial,
+        now: Timestamp,
+    ) -> Result<Vec<Effect>, Refused> {
+        let serials = self.drives.iter().map(|drive| drive.serial.clone());
+        customer::check_list(&serials.chain([serial.clone()]).collect::<Vec<_>>())?;
+        let drive = Drive::new(serial.clone()).transition(&DriveEvent::Came, now)?.0;
+        self.drives.push(drive);
+        self.settle(now)
+    }
+
+    /// Everything asked for is on drives that were read back.
+    pub(super) fn export(&mut self, now: Timestamp) -> Result<Vec<Effect>, Refused> {
+        if self.job_type != JobType::Export {
+            return Err(Refused::NotAnExport);
+        }
+        let is_written = self.drives.iter().any(Drive::is_clean);
+        let is_open =
+            matches!(self.state, JobState::Transferring { .. } | JobState::Packaging { .. });
+        if !(is_written && is_open) {
+            return Err(Refused::NothingWritten { state: self.state.name() });
+        }
+        self.exported = true;
+        self.settle(now)
     }
 
     /// Whether the job is where this may happen to one of its drives.
@@ -128,8 +167,16 @@ impl ImportJob {
             (JobState::Packaging { .. }, DriveEvent::Returned) => Ok(()),
             (_, DriveEvent::Returned) => Err(Refused::NotPackaging { state: self.state.name() }),
             (_, DriveEvent::Started) if self.cancel_requested => Err(Refused::CanceledUnread),
+            (_, DriveEvent::Started) if self.exported && !self.is_being_read(serial) => {
+                Err(Refused::ExportWritten { serial: serial.clone() })
+            }
             _ => Ok(()),
         }
+    }
+
+    fn is_being_read(&self, serial: &DriveSerial) -> bool {
+        let drive = self.drive(serial);
+        drive.is_some_and(|drive| matches!(drive.state, DriveState::Transferring { .. }))
     }
 
     pub(super) fn send_back(
@@ -148,11 +195,25 @@ impl ImportJob {
     }
 
     /// Whether everything that the drives should bring was taken over: all data drives had it, or a parity drive
-    /// was read without problems, which needs every object of the set where it should be.
+    /// was read without problems, which needs every object of the set where it should be. Of an export job, whether
+    /// everything asked for is on drives.
     #[must_use]
     pub fn has_landed(&self) -> bool {
+        if self.job_type == JobType::Export {
+            return self.exported;
+        }
         let of = |role| self.drives.iter().filter(move |drive| drive.role == role);
-        of(DriveRole::Data).all(Drive::is_clean) || of(DriveRole::Parity).any(Drive::is_clean)
+        if of(DriveRole::Parity).any(Drive::is_clean) {
+            return true;
+        }
+        // Parity drives alone are another job's: nothing of the set has landed by them unless one was read.
+        !self.is_of_parity() && of(DriveRole::Data).all(Drive::is_clean)
+    }
+
+    /// Whether it has no drives but parity: those of a set whose data drives travel with another job.
+    #[must_use]
+    pub fn is_of_parity(&self) -> bool {
+        !self.drives.is_empty() && self.drives.iter().all(|drive| !drive.role.is_data())
     }
 
     /// Puts the job where its drives say it is, and keeps the shipment in step.
@@ -181,7 +242,9 @@ impl ImportJob {
         if here().next().is_none() {
             return self.end_by_drives(since);
         }
-        if self.cancel_requested || here().all(Drive::is_read) {
+        let is_busy = |drive: &Drive| matches!(drive.state, DriveState::Transferring { .. });
+        let all_written = self.exported && !here().any(is_busy);
+        if self.cancel_requested || all_written || here().all(Drive::is_read) {
             return JobState::Packaging { since };
         }
         let waiting = |drive: &Drive| drive.state == DriveState::Received;
@@ -205,11 +268,14 @@ impl ImportJob {
     fn entering(&self, state: &JobState) -> Vec<Effect> {
         let drives = self.drives.iter().filter(|drive| drive.is_here()).count();
         let drives = u32::try_from(drives).unwrap_or(u32::MAX);
+        let is_export = self.job_type == JobType::Export;
         match state {
             JobState::Received { .. } => vec![tell(Notice::PackageArrived { drives })],
             JobState::Packaging { .. } => {
                 vec![tell(Notice::ReadyToReturn), operator(Notice::ReadyToReturn)]
             }
+            JobState::Completed { .. } if is_export => vec![tell(Notice::ExportCompleted)],
+            JobState::Closed { .. } if is_export => vec![tell(Notice::ExportClosed)],
             JobState::Completed { .. } => vec![tell(Notice::JobCompleted)],
             JobState::Closed { .. } => vec![tell(Notice::JobClosed)],
             JobState::Canceled { .. } => vec![tell(Notice::JobCanceled)],
@@ -234,9 +300,13 @@ fn drive_event(event: &JobEvent) -> Option<(&DriveSerial, DriveEvent)> {
     })
 }
 
-fn drive_effects(before: &Drive, after: &Drive) -> Vec<Effect> {
+fn drive_effects(job_type: JobType, before: &Drive, after: &Drive) -> Vec<Effect> {
     let serial = || after.serial.clone();
     match (&before.state, &after.state) {
+        (_, DriveState::CompletedMoreInfo { .. }) if job_type == JobType::Export => {
+            let notice = Notice::DriveNotWritten { serial: serial() };
+            vec![tell(notice.clone()), operator(notice)]
+        }
         (DriveState::NeverReceived, DriveState::Received) => {
             vec![tell(Notice::DriveTurnedUp { serial: serial() })]
         }

@@ -72,6 +72,8 @@ pub enum JobEvent {
         /// Objects that could not be taken over; 0 is clean.
         problems: u64,
     },
+    /// Everything that an export job asks for is on drives that were finished without problems.
+    Exported,
     /// A drive goes back.
     DriveReturned {
         /// Which.

@@ -321,6 +321,71 @@ fn an_export_job_takes_the_drives_it_finds_and_lists_none() {
     assert_eq!(shipped.refuses(&arrived(&names)), Refused::TooManyDrives { given: 11 });
 }
 
+/// An export job whose drives E1 and E2 have come.
+fn export_at_the_dock() -> Story {
+    Story::of(JobType::Export, &[])
+        .then(details("TRACK1"))
+        .then(JobEvent::ShippingRequested)
+        .then(arrived(&["E1", "E2"]))
+}
+
+#[test]
+fn an_export_is_complete_when_everything_is_on_drives_whatever_the_others_are() {
+    let story = export_at_the_dock().then(started("E1"));
+    assert_eq!(
+        story.refuses(&JobEvent::Exported),
+        Refused::NothingWritten { state: "Transferring" }
+    );
+    let story = story.then(finished("E1", 0));
+    assert_eq!((story.state(), story.job.percent_complete()), ("Transferring", 50));
+    let story = story.then(JobEvent::Exported);
+    assert_eq!((story.state(), story.job.percent_complete()), ("Packaging", 100));
+    let refusal = story.refuses(&started("E2"));
+    assert_eq!(refusal, Refused::ExportWritten { serial: serial("E2") });
+    let story = story.then(returned());
+    assert_eq!((story.state(), &story.drives()[..]), ("Completed", &["ShippedBack"; 2][..]));
+    assert!(story.customer_was_told(&Notice::ExportCompleted));
+}
+
+#[test]
+fn an_export_that_lacks_something_takes_further_drives_or_closes() {
+    let story = export_at_the_dock().then(started("E1")).then(finished("E1", 1));
+    assert!(story.customer_was_told(&Notice::DriveNotWritten { serial: serial("E1") }));
+    let story = story.then(started("E2")).then(finished("E2", 0));
+    assert_eq!(story.state(), "Packaging");
+    let closed = story.clone().then(returned());
+    assert_eq!(closed.state(), "Closed");
+    assert!(closed.customer_was_told(&Notice::ExportClosed));
+    let story = story.then(came("E3"));
+    assert_eq!(story.state(), "Transferring");
+    let story = story.then(started("E3")).then(finished("E3", 0)).then(JobEvent::Exported);
+    assert_eq!(story.then(returned()).state(), "Completed");
+    let import = Story::shipped().then(arrived(&["A", "B"]));
+    assert_eq!(import.refuses(&JobEvent::Exported), Refused::NotAnExport);
+    let stranger = Refused::UnknownDrive { serial: serial("E3") };
+    assert_eq!(import.refuses(&came("E3")), stranger);
+    let early = Story::of(JobType::Export, &[]).then(details("TRACK1"));
+    assert_eq!(
+        early.then(JobEvent::ShippingRequested).refuses(&came("E1")),
+        Refused::UnknownDrive { serial: serial("E1") }
+    );
+}
+
+#[test]
+fn a_job_of_parity_alone_has_landed_when_one_of_its_drives_was_read_without_problems() {
+    let job = ImportJob::new(JobType::Import, serials(&["P"]), day(0)).unwrap();
+    let job = job.with_parity(&serials(&["P"]));
+    let story = Story { job, effects: Vec::new(), now: day(0) };
+    let story = story.then(details("TRACK1")).then(JobEvent::ShippingRequested);
+    assert!(story.job.is_of_parity() && !story.job.has_landed());
+    let here = story.then(arrived(&["P"]));
+    assert_eq!(here.clone().then(never_came("P")).state(), "Shipping");
+    let read = here.then(started("P"));
+    let closed = read.clone().then(finished("P", 2)).then(returned());
+    assert_eq!(closed.state(), "Closed");
+    assert_eq!(read.then(finished("P", 0)).then(returned()).state(), "Completed");
+}
+
 #[test]
 fn progress_of_a_job_is_the_mean_of_its_drives() {
     let story = Story::shipped().then(arrived(&["A", "B"]));

@@ -214,6 +214,7 @@ fn words(phase: Phase) -> &'static str {
         Phase::Backup(Place::Drives) => "backing up straight onto the drives",
         Phase::Backup(Place::Increments) => "backing up into the vault, beside the seed",
         Phase::Backup(Place::Vault) => "backing up into the vault",
+        Phase::Choosing => "finding out what the recovery points need",
         Phase::Drives => "writing drives",
         Phase::ImportJob => "creating the import job",
         Phase::Publication => "asking the vault to publish",

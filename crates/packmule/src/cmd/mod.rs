@@ -11,6 +11,7 @@ pub(crate) mod demo;
 pub(crate) mod diskprep;
 pub(crate) mod dock;
 pub(crate) mod drive;
+pub(crate) mod export;
 pub(crate) mod group;
 pub(crate) mod job;
 pub(crate) mod location;

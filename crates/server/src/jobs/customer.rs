@@ -19,7 +19,7 @@ use std::sync::Arc;
 use wire::{Code, Job, JobPatch, JobRequest, JobState, List, Role, SeedAnnouncement};
 
 /// The container of copy logs where a job names none; the import service's own default.
-const DIAGNOSTICS: &str = "waimportexport";
+pub(super) const DIAGNOSTICS: &str = "waimportexport";
 
 /// The job as its owner or an administrator sees it; a dock is not told who has asked for keys.
 pub(super) fn shown(app: &App, caller: &Principal, record: &Record) -> Result<Json<Job>, Error> {
@@ -54,13 +54,18 @@ pub(crate) async fn create(
     let status = if there.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let record = match there {
         None => {
+            of_a_known_set(&mut transaction, &request).await?;
             let group = seeds::group(&mut transaction, &request.storage_account).await?;
             let mut record = first(&mut transaction, name, group, request, now).await?;
             record.link_keys(&kept);
             record.save(&mut transaction).await?;
             record
         }
-        Some(record) if record.request.is_none() || !record.may_be_seen_by(&caller) => {
+        Some(record)
+            if record.request.is_none()
+                || record.export.is_some()
+                || !record.may_be_seen_by(&caller) =>
+        {
             let message = format!("the name {name} is taken; choose another");
             return Err(Error::refused(Code::AlreadyExists, message));
         }
@@ -100,6 +105,33 @@ async fn check(app: &App, caller: &Principal, request: &JobRequest) -> Result<()
         return Err(Error::invalid("seed.set counts from 0 and must be below seed.sets"));
     }
     Ok(())
+}
+
+/// Parity drives that travel alone are of a set whose data drives have a job: without these nobody knows what they
+/// are parity of.
+async fn of_a_known_set(on: &mut SqliteConnection, request: &JobRequest) -> Result<(), Error> {
+    if request.drive_list.iter().any(|drive| drive.role.is_data()) {
+        return Ok(());
+    }
+    let row: Option<(i64,)> = sqlx::query_as(
+        "SELECT 1 FROM import_job JOIN drive ON drive.job = import_job.name
+         WHERE vault = ? AND server = ? AND seed = ? AND seed_set = ? AND parity = 0
+           AND repository IS NOT NULL LIMIT 1",
+    )
+    .bind(request.vault.as_str())
+    .bind(request.server.as_str())
+    .bind(request.seed.id.to_string())
+    .bind(request.seed.set)
+    .fetch_optional(on)
+    .await?;
+    if row.is_some() {
+        return Ok(());
+    }
+    let message = format!(
+        "parity drives alone are of a set whose data drives have an import job, and set {} of seed {} has none with manifests",
+        request.seed.set, request.seed.id
+    );
+    Err(Error::invalid(message))
 }
 
 /// A copy computer sends drives where the source server has said that they go.
@@ -312,7 +344,8 @@ fn decide(
 
 /// A drive whose manifest the server does not have could not be taken in.
 pub(super) fn manifests_are_here(record: &Record) -> Result<(), Error> {
-    if record.request.is_none() {
+    super::export::is_ready(record)?;
+    if record.request.is_none() || record.export.is_some() {
         return Ok(());
     }
     let without = record.drives.iter().filter(|drive| drive.repository.is_none());

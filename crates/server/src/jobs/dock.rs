@@ -1,8 +1,8 @@
 //! What a dock does to an import job: receive its package, report about its drives. When a drive is
 //! reported finished, the server looks for itself what of it has landed.
 
-use super::customer::shown;
-use super::{Record, change, documents, refused, view, visible};
+use super::customer::{shown, step};
+use super::{Record, change, documents, export, refused, view, visible};
 use crate::app::App;
 use crate::audit::Quiet;
 use crate::auth::Principal;
@@ -14,7 +14,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
-use flow::JobEvent;
+use flow::{JobEvent, JobType};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::{Digest, DriveSerial, JobName};
 use seed::Manifest;
@@ -43,10 +43,18 @@ pub(crate) async fn receive(
     let name: JobName = db::parsed("import_job.name", &name)?;
     let now = app.now();
     let record = change(&app, &caller, &name, |record| {
+        if record.flow.job_type == JobType::Export
+            && record.drives.is_empty()
+            && request.drives.is_none()
+        {
+            let message = "an export job lists no drives: name those that are in the package";
+            return Err(Error::invalid(message));
+        }
         let announced = || record.drives.iter().map(|drive| drive.serial.clone()).collect();
         let event = JobEvent::PackageArrived { serials: request.drives.unwrap_or_else(announced) };
         let (flow, effects) = record.flow.transition(&event, now).map_err(refused)?;
         record.flow = flow;
+        record.list_found();
         Ok(effects)
     })
     .await?;
@@ -80,13 +88,17 @@ pub(crate) async fn drive_event(
     };
     let now = app.now();
     let record = change(&app, &caller, &name, |record| {
-        let (flow, effects) = record.flow.transition(&event, now).map_err(refused)?;
+        let (flow, mut effects) = record.flow.transition(&event, now).map_err(refused)?;
         record.flow = flow;
+        record.list_found();
         if let Some(landed) = landed {
             let row = record.drive_mut(&serial)?;
             row.failure_count = landed.missing;
             row.failures = landed.failures;
             row.rebuilt = together(row.rebuilt.take(), landed.rebuilt);
+            if landed.exported.is_some_and(|written| written.is_all(&record.flow)) {
+                effects.extend(step(record, &JobEvent::Exported, now)?);
+            }
         }
         Ok(effects)
     })
@@ -107,6 +119,8 @@ struct Landed {
     failures: Vec<Failure>,
     /// Of a parity drive.
     rebuilt: Option<Rebuilt>,
+    /// Of a drive that was written.
+    exported: Option<export::Written>,
 }
 
 /// A parity drive that is read again adds to what was rebuilt with it before.
@@ -126,13 +140,17 @@ async fn look(
 ) -> Result<Landed, Error> {
     let record = visible(app, caller, name).await?;
     record.drive(serial)?;
+    if record.export.is_some() {
+        return exported(app, &record, serial, reported).await;
+    }
     let container = &record.seed()?.container;
     let manifest = documents::read_manifest(app, &record, serial).await?;
     let reasons: HashMap<String, String> =
         reported.into_iter().map(|failure| (failure.key, failure.reason)).collect();
     let store = accounts::objects(app, &record.account).await?;
     let is_parity = manifest.body.header.parity.is_some();
-    let mut landed = Landed { bytes: 0, missing: 0, failures: Vec::new(), rebuilt: None };
+    let mut landed =
+        Landed { bytes: 0, missing: 0, failures: Vec::new(), rebuilt: None, exported: None };
     for manifest in covered(app, &record, manifest.body).await? {
         let place = |repository| Place::landed(&record.account, container, &repository);
         count(&store, place, &manifest, &reasons, &mut landed).await?;
@@ -144,6 +162,23 @@ async fn look(
         landed.rebuilt = rebuilt;
     }
     Ok(landed)
+}
+
+/// What a drive that was written has: its manifest says it, and its dock has read it back.
+async fn exported(
+    app: &App,
+    record: &Record,
+    serial: &DriveSerial,
+    reported: Vec<Failure>,
+) -> Result<Landed, Error> {
+    let mut written = export::written(app, record, serial, reported).await?;
+    let missing = written.failures.len() as u64;
+    let mut failures = std::mem::take(&mut written.failures);
+    failures.truncate(MAX_NAMES);
+    for failure in &mut failures {
+        failure.reason = failure.reason.chars().take(200).collect();
+    }
+    Ok(Landed { bytes: written.bytes, missing, failures, rebuilt: None, exported: Some(written) })
 }
 
 /// Looks for the objects of one manifest.
@@ -186,14 +221,24 @@ async fn count(
 /// The manifests that say what a drive must bring: its own, or those of the drives that it covers.
 async fn covered(app: &App, record: &Record, manifest: Manifest) -> Result<Vec<Manifest>, Error> {
     let Some(of) = &manifest.header.parity else { return Ok(vec![manifest]) };
+    let own = record.seed()?;
+    // Data drives may have travelled with another job of the set.
+    let mut jobs = super::of_seed(app, &own.vault, &own.server, own.seed.id).await?;
+    jobs.retain(|job| job.seed().is_ok_and(|of| of.seed.set == own.seed.set));
     let mut manifests = Vec::new();
     for drive in &of.drives {
-        let row = record.drives.iter().find(|row| row.manifest == Some(*drive));
-        let row = row.ok_or_else(|| {
-            let message = format!("import job {} has not all drives of that parity", record.name);
+        let mut found = None;
+        for job in &jobs {
+            let mut rows = job.drives.iter().filter(|row| row.repository.is_some());
+            let row = rows.find(|row| row.manifest == Some(*drive));
+            found = found.or(row.map(|row| (job, row)));
+        }
+        let (job, row) = found.ok_or_else(|| {
+            let message =
+                format!("no job of that set has all drives that parity of {} covers", record.name);
             Error::refused(Code::ManifestRefused, message)
         })?;
-        manifests.push(documents::read_manifest(app, record, &row.serial).await?.body);
+        manifests.push(documents::read_manifest(app, job, &row.serial).await?.body);
     }
     Ok(manifests)
 }

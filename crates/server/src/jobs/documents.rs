@@ -19,7 +19,7 @@ use model::{DriveSerial, JobName};
 use object_store::path::Path;
 use seed::{Document, Inventory, Manifest, Signed, Trust};
 use std::sync::Arc;
-use wire::Code;
+use wire::{Code, Role};
 
 pub(crate) async fn put_manifest(
     State(app): State<Arc<App>>,
@@ -28,15 +28,15 @@ pub(crate) async fn put_manifest(
     body: Body,
 ) -> Result<StatusCode, Error> {
     let record = visible(&app, &caller, &name).await?;
-    record.seed()?;
+    is_the_writers(&caller, &record)?;
     let announced = record.drive(&serial)?.manifest.ok_or_else(|| no_manifest(&record, &serial))?;
     refuse_at_end(&record)?;
     let at = place::manifest(&name, &serial);
     let body = body.into_data_stream();
     let stored = app.objects.put_named(&at, announced, app.config.object_limit, body).await;
     stored.map_err(other_manifest)?;
-    let manifest = match read_manifest(&app, &record, &serial).await {
-        Ok(manifest) => manifest.body,
+    let manifest = match read_whole(&app, &record, &serial).await {
+        Ok(manifest) => manifest,
         Err(refusal) => {
             app.objects.remove(&at).await?;
             return Err(refusal);
@@ -56,6 +56,24 @@ pub(crate) async fn put_manifest(
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whoever writes a job's drives hands over their manifests: the source, or, of an export, a dock.
+fn is_the_writers(caller: &Principal, record: &Record) -> Result<(), Error> {
+    record.seed()?;
+    if record.export.is_some() == (caller.role == Some(Role::Dock)) {
+        return Ok(());
+    }
+    let message = "manifests are handed over by whoever writes the drives";
+    Err(Error::refused(Code::AuthorizationFailed, message))
+}
+
+async fn read_whole(app: &App, record: &Record, serial: &DriveSerial) -> Result<Manifest, Error> {
+    let manifest = read_manifest(app, record, serial).await?.body;
+    if record.export.is_some() {
+        super::export::check_manifest(app, record, &manifest).await?;
+    }
+    Ok(manifest)
 }
 
 fn other_manifest(error: Error) -> Error {
@@ -105,7 +123,12 @@ pub(crate) async fn read_manifest(
     let bytes = stored(app, &place::manifest(&record.name, serial)).await?;
     let bytes = bytes.ok_or_else(|| no_manifest(record, serial))?;
     let seed = &record.seed()?.seed;
-    let trust = Trust::Key(seed.signer);
+    let signer = match &record.export {
+        // Whoever has asked for it has not written it.
+        Some(export) => export.writer.ok_or_else(|| no_manifest(record, serial))?,
+        None => seed.signer,
+    };
+    let trust = Trust::Key(signer);
     let decoded = tokio::task::spawn_blocking(move || Manifest::decode(&bytes, &trust)).await?;
     let manifest = decoded.map_err(|why| told(&why, Document::Manifest))?;
     let header = &manifest.body.header;
@@ -170,17 +193,28 @@ pub(crate) async fn put_inventory(
     let incoming = place::incoming_inventory(&name);
     let body = body.into_data_stream();
     app.objects.put_any(&incoming, app.config.object_limit, body).await?;
-    if let Err(refusal) = read_inventory_at(&app, &record, &incoming).await {
-        app.objects.remove(&incoming).await?;
-        return Err(refusal);
-    }
+    let list = match read_list(&app, &record, &incoming).await {
+        Ok(list) => list,
+        Err(refusal) => {
+            app.objects.remove(&incoming).await?;
+            return Err(refusal);
+        }
+    };
     app.objects.rename(&incoming, &place::inventory(&name)).await?;
     change(&app, &caller, &name, |record| {
         record.inventory = true;
+        super::export::take(record, &list);
         Ok(Vec::new())
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// An inventory on its way in, with all that must hold for it.
+async fn read_list(app: &App, record: &Record, at: &Path) -> Result<Inventory, Error> {
+    let list = read_inventory_at(app, record, at).await?;
+    super::export::check(app, record, &list).await?;
+    Ok(list)
 }
 
 pub(crate) async fn put_copy_log(

@@ -36,19 +36,29 @@ pub(super) struct Given {
 pub(super) fn take(request: &mut JobRequest) -> Result<Vec<Given>, Error> {
     let mut given = Vec::new();
     for drive in &mut request.drive_list {
-        let serial = drive.drive_id.clone();
-        match (drive.bit_locker_key.take(), drive.drive_header_hash) {
-            (Some(password), Some(header)) => given.push(Given { serial, password, header }),
-            (None, None) => {}
-            _ => {
-                let message = format!(
-                    "drive {serial} comes with one of bitLockerKey and driveHeaderHash; give both, or neither if it is not encrypted"
-                );
-                return Err(Error::invalid(message));
-            }
-        }
+        let password = drive.bit_locker_key.take();
+        given.extend(self::given(&drive.drive_id, password, drive.drive_header_hash)?);
     }
     Ok(given)
+}
+
+/// A drive's password as it was announced: none for a drive that is not encrypted.
+pub(super) fn given(
+    serial: &DriveSerial,
+    password: Option<DrivePassword>,
+    header: Option<Digest>,
+) -> Result<Option<Given>, Error> {
+    let serial = serial.clone();
+    match (password, header) {
+        (Some(password), Some(header)) => Ok(Some(Given { serial, password, header })),
+        (None, None) => Ok(None),
+        _ => {
+            let message = format!(
+                "drive {serial} comes with one of bitLockerKey and driveHeaderHash; give both, or neither if it is not encrypted"
+            );
+            Err(Error::invalid(message))
+        }
+    }
 }
 
 /// Keeps the passwords, each in the row that has it already or in a new one. Answers the rows. A row

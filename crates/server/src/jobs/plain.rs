@@ -307,7 +307,10 @@ pub(crate) async fn remove(
 
 /// Whether nothing needs what a job at its end knows.
 pub(super) async fn may_go(on: &mut SqliteConnection, record: &Record) -> Result<bool, Error> {
-    let Some(request) = &record.request else { return Ok(true) };
+    // What an export job knows is of use to the owner of its drives only.
+    let Some(request) = record.request.as_ref().filter(|_| record.export.is_none()) else {
+        return Ok(true);
+    };
     let state = super::view::job_state(&record.flow.state);
     if matches!(state, JobState::Creating | JobState::Canceled) {
         return Ok(true);

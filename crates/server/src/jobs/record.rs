@@ -1,6 +1,7 @@
 //! One import job in the database. Two writers that have read the same version: one is stored, the
 //! other hears of it.
 
+use super::export::Export;
 use super::said::Said;
 use crate::groups::Group;
 use crate::{Error, db};
@@ -22,6 +23,8 @@ pub(crate) struct Record {
     pub(crate) account: AccountName,
     /// What its drives carry; none when another client of the import service has made it.
     pub(crate) request: Option<JobRequest>,
+    /// Of an export job with a list of what its drives bring.
+    pub(crate) export: Option<Export>,
     pub(crate) said: Said,
     pub(crate) flow: ImportJob,
     pub(crate) inventory: bool,
@@ -60,6 +63,7 @@ struct JobColumns {
     storage_account: String,
     flow: String,
     request: Option<String>,
+    export: Option<String>,
     said: String,
     inventory: i64,
     created_at: String,
@@ -112,6 +116,7 @@ impl Record {
             group,
             account,
             request: None,
+            export: None,
             said: Said::default(),
             flow,
             inventory: false,
@@ -127,8 +132,8 @@ impl Record {
         name: &JobName,
     ) -> Result<Option<Self>, Error> {
         let row: Option<JobColumns> = sqlx::query_as(
-            "SELECT version, subscription, resource_group, storage_account, flow, request, said, inventory,
-                    created_at, changed_at
+            "SELECT version, subscription, resource_group, storage_account, flow, request, export, said,
+                    inventory, created_at, changed_at
              FROM import_job WHERE name = ?",
         )
         .bind(name.as_str())
@@ -149,6 +154,7 @@ impl Record {
         let group = Group { subscription: row.subscription, name: row.resource_group };
         let mut record = Self::plain(name.clone(), group, account, flow, Timestamp::UNIX_EPOCH);
         record.request = request;
+        record.export = row.export.map(|it| db::json("import_job.export", &it)).transpose()?;
         record.said = db::json("import_job.said", &row.said)?;
         record.version = db::count("import_job.version", row.version)?;
         record.inventory = row.inventory != 0;
@@ -187,9 +193,9 @@ impl Record {
     async fn insert(&self, on: &mut SqliteConnection) -> sqlx::Result<u64> {
         let done = sqlx::query(
             "INSERT INTO import_job (name, version, subscription, resource_group, vault, server, seed,
-                 seed_set, storage_account, container, state, tracking_number, flow, request, said,
-                 inventory, created_at, changed_at)
-             VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
+                 seed_set, storage_account, container, state, tracking_number, flow, request, export, said,
+                 inventory, parity, created_at, changed_at)
+             VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
         )
         .bind(self.name.as_str())
         .bind(&self.group.subscription)
@@ -204,8 +210,10 @@ impl Record {
         .bind(self.tracking_number().map(TrackingNumber::as_str))
         .bind(text(&self.flow)?)
         .bind(self.request.as_ref().map(text).transpose()?)
+        .bind(self.export.as_ref().map(text).transpose()?)
         .bind(text(&self.said)?)
         .bind(self.inventory)
+        .bind(self.flow.is_of_parity())
         .bind(db::time(self.created))
         .bind(db::time(self.changed))
         .execute(on)
@@ -217,7 +225,7 @@ impl Record {
         let done = sqlx::query(
             "UPDATE import_job SET version = version + 1, seed = ?, seed_set = ?,
                  storage_account = ?, container = ?, state = ?, tracking_number = ?, flow = ?,
-                 request = ?, said = ?, inventory = ?, changed_at = ?
+                 request = ?, export = ?, said = ?, inventory = ?, parity = ?, changed_at = ?
              WHERE name = ? AND version = ?",
         )
         .bind(self.request.as_ref().map(|request| request.seed.id.to_string()))
@@ -228,8 +236,10 @@ impl Record {
         .bind(self.tracking_number().map(TrackingNumber::as_str))
         .bind(text(&self.flow)?)
         .bind(self.request.as_ref().map(text).transpose()?)
+        .bind(self.export.as_ref().map(text).transpose()?)
         .bind(text(&self.said)?)
         .bind(self.inventory)
+        .bind(self.flow.is_of_parity())
         .bind(db::time(self.changed))
         .bind(self.name.as_str())
         .bind(db::number(self.version))
@@ -300,6 +310,15 @@ impl Record {
     /// The number on its package, once it has one.
     pub(crate) fn tracking_number(&self) -> Option<&TrackingNumber> {
         self.flow.shipment.as_ref().map(|shipment| &shipment.package.tracking_number)
+    }
+
+    /// Drives that an export job has found at the dock are listed from then on.
+    pub(crate) fn list_found(&mut self) {
+        for drive in &self.flow.drives {
+            if !self.drives.iter().any(|row| row.serial == drive.serial) {
+                self.drives.push(DriveRow::plain(drive.serial.clone()));
+            }
+        }
     }
 
     pub(crate) fn drive_mut(&mut self, serial: &DriveSerial) -> Result<&mut DriveRow, Error> {

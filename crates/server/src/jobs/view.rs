@@ -27,6 +27,7 @@ pub(crate) fn job(record: &Record, config: &Config, diagnostics: ContainerName) 
             seed: request.seed.clone(),
             container: request.container.clone(),
         }),
+        export: record.export.as_ref().map(|export| export.status(record.flow.exported)),
         storage_account: record.account.clone(),
         diagnostics,
         shipping_information: config.locations.first().map(|location| location.address.clone()),

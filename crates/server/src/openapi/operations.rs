@@ -8,9 +8,9 @@ use crate::{
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use wire::{
-    CustodyEntries, DockRequest, DriveEvent, DriveStatus, JobPatch, JobRequest, KeyRequest,
-    MachineRequest, PublicationRequest, ReceiveRequest, SeedAnnouncement, ServerRequest,
-    StorageAccountRequest, SubscriptionRequest,
+    CustodyEntries, DockRequest, DriveEvent, DriveStatus, ExportJobRequest, ExportedDrive,
+    JobPatch, JobRequest, KeyRequest, MachineRequest, PublicationRequest, ReceiveRequest,
+    SeedAnnouncement, ServerRequest, StorageAccountRequest, SubscriptionRequest,
 };
 
 pub(super) type Generate = fn(&mut SchemaGenerator) -> Schema;
@@ -194,6 +194,10 @@ fn import_jobs() -> Vec<Operation> {
             .takes::<JobRequest>()
             .with(&[200, 201])
             .refuses(&[404, 409]),
+        describe(jobs::create_export, "putExportJob", "Creates an export job, or answers it")
+            .takes::<ExportJobRequest>()
+            .with(&[200, 201])
+            .refuses(&[404, 409]),
         describe(jobs::get, "getImportJob", "An import job").refuses(&[404]),
         describe(
             jobs::watch,
@@ -232,6 +236,9 @@ fn dock_work() -> Vec<Operation> {
             .refuses(&[404, 409]),
         describe(jobs::put_copy_log, "putCopyLog", "Keeps a drive's copy log")
             .takes_octets()
+            .refuses(&[404, 409]),
+        describe(jobs::exported_drive, "putExportedDrive", "A drive of an export was written")
+            .takes::<ExportedDrive>()
             .refuses(&[404, 409]),
     ]
 }

@@ -51,7 +51,7 @@ pub(super) async fn make(app: &App, owner: &Owner, seed: SeedId) -> Result<Plan,
             let manifest = jobs::read_manifest(app, job, &drive.serial).await?.body;
             one_repository(&mut repository, &manifest.header.repositories)?;
             take(&mut expected, &manifest.objects)?;
-            if may_still_be_read(job, &drive.serial) || may_be_rebuilt(job) {
+            if may_still_be_read(job, &drive.serial) || may_be_rebuilt(job, &jobs) {
                 travelling.extend(manifest.objects.iter().map(|it| (it.kind, it.name)));
             }
         }
@@ -146,10 +146,16 @@ fn may_still_be_read(job: &Record, serial: &DriveSerial) -> bool {
     )
 }
 
-/// Whether a parity drive may still be read: with it everything of the job may come.
-fn may_be_rebuilt(job: &Record) -> bool {
-    let parity = job.flow.drives.iter().filter(|drive| !drive.role.is_data());
-    parity.into_iter().any(|drive| may_still_be_read(job, &drive.serial))
+/// Whether a parity drive of the job's set may still be read, whichever job it travels with: with it everything of the
+/// set may come. One that is at home, in no job, brings nothing.
+fn may_be_rebuilt(job: &Record, jobs: &[Record]) -> bool {
+    let set = |job: &Record| job.request.as_ref().map(|request| request.seed.set);
+    let of_set = jobs.iter().filter(|other| set(other) == set(job));
+    let mut parity = of_set.flat_map(|other| {
+        let drives = other.flow.drives.iter().filter(|drive| !drive.role.is_data());
+        drives.map(move |drive| may_still_be_read(other, &drive.serial))
+    });
+    parity.any(|may| may)
 }
 
 fn sets_without_job(jobs: &[Record]) -> Vec<String> {

@@ -18,6 +18,7 @@ mod custody;
 mod dataplane;
 mod entra;
 mod events;
+mod exports;
 mod files;
 mod jobs;
 mod keys;

@@ -2,9 +2,9 @@
 
 use crate::jobs::code;
 use crate::publication::settled;
-use crate::sample::{Journey, Sample};
+use crate::sample::{Journey, Sample, patch_to_ship};
 use crate::site::Site;
-use model::DriveRole;
+use model::{DriveRole, JobName};
 use wire::{
     Code, DriveEvent, DriveState, JobState, PublicationState, ReadDrive, Rebuilt, RebuiltDrive,
     ReceiveRequest,
@@ -108,6 +108,62 @@ fn a_drive_that_is_not_there_after_all_is_not_waited_for() {
     journey.import(0, &[]);
     assert_eq!(journey.agent.job(&journey.job).unwrap().state, JobState::Packaging);
     assert_eq!(journey.event(1, &DriveEvent::Came).state, DriveState::Received);
+}
+
+#[test]
+fn parity_that_was_at_home_comes_as_a_job_of_its_own_and_counts_for_its_set() {
+    let site = Site::new();
+    let sample = Sample::new("held", 4);
+    let mut hands = sample.dealt(2);
+    hands.push(Vec::new());
+    let journey = Journey { parity: true, ..Journey::new(&site, &sample, "job-1", &hands) };
+    let alone: JobName = "job-2".parse().unwrap();
+    let (mut data, mut parity) = (journey.request(), journey.request());
+    data.drive_list.truncate(2);
+    parity.drive_list.drain(..2);
+    // Nobody knows yet what it is parity of.
+    assert_eq!(code(journey.agent.create_job(&alone, &parity)), Code::InvalidRequest);
+    let put = |job: &JobName, n: usize| {
+        let (serial, bytes) = (&journey.drives[n].0, journey.manifest(n));
+        journey.agent.put_manifest(job, serial, bytes.len() as u64, &mut bytes.as_slice()).unwrap();
+    };
+    journey.agent.create_job(&journey.job, &data).unwrap();
+    put(&journey.job, 0);
+    put(&journey.job, 1);
+    let inventory = sample.inventory();
+    let length = inventory.len() as u64;
+    journey.agent.put_inventory(&journey.job, length, &mut inventory.as_slice()).unwrap();
+    journey.ship("TRACK1");
+    let receive = |number: &str, n: usize| {
+        let drives = Some(vec![journey.drives[n].0.clone()]);
+        let request = ReceiveRequest { tracking_number: number.parse().unwrap(), drives };
+        journey.dock.receive(&request).unwrap()
+    };
+    receive("TRACK1", 0);
+    assert_eq!(journey.import(0, &[]).state, DriveState::Completed);
+    // What is at home travels with nothing: all of the lost drive is asked for.
+    let lost = journey.drives[1].1.len() as u64;
+    assert_eq!(settled(&journey).wanted_count, lost);
+
+    journey.agent.create_job(&alone, &parity).unwrap();
+    put(&alone, 2);
+    assert_eq!(settled(&journey).wanted_count, 0, "it may come by parity now");
+    journey.agent.patch_job(&alone, &patch_to_ship("TRACK2")).unwrap();
+    assert_eq!(receive("TRACK2", 2).state, JobState::Received);
+    let event =
+        |event: &DriveEvent| journey.dock.drive_event(&alone, &journey.drives[2].0, event).unwrap();
+    event(&DriveEvent::Started);
+    bring(&journey, 1);
+    let rebuilt = Some(rebuilt(&journey));
+    let finished = DriveEvent::Finished { bytes: 77, failures: Vec::new(), rebuilt };
+    assert_eq!(event(&finished).failure_count, 1);
+    assert_eq!(settled(&journey).wanted_count, 1, "nothing more comes by parity");
+    event(&DriveEvent::Started);
+    bring(&journey, 0);
+    assert_eq!(event(&finished).state, DriveState::Completed);
+    assert_eq!(settled(&journey).state, PublicationState::Published);
+    event(&DriveEvent::Returned);
+    assert_eq!(journey.agent.job(&alone).unwrap().state, JobState::Completed);
 }
 
 #[test]

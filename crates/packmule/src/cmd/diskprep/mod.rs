@@ -41,6 +41,9 @@ use zeroize::Zeroizing;
 /// asked for; without a terminal the command ends with exit code 13, and the same command with the next drive goes on. A sealed
 /// drive need not be there any more, one that is not sealed has to be: else what is on it is read from the source again.
 ///
+/// With --hold-parity as well, parity drives stay at home, and no parcel can lose both. When data drives were lost or
+/// damaged, --send-parity makes a job of their own for them, and `u:` ships it: the dock rebuilds with what has arrived.
+///
 /// On a copy computer that is not the source server, `p:FILE` names the publish settings of the subscription
 /// that the storage account lies in, with both. The repository's password is not needed there.
 ///
@@ -74,6 +77,12 @@ pub(crate) struct Diskprep {
     /// Of a group without a staging location: bytes of packs held in memory until they were read back, at most [default: 256M]
     #[arg(long, value_name = "SIZE")]
     window: Option<ByteSize>,
+    /// Keep the parity drives at home: the import job has the data drives only [remembered for this seed]
+    #[arg(long)]
+    hold_parity: bool,
+    /// Create the import job of parity drives that were kept at home; writes nothing
+    #[arg(long, conflicts_with_all = ["hold_parity", "parity", "missing", "drive", "dry_run"])]
+    send_parity: bool,
     /// Only say what would go where
     #[arg(long)]
     dry_run: bool,
@@ -156,6 +165,17 @@ impl Diskprep {
         }
         if let Some(staging) = staging.filter(|_| self.dry_run) {
             return desk.plan(staging);
+        }
+        if let Some(staging) = staging.filter(|_| self.send_parity) {
+            let ended = desk.send_parity(staging)?;
+            return if self.shipping.is_complete() {
+                desk.update(Some(staging))
+            } else {
+                Ok(ended)
+            };
+        }
+        if let Some(staging) = staging.filter(|_| self.hold_parity) {
+            desk.agent("asking", |agent| agent::hold_parity(agent, staging))?;
         }
         let say = |line: &str| context.printer.note(line);
         let dialogue = Dialogue { desk: &desk, ask, say: &say };
@@ -308,9 +328,39 @@ impl Source<'_> {
         Ok(password.as_bytes())
     }
 
+    /// The repository's password; none on a copy computer.
+    fn password(&self) -> Result<Option<&[u8]>, Failure> {
+        let password = match (self.is_copy, self.password.get()) {
+            (true, _) => None,
+            (false, Some(password)) => Some(password),
+            (false, None) => {
+                let read = self.options.password.read(self.context, false)?;
+                Some(self.password.get_or_init(|| read))
+            }
+        };
+        Ok(password.map(|password| password.as_bytes()))
+    }
+
+    /// The job of parity drives that were kept at home.
+    fn send_parity(&self, staging: &str) -> Outcome {
+        let (name, password) = (self.options.job.as_ref(), self.password()?);
+        let report = self.agent("announcing", |agent| {
+            agent::send_parity(agent, staging, None, name, password)
+        })?;
+        show_drives(self.context, &report.drives);
+        if let Some(job) = &report.job {
+            super::dock::show_job(self.context, job);
+            self.context.printer.note(format!(
+                "put these drives into one package; then packmule diskprep u: ships import job {}",
+                job.name
+            ));
+        }
+        Ok(Status::Done)
+    }
+
     fn prepare(&self, staging: &str, drives: &[PathBuf]) -> Result<PrepareReport, Failure> {
         let options = self.options;
-        let password = if self.is_copy { None } else { Some(self.source_password()?) };
+        let password = self.password()?;
         let keys = self.agent("asking", |agent| agent::drive_keys(agent, staging))?;
         self.refuse_guest(drives)?;
         let given = DriveOptions { drive: drives.to_vec(), ..options.drives.clone() };

@@ -1,5 +1,6 @@
 //! `packmule dock`: what an operator does at the data centre.
 
+mod export;
 mod run;
 
 use super::admin::{self, AdminOptions};
@@ -41,6 +42,8 @@ pub(crate) enum Dock {
     },
     /// Say that a package has arrived
     ///
+    /// An export job lists no drives: name those that are in its package.
+    ///
     /// Example: packmule dock receive --tracking 1Z999AA10123456784 --credentials dock.json
     Receive {
         /// The carrier's tracking number
@@ -56,6 +59,7 @@ pub(crate) enum Dock {
     },
     Run(run::Run),
     Import(Import),
+    Export(export::Export),
     Wipe(run::Wipe),
     /// Say that drives were handed to the carrier for the way home
     ///
@@ -193,6 +197,7 @@ impl Dock {
             Self::Import(import) => {
                 return import.state.with_custody(context, |custody| import.run(context, custody));
             }
+            Self::Export(command) => return command.run(context),
             Self::Wipe(command) => return command.run(context),
             Self::Return { job, drive, state, dock } => {
                 let drives = (!drive.is_empty()).then_some(drive.as_slice());

@@ -270,8 +270,12 @@ impl Ship {
         };
         let (address, mut package) = shipping.ask(ask)?;
         address.check_return().map_err(|e| Failure::new(ErrorKind::Invalid, e.to_string()))?;
-        // All drives of a job travel in one package.
-        package.drive_count = u32::try_from(job.drive_list.len()).ok();
+        // All drives of a job travel in one package. An export job lists none yet.
+        if job.drive_list.is_empty() {
+            package.drive_count = None;
+        } else {
+            package.drive_count = u32::try_from(job.drive_list.len()).ok();
+        }
         if asks {
             confirm(context, ask, &address, &package)?;
         }

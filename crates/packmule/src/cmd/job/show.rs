@@ -7,7 +7,7 @@ use client::Client;
 use jiff::Timestamp;
 use model::{ByteSize, JobName};
 use serde_json::json;
-use wire::{Audience, DriveStatus, Job, JobState, Notice};
+use wire::{Audience, DriveStatus, ExportStatus, Job, JobState, Notice};
 
 /// Whether nothing more will happen to it.
 pub(super) fn is_over(state: JobState) -> bool {
@@ -64,7 +64,8 @@ pub(super) fn whole(context: &Context, client: &Client, name: &JobName) -> Resul
 
 /// What users of seeds look for, word by word, as long as their drives have not been taken in.
 fn waiting(job: &Job) -> Option<&'static str> {
-    (job.carries.is_some() && !is_over(job.state)).then_some(flow::WAITING_FOR_IMPORT)
+    (job.carries.is_some() && job.export.is_none() && !is_over(job.state))
+        .then_some(flow::WAITING_FOR_IMPORT)
 }
 
 /// What ends by itself, and by when at the latest: clocks start no later than the last change. The notices give
@@ -94,14 +95,33 @@ fn late(notices: &[Notice]) -> Option<Timestamp> {
     said.next().map(|notice| notice.at)
 }
 
+/// What is exported, and whose signature is to be expected on the drives.
+fn exported(export: &ExportStatus) -> Vec<String> {
+    let mut lines = vec![format!(
+        "  exports {} snapshots: {} objects, {}",
+        export.snapshots.len(),
+        export.objects,
+        ByteSize(export.bytes)
+    )];
+    if let Some(writer) = &export.writer {
+        let signer = seed::Fingerprint::of(writer);
+        lines.push(format!("  drives are signed by {signer}"));
+    }
+    lines
+}
+
 fn details(job: &Job) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(carries) = &job.carries {
         let seed = &carries.seed;
         let sets = seed.sets.map(|sets| format!(" of {sets}")).unwrap_or_default();
         lines.push(format!("  vault {}, server {}", carries.vault, carries.server));
-        lines.push(format!("  seed {}, set {}{sets}", seed.id, seed.set.saturating_add(1)));
-        lines.push(format!("  lands in {}/{}", job.storage_account, carries.container));
+        if let Some(export) = &job.export {
+            lines.extend(exported(export));
+        } else {
+            lines.push(format!("  seed {}, set {}{sets}", seed.id, seed.set.saturating_add(1)));
+            lines.push(format!("  lands in {}/{}", job.storage_account, carries.container));
+        }
     } else {
         lines.push(format!("  {} with storage account {}", job.job_type, job.storage_account));
     }

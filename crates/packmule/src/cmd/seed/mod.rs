@@ -16,10 +16,10 @@ mod verify;
 mod wanted;
 
 pub(crate) use backup::{plan_backup, refuse_mount};
-pub(crate) use bays::{DriveOptions, describe, find};
-pub(crate) use drives::{Writing, show_drives};
+pub(crate) use bays::{Bays, DriveOptions, describe, find};
+pub(crate) use drives::{Writing, show_drives, show_prepared};
 pub(crate) use prepare::plan;
-pub(crate) use rates::{ANOTHER_PASS, Rates, show_direct, show_event};
+pub(crate) use rates::{ANOTHER_PASS, Rates, Report, show_direct, show_event};
 pub(crate) use refill::{exit_of, show_refilled};
 pub(crate) use shelf::{MayUse, Shelf};
 pub(crate) use wanted::By;

@@ -84,11 +84,19 @@ fn properties(record: &Record, account: &Group, config: &Config, shown: Shown) -
         });
         fields.add("driveList", drives.collect::<Vec<_>>());
     }
-    fields.add("export", &said.export);
+    fields.add("export", said.export.clone().or_else(|| exported(record)));
     fields.add("provisioningState", "Succeeded");
     let key = json!({ "kekType": "MicrosoftManaged" });
     fields.add("encryptionKey", said.encryption_key.clone().unwrap_or(key));
     Value::Object(fields.0)
+}
+
+/// What a job of our own exports, in the service's words: its recovery points, as they lie in the vault.
+fn exported(record: &Record) -> Option<Value> {
+    let (export, own) = (record.export.as_ref()?, record.request.as_ref()?);
+    let path = |id: &model::Digest| format!("/{}/{}/snapshots/{id}", own.vault, own.server);
+    let paths: Vec<String> = export.snapshots().iter().map(path).collect();
+    Some(json!({ "blobList": { "blobPath": paths } }))
 }
 
 fn diagnostics(record: &Record) -> Option<String> {

@@ -1,0 +1,234 @@
+//! Recovery points of a vault, by drive, through an export job and by the commands alone: asked for by the key holder,
+//! written by a dock that has no key, read by stock restic in place.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop on a surprise"
+)]
+
+mod support;
+
+use rustix::process::Signal;
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::served::Server;
+use support::{
+    Place, Said, names_are_right, restic, restic_is_content, restics, s, same, signal, until, walk,
+};
+
+const SHIPPING: &str = "--yes --carrier FedEx --tracking EXPORT-1 --recipient R --street S --city C --postal-code 1 --country NO --phone 1 --email r@example.org";
+
+struct Site {
+    server: Server,
+    place: Place,
+    source: PathBuf,
+    /// Of the two states of the source, in order.
+    snapshots: Vec<String>,
+}
+
+impl Site {
+    fn run(&self, words: &str) -> Said {
+        self.place.run(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// What a dock says, with the credentials and the state of that one.
+    fn dock(&self, words: &str) -> Said {
+        self.run(&format!("dock {words} --credentials dock.json --state dock-state"))
+    }
+
+    fn admin(&self) -> &str {
+        s(Box::leak(self.server.admin().into_boxed_path()))
+    }
+
+    /// Asks for an export, and sends empty drives of these numbers.
+    fn ask_and_ship(&self, snapshot: &str, more: &str, drives: &[&str]) {
+        self.run(&format!(
+            "export create restore-1 {snapshot} --storage-account seedacct --state state {more}"
+        ))
+        .exits(0)
+        .shows(&["1 snapshots need", "restore-1: Creating"]);
+        self.run(&format!("job ship restore-1 --agent-state state {SHIPPING}")).exits(0);
+        let named: Vec<String> = drives.iter().map(|drive| format!("--drive {drive}")).collect();
+        self.dock(&format!("receive --tracking export1 {}", named.join(" "))).exits(0);
+    }
+
+    /// The repository on a drive.
+    fn on(&self, drive: &Path) -> PathBuf {
+        let repositories = fs::read_dir(drive.join("repositories")).unwrap();
+        repositories.map(|entry| entry.unwrap().path()).next().unwrap()
+    }
+}
+
+/// A vault with two recovery points that share no file.
+fn site(bytes: usize) -> Site {
+    let (server, place) = (Server::start(), Place::new());
+    let source = place.source("source", bytes);
+    let mut site = Site { server, place, source, snapshots: Vec::new() };
+    for words in [
+        "storage-account create seedacct",
+        "vault create offices",
+        "vault credentials offices --for fs01 -o offices.json",
+        "dock credentials dock -o dock.json",
+    ] {
+        site.run(&format!("{words} --server {}", s(&site.server.admin()))).exits(0);
+    }
+    site.run("agent register --credentials offices.json --state state").exits(0);
+    site.run(&format!("group create files --path {} --state state", s(&site.source))).exits(0);
+    for n in 0..2 {
+        if n == 1 {
+            let more = site.place.source("more", 6 << 20);
+            fs::copy(more.join("noise"), site.source.join("noise")).unwrap();
+            fs::remove_file(site.source.join("text")).unwrap();
+            fs::remove_dir_all(site.source.join("folder")).unwrap();
+        }
+        site.run("backup now files --state state").exits(0);
+    }
+    let listed = site.run("recovery-point list files --json --state state").exits(0);
+    let points = listed.objects().into_iter().filter(|it| it["message_type"] == "recovery_point");
+    site.snapshots = points.map(|it| it["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(site.snapshots.len(), 2, "{}", listed.stdout);
+    site
+}
+
+#[test]
+fn a_recovery_point_of_a_vault_comes_by_drive_and_stock_restic_reads_it_in_place() {
+    let site = site(12 << 20);
+    let (drive, spare) = (site.place.folder("d1"), site.place.folder("d2"));
+    site.run("export create restore-1 latest --storage-account seedacct --dry-run --state state")
+        .exits(0)
+        .shows(&["1 snapshots need"]);
+    site.run("job show restore-1 --agent-state state").exits(1);
+    site.ask_and_ship("latest", "", &["E1", "E2"]);
+    // Nothing of it is taken in.
+    site.dock("import --job restore-1 --drive d1").exits(1).tells(&["dock export --job restore-1"]);
+    let given = format!("--drive {} {} --serial E1 E2", s(&drive), s(&spare));
+    let said = site.dock(&format!("export --job restore-1 {given}")).exits(0);
+    said.shows(&["every object of the seed is on a sealed drive", "restore-1: Packaging, 100 %"]);
+    assert_eq!(fs::read_dir(&spare).unwrap().count(), 0, "one drive is enough");
+    // Again: it is done already.
+    site.dock(&format!("export --job restore-1 {given}")).exits(0);
+    site.dock("return --job restore-1").exits(0).shows(&["restore-1: Completed"]);
+
+    // Alone and in place, without anything of ours: one recovery point, and nothing of the other.
+    let alone = site.on(&drive);
+    names_are_right(&alone);
+    let packs =
+        |root: &Path| walk(&root.join("data")).into_iter().filter(|it| it.is_file()).count();
+    let vault = site.server.data().join("objects/vaults/offices/fs01/repository");
+    assert!(packs(&alone) < packs(&vault));
+    for program in restics("export_job") {
+        restic(&program, &alone, &["check", "--read-data", "--no-lock"]).exits(0);
+        let listed = restic(&program, &alone, &["snapshots", "--json", "--no-lock"]).exits(0);
+        let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+        assert_eq!(listed.as_array().unwrap().len(), 1);
+        assert_eq!(listed[0]["id"], site.snapshots[1].as_str());
+        let target = site.place.path("by-restic");
+        restic(&program, &alone, &["restore", "latest", "--no-lock", "--target", s(&target)])
+            .exits(0);
+        same(&site.source, &target.join(site.source.strip_prefix("/").unwrap()));
+        fs::remove_dir_all(target).unwrap();
+    }
+    // The owner hears whose signature to expect, and compares.
+    let shown = site.run("job show restore-1 --agent-state state").exits(0);
+    let signer = shown.stdout.split("drives are signed by ").nth(1).unwrap();
+    let signer = signer.split_whitespace().next().unwrap().to_owned();
+    let wrong = "0123-4567-89ab-cdef-0123-4567-89ab-cdef";
+    let import = |signer: &str| {
+        site.run(&format!("seed import --drive {} --into into --signer {signer}", s(&drive)))
+    };
+    assert_ne!(import(wrong).code, 0);
+    import(&signer).exits(0);
+    restic_is_content("export_job", &site.place.path("into"));
+    site.run("job keys restore-1 --agent-state state").exits(0).tells(&["none of its drives"]);
+    // The vault publishes nothing for it, and the next backup goes on as ever.
+    site.run("backup now files --state state").exits(0);
+    // As Azure's clients see it.
+    let listed = site.run(&format!("job list --json --server {}", site.admin())).exits(0);
+    let job = listed.object("import_job");
+    assert_eq!((&job["jobType"], &job["export"]["complete"]), (&"Export".into(), &true.into()));
+    assert_eq!(job["export"]["snapshots"][0], site.snapshots[1].as_str());
+    // What has happened to the drives can be proven.
+    let id = job["seed"]["id"].as_str().unwrap();
+    let log = site.run(&format!("custody show {id} --server {}", site.admin())).exits(0);
+    for what in ["received", "formatted", "written", "sealed", "returned"] {
+        assert!(log.stdout.contains(what), "{what} in {}", log.stdout);
+    }
+}
+
+#[test]
+fn a_dock_that_is_killed_goes_on_and_drives_that_run_out_are_added_to() {
+    let site = site(36 << 20);
+    let (d1, d2, d3) = (site.place.folder("d1"), site.place.folder("d2"), site.place.folder("d3"));
+    let first = &site.snapshots[0];
+    site.ask_and_ship(first, "--parity 1", &["E1"]);
+    let small = "--capacity 30M --credentials dock.json --state dock-state";
+    // Killed in the middle of the first drive.
+    let words = format!(
+        "dock export --job restore-1 --drive {} --serial E1 --limit-rate 8M {small}",
+        s(&d1)
+    );
+    let mut child = site.place.start(&words.split_whitespace().collect::<Vec<_>>());
+    until("a pack is on the drive", || {
+        walk(&d1.join("repositories")).into_iter().find(|it| s(it).contains("/data/"))
+    });
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+    assert!(!d1.join("packmule/manifest").exists());
+    let one = format!("--drive {} --serial E1", s(&d1));
+    // 36 MB do not fit onto one drive of 30.
+    let said = site.run(&format!("dock export --job restore-1 {one} {small}")).exits(13);
+    said.shows(&["are on no drive yet"]);
+    // Two more that were in no package: the second for data, the third for parity.
+    let rest = format!("--drive {} {} --serial E2 E3", s(&d2), s(&d3));
+    let done = site.run(&format!("dock export --job restore-1 {rest} {small} --json")).exits(0);
+    assert_eq!(done.object("import_job")["export"]["complete"], true);
+    let roles: Vec<_> = done.objects();
+    let roles: Vec<_> = roles.iter().filter(|it| it["message_type"] == "drive").collect();
+    assert_eq!(roles.iter().filter(|it| it["role"] == "parity").count(), 1);
+    site.dock("return --job restore-1").exits(0).shows(&["restore-1: Completed"]);
+    // One data drive is lost on the way home.
+    let is_parity = |drive: &Path| {
+        let label = seed::inspect(drive).unwrap().unwrap().body;
+        !label.role.is_data()
+    };
+    let all = [d1, d2, d3];
+    let lost = all.iter().position(|drive| !is_parity(drive)).unwrap();
+    let left: Vec<&str> =
+        all.iter().enumerate().filter(|(n, _)| *n != lost).map(|(_, drive)| s(drive)).collect();
+    site.run(&format!("seed import --into into --drive {}", left.join(" "))).exits(0);
+    restic_is_content("export_job", &site.place.path("into"));
+    site.place.run(&["repo", "restore", "-r", "into", "latest", "--target", "restored"]).exits(0);
+}
+
+#[test]
+fn nothing_is_written_for_a_job_that_is_not_at_the_dock_or_that_another_dock_writes() {
+    let site = site(12 << 20);
+    let drive = site.place.folder("d1");
+    let export = |state: &str| {
+        site.run(&format!(
+            "dock export --job restore-1 --drive {} --serial E1 --credentials dock.json --state {state}",
+            s(&drive)
+        ))
+    };
+    assert_ne!(export("dock-state").code, 0);
+    let create = "export create restore-1 latest --storage-account seedacct --state state";
+    site.run(create).exits(0);
+    // The same again is the same; another choice under its name is not.
+    site.run(create).exits(0);
+    let first = &site.snapshots[0];
+    site.run(&format!("export create restore-1 {first} --storage-account seedacct --state state"))
+        .exits(1)
+        .tells(&["choose another name"]);
+    export("dock-state").exits(1).tells(&["has not shipped empty drives"]);
+    site.run(&format!("job ship restore-1 --agent-state state {SHIPPING}")).exits(0);
+    export("dock-state").exits(1).tells(&["receive its package first"]);
+    site.dock("receive --tracking export1").exits(1).tells(&["lists no drives"]);
+    site.dock("receive --tracking export1 --drive E1").exits(0);
+    assert_eq!(fs::read_dir(&drive).unwrap().count(), 0);
+    export("dock-state").exits(0);
+    export("other-state").exits(1).tells(&["go on at that dock"]);
+    site.run("job cancel restore-1 --agent-state state").exits(1);
+}

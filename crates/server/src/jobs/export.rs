@@ -1,0 +1,493 @@
+//! Export jobs: created, held against the vault, told of drives that a dock has written, and complete when
+//! these have everything. Reads and writes no drive, and has no key to what it lists.
+//!
+//! ```text
+//!  key holder ─ job ─ index files ─ signed list ─▶ all of it in this vault's repository, or come with it?
+//!  dock ─ drive: manifest's hash, signer, password ─ manifest ─ finished ─▶ do the manifests have it all?
+//! ```
+//!
+//! Invariant: the list of an export never changes once the job is shipped, and its drives have one signer.
+
+use super::customer::{give_shipping, shown};
+use super::keys;
+use super::record::{DriveRow, Record};
+use super::{documents, events, missing, refused, visible};
+use crate::app::App;
+use crate::auth::Principal;
+use crate::http::{self, Segments};
+use crate::place::Place;
+use crate::{Error, accounts, db, seeds};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use flow::{DriveState, ImportJob, JobState, JobType};
+use futures::TryStreamExt as _;
+use model::{Digest, DriveSerial, JobName, ObjectKind};
+use seed::{Inventory, Manifest, Object};
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use wire::{
+    Code, DriveStatus, ExportJobRequest, ExportStatus, ExportedDrive, Failure, Job, JobRequest,
+    MAX_DRIVES, MAX_NAMES, PublicKey, SeedRef,
+};
+
+/// Export jobs of one source server that are not over. Each keeps an inventory and index files.
+const MAX_OPEN: i64 = 16;
+/// Index files of one export. Ours have some ten thousand blobs each.
+const MAX_INDEXES: usize = 4096;
+
+/// What is kept of an export beside the job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Export {
+    /// The root over the objects.
+    pub(crate) root: Digest,
+    pub(crate) parity: u32,
+    /// Known once the list is here.
+    #[serde(default)]
+    objects: u64,
+    #[serde(default)]
+    bytes: u64,
+    #[serde(default)]
+    snapshots: Vec<Digest>,
+    /// Who signs the drives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) writer: Option<PublicKey>,
+}
+
+impl Export {
+    pub(crate) fn status(&self, complete: bool) -> ExportStatus {
+        ExportStatus {
+            root: self.root,
+            parity: self.parity,
+            objects: self.objects,
+            bytes: self.bytes,
+            snapshots: self.snapshots.clone(),
+            writer: self.writer,
+            complete,
+        }
+    }
+
+    /// The recovery points, by their snapshots.
+    pub(crate) fn snapshots(&self) -> &[Digest] {
+        &self.snapshots
+    }
+}
+
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    Segments(name): Segments<JobName>,
+    body: Body,
+) -> Result<(StatusCode, Json<Job>), Error> {
+    let request: ExportJobRequest = http::json(body).await?;
+    if !caller.may_see_seed(&request.vault, &request.server, request.id) {
+        let message = "export jobs are created for one's own vault and source server only";
+        return Err(Error::refused(Code::AuthorizationFailed, message));
+    }
+    if request.parity as usize >= MAX_DRIVES {
+        return Err(Error::invalid(format!("parity is below {MAX_DRIVES}")));
+    }
+    accounts::must_exist(&app, &request.storage_account).await?;
+    let export = Export {
+        root: request.root,
+        parity: request.parity,
+        objects: 0,
+        bytes: 0,
+        snapshots: Vec::new(),
+        writer: None,
+    };
+    let (address, package) = (request.return_address.clone(), request.delivery_package.clone());
+    let own = as_job(request)?;
+    let now = app.now();
+    let mut transaction = app.db.write().await?;
+    accounts::must_be_readable(&mut transaction, &own.storage_account, &own.vault).await?;
+    let (status, mut record) = match Record::load(&mut transaction, &name).await? {
+        None => {
+            refuse_many(&mut transaction, &own).await?;
+            is_new_id(&mut transaction, &own).await?;
+            let group = seeds::group(&mut transaction, &own.storage_account).await?;
+            let flow = ImportJob::new(JobType::Export, Vec::new(), now).map_err(refused)?;
+            let mut record = Record::new(name, group, own, flow, now);
+            record.export = Some(export);
+            (StatusCode::CREATED, record)
+        }
+        Some(record) if is_same(&record, &caller, &own, &export) => (StatusCode::OK, record),
+        Some(_) => {
+            let message = format!(
+                "the name {name} is taken, or its export is of something else; choose another name"
+            );
+            return Err(Error::refused(Code::AlreadyExists, message));
+        }
+    };
+    let before = record.clone();
+    give_shipping(&mut transaction, &mut record, address, package, now).await?;
+    if record != before || record.version == 0 {
+        record.changed = now.max(record.changed);
+        record.save(&mut transaction).await?;
+    }
+    events::commit(&app, transaction, &record.name).await?;
+    Ok((status, shown(&app, &caller, &record)?))
+}
+
+/// The job in the form in which all jobs of a seed are kept: to whoever writes drives, an export is one.
+fn as_job(request: ExportJobRequest) -> Result<JobRequest, Error> {
+    Ok(JobRequest {
+        vault: request.vault,
+        server: request.server,
+        seed: SeedRef { id: request.id, set: 0, sets: Some(1), signer: request.signer },
+        storage_account: request.storage_account,
+        container: db::parsed("diagnosticsPath", super::customer::DIAGNOSTICS)?,
+        diagnostics: None,
+        return_address: None,
+        delivery_package: None,
+        drive_list: Vec::new(),
+    })
+}
+
+fn is_same(record: &Record, caller: &Principal, own: &JobRequest, asked: &Export) -> bool {
+    let same = |export: &Export| (export.root, export.parity) == (asked.root, asked.parity);
+    record.may_be_seen_by(caller)
+        && record.request.as_ref() == Some(own)
+        && record.export.as_ref().is_some_and(same)
+}
+
+async fn refuse_many(on: &mut SqliteConnection, own: &JobRequest) -> Result<(), Error> {
+    let (open,): (i64,) = sqlx::query_as(
+        "SELECT COUNT(*) FROM import_job WHERE vault = ? AND server = ? AND export IS NOT NULL
+         AND state NOT IN ('Completed', 'Closed', 'Canceled')",
+    )
+    .bind(own.vault.as_str())
+    .bind(own.server.as_str())
+    .fetch_one(on)
+    .await?;
+    if open < MAX_OPEN {
+        return Ok(());
+    }
+    let message = format!(
+        "{MAX_OPEN} export jobs of {} are not over; wait for one of them, or cancel it",
+        own.server
+    );
+    Err(Error::refused(Code::JobState, message))
+}
+
+/// An export has an id that no seed and no other export has: their drives and custody logs are told apart by it.
+async fn is_new_id(on: &mut SqliteConnection, own: &JobRequest) -> Result<(), Error> {
+    let id = own.seed.id.to_string();
+    let taken: Option<(i64,)> = sqlx::query_as(
+        "SELECT 1 FROM import_job WHERE seed = ? UNION SELECT 1 FROM seed WHERE id = ?
+         UNION SELECT 1 FROM receipt WHERE seed = ? LIMIT 1",
+    )
+    .bind(&id)
+    .bind(&id)
+    .bind(&id)
+    .fetch_optional(on)
+    .await?;
+    match taken {
+        None => Ok(()),
+        Some(_) => {
+            let message = format!("the id {id} is that of a seed or of another export; draw one");
+            Err(Error::refused(Code::AlreadyExists, message))
+        }
+    }
+}
+
+/// Refuses a list of which anything is not in the vault's repository of that source server, or came with the job.
+/// Memory: the list once more.
+pub(super) async fn check(app: &App, record: &Record, list: &Inventory) -> Result<(), Error> {
+    let Some(export) = &record.export else { return Ok(()) };
+    if !record.is_creating() {
+        let message = format!("what import job {} exports is fixed: it was shipped", record.name);
+        return Err(Error::refused(Code::JobState, message));
+    }
+    if seed::root(&list.objects) != export.root {
+        return Err(unfit("it is not what the export job names"));
+    }
+    let of = |kind| list.objects.iter().filter(move |object| object.kind == kind);
+    for (kind, what) in [
+        (ObjectKind::Key, "key file"),
+        (ObjectKind::Index, "index"),
+        (ObjectKind::Snapshot, "snapshot"),
+    ] {
+        if of(kind).next().is_none() {
+            return Err(unfit(&format!("it has no {what}")));
+        }
+    }
+    if of(ObjectKind::Lock).next().is_some() {
+        return Err(unfit("locks do not travel"));
+    }
+    let own = record.seed()?;
+    let published = Place::published(&own.vault, &own.server);
+    check_config(app, &published, list).await?;
+    for kind in [ObjectKind::Key, ObjectKind::Snapshot, ObjectKind::Pack] {
+        is_there(app, &published, kind, of(kind), "is not in the vault's repository").await?;
+    }
+    let with_job = Place::exported(&record.name);
+    is_there(app, &with_job, ObjectKind::Index, of(ObjectKind::Index), "did not come with it").await
+}
+
+async fn check_config(app: &App, published: &Place, list: &Inventory) -> Result<(), Error> {
+    let mut configs = list.objects.iter().filter(|object| object.kind == ObjectKind::Config);
+    let (Some(config), None, [repository]) =
+        (configs.next(), configs.next(), list.repositories.as_slice())
+    else {
+        return Err(unfit("it has another number of configs than one"));
+    };
+    let there = app.objects.hash(&published.object(&config.key())).await?;
+    if config.name != *repository || there != Some((config.name, config.length)) {
+        return Err(unfit("its config is not that of the vault's repository"));
+    }
+    Ok(())
+}
+
+/// Looks for objects of one kind in a place, by one look at what is there.
+async fn is_there(
+    app: &App,
+    place: &Place,
+    kind: ObjectKind,
+    wanted: impl Iterator<Item = &Object>,
+    not: &str,
+) -> Result<(), Error> {
+    let mut wanted: HashMap<Digest, u64> =
+        wanted.map(|object| (object.name, object.length)).collect();
+    let mut listed = app.objects.list(&place.below(kind.folder()));
+    while let Some(meta) = listed.try_next().await? {
+        let key = place.key_of(&meta.location).filter(|key| key.kind() == kind);
+        let Some(name) = key.and_then(|key| key.id()) else { continue };
+        if wanted.get(&name) == Some(&meta.size) {
+            wanted.remove(&name);
+        }
+    }
+    let Some(first) = wanted.keys().min() else { return Ok(()) };
+    let key = model::ObjectKey::new(kind, *first);
+    let more = match wanted.len() {
+        1 => String::new(),
+        count => format!(", nor are {} others", count.saturating_sub(1)),
+    };
+    Err(unfit(&format!("{key} {not} with that length{more}")))
+}
+
+fn unfit(what: &str) -> Error {
+    Error::refused(Code::ManifestRefused, format!("this cannot be exported: {what}"))
+}
+
+/// Notes what a list that was taken has.
+pub(super) fn take(record: &mut Record, list: &Inventory) {
+    if let Some(export) = &mut record.export {
+        export.objects = list.objects.len() as u64;
+        export.bytes = list.objects.iter().fold(0, |sum, it| sum.saturating_add(it.length));
+        let snapshots = list.objects.iter().filter(|it| it.kind == ObjectKind::Snapshot);
+        export.snapshots = snapshots.map(|it| it.name).take(MAX_NAMES).collect();
+    }
+}
+
+/// Whether one more index file may come with the job.
+pub(crate) async fn may_bring(app: &App, record: &Record) -> Result<(), Error> {
+    if record.export.is_none() || !record.is_creating() {
+        let message = format!("{} is no export job that is being created", record.name);
+        return Err(Error::refused(Code::JobState, message));
+    }
+    let folder = Place::exported(&record.name).below(ObjectKind::Index.folder());
+    let there: Vec<_> = app.objects.list(&folder).try_collect().await?;
+    if there.len() < MAX_INDEXES {
+        return Ok(());
+    }
+    let message =
+        format!("more than {MAX_INDEXES} index files came with {}; export less", record.name);
+    Err(Error::refused(Code::BodyTooLarge, message))
+}
+
+/// `PUT /api/v1/import-jobs/{job}/drives/{drive}`: a dock has written that drive.
+pub(crate) async fn drive(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    Segments((name, serial)): Segments<(JobName, DriveSerial)>,
+    body: Body,
+) -> Result<Json<DriveStatus>, Error> {
+    let mut given: ExportedDrive = http::json(body).await?;
+    let password = given.bit_locker_key.take();
+    let key = keys::given(&serial, password, given.drive_header_hash)?;
+    let mut transaction = app.db.write().await?;
+    let record = Record::load(&mut transaction, &name).await?;
+    let mut record =
+        record.filter(|job| job.may_be_seen_by(&caller)).ok_or_else(|| missing(&name))?;
+    let before = record.clone();
+    may_be_handed_over(&record, &serial, &given)?;
+    let request = record.seed()?.clone();
+    let rows = keys::keep(&mut transaction, &app, &request, key.as_slice()).await?;
+    if let Some(export) = &mut record.export {
+        export.writer = Some(given.signer);
+    }
+    let row = record.drive_mut(&serial)?;
+    if row.manifest != Some(given.manifest_hash) {
+        *row = DriveRow { manifest: Some(given.manifest_hash), ..DriveRow::plain(serial.clone()) };
+    }
+    row.header = given.drive_header_hash;
+    row.key = rows.first().map(|(_, row)| *row);
+    let is_parity = |drive: &flow::Drive| match drive.serial == serial {
+        true => !given.role.is_data(),
+        false => !drive.role.is_data(),
+    };
+    let parity = record.flow.drives.iter().filter(|drive| is_parity(drive));
+    let parity: Vec<DriveSerial> = parity.map(|drive| drive.serial.clone()).collect();
+    record.flow = record.flow.with_parity(&parity);
+    if record != before {
+        record.changed = app.now().max(before.changed);
+        record.save(&mut transaction).await?;
+    }
+    events::commit(&app, transaction, &name).await?;
+    let drive = record.flow.drive(&serial).ok_or_else(|| Error::not_found(&serial))?;
+    Ok(Json(super::view::drive_status(drive, record.drive(&serial)?)))
+}
+
+fn may_be_handed_over(
+    record: &Record,
+    serial: &DriveSerial,
+    given: &ExportedDrive,
+) -> Result<(), Error> {
+    let Some(export) = &record.export else {
+        let message = format!("import job {} exports nothing: its drives are read", record.name);
+        return Err(Error::refused(Code::JobState, message));
+    };
+    let row = record.drive(serial)?;
+    if let Some(writer) = export.writer.filter(|writer| *writer != given.signer) {
+        let message = format!(
+            "the drives of export job {} are signed by another dock's key, {}; go on there",
+            record.name,
+            seed::Fingerprint::of(&writer)
+        );
+        return Err(Error::refused(Code::AlreadyExists, message));
+    }
+    let state = record.flow.drive(serial).map(|drive| &drive.state);
+    let is_same = row.manifest == Some(given.manifest_hash);
+    match state {
+        Some(DriveState::Transferring { .. }) => Ok(()),
+        Some(DriveState::Completed { .. }) if is_same => Ok(()),
+        _ => {
+            let message = format!("drive {serial} is not being written; report its start first");
+            Err(Error::refused(Code::JobState, message))
+        }
+    }
+}
+
+/// Every object of an export's manifest is asked for.
+pub(super) async fn check_manifest(
+    app: &App,
+    record: &Record,
+    manifest: &Manifest,
+) -> Result<(), Error> {
+    let list = documents::read_inventory(app, record).await?;
+    let is_asked_for = |object: &Object| list.objects.binary_search(object).is_ok();
+    match manifest.objects.iter().find(|object| !is_asked_for(object)) {
+        None => Ok(()),
+        Some(object) => {
+            let message = format!("the manifest lists {}, which nobody asked for", object.key());
+            Err(Error::refused(Code::ManifestRefused, message))
+        }
+    }
+}
+
+/// A drive of an export as its dock reports it finished.
+pub(super) struct Written {
+    pub(super) bytes: u64,
+    pub(super) failures: Vec<Failure>,
+    /// Drives that have everything, once all of them are finished without problems.
+    covering: Option<Vec<DriveSerial>>,
+}
+
+/// Looks at what the drives of an export have, of which that one is finished now.
+pub(super) async fn written(
+    app: &App,
+    record: &Record,
+    serial: &DriveSerial,
+    reported: Vec<Failure>,
+) -> Result<Written, Error> {
+    if !reported.is_empty() {
+        return Ok(Written { bytes: 0, failures: reported, covering: None });
+    }
+    let own = documents::read_manifest(app, record, serial).await?.body;
+    let covering = covering(app, record, serial).await?;
+    Ok(Written { bytes: own.bytes(), failures: Vec::new(), covering })
+}
+
+async fn covering(
+    app: &App,
+    record: &Record,
+    serial: &DriveSerial,
+) -> Result<Option<Vec<DriveSerial>>, Error> {
+    let Some(export) = &record.export else { return Ok(None) };
+    let (mut objects, mut parity, mut drives) = (BTreeSet::new(), 0, Vec::new());
+    for row in record.drives.iter().filter(|row| row.repository.is_some()) {
+        let drive = record.flow.drive(&row.serial);
+        let is_bad =
+            drive.is_none_or(|it| matches!(it.state, DriveState::CompletedMoreInfo { .. }));
+        if is_bad && row.serial != *serial {
+            continue;
+        }
+        let manifest = documents::read_manifest(app, record, &row.serial).await?.body;
+        parity += u32::from(manifest.header.parity.is_some());
+        objects.extend(manifest.objects.iter().map(Object::identity));
+        drives.push(row.serial.clone());
+    }
+    let list = documents::read_inventory(app, record).await?;
+    let has_all = list.objects.iter().all(|object| objects.contains(&object.identity()));
+    Ok((has_all && parity >= export.parity).then_some(drives))
+}
+
+impl Written {
+    /// Whether everything asked for is on drives that were read back, as they are now.
+    pub(super) fn is_all(&self, job: &ImportJob) -> bool {
+        let is_clean = |serial: &DriveSerial| {
+            let state = job.drive(serial).map(|drive| &drive.state);
+            matches!(
+                state,
+                Some(
+                    DriveState::Completed { .. }
+                        | DriveState::ShippedBack { problems: Some(0), .. }
+                )
+            )
+        };
+        self.covering.as_ref().is_some_and(|drives| drives.iter().all(is_clean))
+    }
+}
+
+/// An export job that the caller may see, with its list, while its drives are at the dock.
+pub(crate) async fn at_the_dock(
+    app: &App,
+    caller: &Principal,
+    name: &JobName,
+) -> Result<Record, Error> {
+    let record = visible(app, caller, name).await?;
+    let is_here = matches!(
+        record.flow.state,
+        JobState::Received { .. } | JobState::Transferring { .. } | JobState::Packaging { .. }
+    );
+    if record.export.is_none() || !is_here || record.flow.cancel_requested {
+        let message = format!("{name} is no export job whose drives are at the dock");
+        return Err(Error::refused(Code::JobState, message));
+    }
+    Ok(record)
+}
+
+/// A job of that name that is being created by this caller.
+pub(crate) async fn being_created(
+    app: &App,
+    caller: &Principal,
+    name: &JobName,
+) -> Result<Record, Error> {
+    let record = visible(app, caller, name).await?;
+    may_bring(app, &record).await?;
+    Ok(record)
+}
+
+/// What is exported must be known before its empty drives leave.
+pub(super) fn is_ready(record: &Record) -> Result<(), Error> {
+    if record.export.is_none() || record.inventory {
+        return Ok(());
+    }
+    let message = "hand over the list of what is exported before shipping: packmule export create";
+    Err(Error::refused(Code::JobState, message))
+}

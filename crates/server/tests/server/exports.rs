@@ -1,0 +1,496 @@
+//! Export jobs: what may be asked for, what a dock may read, and when everything counts as written.
+
+use crate::jobs::code;
+use crate::sample::{Sample, hash, object, patch_to_ship};
+use crate::site::{Site, own, raw, rest, vault_of};
+use client::Client;
+use jiff::Timestamp;
+use model::{
+    Digest, DrivePassword, DriveRole, DriveSerial, JobName, ObjectKey, ObjectKind, VaultName,
+};
+use seed::{Inventory, Manifest, ManifestHeader, Object, ParityOf, SigningKey};
+use std::sync::Arc;
+use store::Store;
+use ureq::http::Method;
+use wire::{
+    Code, DriveEvent, DriveState, ExportJobRequest, ExportedDrive, Failure, Job, JobState,
+    PublicationRequest, ReceiveRequest, SeedId,
+};
+
+/// A repository in a vault, who may export from it, and what an export needs beside it.
+struct Scene {
+    agent: Client,
+    dock: Client,
+    vault: Arc<dyn Store>,
+    sample: Sample,
+    /// The new index.
+    index: (Object, Vec<u8>),
+    dock_key: SigningKey,
+    account: model::AccountName,
+}
+
+fn scene(site: &Site) -> Scene {
+    let (agent, sample) = (site.agent("vault1", "fs01"), Sample::new("export", 6));
+    let vault = vault_of(&agent);
+    for (object, bytes) in &sample.objects {
+        vault.put(&object.key(), bytes).unwrap();
+    }
+    Scene {
+        dock: site.dock(),
+        vault,
+        index: object(ObjectKind::Index, b"an index of what is exported".to_vec()),
+        dock_key: SigningKey::from_bytes(&[9; 32]),
+        account: site.account("seedacct"),
+        agent,
+        sample,
+    }
+}
+
+fn job() -> JobName {
+    "export-1".parse().unwrap()
+}
+
+fn id() -> SeedId {
+    SeedId([0xee; 16])
+}
+
+fn serial(name: &str) -> DriveSerial {
+    name.parse().unwrap()
+}
+
+impl Scene {
+    /// Config, keys, one snapshot, the first four packs, and the new index.
+    fn chosen(&self) -> Vec<Object> {
+        let mut packs = 0;
+        let mut snapshots = 0;
+        let mut objects: Vec<Object> = self.sample.list();
+        objects.retain(|object| match object.kind {
+            ObjectKind::Pack => {
+                packs += 1;
+                packs <= 4
+            }
+            ObjectKind::Snapshot => {
+                snapshots += 1;
+                snapshots <= 1
+            }
+            ObjectKind::Index => false,
+            _ => true,
+        });
+        objects.push(self.index.0);
+        objects.sort();
+        objects
+    }
+
+    fn request(&self, objects: &[Object]) -> ExportJobRequest {
+        let credentials = self.agent.credentials();
+        ExportJobRequest {
+            vault: credentials.vault.clone().unwrap(),
+            server: credentials.server.clone().unwrap(),
+            id: id(),
+            signer: self.sample.signer.public(),
+            root: seed::root(objects),
+            parity: 0,
+            storage_account: self.account.clone(),
+            return_address: None,
+            delivery_package: None,
+        }
+    }
+
+    fn list(&self, objects: &[Object]) -> Vec<u8> {
+        let repositories = vec![self.sample.repository];
+        let created = Timestamp::UNIX_EPOCH;
+        let list = Inventory { seed: id(), created, repositories, objects: objects.to_vec() };
+        list.encode(&self.sample.signer).unwrap()
+    }
+
+    fn put_list(&self, name: &JobName, objects: &[Object]) -> client::Result<()> {
+        let bytes = self.list(objects);
+        self.agent.put_inventory(name, bytes.len() as u64, &mut bytes.as_slice())
+    }
+
+    /// The job as a repository, to that caller.
+    fn repository(&self, caller: &Client) -> Arc<dyn Store> {
+        rest(&caller.export_url(&job()), caller.credentials())
+    }
+
+    fn create(&self) -> Vec<Object> {
+        self.create_with(0)
+    }
+
+    fn create_with(&self, parity: u32) -> Vec<Object> {
+        let objects = self.chosen();
+        let request = ExportJobRequest { parity, ..self.request(&objects) };
+        let created = self.agent.create_export(&job(), &request).unwrap();
+        assert_eq!((created.state, created.job_type.as_str()), (JobState::Creating, "Export"));
+        self.repository(&self.agent).put(&self.index.0.key(), &self.index.1).unwrap();
+        self.put_list(&job(), &objects).unwrap();
+        objects
+    }
+
+    fn receive(&self, drives: &[&str]) -> Job {
+        let drives = Some(drives.iter().map(|name| serial(name)).collect());
+        let request = ReceiveRequest { tracking_number: "TRACK1".parse().unwrap(), drives };
+        self.dock.receive(&request).unwrap()
+    }
+
+    fn at_the_dock(&self, drives: &[&str]) -> Vec<Object> {
+        let objects = self.create();
+        self.agent.patch_job(&job(), &patch_to_ship("TRACK1")).unwrap();
+        self.receive(drives);
+        objects
+    }
+
+    fn event(&self, drive: &str, event: &DriveEvent) -> client::Result<wire::DriveStatus> {
+        self.dock.drive_event(&job(), &serial(drive), event)
+    }
+
+    fn manifest(
+        &self,
+        (drive, number): (&str, u32),
+        objects: &[Object],
+        parity: Option<ParityOf>,
+        key: &SigningKey,
+    ) -> Vec<u8> {
+        let header = ManifestHeader {
+            seed: id(),
+            set: 0,
+            drive: number,
+            serial: serial(drive),
+            sealed: Timestamp::UNIX_EPOCH,
+            label: hash(b"label"),
+            extents: hash(b"extents"),
+            inventory: None,
+            parity,
+            repositories: vec![self.sample.repository],
+        };
+        Manifest { header, objects: objects.to_vec() }.encode(key).unwrap()
+    }
+
+    fn told(&self, manifest: &[u8], drive: &str) -> ExportedDrive {
+        ExportedDrive {
+            manifest_hash: hash(manifest),
+            role: DriveRole::Data,
+            signer: self.dock_key.public(),
+            bit_locker_key: Some(DrivePassword::from_bytes(&[5; 16])),
+            drive_header_hash: Some(hash(drive.as_bytes())),
+        }
+    }
+
+    fn put_manifest(&self, drive: &str, bytes: &[u8]) -> client::Result<()> {
+        let (length, mut from) = (bytes.len() as u64, bytes);
+        self.dock.put_manifest(&job(), &serial(drive), length, &mut from)
+    }
+
+    /// As a dock that writes that drive and hands it over.
+    fn write(&self, drive: (&str, u32), objects: &[Object]) -> wire::DriveStatus {
+        self.event(drive.0, &DriveEvent::Started).unwrap();
+        let bytes = self.manifest(drive, objects, None, &self.dock_key);
+        let told = self.told(&bytes, drive.0);
+        self.dock.put_exported_drive(&job(), &serial(drive.0), &told).unwrap();
+        self.put_manifest(drive.0, &bytes).unwrap();
+        self.event(drive.0, &finished()).unwrap()
+    }
+
+    fn job(&self) -> Job {
+        self.agent.job(&job()).unwrap()
+    }
+}
+
+fn finished() -> DriveEvent {
+    DriveEvent::Finished { bytes: 0, failures: Vec::new(), rebuilt: None }
+}
+
+fn failed() -> DriveEvent {
+    let failures = vec![Failure { key: "drive".into(), reason: "it broke".into() }];
+    DriveEvent::Finished { bytes: 0, failures, rebuilt: None }
+}
+
+#[test]
+fn an_export_is_complete_when_its_drives_have_everything() {
+    let site = Site::new();
+    let scene = scene(&site);
+    let objects = scene.at_the_dock(&["E1", "E2", "E3"]);
+    let store = scene.repository(&scene.dock);
+    // What the dock reads is the list and nothing else, and what it reads is what the vault has.
+    assert_eq!(seed::freeze(&[store.as_ref()]).unwrap().objects, objects);
+    for (object, bytes) in scene.sample.objects.iter().chain([&scene.index]) {
+        let read = store.get(&object.key(), 1 << 20);
+        match objects.contains(object) {
+            true => assert_eq!(read.unwrap(), *bytes),
+            false => assert!(read.is_err(), "{} is shown", object.key()),
+        }
+    }
+    let (first, second) = objects.split_at(objects.len() / 2);
+    assert_eq!(scene.write(("E1", 0), first).state, DriveState::Completed);
+    let job = scene.job();
+    assert_eq!(job.state, JobState::Transferring);
+    assert!(!job.export.as_ref().unwrap().complete);
+    assert_eq!(job.export.unwrap().writer, Some(scene.dock_key.public()));
+    scene.write(("E2", 1), second);
+    let job = scene.job();
+    assert_eq!((job.state, job.percent_complete), (JobState::Packaging, 100));
+    let export = job.export.unwrap();
+    assert!(export.complete);
+    assert_eq!((export.objects, export.snapshots.len()), (objects.len() as u64, 1));
+    // The third is not needed.
+    assert_eq!(code(scene.event("E3", &DriveEvent::Started)), Code::JobState);
+    for drive in ["E1", "E2", "E3"] {
+        scene.event(drive, &DriveEvent::Returned).unwrap();
+    }
+    assert_eq!(scene.job().state, JobState::Completed);
+    // Their owner has the passwords, nobody else, and nothing more is shown to the dock.
+    let keys = scene.agent.drive_keys(&super::exports::job()).unwrap();
+    let drives: Vec<&str> = keys.iter().map(|key| key.drive_id.as_str()).collect();
+    assert_eq!(drives, ["E1", "E2"]);
+    assert_eq!(keys[0].bit_locker_key, DrivePassword::from_bytes(&[5; 16]));
+    assert!(scene.dock.drive_keys(&super::exports::job()).is_err());
+    assert!(store.get(&ObjectKey::Config, 1 << 20).is_err());
+    // Its record goes when its owner wants it to: no receipt is waited for.
+    site.admin().delete_job(&site.admin().job(&super::exports::job()).unwrap()).unwrap();
+}
+
+#[test]
+fn what_is_not_in_the_vault_of_that_source_server_is_refused() {
+    let site = Site::new();
+    let scene = scene(&site);
+    let other = site.agent("vault1", "fs02");
+    let strange = object(ObjectKind::Pack, b"a pack of somebody else".to_vec());
+    vault_of(&other).put(&strange.0.key(), &strange.1).unwrap();
+    let try_list = |name: &str, objects: &[Object]| {
+        let name: JobName = name.parse().unwrap();
+        let mut request = scene.request(objects);
+        request.id = SeedId(Digest(hash(name.as_str().as_bytes()).0).0[..16].try_into().unwrap());
+        scene.agent.create_export(&name, &request).unwrap();
+        let store = rest(&scene.agent.export_url(&name), scene.agent.credentials());
+        store.put(&scene.index.0.key(), &scene.index.1).unwrap();
+        let list = Inventory {
+            seed: request.id,
+            created: Timestamp::UNIX_EPOCH,
+            repositories: vec![scene.sample.repository],
+            objects: objects.to_vec(),
+        };
+        let bytes = list.encode(&scene.sample.signer).unwrap();
+        scene.agent.put_inventory(&name, bytes.len() as u64, &mut bytes.as_slice())
+    };
+    try_list("good", &scene.chosen()).unwrap();
+    let with = |extra: Object| {
+        let mut objects = scene.chosen();
+        objects.push(extra);
+        objects.sort();
+        objects
+    };
+    let without = |kind: ObjectKind| {
+        let mut objects = scene.chosen();
+        objects.retain(|object| object.kind != kind);
+        objects
+    };
+    let longer = {
+        let mut objects = scene.chosen();
+        let pack = objects.iter_mut().find(|object| object.kind == ObjectKind::Pack).unwrap();
+        pack.length += 1;
+        objects
+    };
+    let unbrought = object(ObjectKind::Index, b"an index that did not come".to_vec()).0;
+    for (name, objects) in [
+        ("other-server", with(strange.0)),
+        ("unknown", with(object(ObjectKind::Pack, b"no such pack".to_vec()).0)),
+        ("unknown-snapshot", with(object(ObjectKind::Snapshot, b"none".to_vec()).0)),
+        ("unbrought", with(unbrought)),
+        ("longer", longer),
+        ("no-config", without(ObjectKind::Config)),
+        ("no-keys", without(ObjectKind::Key)),
+        ("no-index", without(ObjectKind::Index)),
+        ("no-snapshot", without(ObjectKind::Snapshot)),
+    ] {
+        assert_eq!(code(try_list(name, &objects)), Code::ManifestRefused, "{name}");
+        let name: JobName = name.parse().unwrap();
+        assert!(!scene.agent.job(&name).unwrap().inventory_received);
+        // And so it does not ship.
+        assert_eq!(code(scene.agent.patch_job(&name, &patch_to_ship("TRACK9"))), Code::JobState);
+    }
+}
+
+#[test]
+fn an_export_is_its_owners_and_stays_what_it_was() {
+    let site = Site::new();
+    let scene = scene(&site);
+    let objects = scene.chosen();
+    let request = scene.request(&objects);
+    let other = site.agent("vault1", "fs02");
+    assert_eq!(code(other.create_export(&job(), &request)), Code::AuthorizationFailed);
+    scene.create();
+    assert_eq!(code(other.job(&job())), Code::ResourceNotFound);
+    let as_other = ExportJobRequest { server: "fs02".parse().unwrap(), ..request.clone() };
+    assert_eq!(code(other.create_export(&job(), &as_other)), Code::AlreadyExists);
+    // The same again is the same; something else under its name or its id is not.
+    scene.agent.create_export(&job(), &request).unwrap();
+    let changed = ExportJobRequest { root: hash(b"else"), ..request.clone() };
+    assert_eq!(code(scene.agent.create_export(&job(), &changed)), Code::AlreadyExists);
+    let twin: JobName = "export-2".parse().unwrap();
+    assert_eq!(code(scene.agent.create_export(&twin, &request)), Code::AlreadyExists);
+    // A list of something else than the job names, or that somebody else has signed.
+    let mut less = objects.clone();
+    less.pop();
+    assert_eq!(code(scene.put_list(&job(), &less)), Code::ManifestRefused);
+    // Only indexes come with it, and only in Creating.
+    let brought = scene.repository(&scene.agent);
+    let pack = object(ObjectKind::Pack, b"a pack".to_vec());
+    assert!(brought.put(&pack.0.key(), &pack.1).is_err());
+    assert!(scene.repository(&other).put(&scene.index.0.key(), &scene.index.1).is_err());
+    scene.agent.patch_job(&job(), &patch_to_ship("TRACK1")).unwrap();
+    assert!(brought.put(&scene.index.0.key(), &scene.index.1).is_err());
+    assert_eq!(code(scene.put_list(&job(), &objects)), Code::JobState);
+    // Nothing is read before the drives are at the dock.
+    assert!(scene.repository(&scene.dock).get(&ObjectKey::Config, 1 << 20).is_err());
+    // It is no seed: nothing is published for it, and it is not the newest one.
+    let (vault, server) = (request.vault.clone(), request.server.clone());
+    let ask = PublicationRequest { seed: Some(id()), root: None };
+    assert_eq!(code(scene.agent.publish(&vault, &server, &ask)), Code::ResourceNotFound);
+    let ask = PublicationRequest { seed: None, root: None };
+    assert_eq!(code(scene.agent.publish(&vault, &server, &ask)), Code::ResourceNotFound);
+    // An empty parcel needs a word about its drives.
+    let request = ReceiveRequest { tracking_number: "TRACK1".parse().unwrap(), drives: None };
+    assert_eq!(code(scene.dock.receive(&request)), Code::InvalidRequest);
+}
+
+#[test]
+fn so_many_exports_are_open_at_once_and_no_more() {
+    let site = Site::new();
+    let scene = scene(&site);
+    let objects = scene.chosen();
+    let create = |n: u8| {
+        let request = ExportJobRequest { id: SeedId([n; 16]), ..scene.request(&objects) };
+        scene.agent.create_export(&format!("export-{n}").parse().unwrap(), &request)
+    };
+    for n in 0..16 {
+        create(n).unwrap();
+    }
+    assert_eq!(code(create(16)), Code::JobState);
+    let cancel = wire::JobPatch { cancel_requested: Some(true), ..wire::JobPatch::default() };
+    scene.agent.patch_job(&"export-3".parse().unwrap(), &cancel).unwrap();
+    create(16).unwrap();
+}
+
+#[test]
+fn a_list_that_is_too_long_is_refused_before_it_is_looked_at() {
+    let site = Site::with(|config| config.object_limit = 1 << 10);
+    let scene = scene(&site);
+    let mut objects = scene.chosen();
+    for n in 0..40_u8 {
+        objects.push(object(ObjectKind::Pack, vec![n; 9]).0);
+    }
+    objects.sort();
+    scene.agent.create_export(&job(), &scene.request(&objects)).unwrap();
+    assert_eq!(code(scene.put_list(&job(), &objects)), Code::BodyTooLarge);
+}
+
+#[test]
+fn drives_have_one_writer_and_carry_what_was_asked_for() {
+    let site = Site::new();
+    let scene = scene(&site);
+    let objects = scene.at_the_dock(&["E1", "E2"]);
+    let good = scene.manifest(("E1", 0), &objects, None, &scene.dock_key);
+    let told = scene.told(&good, "E1");
+    let put = |drive: &str, told: &ExportedDrive| {
+        scene.dock.put_exported_drive(&job(), &serial(drive), told)
+    };
+    assert_eq!(code(put("E1", &told)), Code::JobState, "it was not started");
+    scene.event("E1", &DriveEvent::Started).unwrap();
+    assert_eq!(code(put("X9", &told)), Code::DriveNotInJob);
+    let half = ExportedDrive { drive_header_hash: None, ..told.clone() };
+    assert_eq!(code(put("E1", &half)), Code::InvalidRequest);
+    // No manifest, no end.
+    put("E1", &told).unwrap();
+    assert_eq!(code(scene.event("E1", &finished())), Code::ResourceNotFound);
+    assert_eq!(code(scene.put_manifest("E1", b"something else")), Code::ManifestHashMismatch);
+    // One that the key holder has signed, or another dock.
+    let by_owner = scene.manifest(("E1", 0), &objects, None, &scene.sample.signer);
+    put("E1", &scene.told(&by_owner, "E1")).unwrap();
+    assert_eq!(code(scene.put_manifest("E1", &by_owner)), Code::ManifestRefused);
+    let another = ExportedDrive { signer: scene.sample.signer.public(), ..told.clone() };
+    assert_eq!(code(put("E1", &another)), Code::AlreadyExists);
+    // Something that nobody asked for.
+    let mut more = objects.clone();
+    more.push(scene.sample.list().into_iter().find(|it| !objects.contains(it)).unwrap());
+    more.sort();
+    let more = scene.manifest(("E1", 0), &more, None, &scene.dock_key);
+    put("E1", &scene.told(&more, "E1")).unwrap();
+    assert_eq!(code(scene.put_manifest("E1", &more)), Code::ManifestRefused);
+    // Source servers hand over no manifest of an export.
+    put("E1", &told).unwrap();
+    let mut from = good.as_slice();
+    let refused = scene.agent.put_manifest(&job(), &serial("E1"), good.len() as u64, &mut from);
+    assert_eq!(code(refused), Code::AuthorizationFailed);
+    scene.put_manifest("E1", &good).unwrap();
+    assert_eq!(scene.event("E1", &finished()).unwrap().state, DriveState::Completed);
+    // The same is said again after a lost answer.
+    put("E1", &told).unwrap();
+    scene.event("E1", &finished()).unwrap();
+    assert!(scene.job().export.unwrap().complete);
+}
+
+#[test]
+fn a_drive_that_breaks_is_replaced_by_one_that_was_in_no_package() {
+    let site = Site::new();
+    let scene = scene(&site);
+    let objects = scene.create_with(1);
+    scene.agent.patch_job(&job(), &patch_to_ship("TRACK1")).unwrap();
+    scene.receive(&["E1"]);
+    scene.event("E1", &DriveEvent::Started).unwrap();
+    let status = scene.event("E1", &failed()).unwrap();
+    assert_eq!((status.state, status.failure_count), (DriveState::CompletedMoreInfo, 1));
+    assert_eq!(scene.job().state, JobState::Packaging);
+    scene.event("E2", &DriveEvent::Came).unwrap();
+    scene.write(("E2", 0), &objects);
+    assert!(!scene.job().export.unwrap().complete, "parity is asked for, too");
+    scene.event("E3", &DriveEvent::Came).unwrap();
+    scene.event("E3", &DriveEvent::Started).unwrap();
+    let data = scene.manifest(("E2", 0), &objects, None, &scene.dock_key);
+    let of = ParityOf { index: 0, count: 1, drives: vec![hash(&data)] };
+    let parity = scene.manifest(("E3", 1), &[], Some(of), &scene.dock_key);
+    let told = ExportedDrive { role: DriveRole::Parity, ..scene.told(&parity, "E3") };
+    scene.dock.put_exported_drive(&job(), &serial("E3"), &told).unwrap();
+    scene.put_manifest("E3", &parity).unwrap();
+    scene.event("E3", &finished()).unwrap();
+    let job = scene.job();
+    assert!(job.export.unwrap().complete);
+    let roles: Vec<DriveRole> = job.drive_list.iter().map(|drive| drive.role).collect();
+    assert_eq!(roles, [DriveRole::Data, DriveRole::Data, DriveRole::Parity]);
+    for drive in ["E1", "E2", "E3"] {
+        scene.event(drive, &DriveEvent::Returned).unwrap();
+    }
+    assert_eq!(scene.job().state, JobState::Completed);
+}
+
+#[test]
+fn nothing_of_a_vault_can_be_removed_while_it_is_exported_and_what_rots_is_seen() {
+    let site = Site::new();
+    let scene = scene(&site);
+    let objects = scene.at_the_dock(&["E1"]);
+    let pack = objects.iter().find(|object| object.kind == ObjectKind::Pack).unwrap();
+    assert!(scene.vault.remove(&pack.key()).is_err());
+    // Lost behind the server's back: the dock is told so, and nothing else.
+    let place: VaultName = "vault1".parse().unwrap();
+    let file = site.objects().join(format!("vaults/{place}/fs01/repository/{}", pack.key()));
+    std::fs::remove_file(file).unwrap();
+    let store = scene.repository(&scene.dock);
+    assert!(matches!(store.get(&pack.key(), 1 << 20), Err(store::Error::NotFound { .. })));
+}
+
+#[test]
+fn azures_clients_see_an_export_job() {
+    let site = Site::new();
+    let scene = scene(&site);
+    scene.at_the_dock(&["E1"]);
+    let admin = site.admin();
+    let seen = admin.job(&job()).unwrap();
+    let path = format!("{}?api-version=2021-01-01", seen.id);
+    let answer = raw(admin.credentials(), own(&admin), &Method::GET, &path, &[], b"");
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    let details = &body["properties"];
+    assert_eq!((&details["jobType"], &details["state"]), (&"Export".into(), &"Received".into()));
+    assert_eq!(details["driveList"][0]["driveId"], "E1");
+    let path = details["export"]["blobList"]["blobPath"][0].as_str().unwrap();
+    assert!(path.starts_with("/vault1/fs01/snapshots/"), "{path}");
+}

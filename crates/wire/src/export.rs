@@ -1,0 +1,83 @@
+//! Export jobs: what is asked for, how far it is, and a drive as the dock hands it over. Decides nothing.
+
+use crate::{PublicKey, SeedId};
+use model::{
+    AccountName, Address, Digest, DrivePassword, DriveRole, Package, ServerName, VaultName,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An export job as it is created. What is exported follows as an inventory, and its new index files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportJobRequest {
+    /// The vault that it comes from.
+    pub vault: VaultName,
+    /// The source server whose recovery points these are.
+    pub server: ServerName,
+    /// Tells this export's drives from all others, as a seed's id does.
+    pub id: SeedId,
+    /// Who signs the list of what is exported.
+    pub signer: PublicKey,
+    /// The root over the objects of that list.
+    #[serde(deserialize_with = "crate::hex::any_case::deserialize")]
+    pub root: Digest,
+    /// How many drives may be lost on their way.
+    #[serde(default)]
+    #[schemars(range(max = 9))]
+    pub parity: u32,
+    /// The storage account that the job lies with; nothing of the export is put there.
+    pub storage_account: AccountName,
+    /// Where the drives go. May be given later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub return_address: Option<Address>,
+    /// The package that the empty drives travel in. May be given later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_package: Option<Package>,
+}
+
+/// What an export job brings onto drives, as answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportStatus {
+    /// The root over all objects.
+    pub root: Digest,
+    /// Parity drives that are wanted.
+    pub parity: u32,
+    /// Objects; 0 until the server holds their list.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The recovery points, at most [`crate::MAX_NAMES`] of them.
+    pub snapshots: Vec<Digest>,
+    /// Who signs what is on the drives: the dock that has written the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer: Option<PublicKey>,
+    /// Whether everything is on drives that were read back.
+    pub complete: bool,
+}
+
+/// A drive that a dock has written, read back and sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportedDrive {
+    /// SHA-256 of the drive's manifest file.
+    #[serde(deserialize_with = "crate::hex::any_case::deserialize")]
+    pub manifest_hash: Digest,
+    /// What the drive is for.
+    #[serde(default, skip_serializing_if = "DriveRole::is_data")]
+    pub role: DriveRole,
+    /// Who has signed it. The first of a job is the only one.
+    pub signer: PublicKey,
+    /// Its password; absent for a drive that is not encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::password::optional")]
+    #[schemars(with = "Option<DrivePassword>")]
+    pub bit_locker_key: Option<DrivePassword>,
+    /// SHA-256 of its LUKS2 header area; absent without a password.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::hex::any_case::optional::deserialize"
+    )]
+    pub drive_header_hash: Option<Digest>,
+}
