@@ -70,6 +70,7 @@ pub fn send_parity(
         job: Some(job),
         locations: vault.client.locations()?,
         needed: None,
+        gone: 0,
     })
 }
 
