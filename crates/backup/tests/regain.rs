@@ -274,7 +274,10 @@ fn edit(dice: &mut Dice, path: &Path, other: &Path) {
     let mut bytes = std::fs::read(path).unwrap();
     let at = dice.below(bytes.len().max(1));
     match dice.below(7) {
-        0 => drop(bytes.splice(at..at, noise(dice.0, 1 + dice.0 as usize % 5000))),
+        0 => {
+            let length = 1 + dice.below(5000);
+            drop(bytes.splice(at..at, noise(dice.0, length)));
+        }
         1 => bytes.truncate(at),
         2 => bytes.extend(noise(dice.0, 300_000)),
         3 => bytes.iter_mut().skip(at).take(100).for_each(|byte| *byte ^= 1),

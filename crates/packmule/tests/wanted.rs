@@ -201,7 +201,7 @@ fn what_staging_has_lost_too_is_made_anew_however_often_that_is_killed() {
     assert!(plan.objects().iter().any(|it| it["message_type"] == "file"));
     // Killed ever later, until one is through.
     let mut killed = 0;
-    for delay in (0..).step_by(300) {
+    for delay in std::iter::successors(Some(50), |before| Some(before * 3 / 2)) {
         let words = ["seed", "refill", "--json", "--state", "state"];
         let mut child = site.place.start(&words);
         std::thread::sleep(Duration::from_millis(delay));
