@@ -26,10 +26,13 @@ const BATCH: usize = 512;
 /// Lists that are kept at hand: those of so many jobs at docks at once. One of ten drives has some 30 MB.
 const KEPT: usize = 4;
 
+/// A job, and the root over the objects of its list.
+type Listed = (JobName, Option<Digest>);
+
 /// Lists of jobs whose drives are written now; each is asked about for every object. A list does not change once
 /// its job is shipped.
 #[derive(Debug, Default)]
-pub(crate) struct Lists(Mutex<HashMap<(JobName, Option<Digest>), Arc<Inventory>>>);
+pub(crate) struct Lists(Mutex<HashMap<Listed, Arc<Inventory>>>);
 
 impl Lists {
     async fn of(&self, app: &App, record: &jobs::Record) -> Result<Arc<Inventory>, Error> {
