@@ -315,6 +315,16 @@ pub enum Error {
         /// What is known of them.
         folder: PathBuf,
     },
+    /// Recovery points that were made since rely on what is lost.
+    #[error(
+        "seed {seed} is not published without what is lost: recovery points that were made while it travelled have {files} files with it, and would lack that, too; bring these files back as they were, and run packmule seed refill again"
+    )]
+    IncrementsLack {
+        /// The seed.
+        seed: SeedId,
+        /// How many files.
+        files: u64,
+    },
     /// Server and source go by different revisions.
     #[error(
         "the server knows another state of seed {seed} than this one: {what}; restore the newest copy of the state directory"
@@ -520,6 +530,7 @@ impl Error {
             | Self::NothingWanted
             | Self::NothingGone { .. }
             | Self::WasRevised { .. }
+            | Self::IncrementsLack { .. }
             | Self::NotSigner { .. }
             | Self::SetBegun { .. }
             | Self::OnTheSource

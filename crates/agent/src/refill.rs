@@ -140,7 +140,7 @@ fn run(
     let lost = packs(record, &gone)?;
     let own = journal::objects(state, record, contents)?;
     let view = view(ctx, state, vault, record, &own, password)?;
-    let without = view.without_packs(&lost)?;
+    let mut without = view.without_packs(&lost)?;
     if without.lost.keys().any(|(kind, _)| *kind == BlobKind::Tree) {
         let what = "packs with the lists of folders are among what is lost".to_owned();
         return Err(Error::NothingKept { seed: record.id, what });
@@ -155,14 +155,24 @@ fn run(
         repaired: Vec::new(),
         revision: None,
     };
+    let (view, later) = with_increments(ctx, vault, record, view)?;
+    if !later.is_empty() {
+        without.index = known(&view, &lost, &without)?;
+    }
     if what.dry_run {
         done.lost = backup::lost_files(&view, &without.index, &contents.snapshots, ctx.stop)?;
         return Ok(done);
     }
-    let mut work = Work { ctx, state, record, contents, view, own, lost, without };
+    let mut work = Work { ctx, state, record, contents, view, later, own, lost, without };
     let (bench, lock) = work.bench(what.limit_rate)?;
     let (index, made) = work.read(&bench, &lock, &mut done)?;
     done.lost = backup::lost_files(&work.view, &index, &contents.snapshots, ctx.stop)?;
+    let lacking = work.lacking(&bench, &made)?;
+    if what.repaired && !lacking.is_empty() {
+        let files = lacking.len() as u64;
+        return Err(Error::IncrementsLack { seed: record.id, files });
+    }
+    done.lost.extend(lacking);
     if !done.lost.is_empty() && !what.repaired {
         return Ok(done);
     }
@@ -216,12 +226,43 @@ fn view(
     Ok(alone.seen_through(Arc::new(Overlay::new(kept, Arc::clone(&vault.store)))))
 }
 
+/// The same with what was backed up while the seed travels, and the snapshots of that: they rely on the seed's packs, and
+/// become visible after it as they are.
+fn with_increments(
+    ctx: &Context<'_>,
+    vault: &Vault,
+    record: &SeedRecord,
+    view: Repository,
+) -> Result<(Repository, Vec<Digest>), Error> {
+    let since = vault.increments(ctx, record.id)?;
+    let listed = since.list(ObjectKind::Snapshot)?;
+    let later: Vec<Digest> = listed.iter().filter_map(|listed| listed.key.id()).collect();
+    if later.is_empty() {
+        return Ok((view, later));
+    }
+    let both = Overlay::new(since, Arc::clone(view.store()));
+    Ok((view.seen_through(Arc::new(both)), later))
+}
+
+/// Everything but what the seed has lost: what was backed up since may have it, and is visible later than the seed.
+fn known(
+    view: &Repository,
+    packs: &HashSet<Digest>,
+    without: &WithoutPacks,
+) -> Result<Index, Error> {
+    let mut index = view.without_packs(packs)?.index;
+    without.lost.keys().for_each(|(kind, id)| index.distrust(*kind, id));
+    Ok(index)
+}
+
 struct Work<'a, 'c> {
     ctx: &'a Context<'c>,
     state: &'a State,
     record: &'a SeedRecord,
     contents: &'a Contents,
     view: Repository,
+    /// Snapshots that were made while the seed travels.
+    later: Vec<Digest>,
     own: Vec<Object>,
     lost: HashSet<Digest>,
     without: WithoutPacks,
@@ -294,8 +335,9 @@ impl Work<'_, '_> {
         let mut index = std::mem::take(&mut self.without.index);
         self.made_before(bench, &mut index)?;
         let writer = Writer::new(lock, index, self.options())?;
+        let snapshots = [self.contents.snapshots.as_slice(), &self.later].concat();
         let options = RegainOptions {
-            snapshots: &self.contents.snapshots,
+            snapshots: &snapshots,
             lost: &self.without.lost,
             threads: self.ctx.threads,
             stop: self.ctx.stop,
@@ -315,6 +357,24 @@ impl Work<'_, '_> {
         }
         done.packs = made.len() as u64;
         Ok((index, made))
+    }
+
+    /// Files of what was backed up while the seed travels that would lack something: nobody can make these snapshots anew
+    /// where they are.
+    fn lacking(
+        &self,
+        bench: &Repository,
+        made: &BTreeSet<Digest>,
+    ) -> Result<Vec<backup::LostFile>, Error> {
+        if self.later.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut index = self.view.without_packs(&self.lost)?.index;
+        for pack in made {
+            let length = bench.store().length(&ObjectKey::Pack(*pack))?;
+            index.add(*pack, &bench.read_pack_header(*pack, length)?);
+        }
+        Ok(backup::lost_files(&self.view, &index, &self.later, self.ctx.stop)?)
     }
 
     fn options(&self) -> WriterOptions {

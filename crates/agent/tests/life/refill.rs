@@ -628,3 +628,33 @@ fn drives_are_prepared_even_where_nothing_can_be_kept() {
     assert!(confirmed(&site.backup().unwrap()));
     assert!(!folder.join("repository").exists());
 }
+
+/// What is backed up while the seed travels relies on its packs, and becomes visible as it is: with everything, or not at all.
+#[test]
+fn what_was_backed_up_meanwhile_is_whole_in_the_end_or_nothing_is_left_out() {
+    let site = Site::prepared();
+    site.ship("TRACK0001").unwrap();
+    fs::write(site.source().join("later"), noise(40, 60_000)).unwrap();
+    let meanwhile = waiting(site.backup().unwrap()).increment.unwrap().snapshot;
+    site.dock_without("TRACK0001", |key| key.kind() == ObjectKind::Pack);
+    lose_packs_of_staging(&site);
+    let names = ["file0", "file3"];
+    let good = names.map(|name| fs::read(site.source().join(name)).unwrap());
+    let lost = change(&site);
+    let said = waiting(site.backup().unwrap());
+    let named: BTreeSet<PathBuf> =
+        said.refilled.unwrap().lost.iter().map(|it| it.path.clone()).collect();
+    assert_eq!(named, lost);
+    let error = refill(&site, &repaired()).unwrap_err();
+    assert!(matches!(error, Error::IncrementsLack { files: 2, .. }), "{error}");
+    assert_eq!(site.seed().record.revision(), 0);
+    for (name, bytes) in names.iter().zip(good) {
+        fs::write(site.source().join(name), bytes).unwrap();
+    }
+    assert!(confirmed(&site.backup().unwrap()));
+    let vault = agent::open_vault(&site.ctx(), PASSWORD).unwrap();
+    assert!(vault.load_snapshot(meanwhile).is_ok());
+    let options = repo::CheckOptions { read_data: true, threads: 2 };
+    let report = vault.check(options, &|_| {}).unwrap();
+    assert!(!report.damaged(), "{:?}", report.findings);
+}
