@@ -315,9 +315,9 @@ pub enum Error {
         /// What is known of them.
         folder: PathBuf,
     },
-    /// Recovery points that were made since rely on what is lost.
+    /// Recovery points that were made since rely on what is lost, and nothing that the seed was sent with does.
     #[error(
-        "seed {seed} is not published without what is lost: recovery points that were made while it travelled have {files} files with it, and would lack that, too; bring these files back as they were, and run packmule seed refill again"
+        "seed {seed} needs nothing of what is lost, but recovery points that were made while it travelled have {files} files with it; bring these files back as they were, and run packmule seed refill again"
     )]
     IncrementsLack {
         /// The seed.

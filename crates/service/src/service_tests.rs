@@ -1,3 +1,5 @@
+//! The service with a clock that stands still until it is moved, and an agent whose answers are made up.
+
 use super::*;
 use crate::{Alerts, Metrics, RunState};
 use agent::{BackupReport, Event, Initial, Waiting};

@@ -630,31 +630,54 @@ fn drives_are_prepared_even_where_nothing_can_be_kept() {
 }
 
 /// What is backed up while the seed travels relies on its packs, and becomes visible as it is: with everything, or not at all.
-#[test]
-fn what_was_backed_up_meanwhile_is_whole_in_the_end_or_nothing_is_left_out() {
+fn lost_with_increment() -> (Site, Digest, [Vec<u8>; 2]) {
     let site = Site::prepared();
     site.ship("TRACK0001").unwrap();
     fs::write(site.source().join("later"), noise(40, 60_000)).unwrap();
     let meanwhile = waiting(site.backup().unwrap()).increment.unwrap().snapshot;
     site.dock_without("TRACK0001", |key| key.kind() == ObjectKind::Pack);
     lose_packs_of_staging(&site);
-    let names = ["file0", "file3"];
-    let good = names.map(|name| fs::read(site.source().join(name)).unwrap());
+    let good = NAMES.map(|name| fs::read(site.source().join(name)).unwrap());
     let lost = change(&site);
     let said = waiting(site.backup().unwrap());
     let named: BTreeSet<PathBuf> =
         said.refilled.unwrap().lost.iter().map(|it| it.path.clone()).collect();
     assert_eq!(named, lost);
-    let error = refill(&site, &repaired()).unwrap_err();
-    assert!(matches!(error, Error::IncrementsLack { files: 2, .. }), "{error}");
-    assert_eq!(site.seed().record.revision(), 0);
-    for (name, bytes) in names.iter().zip(good) {
-        fs::write(site.source().join(name), bytes).unwrap();
-    }
-    assert!(confirmed(&site.backup().unwrap()));
+    (site, meanwhile, good)
+}
+
+const NAMES: [&str; 2] = ["file0", "file3"];
+
+fn is_whole(site: &Site) -> repo::Repository {
     let vault = agent::open_vault(&site.ctx(), PASSWORD).unwrap();
-    assert!(vault.load_snapshot(meanwhile).is_ok());
     let options = repo::CheckOptions { read_data: true, threads: 2 };
     let report = vault.check(options, &|_| {}).unwrap();
     assert!(!report.damaged(), "{:?}", report.findings);
+    vault
+}
+
+#[test]
+fn what_was_backed_up_meanwhile_is_whole_once_the_files_are_back() {
+    let (site, meanwhile, good) = lost_with_increment();
+    for (name, bytes) in NAMES.iter().zip(good) {
+        fs::write(site.source().join(name), bytes).unwrap();
+    }
+    assert!(confirmed(&site.backup().unwrap()));
+    assert!(is_whole(&site).load_snapshot(meanwhile).is_ok());
+}
+
+#[test]
+fn beside_a_repaired_seed_nothing_of_what_was_backed_up_meanwhile_is_shown_and_that_is_said() {
+    let (site, meanwhile, _) = lost_with_increment();
+    refill(&site, &repaired()).unwrap();
+    assert!(site.seed().record.revision() > 0);
+    let said = site.backup().unwrap();
+    let BackupReport::Stored { confirmed: Some(_), outcome, unpublished } = said else {
+        panic!("{said:?}")
+    };
+    let why = unpublished.unwrap();
+    assert!(matches!(*why, Error::IncrementsDamaged { .. }), "{why}");
+    let vault = is_whole(&site);
+    assert!(vault.load_snapshot(meanwhile).is_err());
+    assert!(vault.load_snapshot(outcome.snapshot).is_ok());
 }

@@ -4,8 +4,7 @@
 use std::borrow::Cow;
 
 /// Protocols whose paths mean what they say: restic's, which knows no case but its own.
-const ALONE: [&str; 7] =
-    ["vaults", "pending", "increments", "storage", "exports", "api", "portal"];
+const ALONE: [&str; 7] = ["vaults", "pending", "increments", "storage", "exports", "api", "portal"];
 
 /// The path that is routed in place of `path`.
 pub(crate) fn plain(path: &str) -> Cow<'_, str> {
