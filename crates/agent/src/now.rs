@@ -9,7 +9,7 @@ use crate::state::State;
 use crate::transit::{self, Transit, Waiting};
 use crate::vault::{Place, Vault};
 use crate::{Error, announce, init, names, publication};
-use backup::{BackupEvent, BackupOptions, BackupOutcome};
+use backup::{BackupEvent, BackupOptions, BackupOutcome, Fault};
 use flow::{SeedEvent, SeedState};
 use model::{ErrorKind, GroupName};
 use repo::{LockMode, Repository};
@@ -273,16 +273,26 @@ fn meanwhile(
     if record.contents.is_none() {
         return paused("the drives are being prepared; nothing was backed up");
     }
-    // What travels is known by what is in staging.
+    if record.direct {
+        return paused(
+            "what travels is on its drives alone; nothing was backed up until it has arrived",
+        );
+    }
+    // What travels is known by what is in staging: all of it, part of it, or nothing any more.
     let repository = match init::open_in_transit(ctx, state, record, password) {
-        Err(error) if error.kind() == ErrorKind::NoRepository => {
+        Err(error) if matches!(error.kind(), ErrorKind::NoRepository | ErrorKind::Conflict) => {
             return paused(
                 "staging is not there, so what travels cannot be known; nothing was backed up until it has arrived",
             );
         }
         other => other?,
     };
-    let outcome = back_up(ctx, Place::Increments, &repository, group)?;
+    let mut outcome = back_up(ctx, Place::Increments, &repository, group)?;
+    // What staging has lost was read again, and is in the recovery point: nothing is left out.
+    let left_out = |problem: &backup::Problem| {
+        !matches!(problem.fault, Fault::Repository(_) | Fault::PartsMissing | Fault::ParentTree(_))
+    };
+    outcome.problems.retain(left_out);
     Ok(Meanwhile::Done(Box::new(outcome)))
 }
 

@@ -156,7 +156,9 @@ fn what_goes_missing_at_the_other_end_meanwhile_is_named_and_nothing_is_publishe
     site.place.folder("d2");
     site.lacking("--drive d2").exits(0);
     assert!(on(&site.place.path("d2")).contains(&name(victim)));
+    // Whichever of the two comes first by its name.
     site.run("seed import --into there --drive d2").exits(0);
+    site.run("seed missing --into there").exits(0);
     site.arrives();
 }
 

@@ -135,13 +135,26 @@ pub(crate) fn import_within(
         .map(|(path, is)| (path.clone(), next(is).unwrap_or(Err(Error::Interrupted))))
         .collect();
     let publication = Publication { trust, verified, part: limits.part };
-    let mut landed = Vec::new();
-    for seed in destination.waiting()? {
-        match destination.publish_if_complete(seed, &publication, events) {
-            // Drives of somebody else brought it: theirs to go on with.
-            Err(Error::OtherSigner { .. }) => {}
-            other => landed.push(other?),
+    let (mut landed, mut waiting) = (Vec::new(), destination.waiting()?);
+    // What one seed has brought may be what another one lacked: as long as one is published, the others are looked at again.
+    loop {
+        let mut open = Vec::new();
+        let before = landed.len();
+        for seed in waiting {
+            match destination.publish_if_complete(seed, &publication, events) {
+                // Drives of somebody else brought it: theirs to go on with.
+                Err(Error::OtherSigner { .. }) => {}
+                other => {
+                    let seed = other?;
+                    if seed.published { landed.push(seed) } else { open.push(seed) }
+                }
+            }
         }
+        if landed.len() == before || open.is_empty() {
+            landed.extend(open);
+            break;
+        }
+        waiting = open.iter().map(|seed| seed.missing.seed).collect();
     }
     Ok(Imported { drives: results, seeds: landed })
 }
