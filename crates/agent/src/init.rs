@@ -5,12 +5,14 @@
 use crate::Error;
 use crate::context::{Context, Event, Phase};
 use crate::group::is_no_repository;
+use crate::journal;
 use crate::record::SeedRecord;
 use crate::state::State;
 use crate::vault::{Place, Vault};
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use repo::Repository;
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use store::{Folder, Overlay, Store};
@@ -96,6 +98,16 @@ pub(crate) fn open_in_transit(
     let since = vault.increments(ctx, record.id)?;
     let over: Arc<dyn Store> = Arc::new(Overlay::new(since, Arc::clone(staged.store())));
     Ok(staged.seen_through(over))
+}
+
+/// Whether staging holds a pack that does not travel: what an interrupted call has left. A backup would take it in, and
+/// rely on what never arrives.
+pub(crate) fn has_strays(state: &State, record: &SeedRecord) -> Result<bool, Error> {
+    let contents = record.contents.as_ref().ok_or(flow::Refused::StillPreparing)?;
+    let own = journal::objects(state, record, contents)?;
+    let travels: BTreeSet<ObjectKey> = own.iter().map(seed::Object::key).collect();
+    let staged = Folder::new(&record.staging).list(ObjectKind::Pack)?;
+    Ok(staged.iter().any(|listed| !travels.contains(&listed.key)))
 }
 
 /// Whether that repository is in a staging location: looked at from outside, without its password.

@@ -287,6 +287,16 @@ fn meanwhile(
         }
         other => other?,
     };
+    match init::has_strays(state, record) {
+        Ok(false) => {}
+        Ok(true) => {
+            return paused(
+                "staging holds packs that do not travel, as an interrupted call leaves them; nothing was backed up until the seed has arrived",
+            );
+        }
+        Err(error @ Error::InventoryLost { .. }) => return paused(&error.to_string()),
+        Err(error) => return Err(error),
+    }
     let mut outcome = back_up(ctx, Place::Increments, &repository, group)?;
     // What staging has lost was read again, and is in the recovery point: nothing is left out.
     let left_out = |problem: &backup::Problem| {

@@ -134,10 +134,13 @@ fn with_increments(
     if record.contents.is_none() || record.is_over() {
         return Ok((open_to_read(ctx, state, record, password)?, None));
     }
-    let both = open_in_transit(ctx, state, record, password)?;
-    match both.store().list(ObjectKind::Snapshot) {
-        Ok(_) => Ok((both, None)),
-        Err(why) => Ok((open_to_read(ctx, state, record, password)?, Some(why.into()))),
+    let seen = open_in_transit(ctx, state, record, password).and_then(|both| {
+        both.store().list(ObjectKind::Snapshot)?;
+        Ok(both)
+    });
+    match seen {
+        Ok(both) => Ok((both, None)),
+        Err(why) => Ok((open_to_read(ctx, state, record, password)?, Some(why))),
     }
 }
 

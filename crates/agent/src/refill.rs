@@ -155,6 +155,7 @@ fn run(
         repaired: Vec::new(),
         revision: None,
     };
+    let of_seed = view.clone();
     let (view, later) = with_increments(ctx, vault, record, view)?;
     if !later.is_empty() {
         without.index = known(&view, &lost, &without)?;
@@ -165,7 +166,11 @@ fn run(
     }
     let mut work = Work { ctx, state, record, contents, view, later, own, lost, without };
     let (bench, lock) = work.bench(what.limit_rate)?;
-    let (index, made) = work.read(&bench, &lock, &mut done)?;
+    let (mut index, made) = work.read(&bench, &lock, &mut done)?;
+    if !work.later.is_empty() {
+        // The seed is whole by itself: nothing that only increments have counts as there for it.
+        index = work.with_made(&of_seed, &bench, &made)?;
+    }
     done.lost = backup::lost_files(&work.view, &index, &contents.snapshots, ctx.stop)?;
     let lacking = work.lacking(&bench, &made)?;
     // With a repaired snapshot the vault shows none of them. With the seed as it was it would show all.
@@ -370,12 +375,23 @@ impl Work<'_, '_> {
         if self.later.is_empty() {
             return Ok(Vec::new());
         }
-        let mut index = self.view.without_packs(&self.lost)?.index;
+        let index = self.with_made(&self.view, bench, made)?;
+        Ok(backup::lost_files(&self.view, &index, &self.later, self.ctx.stop)?)
+    }
+
+    /// What a view of the repository has without what is lost, and what was made anew.
+    fn with_made(
+        &self,
+        view: &Repository,
+        bench: &Repository,
+        made: &BTreeSet<Digest>,
+    ) -> Result<Index, Error> {
+        let mut index = view.without_packs(&self.lost)?.index;
         for pack in made {
             let length = bench.store().length(&ObjectKey::Pack(*pack))?;
             index.add(*pack, &bench.read_pack_header(*pack, length)?);
         }
-        Ok(backup::lost_files(&self.view, &index, &self.later, self.ctx.stop)?)
+        Ok(index)
     }
 
     fn options(&self) -> WriterOptions {
