@@ -26,10 +26,11 @@ pub enum Cause {
 }
 
 /// How a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
     /// It goes on.
+    #[default]
     Running,
     /// A recovery point with everything in it.
     Done,
@@ -323,12 +324,6 @@ impl Cause {
 
     fn of(word: &str) -> Option<Self> {
         [Self::Schedule, Self::Retry, Self::Command].into_iter().find(|cause| cause.word() == word)
-    }
-}
-
-impl Default for RunState {
-    fn default() -> Self {
-        Self::Running
     }
 }
 

@@ -354,7 +354,7 @@ impl Inner {
             Ok(_) => {}
             // By hand; the next tick looks again.
             Err(Error::Busy(_)) => {
-                tracing::debug!(group = %group.name, "is being backed up by hand")
+                tracing::debug!(group = %group.name, "is being backed up by hand");
             }
             Err(error) => {
                 let words = format!("group {}: {}", group.name, error.full());
