@@ -203,8 +203,19 @@ fn on_the_way(
     password: &[u8],
 ) -> Result<BackupReport, Error> {
     let record = state.seed(id)?;
-    let meanwhile = meanwhile(ctx, state, group, &record, password)?;
+    let meanwhile = match meanwhile(ctx, state, group, &record, password) {
+        Err(error) if matches!(error.kind(), ErrorKind::WrongPassword | ErrorKind::Interrupted) => {
+            return Err(error);
+        }
+        other => other,
+    };
     let gone_on = transit::go_on(ctx, state, id, password);
+    // A source or a staging disk that fails holds no seed up that has arrived; it is said all the same.
+    let meanwhile = match (meanwhile, &gone_on) {
+        (Ok(meanwhile), _) => meanwhile,
+        (Err(_), Ok(Transit::Arrived { .. })) => Meanwhile::Over,
+        (Err(error), _) => return Err(error),
+    };
     let (record, confirmed, unpublished) = match (gone_on, meanwhile) {
         (Ok(Transit::Waiting(mut waiting)), meanwhile) => {
             meanwhile.tell(&mut waiting);

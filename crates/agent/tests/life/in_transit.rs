@@ -191,6 +191,20 @@ fn a_server_that_is_away_leaves_what_staging_has_and_says_what_is_not_seen() {
 }
 
 #[test]
+fn a_source_that_is_gone_holds_no_seed_up_that_has_arrived() {
+    let (site, _) = prepared();
+    site.ship("TRACK0001").unwrap();
+    let away = site.path("elsewhere");
+    fs::rename(site.source(), &away).unwrap();
+    assert!(site.backup().is_err(), "nothing was backed up, and that is said");
+    site.dock("TRACK0001");
+    assert!(site.backup().is_err());
+    assert_eq!(site.seed().record.state(), SeedState::Confirmed);
+    fs::rename(&away, site.source()).unwrap();
+    assert!(matches!(site.backup().unwrap(), BackupReport::Stored { .. }));
+}
+
+#[test]
 fn without_staging_nothing_is_backed_up_until_it_has_arrived_and_that_is_said() {
     let (site, _) = prepared();
     site.ship("TRACK0001").unwrap();
