@@ -160,15 +160,7 @@ impl Place {
         let snapshot = repository.find_snapshot("latest").unwrap();
         let target = self.path("restored");
         let stop = AtomicBool::new(false);
-        let options = RestoreOptions {
-            target: target.clone(),
-            below: None,
-            overwrite: false,
-            owner_by_name: false,
-            threads: 2,
-            stop: &stop,
-            events: &|_| {},
-        };
+        let options = RestoreOptions::into_folder(&target, &stop, &|_| {});
         let tree = snapshot.snapshot.tree;
         let restored = backup::restore(&repository, &index.value, tree, &options).unwrap();
         assert!(restored.problems.is_empty(), "{:?}", restored.problems);

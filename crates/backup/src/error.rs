@@ -25,7 +25,9 @@ pub enum Error {
     #[error("there is nothing to back up")]
     Nothing,
     /// The target of a restore holds something already.
-    #[error("{target} is not empty; choose another folder, or allow overwriting with --overwrite")]
+    #[error(
+        "{target} is not empty; choose another folder, or say what becomes of what is there: --existing skip, overwrite or keep-both"
+    )]
     TargetNotEmpty {
         /// The folder.
         target: PathBuf,
@@ -36,6 +38,18 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
+    /// A path of a snapshot is not absolute.
+    #[error("{path} is no path of a snapshot: these begin with /")]
+    RelativePath {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Nothing in the snapshot is what was asked for.
+    #[error("nothing in the snapshot is what was asked for; packmule repo ls shows what there is")]
+    NothingSelected,
+    /// The system has no random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
     /// The target cannot be written to.
     #[error("{action} {path} failed")]
     Io {
@@ -60,16 +74,20 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoTarget { .. } | Self::NotInSnapshot { .. } => ErrorKind::NotFound,
-            Self::Nothing | Self::TargetNotEmpty { .. } | Self::Pattern { .. } => {
-                ErrorKind::Invalid
+            Self::NoTarget { .. } | Self::NotInSnapshot { .. } | Self::NothingSelected => {
+                ErrorKind::NotFound
             }
+            Self::Nothing
+            | Self::TargetNotEmpty { .. }
+            | Self::Pattern { .. }
+            | Self::RelativePath { .. } => ErrorKind::Invalid,
             Self::Io { cause, .. } => match cause.kind() {
                 _ if full(cause) => ErrorKind::Full,
                 io::ErrorKind::PermissionDenied => ErrorKind::Denied,
                 _ => ErrorKind::Internal,
             },
             Self::Interrupted => ErrorKind::Interrupted,
+            Self::Random => ErrorKind::Internal,
             Self::Repo(cause) => cause.kind(),
         }
     }
@@ -125,6 +143,12 @@ pub enum Fault {
     /// The repository cannot give it back whole; it was left out.
     #[error("left out, because the repository is damaged: {0}")]
     Damaged(String),
+    /// Something is there, and was left as it is.
+    #[error("is there already, and is not what the snapshot has; it was left as it is")]
+    Exists,
+    /// What was written does not read back.
+    #[error("does not read back as it was written: the medium may be failing")]
+    NotAsWritten,
     /// A kind that cannot be made.
     #[error("is a {0}, which cannot be restored")]
     Kind(&'static str),

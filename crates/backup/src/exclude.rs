@@ -2,7 +2,7 @@
 //! decides nothing about paths that were named themselves.
 
 use crate::Error;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use ignore::gitignore::Gitignore;
 use rustix::fs::{AtFlags, FileType};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -37,15 +37,7 @@ impl Exclude {
     /// # Errors
     /// [`Error::Pattern`] for the first that is none.
     pub fn new(patterns: &[String]) -> Result<Self, Error> {
-        let mut builder = GitignoreBuilder::new("/");
-        let wrong = |pattern: &str, why: ignore::Error| Error::Pattern {
-            pattern: pattern.to_owned(),
-            why: why.to_string(),
-        };
-        for pattern in patterns {
-            builder.add_line(None, pattern).map_err(|why| wrong(pattern, why))?;
-        }
-        let matcher = builder.build().map_err(|why| wrong(&patterns.join(" "), why))?;
+        let matcher = crate::select::matcher(patterns)?;
         Ok(Self { patterns: patterns.to_vec(), matcher, ..Self::default() })
     }
 

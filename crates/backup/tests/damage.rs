@@ -3,7 +3,7 @@
 
 mod common;
 
-use backup::{Fault, RestoreEvent, RestoreOptions};
+use backup::{Existing, Fault, RestoreEvent, RestoreOptions};
 use common::{back_up, init, noise, restore, same};
 use model::{Digest, ObjectKey, ObjectKind};
 use repo::tree::NodeKind;
@@ -127,8 +127,10 @@ fn a_damaged_index_or_snapshot_is_named_by_every_backup() {
     }
 }
 
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
 struct Restoring<'a> {
-    overwrite: bool,
+    existing: Existing,
     stop: &'a AtomicBool,
     stop_at_first_byte: bool,
 }
@@ -149,13 +151,10 @@ impl Restoring<'_> {
             }
         };
         let options = RestoreOptions {
-            target: target.to_owned(),
             below: Some(below.to_owned()),
-            overwrite: self.overwrite,
-            owner_by_name: false,
+            existing: self.existing,
             threads: 1,
-            stop: self.stop,
-            events: &events,
+            ..RestoreOptions::into_folder(target, self.stop, &events)
         };
         backup::restore(repository, &index, tree, &options)
     }
@@ -180,7 +179,7 @@ fn a_stopped_restore_leaves_whole_files_only() {
     let point = back_up(&repository, &source).snapshot;
     let target = folder.path().join("target");
     let stop = AtomicBool::new(false);
-    let restoring = Restoring { overwrite: false, stop: &stop, stop_at_first_byte: true };
+    let restoring = Restoring { existing: Existing::Refuse, stop: &stop, stop_at_first_byte: true };
     let stopped = restoring.run(&repository, point, &source, &target);
     assert!(matches!(stopped, Err(backup::Error::Interrupted)));
     for folder in ["", "d"] {
@@ -218,7 +217,8 @@ fn overwriting_with_what_is_damaged_leaves_what_was_there() {
         std::fs::File::open(&path).unwrap().set_modified(old).unwrap();
     }
     let stop = AtomicBool::new(false);
-    let restoring = Restoring { overwrite: true, stop: &stop, stop_at_first_byte: false };
+    let restoring =
+        Restoring { existing: Existing::Overwrite, stop: &stop, stop_at_first_byte: false };
     let outcome = restoring.run(&repository, point, &source, &target).unwrap();
     assert!(outcome.problems.len() >= 6, "{:?}", outcome.problems);
     assert_eq!(files(&target.join("d")), ["0", "1", "2", "3", "4", "5", "e"]);
@@ -294,13 +294,8 @@ fn a_blob_that_is_damaged_in_one_pack_is_taken_from_another() {
     let target = folder.path().join("target");
     let tree = repository.load_snapshot(point).unwrap().snapshot.tree;
     let options = RestoreOptions {
-        target: target.clone(),
         below: Some(source.clone()),
-        overwrite: false,
-        owner_by_name: false,
-        threads: 2,
-        stop: &AtomicBool::new(false),
-        events: &|_| {},
+        ..RestoreOptions::into_folder(&target, &GO_ON, &|_| {})
     };
     let outcome = backup::restore(&repository, &index, tree, &options).unwrap();
     assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);

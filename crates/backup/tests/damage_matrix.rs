@@ -23,6 +23,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use store::{Folder, Listed};
 
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
 #[test]
 fn a_damaged_config_is_named_and_nothing_is_begun_anew() {
     hold_all(ObjectKind::Config);
@@ -473,13 +475,8 @@ fn restore(
     let index = repository.load_index()?.value;
     let tree = repository.load_snapshot(snapshot)?.snapshot.tree;
     let options = RestoreOptions {
-        target: target.to_owned(),
         below: Some(below.to_owned()),
-        overwrite: false,
-        owner_by_name: false,
-        threads: 2,
-        stop: &AtomicBool::new(false),
-        events: &|_| {},
+        ..RestoreOptions::into_folder(target, &GO_ON, &|_| {})
     };
     backup::restore(repository, &index, tree, &options)
 }

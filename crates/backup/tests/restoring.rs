@@ -4,7 +4,7 @@
 
 mod common;
 
-use backup::{RestoreEvent, RestoreOptions, RestoreOutcome};
+use backup::{Existing, RestoreEvent, RestoreOptions, RestoreOutcome};
 use common::{back_up, init, noise, restore, same, skip, with_tree};
 use model::{Digest, ErrorKind};
 use repo::Repository;
@@ -16,6 +16,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use store::Memory;
+
+static GO_ON: AtomicBool = AtomicBool::new(false);
 
 fn hash(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
@@ -45,13 +47,8 @@ fn watched(
     let index = repository.load_index().unwrap().value;
     let tree = repository.load_snapshot(snapshot).unwrap().snapshot.tree;
     let options = RestoreOptions {
-        target: target.to_owned(),
-        below: None,
-        overwrite: true,
-        owner_by_name: false,
-        threads: 2,
-        stop: &AtomicBool::new(false),
-        events,
+        existing: Existing::Overwrite,
+        ..RestoreOptions::into_folder(target, &GO_ON, events)
     };
     backup::restore(repository, &index, tree, &options)
 }

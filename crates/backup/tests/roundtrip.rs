@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use store::{Memory, Store};
 
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
 fn sound(repository: &Repository) {
     let report = repository.check(CheckOptions { read_data: true, threads: 2 }, &|_| {}).unwrap();
     assert!(!report.damaged(), "{:#?}", report.findings);
@@ -260,17 +262,13 @@ fn a_link_in_the_target_is_not_followed() {
     let index = repository.load_index().unwrap().value;
     let tree = repository.load_snapshot(point).unwrap().snapshot.tree;
     let mut options = backup::RestoreOptions {
-        target: target.clone(),
         below: Some(source.clone()),
-        overwrite: false,
-        owner_by_name: false,
         threads: 1,
-        stop: &AtomicBool::new(false),
-        events: &|_| {},
+        ..backup::RestoreOptions::into_folder(&target, &GO_ON, &|_| {})
     };
     let refused = backup::restore(&repository, &index, tree, &options);
     assert!(matches!(refused, Err(backup::Error::TargetNotEmpty { .. })));
-    options.overwrite = true;
+    options.existing = backup::Existing::Overwrite;
     let outcome = backup::restore(&repository, &index, tree, &options).unwrap();
     assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);
     assert_eq!(std::fs::read(outside.join("f")).unwrap(), b"precious");

@@ -67,7 +67,7 @@ pub(crate) enum Command {
     Certificate(cmd::certgen::Certificate),
     #[command(subcommand)]
     RecoveryPoint(cmd::agent::RecoveryPoint),
-    Restore(cmd::agent::Restore),
+    Restore(Box<cmd::restore::Restore>),
 }
 
 impl Command {

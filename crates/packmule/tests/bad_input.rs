@@ -647,9 +647,9 @@ fn a_restore_target_that_is_not_empty_is_not_touched() {
             ["repo", "restore", "-r", s(&scene.repository), "latest", "--target", s(&target)];
         scene.run(&[&arguments[..], options].concat())
     };
-    restore(&[]).exits(1).tells(&["not empty", "--overwrite"]);
+    restore(&[]).exits(1).tells(&["not empty", "--existing skip"]);
     assert_eq!(contents(&target), before);
-    restore(&["--overwrite"]).exits(0);
+    restore(&["--existing", "overwrite"]).exits(0);
     let after = contents(&target);
     assert!(before.iter().all(|(file, what)| after.get(file) == Some(what)), "others stay");
     let file = target.join("text");

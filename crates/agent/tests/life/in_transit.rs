@@ -10,7 +10,7 @@ use model::Digest;
 use server::Step;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use wire::PublicationState;
 
@@ -49,7 +49,7 @@ impl Made {
         for (id, made_of) in &self.0 {
             assert!(listed.contains(id), "{id} is not listed");
             let target = tempfile::tempdir().unwrap();
-            restore(site, &repository, *id, target.path().to_owned());
+            restore(site, &repository, *id, target.path());
             assert_eq!(&tree(target.path()), made_of);
         }
         let report = repository.check(repo::CheckOptions { read_data: true, threads: 2 }, &|_| {});
@@ -57,17 +57,12 @@ impl Made {
     }
 }
 
-fn restore(site: &Site, repository: &repo::Repository, id: Digest, target: PathBuf) {
+fn restore(site: &Site, repository: &repo::Repository, id: Digest, target: &Path) {
     let index = repository.load_index().unwrap();
     let tree = repository.load_snapshot(id).unwrap().snapshot.tree;
     let options = RestoreOptions {
-        target,
         below: Some(site.source()),
-        overwrite: false,
-        owner_by_name: false,
-        threads: 2,
-        stop: &site.stop,
-        events: &|_| {},
+        ..RestoreOptions::into_folder(target, &site.stop, &|_| {})
     };
     let outcome = backup::restore(repository, &index.value, tree, &options).unwrap();
     assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);
@@ -187,7 +182,7 @@ fn a_server_that_is_away_leaves_what_staging_has_and_says_what_is_not_seen() {
     assert_eq!((points.points.len(), points.unseen.is_some()), (1, true));
     let repository = agent::open_staging(&site.ctx(), &points.location, PASSWORD).unwrap();
     let target = tempfile::tempdir().unwrap();
-    restore(&site, &repository, points.points[0].id, target.path().to_owned());
+    restore(&site, &repository, points.points[0].id, target.path());
 }
 
 #[test]

@@ -24,13 +24,8 @@ pub(crate) fn restore(site: &Site, repository: &repo::Repository, target: &Path)
     let index = repository.load_index().unwrap();
     let snapshot = repository.find_snapshot("latest").unwrap().snapshot;
     let options = RestoreOptions {
-        target: target.to_owned(),
         below: Some(site.source()),
-        overwrite: false,
-        owner_by_name: false,
-        threads: 2,
-        stop: &site.stop,
-        events: &|_| {},
+        ..RestoreOptions::into_folder(target, &site.stop, &|_| {})
     };
     let outcome = backup::restore(repository, &index.value, snapshot.tree, &options).unwrap();
     assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);

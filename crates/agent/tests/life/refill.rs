@@ -75,13 +75,8 @@ fn differences(site: &Site, snapshot: Digest) -> BTreeSet<PathBuf> {
     let index = vault.load_index().unwrap().value;
     let tree = vault.load_snapshot(snapshot).unwrap().snapshot.tree;
     let options = backup::RestoreOptions {
-        target: target.clone(),
         below: Some(site.source()),
-        overwrite: false,
-        owner_by_name: false,
-        threads: 2,
-        stop: &site.stop,
-        events: &|_| {},
+        ..backup::RestoreOptions::into_folder(&target, &site.stop, &|_| {})
     };
     let outcome = backup::restore(&vault, &index, tree, &options).unwrap();
     assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);

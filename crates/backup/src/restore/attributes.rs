@@ -13,9 +13,12 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Set-user-id and set-group-id.
 const SET_ID: u32 = 0o6000;
+/// The most bytes Linux lets the names, or one value, of extended attributes have.
+const XATTRS: usize = 1 << 16;
 
 /// What is set on an item once its content is there.
 #[derive(Debug)]
@@ -27,6 +30,14 @@ pub(super) struct Attributes {
     modified: Timestamp,
     accessed: Timestamp,
     xattrs: Box<[Xattr]>,
+}
+
+/// Whether owners are set: only root can give things away.
+#[derive(Clone, Copy)]
+pub(super) struct Giving<'a> {
+    pub(super) away: bool,
+    /// Counts what belongs to somebody else than it should.
+    pub(super) kept: &'a AtomicU64,
 }
 
 /// Whose things are.
@@ -92,16 +103,17 @@ impl Attributes {
 
     /// Sets them on a regular file that was opened for writing. Goes on after a failure, and
     /// answers the first.
-    pub(super) fn set_on_file(&self, file: &File, give_away: bool) -> Result<(), Errno> {
+    pub(super) fn set_on_file(&self, file: &File, giving: Giving<'_>) -> Result<(), Errno> {
         let stat = rustix::fs::fstat(file)?;
         let mut first = Ok(());
         let mut note = |done: Result<(), Errno>| first = first.and(done);
         let mut ours = (stat.st_uid, stat.st_gid) == (self.uid, self.gid);
-        if give_away && !ours {
+        if giving.away && !ours {
             let given = rustix::fs::fchown(file, self.user(), self.group());
             ours = given.is_ok();
             note(given);
         }
+        giving.kept.fetch_add(u64::from(!ours), Ordering::Relaxed);
         for xattr in &self.xattrs {
             let (name, value) = (xattr.name.as_str(), xattr.value.as_slice());
             note(rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()));
@@ -116,13 +128,50 @@ impl Attributes {
         first
     }
 
+    /// Whether a regular file has them as they are set, and none beside them.
+    pub(super) fn are_on(&self, file: &File, stat: &Stat, gives_away: bool) -> bool {
+        let ours = (stat.st_uid, stat.st_gid) == (self.uid, self.gid);
+        let modified = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or_default());
+        let wanted = timespec(self.modified);
+        (ours || !gives_away)
+            && stat.st_mode & 0o7777 == self.mode_for(NodeKind::File, ours).0
+            && modified == (wanted.tv_sec, wanted.tv_nsec)
+            && self.has_just_these_xattrs(file)
+    }
+
+    /// Whether a file has no extended attribute but these: others would have to be taken away.
+    pub(super) fn fit(&self, file: &File) -> bool {
+        let mut names = vec![0; XATTRS];
+        let length = match rustix::fs::flistxattr(file, names.as_mut_slice()) {
+            Err(Errno::NOTSUP) => 0,
+            Ok(length) => length,
+            Err(_) => return false,
+        };
+        names.truncate(length);
+        let mut there = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        // The kernel labels what is made by itself.
+        there.all(|name| {
+            name == b"security.selinux"
+                || self.xattrs.iter().any(|xattr| xattr.name.as_bytes() == name)
+        })
+    }
+
+    fn has_just_these_xattrs(&self, file: &File) -> bool {
+        self.fit(file)
+            && self.xattrs.iter().all(|xattr| {
+                let mut value = vec![0; XATTRS];
+                let got = rustix::fs::fgetxattr(file, xattr.name.as_str(), value.as_mut_slice());
+                got.is_ok_and(|length| value.get(..length) == Some(xattr.value.as_slice()))
+            })
+    }
+
     /// Sets them on what has that name, if it is of that kind.
     pub(super) fn set_on_name(
         &self,
         folder: &OwnedFd,
         name: &OsStr,
         kind: NodeKind,
-        give_away: bool,
+        giving: Giving<'_>,
     ) -> Result<(), Errno> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let item = rustix::fs::openat(folder, name, flags, Mode::empty())?;
@@ -131,9 +180,9 @@ impl Attributes {
             return Err(Errno::NOENT);
         }
         if kind != NodeKind::Symlink {
-            return self.set_on_handle(&item, &stat, kind, give_away);
+            return self.set_on_handle(&item, &stat, kind, giving);
         }
-        let mut first = self.give(&item, &stat, give_away).map(|_| ());
+        let mut first = self.give(&item, &stat, giving).map(|_| ());
         let mut note = |done: Result<(), Errno>| first = first.and(done);
         // A handle on a link has no other way to its attributes than the link's name.
         let path = fd_path(folder).join(name);
@@ -147,9 +196,9 @@ impl Attributes {
     }
 
     /// Sets them on a directory.
-    pub(super) fn set_on_directory(&self, item: &OwnedFd, give_away: bool) -> Result<(), Errno> {
+    pub(super) fn set_on_directory(&self, item: &OwnedFd, giving: Giving<'_>) -> Result<(), Errno> {
         let stat = rustix::fs::fstat(item)?;
-        self.set_on_handle(item, &stat, NodeKind::Dir, give_away)
+        self.set_on_handle(item, &stat, NodeKind::Dir, giving)
     }
 
     /// `item` need not be open for anything, but is not a link.
@@ -158,9 +207,9 @@ impl Attributes {
         item: &OwnedFd,
         stat: &Stat,
         kind: NodeKind,
-        give_away: bool,
+        giving: Giving<'_>,
     ) -> Result<(), Errno> {
-        let given = self.give(item, stat, give_away);
+        let given = self.give(item, stat, giving);
         let mut first = given.map(|_| ());
         let mut note = |done: Result<(), Errno>| first = first.and(done);
         let through = fd_path(item);
@@ -175,13 +224,16 @@ impl Attributes {
     }
 
     /// Answers whether it belongs to whom it should then.
-    fn give(&self, item: impl AsFd, stat: &Stat, give_away: bool) -> Result<bool, Errno> {
+    fn give(&self, item: impl AsFd, stat: &Stat, giving: Giving<'_>) -> Result<bool, Errno> {
         let ours = (stat.st_uid, stat.st_gid) == (self.uid, self.gid);
-        if !give_away || ours {
-            return Ok(ours);
-        }
-        rustix::fs::chownat(item, "", self.user(), self.group(), AtFlags::EMPTY_PATH)?;
-        Ok(true)
+        let given = if giving.away && !ours {
+            rustix::fs::chownat(item, "", self.user(), self.group(), AtFlags::EMPTY_PATH)
+        } else {
+            Ok(())
+        };
+        let ours = ours || (giving.away && given.is_ok());
+        giving.kept.fetch_add(u64::from(!ours), Ordering::Relaxed);
+        given.map(|()| ours)
     }
 
     /// The mode, without what would let it run as whoever restores, not as whom it belonged to.

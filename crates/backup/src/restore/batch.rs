@@ -5,11 +5,11 @@
 //! file that exceeds it, [`PIECES`] pieces in a batch; two batches are alive at once, and the last
 //! files of a third.
 
-use super::Broken;
 use super::attributes::Attributes;
 use super::blocks::BLOCK;
 use super::dirs::Dir;
 use super::unfinished::Unfinished;
+use super::{Action, Broken};
 use model::Digest;
 use repo::{BlobKind, Location, PackedBlob};
 use std::collections::HashMap;
@@ -40,6 +40,7 @@ pub(super) struct FileToDo {
     pub(super) dir: Arc<Dir>,
     pub(super) name: Box<[u8]>,
     pub(super) size: u64,
+    pub(super) action: Action,
     pub(super) attributes: Attributes,
     /// Where a large file has anything but one blob many times over, which mostly is zeros.
     pub(super) dense: Box<[Range<u64>]>,

@@ -1,8 +1,8 @@
 //! Directories from their making until everything in them is there: then their attributes are set.
 //! Knows nothing of repositories.
 
-use super::Run;
 use super::attributes::Attributes;
+use super::{Mode, Run};
 use crate::error::Fault;
 use std::ffi::OsStr;
 use std::io;
@@ -10,45 +10,107 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Directories that a thread keeps a handle on.
 const OPEN: usize = 16;
 
-/// A directory that was made.
+/// A directory of the target: there, or to be made once something goes into it.
 pub(super) struct Dir {
     parent: Option<Arc<Dir>>,
     name: Box<[u8]>,
-    /// None for the target itself, which is the user's.
+    /// What the snapshot calls it, where that is another name.
+    origin: Option<Box<[u8]>>,
+    /// None where they stay as they are, as those of the target itself, which is the user's.
     attributes: Option<Attributes>,
+    /// It is in place of something that is not a directory.
+    replaces: bool,
+    there: AtomicBool,
     /// Directories and files in it that are not finished, and one for the walk through it.
     open: AtomicUsize,
 }
 
+/// What is known of a directory of the target when the walk comes to it.
+pub(super) struct NewDir<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) origin: Option<&'a [u8]>,
+    pub(super) attributes: Option<Attributes>,
+    pub(super) replaces: bool,
+    pub(super) there: bool,
+}
+
 impl Dir {
     /// The target.
-    pub(super) fn root() -> Arc<Self> {
-        let open = AtomicUsize::new(1);
-        Arc::new(Self { parent: None, name: Box::default(), attributes: None, open })
-    }
-
-    /// A directory in `parent`, held by the walk that will go through it.
-    pub(super) fn below(parent: &Arc<Self>, name: &[u8], attributes: Attributes) -> Arc<Self> {
-        parent.hold();
+    pub(super) fn root(there: bool) -> Arc<Self> {
         Arc::new(Self {
-            parent: Some(Arc::clone(parent)),
-            name: name.into(),
-            attributes: Some(attributes),
+            parent: None,
+            name: Box::default(),
+            origin: None,
+            attributes: None,
+            replaces: false,
+            there: AtomicBool::new(there),
             open: AtomicUsize::new(1),
         })
     }
 
+    /// A directory in `parent`, held by the walk that will go through it.
+    pub(super) fn below(parent: &Arc<Self>, new: NewDir<'_>) -> Arc<Self> {
+        parent.hold();
+        Arc::new(Self {
+            parent: Some(Arc::clone(parent)),
+            name: new.name.into(),
+            origin: new.origin.map(Into::into),
+            attributes: new.attributes,
+            replaces: new.replaces,
+            there: AtomicBool::new(new.there),
+            open: AtomicUsize::new(1),
+        })
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.there.load(Ordering::Acquire)
+    }
+
+    /// Makes it, in the directory above, which is there. Nothing happens when it is there.
+    pub(super) fn make(&self, above: &OwnedFd) -> io::Result<()> {
+        if !self.is_there() {
+            super::place::make_dir(above, OsStr::from_bytes(&self.name), self.replaces)?;
+            self.there.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// It, and all above it that are not there, the topmost last.
+    pub(super) fn missing(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let mut missing = Vec::new();
+        let mut at = Some(self);
+        while let Some(dir) = at.filter(|dir| !dir.is_there()) {
+            missing.push(Arc::clone(dir));
+            at = dir.parent.as_ref();
+        }
+        missing
+    }
+
+    /// The path of the directory above it.
+    pub(super) fn path_above(&self) -> PathBuf {
+        self.parent.as_ref().map(|parent| parent.path()).unwrap_or_default()
+    }
+
     /// Its path below the target.
     pub(super) fn path(&self) -> PathBuf {
+        self.path_by(|dir| &dir.name)
+    }
+
+    /// The same as the snapshot has it.
+    pub(super) fn origin(&self) -> PathBuf {
+        self.path_by(|dir| dir.origin.as_ref().unwrap_or(&dir.name))
+    }
+
+    fn path_by(&self, name: impl Fn(&Self) -> &[u8]) -> PathBuf {
         let mut names = Vec::new();
         let mut at = self;
         while let Some(parent) = &at.parent {
-            names.push(OsStr::from_bytes(&at.name));
+            names.push(OsStr::from_bytes(name(at)));
             at = parent;
         }
         names.iter().rev().collect()
@@ -79,9 +141,12 @@ impl Dir {
 
     fn set_attributes(&self, run: &Run<'_>) {
         let Some(attributes) = &self.attributes else { return };
+        if !self.is_there() || run.mode != Mode::Write {
+            return;
+        }
         let path = self.path();
-        let done = run.place.directory_itself(&path).and_then(|item| {
-            attributes.set_on_directory(&item, run.give_away).map_err(io::Error::from)
+        let done = run.place().and_then(|place| place.directory_itself(&path)).and_then(|item| {
+            attributes.set_on_directory(&item, run.giving()).map_err(io::Error::from)
         });
         if let Err(cause) = done {
             run.problem(&path, Fault::AttributesUnset(cause));
@@ -104,7 +169,7 @@ impl Handles {
                 if self.open.len() >= OPEN {
                     self.open.remove(0);
                 }
-                self.open.push((Arc::clone(dir), run.place.directory(&dir.path())?));
+                self.open.push((Arc::clone(dir), run.place()?.directory(&dir.path())?));
                 self.open.len() - 1
             }
         };

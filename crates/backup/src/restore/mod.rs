@@ -15,6 +15,10 @@
 //!    before. What cannot be filled whole is left out and named.
 //! 4. A directory's attributes are set after everything in it ([`dirs`]); further names of a file
 //!    are given last.
+//! 5. What the target has already is looked at first ([`existing`]): what is right stays, of the rest the caller has
+//!    chosen. Files are judged by content; which directories an interrupted run has made is noted ([`resume`]).
+//!
+//! The same walk makes the list of a dry run, and reads back what was written.
 //!
 //! Memory: two batches, and the blocks and buffers of the threads: all of it constants in [`batch`],
 //! [`blocks`] and [`work`]. Beyond that the index, the directories that are not finished, and what is
@@ -27,18 +31,27 @@ mod attributes;
 mod batch;
 mod blocks;
 mod dirs;
+mod existing;
+mod files;
 mod output;
 mod place;
+mod resume;
 mod unfinished;
 mod walk;
 mod work;
 
+pub use existing::{Action, Existing};
+
+use crate::Select;
 use crate::error::{Error, Fault, Problem};
+use attributes::Giving;
 use model::Digest;
 use output::{Hand, Output};
 use place::Place;
 use repo::tree::NodeKind;
 use repo::{Index, Repository};
+use resume::Resume;
+use std::collections::HashSet;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -50,8 +63,19 @@ pub struct RestoreOptions<'a> {
     pub target: PathBuf,
     /// Only what is below this path of the snapshot, straight into the target.
     pub below: Option<PathBuf>,
-    /// Allow a target that holds something; what has the same name is replaced.
-    pub overwrite: bool,
+    /// Which paths of the snapshot.
+    pub select: Select,
+    /// What becomes of what is there.
+    pub existing: Existing,
+    /// What the names of things end with that go beside others.
+    pub suffix: String,
+    /// Only find out what would be done.
+    pub dry_run: bool,
+    /// Read back everything afterwards, from the medium, and compare it with what it should be. Takes as long as reading
+    /// and hashing all that was wanted.
+    pub verify: bool,
+    /// Folder for notes by which the same call continues after an interruption.
+    pub journals: Option<PathBuf>,
     /// Owners by their names on this machine, rather than by number.
     pub owner_by_name: bool,
     /// Threads that are to be busy; half as many more work, as each waits for media at times.
@@ -60,6 +84,31 @@ pub struct RestoreOptions<'a> {
     pub stop: &'a AtomicBool,
     /// Told what happens. Called from many threads.
     pub events: &'a (dyn Fn(RestoreEvent<'_>) + Sync),
+}
+
+impl<'a> RestoreOptions<'a> {
+    /// All of a snapshot, into a folder that holds nothing.
+    #[must_use]
+    pub fn into_folder(
+        target: &Path,
+        stop: &'a AtomicBool,
+        events: &'a (dyn Fn(RestoreEvent<'_>) + Sync),
+    ) -> Self {
+        Self {
+            target: target.to_owned(),
+            below: None,
+            select: Select::default(),
+            existing: Existing::Refuse,
+            suffix: ".restored".to_owned(),
+            dry_run: false,
+            verify: false,
+            journals: None,
+            owner_by_name: false,
+            threads: 2,
+            stop,
+            events,
+        }
+    }
 }
 
 /// What is happening.
@@ -72,27 +121,124 @@ pub enum RestoreEvent<'a> {
         /// Their bytes.
         bytes: u64,
     },
-    /// So many more bytes are written, or are holes.
+    /// So many more bytes are written, are holes, or are there already.
     Bytes(u64),
     /// One file more is there, or will not be.
     File,
     /// Something is wrong with one item.
     Problem(&'a Problem),
+    /// What is done about an item: each one in a dry run, else those alone that go beside others, or stay out of their way.
+    Item {
+        /// Where it goes, below the target.
+        path: &'a Path,
+        /// What is done.
+        action: Action,
+        /// Its size, where it is a file.
+        bytes: u64,
+    },
+    /// An interrupted run is continued.
+    Resumed,
+    /// Nothing can be noted: after an interruption the target counts as somebody else's.
+    NoJournal(&'a io::Error),
+    /// Everything is written, and is read back.
+    Verifying,
 }
 
-/// What a restore did.
+/// What a restore did, or, of a dry run, would do.
 #[derive(Debug, Default)]
 pub struct RestoreOutcome {
-    /// Regular files restored, hard links included.
+    /// Regular files written, hard links included.
     pub files: u64,
-    /// Directories.
+    /// Directories, those that were there included.
     pub dirs: u64,
     /// Links, devices, pipes.
     pub others: u64,
-    /// Bytes of files.
+    /// Bytes of files that were written.
     pub bytes: u64,
+    /// Of the files and others, those that replaced something.
+    pub replaced: u64,
+    /// Of the files and others, those that got another name.
+    pub beside: u64,
+    /// Items that were there already.
+    pub same: u64,
+    /// Items that were left out, because something else is there.
+    pub skipped: u64,
+    /// Items that belong to somebody else than in the snapshot: only root can give them away.
+    pub not_given: u64,
+    /// Bytes of files that were read back and found right.
+    pub verified: Option<u64>,
+    /// Items that did not read back.
+    pub not_as_written: u64,
     /// Items that are missing or incomplete.
     pub problems: Vec<Problem>,
+}
+
+impl RestoreOutcome {
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.files += other.files;
+        self.dirs += other.dirs;
+        self.others += other.others;
+        self.bytes += other.bytes;
+        self.replaced += other.replaced;
+        self.beside += other.beside;
+        self.same += other.same;
+        self.skipped += other.skipped;
+        self.not_given += other.not_given;
+        self.not_as_written += other.not_as_written;
+        self.verified = match (self.verified, other.verified) {
+            (Some(one), Some(another)) => Some(one + another),
+            (one, another) => one.or(another),
+        };
+        self.problems.extend(other.problems);
+        self
+    }
+}
+
+/// What a walk is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Write,
+    Plan,
+    Verify,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    files: AtomicU64,
+    dirs: AtomicU64,
+    others: AtomicU64,
+    bytes: AtomicU64,
+    replaced: AtomicU64,
+    beside: AtomicU64,
+    same: AtomicU64,
+    skipped: AtomicU64,
+    not_given: AtomicU64,
+    verified: AtomicU64,
+}
+
+impl Tally {
+    /// An item is done.
+    fn item(&self, action: Action) {
+        match action {
+            Action::Make => {}
+            Action::Replace => count(&self.replaced),
+            Action::Beside => count(&self.beside),
+            Action::Same => count(&self.same),
+            Action::Skip => count(&self.skipped),
+        }
+    }
+
+    /// Whether anything was done, or need not be.
+    fn is_nothing(&self) -> bool {
+        let all = [&self.files, &self.dirs, &self.others, &self.same, &self.skipped];
+        all.iter().all(|counter| counter.load(Ordering::Relaxed) == 0)
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// From this size on a file is written past the page cache.
@@ -102,14 +248,17 @@ struct Run<'a> {
     repository: &'a Repository,
     index: &'a Index,
     options: &'a RestoreOptions<'a>,
-    place: Place,
-    /// Without being root, owners cannot be given away; that is no news to the user.
-    give_away: bool,
+    mode: Mode,
+    /// None where the target is not there, which only a dry run may find.
+    place: Option<Place>,
+    /// Without being root, owners cannot be given away.
+    gives_away: bool,
     /// Whether the target takes writes past the page cache, as far as is known.
     direct: AtomicBool,
     problems: Mutex<Vec<Problem>>,
-    files: AtomicU64,
-    bytes: AtomicU64,
+    /// What was left out because something else is there; noted where that is asked for later.
+    skipped: Mutex<HashSet<PathBuf>>,
+    tally: Tally,
     /// Something stopped it: what, is in `failure`.
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
@@ -120,20 +269,38 @@ impl<'a> Run<'a> {
         repository: &'a Repository,
         index: &'a Index,
         options: &'a RestoreOptions<'a>,
+        (mode, token): (Mode, u64),
     ) -> Result<Self, Error> {
         Ok(Self {
             repository,
             index,
             options,
-            place: Place::open(&options.target, options.overwrite)?,
-            give_away: rustix::process::geteuid().is_root(),
+            mode,
+            place: Place::open(&options.target, token, mode != Mode::Write)?,
+            gives_away: rustix::process::geteuid().is_root(),
             direct: AtomicBool::new(true),
             problems: Mutex::default(),
-            files: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
+            skipped: Mutex::default(),
+            tally: Tally::default(),
             failed: AtomicBool::new(false),
             failure: Mutex::default(),
         })
+    }
+
+    fn place(&self) -> io::Result<&Place> {
+        self.place.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn giving(&self) -> Giving<'_> {
+        Giving { away: self.gives_away, kept: &self.tally.not_given }
+    }
+
+    /// Tells what is done about an item, where that is to be told.
+    fn tell(&self, path: impl FnOnce() -> PathBuf, action: Action, bytes: u64) {
+        let always = matches!(action, Action::Beside | Action::Skip);
+        if self.mode == Mode::Plan || (always && self.mode == Mode::Write) {
+            (self.options.events)(RestoreEvent::Item { path: &path(), action, bytes });
+        }
     }
 
     /// Whether a file of that size is written past the page cache.
@@ -144,7 +311,9 @@ impl<'a> Run<'a> {
     /// A problem with an item, by its path below the target.
     fn problem(&self, path: &Path, fault: Fault) {
         let problem = Problem { path: self.options.target.join(path), fault };
-        (self.options.events)(RestoreEvent::Problem(&problem));
+        if self.mode != Mode::Verify {
+            (self.options.events)(RestoreEvent::Problem(&problem));
+        }
         lock(&self.problems).push(problem);
     }
 
@@ -168,11 +337,12 @@ impl<'a> Run<'a> {
     /// Waits until all that is written is on the medium.
     fn sync(&self) -> Result<(), Error> {
         let path = self.options.target.clone();
-        self.place.sync().map_err(|cause| Error::Io { action: "syncing", path, cause })
+        let synced = self.place().and_then(Place::sync);
+        synced.map_err(|cause| Error::Io { action: "syncing", path, cause })
     }
 
     fn wrote(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.tally.bytes.fetch_add(bytes, Ordering::Relaxed);
         (self.options.events)(RestoreEvent::Bytes(bytes));
     }
 }
@@ -221,24 +391,101 @@ pub fn restore(
         Some(below) => subtree(repository, index, tree, below)?,
         None => tree,
     };
-    let run = Run::new(repository, index, options)?;
+    let mut token = [0; 8];
+    getrandom::fill(&mut token).map_err(|_| Error::Random)?;
+    let token = u64::from_le_bytes(token);
+    let mode = if options.dry_run { Mode::Plan } else { Mode::Write };
+    let run = Run::new(repository, index, options, (mode, token))?;
+    let mut resume = resume(&run, tree)?;
+    if mode == Mode::Write
+        && let Err(error) = resume.begin(token)
+    {
+        (options.events)(RestoreEvent::NoJournal(&error));
+    }
     let output = Output::new(&run);
-    let made = fill(&run, &output, tree);
+    let made = fill(&run, &output, &mut resume, tree);
     output.discard_all();
     drop(output);
-    let made = made?;
-    run.sync()?;
+    made?;
+    if mode == Mode::Write {
+        run.sync()?;
+    }
+    let problems = lock(&run.problems).len();
+    if problems == 0 && !options.select.is_everything() && run.tally.is_nothing() {
+        resume.end();
+        return Err(Error::NothingSelected);
+    }
+    let verified =
+        if options.verify && mode == Mode::Write { Some(verify(&run, tree)?) } else { None };
+    resume.end();
+    let not_as_written = (lock(&run.problems).len() - problems) as u64;
+    let Run { tally, problems, .. } = run;
     Ok(RestoreOutcome {
-        files: run.files.into_inner(),
-        dirs: made.dirs,
-        others: made.others,
-        bytes: run.bytes.into_inner(),
-        problems: run.problems.into_inner().unwrap_or_else(PoisonError::into_inner),
+        files: tally.files.into_inner(),
+        dirs: tally.dirs.into_inner(),
+        others: tally.others.into_inner(),
+        bytes: tally.bytes.into_inner(),
+        replaced: tally.replaced.into_inner(),
+        beside: tally.beside.into_inner(),
+        same: tally.same.into_inner(),
+        skipped: tally.skipped.into_inner(),
+        not_given: tally.not_given.into_inner(),
+        verified,
+        not_as_written,
+        problems: problems.into_inner().unwrap_or_else(PoisonError::into_inner),
     })
 }
 
+/// What is known of an earlier attempt. Refuses a target that holds something, where that was not thought of.
+fn resume(run: &Run<'_>, tree: Digest) -> Result<Resume, Error> {
+    let options = run.options;
+    let io = |cause| Error::Io { action: "reading", path: options.target.clone(), cause };
+    let Some(place) = &run.place else { return Ok(Resume::default()) };
+    let key = (place.identity().map_err(io)?, tree, options.below.as_deref());
+    let resume = match &options.journals {
+        None => Resume::default(),
+        Some(folder) if run.mode == Mode::Write => {
+            Resume::open(folder, key).unwrap_or_else(|error| {
+                (options.events)(RestoreEvent::NoJournal(&error));
+                Resume::default()
+            })
+        }
+        Some(folder) => Resume::look(folder, key),
+    };
+    if resume.is_known() {
+        (options.events)(RestoreEvent::Resumed);
+    } else if options.existing == Existing::Refuse && !place.is_empty().map_err(io)? {
+        resume.end();
+        return Err(Error::TargetNotEmpty { target: options.target.clone() });
+    }
+    Ok(resume)
+}
+
+/// Reads back what was written, and names what is not right. Answers how many bytes were.
+fn verify(run: &Run<'_>, tree: Digest) -> Result<u64, Error> {
+    (run.options.events)(RestoreEvent::Verifying);
+    let mut again = Run::new(run.repository, run.index, run.options, (Mode::Verify, 0))?;
+    again.skipped = Mutex::new(std::mem::take(&mut *lock(&run.skipped)));
+    let output = Output::new(&again);
+    fill(&again, &output, &mut Resume::default(), tree)?;
+    let known: HashSet<PathBuf> = lock(&run.problems).iter().map(|one| one.path.clone()).collect();
+    for problem in again.problems.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        // What is not there has been named before, with all below it.
+        if !problem.path.ancestors().any(|path| known.contains(path)) {
+            (run.options.events)(RestoreEvent::Problem(&problem));
+            lock(&run.problems).push(problem);
+        }
+    }
+    Ok(again.tally.verified.into_inner())
+}
+
 /// Walks in this thread while others work.
-fn fill(run: &Run<'_>, output: &Output<'_>, tree: Digest) -> Result<walk::Made, Error> {
+fn fill(
+    run: &Run<'_>,
+    output: &Output<'_>,
+    resume: &mut Resume,
+    tree: Digest,
+) -> Result<(), Error> {
     // None is kept ready beside the one that is worked on and the one that is planned.
     let (send, receive) = crossbeam_channel::bounded(0);
     let (wake, woken) = crossbeam_channel::bounded(1);
@@ -248,7 +495,7 @@ fn fill(run: &Run<'_>, output: &Output<'_>, tree: Digest) -> Result<walk::Made, 
     let workers = (0..work::threads(run.options.threads))
         .map(|_| work::Worker::new(run, output, Hand::new(&wake, &whole)))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut walk = walk::Walk::new(run, output, send, Hand::new(&wake, &whole));
+    let mut walk = walk::Walk::new(run, output, resume, send, Hand::new(&wake, &whole));
     drop((wake, whole));
     let made = std::thread::scope(|scope| {
         for worker in workers {
@@ -264,7 +511,8 @@ fn fill(run: &Run<'_>, output: &Output<'_>, tree: Digest) -> Result<walk::Made, 
                 }
             }
         });
-        let walked = walk.all(tree);
+        let base = run.options.below.clone().unwrap_or_else(|| "/".into());
+        let walked = walk.all(tree, &base);
         if let Err(error) = walked {
             run.fail(error);
         }
@@ -275,8 +523,29 @@ fn fill(run: &Run<'_>, output: &Output<'_>, tree: Digest) -> Result<walk::Made, 
         return Err(error);
     }
     let mut made = made;
-    made.link(run)?;
-    Ok(made)
+    made.link(run)
+}
+
+/// Whether a snapshot's tree has something at that path.
+///
+/// # Errors
+/// Trees on the way cannot be read.
+pub fn is_in(
+    repository: &Repository,
+    index: &Index,
+    tree: Digest,
+    path: &Path,
+) -> Result<bool, Error> {
+    use std::os::unix::ffi::OsStrExt;
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Ok(true) };
+    match subtree(repository, index, tree, above) {
+        Ok(tree) => {
+            let nodes = repository.read_tree(index, &tree)?;
+            Ok(nodes.iter().any(|node| node.name == name.as_bytes()))
+        }
+        Err(Error::NotInSnapshot { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn subtree(

@@ -5,7 +5,7 @@ use super::batch::{Batch, FileToDo, Piece};
 use super::blocks::{BLOCK, Blocks, Buffer, Evicted, Part, Put, Room, Whole, parts};
 use super::dirs::Handles;
 use super::unfinished::{HOLE, OpenFiles, Writable, is_zero, release};
-use super::{Broken, Run};
+use super::{Action, Broken, Run};
 use crate::error::{Fault, full};
 use crossbeam_channel::{Receiver, Sender};
 use std::ffi::OsStr;
@@ -114,7 +114,7 @@ impl<'a> Output<'a> {
 
     /// A small file of which all is at hand.
     fn whole(&self, hand: &mut Hand, number: u64, file: &FileToDo, plain: &[u8]) -> io::Result<()> {
-        let place = &self.run.place;
+        let place = self.run.place()?;
         let folder = hand.handles.of(self.run, &file.dir)?;
         let (made, named) = place.begin(folder, number, file.attributes.first_mode())?;
         let to = Writable::cached(made);
@@ -324,7 +324,7 @@ impl<'a> Output<'a> {
             None => Ok(()),
         };
         if named && (done.is_err() || file.broken.get().is_some()) {
-            self.run.place.discard(folder, name);
+            self.run.place()?.discard(folder, name);
         }
         done
     }
@@ -338,13 +338,15 @@ impl<'a> Output<'a> {
         to: &Writable,
         named: bool,
     ) -> io::Result<()> {
-        if !file.dense.is_empty() && self.run.place.reserves {
+        let place = self.run.place()?;
+        if !file.dense.is_empty() && place.reserves {
             // Blocks too many are no reason to go without the file.
             let _ = release(&to.file, file.size);
         }
-        let set = file.attributes.set_on_file(&to.file, self.run.give_away);
+        let set = file.attributes.set_on_file(&to.file, self.run.giving());
         let unnamed = (!named).then_some(&to.file);
-        self.run.place.finish(folder, number, unnamed, OsStr::from_bytes(&file.name))?;
+        let replace = file.action == Action::Replace;
+        place.finish(folder, number, unnamed, OsStr::from_bytes(&file.name), replace)?;
         if let Err(errno) = set {
             self.run.problem(&file.path(), Fault::AttributesUnset(errno.into()));
         }
@@ -359,7 +361,8 @@ impl<'a> Output<'a> {
         let broken = file.broken.get();
         match broken {
             None => {
-                self.run.files.fetch_add(1, Ordering::Relaxed);
+                super::count(&self.run.tally.files);
+                self.run.tally.item(file.action);
             }
             // What is not finished because everything ends is no news.
             Some(_) if self.run.stopped().is_err() => {}

@@ -5,7 +5,7 @@
 //! over it. Knows nothing of repositories.
 
 use crate::Error;
-use rustix::fs::{AtFlags, CWD, Dev, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Dev, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -29,26 +29,58 @@ pub(super) struct Place {
 /// What `statfs` calls it.
 const EXT4: rustix::fs::FsWord = 0xEF53;
 
+/// What names of unfinished files begin with.
+const UNFINISHED: &str = ".packmule-unfinished-";
+
 /// For folders until all that is in them is there.
 const PRIVATE: Mode = Mode::RWXU;
 
 impl Place {
-    pub(super) fn open(target: &Path, overwrite: bool) -> Result<Self, Error> {
+    /// The folder, made when it is not there. When it is `only_looked` at, it is not, and then there may be none.
+    /// `token` is what unfinished files are known by.
+    pub(super) fn open(
+        target: &Path,
+        token: u64,
+        only_looked: bool,
+    ) -> Result<Option<Self>, Error> {
         let io = |action| move |cause| Error::Io { action, path: target.to_owned(), cause };
-        std::fs::create_dir_all(target).map_err(io("creating"))?;
-        let mut entries = std::fs::read_dir(target).map_err(io("reading"))?;
-        if !overwrite && entries.next().is_some() {
-            return Err(Error::TargetNotEmpty { target: target.to_owned() });
+        if !only_looked {
+            std::fs::create_dir_all(target).map_err(io("creating"))?;
         }
         // The target itself may be reached through links: it is the user's word, not the repository's.
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(target, flags, Mode::empty())
-            .map_err(|errno| io("opening")(errno.into()))?;
-        let token = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), target);
+        let root = match rustix::fs::open(target, flags, Mode::empty()) {
+            Err(Errno::NOENT) if only_looked => return Ok(None),
+            opened => opened.map_err(|errno| io("opening")(errno.into()))?,
+        };
         let reserves = rustix::fs::fstatfs(&root).is_ok_and(|stat| stat.f_type == EXT4);
         let mut place = Self { root, token, nameless: true, reserves };
-        place.nameless = place.try_nameless().is_ok();
-        Ok(place)
+        place.nameless = !only_looked && place.try_nameless().is_ok();
+        Ok(Some(place))
+    }
+
+    /// Whether nothing is in it.
+    pub(super) fn is_empty(&self) -> io::Result<bool> {
+        let names = entries(&self.directory(Path::new(""))?)?;
+        Ok(names.is_empty())
+    }
+
+    /// Which folder it is, on which file system.
+    pub(super) fn identity(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.root)?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
+    /// Removes what restores that were killed have left unfinished in a folder.
+    pub(super) fn clear(folder: &OwnedFd, tokens: &[u64]) -> io::Result<()> {
+        let begins: Vec<String> =
+            tokens.iter().map(|token| format!("{UNFINISHED}{token:016x}-")).collect();
+        for name in entries(folder)? {
+            if begins.iter().any(|begin| name.starts_with(begin.as_bytes())) {
+                rustix::fs::unlinkat(folder, OsStr::from_bytes(&name), AtFlags::empty())?;
+            }
+        }
+        Ok(())
     }
 
     /// Not every file system has files without names, nor gives every one a name later.
@@ -61,7 +93,7 @@ impl Place {
 
     /// What the file of that number is called until it is whole, in its own directory.
     fn partial(&self, number: u64) -> String {
-        format!(".packmule-unfinished-{:016x}-{number}", self.token)
+        format!("{UNFINISHED}{:016x}-{number}", self.token)
     }
 
     /// Waits until everything written is on the medium, where a late failure shows.
@@ -122,22 +154,24 @@ impl Place {
         Ok(File::from(file))
     }
 
-    /// Gives a file that is whole its name, in place of whatever has it.
+    /// Gives a file that is whole its name; in place of whatever has it if it is to `replace` that.
     pub(super) fn finish(
         &self,
         folder: &OwnedFd,
         number: u64,
         unnamed: Option<&File>,
         name: &OsStr,
+        replace: bool,
     ) -> io::Result<()> {
         let partial = self.partial(number);
         if let Some(file) = unnamed {
             match link(file, folder, name) {
-                Err(Errno::EXIST) => link(file, folder, OsStr::new(&partial))?,
+                Err(Errno::EXIST) if replace => link(file, folder, OsStr::new(&partial))?,
                 other => return Ok(other?),
             }
         }
-        rename_over(folder, OsStr::new(&partial), name).inspect_err(|_| {
+        let rename = if replace { rename_over } else { rename_new };
+        rename(folder, OsStr::new(&partial), name).inspect_err(|_| {
             self.discard(folder, number);
         })
     }
@@ -148,10 +182,10 @@ impl Place {
     }
 
     /// A second name for `first`.
-    pub(super) fn hard_link(&self, first: &Path, second: &Path) -> io::Result<()> {
+    pub(super) fn hard_link(&self, first: &Path, second: &Path, replace: bool) -> io::Result<()> {
         let (from, from_name) = self.parent(first)?;
         let (to, to_name) = self.parent(second)?;
-        self.replacing(&to, to_name, |name| {
+        self.making(&to, to_name, replace, |name| {
             rustix::fs::linkat(&from, from_name, &to, name, AtFlags::empty())
         })
     }
@@ -162,9 +196,10 @@ impl Place {
         folder: &OwnedFd,
         name: &OsStr,
         target: &[u8],
+        replace: bool,
     ) -> io::Result<()> {
         let target = OsStr::from_bytes(target);
-        self.replacing(folder, name, |name| rustix::fs::symlinkat(target, folder, name))
+        self.making(folder, name, replace, |name| rustix::fs::symlinkat(target, folder, name))
     }
 
     /// Makes a device node or pipe.
@@ -172,22 +207,25 @@ impl Place {
         &self,
         folder: &OwnedFd,
         name: &OsStr,
-        kind: FileType,
-        device: Dev,
+        (kind, device): (FileType, Dev),
+        replace: bool,
     ) -> io::Result<()> {
         let mode = Mode::RUSR | Mode::WUSR;
-        self.replacing(folder, name, |name| rustix::fs::mknodat(folder, name, kind, mode, device))
+        self.making(folder, name, replace, |name| {
+            rustix::fs::mknodat(folder, name, kind, mode, device)
+        })
     }
 
-    /// Makes something in place of what may be there.
-    fn replacing(
+    /// Makes something; in place of what is there if it is to `replace` that.
+    fn making(
         &self,
         folder: &OwnedFd,
         name: &OsStr,
+        replace: bool,
         make: impl Fn(&OsStr) -> rustix::io::Result<()>,
     ) -> io::Result<()> {
         match make(name) {
-            Err(Errno::EXIST) => {}
+            Err(Errno::EXIST) if replace => {}
             other => return Ok(other?),
         }
         // One at a time, by one thread: a number that no file has.
@@ -234,8 +272,20 @@ fn rename_over(folder: &OwnedFd, from: &OsStr, to: &OsStr) -> io::Result<()> {
     Ok(rustix::fs::renameat(folder, from, folder, to)?)
 }
 
-/// Makes a directory, or keeps the one that is there.
-pub(super) fn make_dir(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
+/// Without taking a name from anything.
+fn rename_new(folder: &OwnedFd, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    match rustix::fs::renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
+        // Not every file system knows how.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            rustix::fs::linkat(folder, from, folder, to, AtFlags::empty())?;
+            Ok(rustix::fs::unlinkat(folder, from, AtFlags::empty())?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Makes a directory, or keeps the one that is there; in place of anything else if it is to `replace` that.
+pub(super) fn make_dir(folder: &OwnedFd, name: &OsStr, replace: bool) -> io::Result<()> {
     match rustix::fs::mkdirat(folder, name, PRIVATE) {
         Err(Errno::EXIST) => {}
         other => return Ok(other?),
@@ -244,6 +294,21 @@ pub(super) fn make_dir(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         return Ok(());
     }
+    if !replace {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
     rustix::fs::unlinkat(folder, name, AtFlags::empty())?;
     Ok(rustix::fs::mkdirat(folder, name, PRIVATE)?)
+}
+
+/// The names of what is in a folder.
+pub(super) fn entries(folder: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(folder)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }

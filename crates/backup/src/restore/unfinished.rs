@@ -179,14 +179,14 @@ impl OpenFiles {
         let name = batch.number(number);
         let folder = handles.of(run, &file.dir)?;
         let opened = if unfinished.named.load(Ordering::Acquire) {
-            run.place.reopen(folder, name)?
+            run.place()?.reopen(folder, name)?
         } else {
-            let (made, named) = run.place.begin(folder, name, Mode::RUSR | Mode::WUSR)?;
+            let (made, named) = run.place()?.begin(folder, name, Mode::RUSR | Mode::WUSR)?;
             if named {
                 self.note_named(unfinished, batch, number);
             }
             rustix::fs::ftruncate(&made, file.size)?;
-            if run.place.reserves && run.goes_direct(file.size) {
+            if run.place()?.reserves && run.goes_direct(file.size) {
                 reserve(&made, &file.dense);
             }
             made
@@ -211,7 +211,7 @@ impl OpenFiles {
         if !unfinished.named.load(Ordering::Acquire) {
             let parked = handles
                 .of(run, &file.dir)
-                .and_then(|folder| run.place.park(folder, batch.number(number), &closing.file));
+                .and_then(|folder| run.place()?.park(folder, batch.number(number), &closing.file));
             if parked.is_err() {
                 // It stays open: one too many.
                 return lock(&self.open).push_back((Arc::clone(&batch), number));
@@ -241,8 +241,8 @@ impl OpenFiles {
         let mut handles = Handles::default();
         for (name, (batch, number)) in lock(&self.named).drain() {
             let Some(file) = batch.files.get(number as usize) else { continue };
-            if let Ok(folder) = handles.of(run, &file.dir) {
-                run.place.discard(folder, name);
+            if let (Ok(folder), Ok(place)) = (handles.of(run, &file.dir), run.place()) {
+                place.discard(folder, name);
             }
         }
     }

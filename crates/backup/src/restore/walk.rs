@@ -1,81 +1,88 @@
 //! The way through the trees: directories, links, devices and empty files are made; all other files
 //! are planned, batch by batch. Writes no content.
+//!
+//! A directory that is only on the way to what is wanted is made when something comes into it.
 
 use super::attributes::{Attributes, Owners};
-use super::batch::{Batch, FileToDo, Outcome};
-use super::dirs::Dir;
+use super::batch::Batch;
+use super::dirs::{Dir, NewDir};
+use super::existing::{Around, Existing, Reader, Spot};
+use super::files::Made;
 use super::output::{Hand, Output};
-use super::place;
-use super::{RestoreEvent, Run, reachable};
+use super::place::Place;
+use super::resume::Resume;
+use super::{Action, Mode, RestoreEvent, Run, reachable};
 use crate::error::{Error, Fault, full};
+use crate::select::Judged;
 use crossbeam_channel::Sender;
 use model::Digest;
 use repo::tree::{Node, NodeKind};
-use repo::{BlobKind, Location};
-use rustix::fs::FileType;
-use sha2::Digest as _;
-use std::collections::HashMap;
+use rustix::fs::{FileType, Stat};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, OnceLock};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// One walk, and what it leaves for afterwards.
 pub(super) struct Walk<'a> {
-    run: &'a Run<'a>,
-    output: &'a Output<'a>,
-    hand: Hand,
-    owners: Owners,
+    pub(super) run: &'a Run<'a>,
+    pub(super) output: &'a Output<'a>,
+    resume: &'a mut Resume,
+    pub(super) hand: Hand,
+    pub(super) owners: Owners,
+    pub(super) reader: Reader,
     batches: Sender<Arc<Batch>>,
-    batch: Batch,
-    /// Directories that were made and not walked through: the next one last.
-    pending: Vec<(Arc<Dir>, Digest)>,
-    total: Total,
-    made: Made,
+    pub(super) batch: Batch,
+    /// Directories that were not walked through: the next one last.
+    pending: Vec<Pending>,
+    pub(super) total: Total,
+    pub(super) made: Made,
 }
 
 #[derive(Default)]
-struct Total {
-    files: u64,
-    bytes: u64,
+pub(super) struct Total {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
 }
 
-/// What the walk made itself, and must be made after everything else.
-#[derive(Default)]
-pub(super) struct Made {
-    pub(super) dirs: u64,
-    pub(super) others: u64,
-    /// The first name of every inode with several, as far as it was planned.
-    inodes: HashMap<(u64, u64), Arc<First>>,
-    /// Further names: about 100 bytes and the name each.
-    links: Vec<FurtherName>,
-}
-
-/// Whose, in which directory, and which.
-type FurtherName = (Arc<First>, Arc<Dir>, Box<[u8]>);
-
-/// The first name of an inode.
-struct First {
+/// A directory to walk through.
+struct Pending {
     dir: Arc<Dir>,
-    name: Box<[u8]>,
-    /// Hash of its list of blobs.
-    content: Digest,
-    outcome: Outcome,
+    tree: Digest,
+    /// It was there before this run.
+    was_there: bool,
+    /// All in it is wanted, unless it is excepted.
+    inherited: bool,
+}
+
+/// A directory that is walked through.
+pub(super) struct At {
+    pub(super) dir: Arc<Dir>,
+    pub(super) around: Around,
+    /// Its path in the snapshot.
+    origin: PathBuf,
+    inherited: bool,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(
         run: &'a Run<'a>,
         output: &'a Output<'a>,
+        resume: &'a mut Resume,
         batches: Sender<Arc<Batch>>,
         hand: Hand,
     ) -> Self {
         Self {
             run,
             output,
+            resume,
             hand,
             owners: Owners::new(run.options.owner_by_name),
+            reader: Reader::new(run.mode == Mode::Verify),
             batches,
             batch: Batch::new(),
             pending: Vec::new(),
@@ -84,15 +91,23 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Walks from the root. Each directory's files come before what is in its directories, and
-    /// everything in the order of the names, which is about that of the packs.
-    pub(super) fn all(&mut self, root: Digest) -> Result<(), Error> {
-        self.pending.push((Dir::root(), root));
-        while let Some((dir, tree)) = self.pending.pop() {
+    /// Walks from the root, which is `base` in the snapshot. Each directory's files come before what is in its
+    /// directories, and everything in the order of the names, which is about that of the packs.
+    pub(super) fn all(&mut self, root: Digest, base: &Path) -> Result<(), Error> {
+        let there = self.run.place.is_some();
+        let select = &self.run.options.select;
+        // What lies in a wanted directory is wanted, though the walk begins below it.
+        let above: Vec<&Path> = base.ancestors().collect();
+        let above = above.into_iter().rev().skip(1);
+        let inherited = above.fold(false, |inherited, path| select.judge(path, true, inherited).1);
+        let (dir, tree) = (Dir::root(there), root);
+        self.pending.push(Pending { dir, tree, was_there: there, inherited });
+        while let Some(pending) = self.pending.pop() {
             self.run.stopped()?;
-            if let Some((nodes, folder)) = self.open(&dir, &tree)? {
+            let dir = Arc::clone(&pending.dir);
+            if let Some((nodes, at)) = self.open(pending, base)? {
                 let before = self.pending.len();
-                self.through(&dir, &folder, nodes)?;
+                self.through(at, nodes)?;
                 self.pending.get_mut(before..).unwrap_or_default().reverse();
             }
             dir.release(self.run);
@@ -101,15 +116,16 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// What it made. No batch comes any more.
+    /// What is left. No batch comes any more.
     pub(super) fn into_made(self) -> Made {
         self.made
     }
 
     /// A directory's entries; none when they or the directory cannot be had, which is then noted.
-    fn open(&self, dir: &Arc<Dir>, tree: &Digest) -> Result<Option<(Vec<Node>, OwnedFd)>, Error> {
+    fn open(&self, pending: Pending, base: &Path) -> Result<Option<(Vec<Node>, At)>, Error> {
         let run = self.run;
-        let nodes = match run.repository.read_tree(run.index, tree) {
+        let Pending { dir, tree, was_there, inherited } = pending;
+        let nodes = match run.repository.read_tree(run.index, &tree) {
             Ok(nodes) => nodes,
             Err(error) if reachable(&error) => {
                 run.problem(&dir.path(), Fault::Damaged(error.to_string()));
@@ -117,24 +133,40 @@ impl<'a> Walk<'a> {
             }
             Err(error) => return Err(error.into()),
         };
-        let path = dir.path();
-        match run.place.directory(&path) {
-            Ok(folder) => Ok(Some((nodes, folder))),
-            Err(error) => {
-                run.problem(&path, Fault::Unwritable(error));
-                Ok(None)
+        let mut around = Around { folder: None, is_new: !was_there, taken: HashSet::new() };
+        if dir.is_there() {
+            let path = dir.path();
+            match self.folder(&path, was_there) {
+                Ok(folder) => around.folder = Some(folder),
+                Err(error) => {
+                    run.problem(&path, Fault::Unwritable(error));
+                    return Ok(None);
+                }
             }
         }
+        if was_there && run.options.existing == Existing::KeepBoth {
+            around.taken = nodes.iter().map(|node| node.name.clone()).collect();
+        }
+        let origin = base.join(dir.origin());
+        Ok(Some((nodes, At { dir, around, origin, inherited })))
     }
 
-    fn through(&mut self, dir: &Arc<Dir>, folder: &OwnedFd, nodes: Vec<Node>) -> Result<(), Error> {
+    fn folder(&self, path: &Path, was_there: bool) -> io::Result<OwnedFd> {
+        let folder = self.run.place()?.directory(path)?;
+        if was_there && self.run.mode == Mode::Write && self.resume.is_known() {
+            Place::clear(&folder, &self.resume.tokens)?;
+        }
+        Ok(folder)
+    }
+
+    fn through(&mut self, mut at: At, nodes: Vec<Node>) -> Result<(), Error> {
         for mut node in nodes {
-            match self.entry(dir, folder, &mut node) {
+            match self.entry(&mut at, &mut node) {
                 Err(Fault::Unwritable(cause)) if full(&cause) => {
-                    let path = self.run.options.target.join(dir.path_of(&node.name));
+                    let path = self.run.options.target.join(at.dir.path_of(&node.name));
                     return Err(Error::Io { action: "writing", path, cause });
                 }
-                Err(fault) => self.run.problem(&dir.path_of(&node.name), fault),
+                Err(fault) => self.run.problem(&at.dir.path_of(&node.name), fault),
                 Ok(()) => {}
             }
             if self.batch.is_full() {
@@ -145,98 +177,214 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn entry(&mut self, dir: &Arc<Dir>, folder: &OwnedFd, node: &mut Node) -> Result<(), Fault> {
-        let place = &self.run.place;
-        let name = OsStr::from_bytes(&node.name);
-        let special = |kind, device| place.make_special(folder, name, kind, device);
-        let done = match (node.kind, node.subtree) {
-            (NodeKind::File, _) => return self.file(dir, node),
-            (NodeKind::Dir, None) => {
-                return Err(Fault::Damaged("it is a directory without a tree".to_owned()));
+    fn entry(&mut self, at: &mut At, node: &mut Node) -> Result<(), Fault> {
+        let is_dir = node.kind == NodeKind::Dir;
+        let select = &self.run.options.select;
+        let (judged, inherited) = match select.is_everything() {
+            true => (Judged::In, true),
+            false => {
+                let path = at.origin.join(OsStr::from_bytes(&node.name));
+                select.judge(&path, is_dir, at.inherited)
             }
-            (NodeKind::Dir, Some(tree)) => {
-                place::make_dir(folder, name).map_err(Fault::Unwritable)?;
-                self.made.dirs += 1;
-                let attributes = Attributes::of(node, &mut self.owners);
-                self.pending.push((Dir::below(dir, &node.name, attributes), tree));
-                return Ok(());
-            }
-            (NodeKind::Symlink, _) => place.make_symlink(folder, name, &node.link_target),
-            (NodeKind::Fifo, _) => special(FileType::Fifo, 0),
-            (NodeKind::Device, _) => special(FileType::BlockDevice, node.device),
-            (NodeKind::CharDevice, _) => special(FileType::CharacterDevice, node.device),
-            (NodeKind::Socket, _) => return Err(Fault::Kind("socket")),
-            (NodeKind::Irregular, _) => return Err(Fault::Kind("file of an unknown kind")),
         };
-        done.map_err(Fault::Unwritable)?;
-        self.made.others += 1;
-        let attributes = Attributes::of(node, &mut self.owners);
-        let name = OsStr::from_bytes(&node.name);
-        attributes
-            .set_on_name(folder, name, node.kind, self.run.give_away)
-            .map_err(|errno| Fault::AttributesUnset(errno.into()))
+        match (judged, node.kind) {
+            (Judged::Out, _) => Ok(()),
+            (_, NodeKind::Dir) => self.directory(at, node, (judged, inherited)),
+            (_, NodeKind::File) => self.file(at, node),
+            (_, NodeKind::Socket) => Err(Fault::Kind("socket")),
+            (_, NodeKind::Irregular) => Err(Fault::Kind("file of an unknown kind")),
+            _ => self.special(at, node),
+        }
     }
 
-    fn file(&mut self, dir: &Arc<Dir>, node: &mut Node) -> Result<(), Fault> {
-        let inode = (node.links > 1).then_some((node.device_id, node.inode));
-        let content = node.content.take().unwrap_or_default();
-        let hash = inode.map(|_| hash(&content)).unwrap_or(Digest([0; 32]));
-        if let Some(first) = inode.and_then(|inode| self.made.inodes.get(&inode))
-            // Changed between its two names while the backup ran: two files then.
-            && first.content == hash
-        {
-            dir.hold();
-            let link = (Arc::clone(first), Arc::clone(dir), node.name.as_slice().into());
-            self.made.links.push(link);
-            return Ok(());
+    /// What becomes of existing things, and what goes beside them is called.
+    fn existing(&self) -> (Existing, &'a str) {
+        (self.run.options.existing, &self.run.options.suffix)
+    }
+
+    /// The place that was found. None where something else is, which nobody has thought of.
+    pub(super) fn found(&self, spot: io::Result<Option<Spot>>) -> Result<Spot, Fault> {
+        let none = if self.run.mode == Mode::Verify { Fault::NotAsWritten } else { Fault::Exists };
+        spot.map_err(Fault::Unwritable)?.ok_or(none)
+    }
+
+    /// What goes where something else is and stays. Read back, it must have been so before.
+    fn skip(&self, at: &At, name: &[u8], bytes: u64) -> Result<(), Fault> {
+        let mut skipped = super::lock(&self.run.skipped);
+        if self.run.mode == Mode::Verify {
+            let is_known = skipped.contains(&at.dir.path_of(name));
+            return if is_known { Ok(()) } else { Err(Fault::NotAsWritten) };
         }
-        let content = self.locate(&content, node.size)?;
-        let outcome = inode.map(|inode| {
-            let outcome = Outcome::default();
-            self.made.inodes.entry(inode).or_insert_with(|| {
-                // Until its other names are there, nobody may be shut out of its directory.
-                dir.hold();
-                let name = node.name.as_slice().into();
-                let outcome = Arc::clone(&outcome);
-                Arc::new(First { dir: Arc::clone(dir), name, content: hash, outcome })
-            });
-            outcome
-        });
-        dir.hold();
-        let file = FileToDo {
-            dir: Arc::clone(dir),
-            name: node.name.as_slice().into(),
-            size: node.size,
-            attributes: Attributes::of(node, &mut self.owners),
-            dense: Box::default(),
-            left: 0.into(),
-            broken: OnceLock::new(),
-            unfinished: OnceLock::new(),
-            outcome,
+        if self.run.options.verify {
+            skipped.insert(at.dir.path_of(name));
+        }
+        self.run.tell(|| at.dir.path_of(name), Action::Skip, bytes);
+        self.run.tally.item(Action::Skip);
+        Ok(())
+    }
+
+    fn directory(
+        &mut self,
+        at: &mut At,
+        node: &mut Node,
+        (judged, inherited): (Judged, bool),
+    ) -> Result<(), Fault> {
+        let Some(tree) = node.subtree else {
+            return Err(Fault::Damaged("it is a directory without a tree".to_owned()));
         };
-        self.total.files += 1;
-        self.total.bytes += node.size;
-        if content.is_empty() {
-            self.output.put_empty(&mut self.hand, self.batch.number_of_next(), &file);
-        } else {
-            self.batch.add(file, &content);
+        let is_dir = |_: &OwnedFd, _: &OsStr, stat: &Stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+        };
+        let spot = self.found(at.around.spot(&node.name, self.existing(), is_dir))?;
+        if spot.action == Action::Skip {
+            return self.skip(at, &node.name, 0);
+        }
+        let there = spot.action == Action::Same;
+        let wanted = judged == Judged::In;
+        let attributes = Attributes::of(node, &mut self.owners);
+        let is_ours = !there
+            || (wanted && self.run.options.existing == Existing::Overwrite)
+            || self.resume.has_made(|| at.dir.path_of(&spot.name));
+        let new = NewDir {
+            name: &spot.name,
+            origin: (*spot.name != *node.name).then_some(&node.name),
+            attributes: is_ours.then_some(attributes),
+            replaces: spot.action == Action::Replace,
+            there,
+        };
+        let dir = Dir::below(&at.dir, new);
+        if wanted {
+            self.tell_dir(at, &spot);
+            if let Err(fault) = self.make_all(&dir, at) {
+                // The walk will not come to it.
+                dir.release(self.run);
+                return Err(fault);
+            }
+            if there || self.run.mode == Mode::Plan {
+                super::count(&self.run.tally.dirs);
+            }
+        }
+        self.pending.push(Pending { dir, tree, was_there: there, inherited });
+        Ok(())
+    }
+
+    /// A directory that is there already is no news.
+    fn tell_dir(&self, at: &At, spot: &Spot) {
+        if spot.action != Action::Same {
+            self.run.tell(|| at.dir.path_of(&spot.name), spot.action, 0);
+            // It is counted as a directory, too.
+            self.run.tally.item(spot.action);
+        }
+    }
+
+    /// Makes a directory of the target, and those above it. In a dry run nothing; read back, none must be missing.
+    fn make_all(&mut self, dir: &Arc<Dir>, at: &mut At) -> Result<(), Fault> {
+        match self.run.mode {
+            Mode::Plan => return Ok(()),
+            Mode::Verify if dir.is_there() => return Ok(()),
+            Mode::Verify => return Err(Fault::NotAsWritten),
+            Mode::Write => {}
+        }
+        let mut missing = dir.missing();
+        while let Some(dir) = missing.pop() {
+            self.resume.note(|| dir.path());
+            let made = match &at.around.folder {
+                // The usual case: no way to go.
+                Some(folder) if missing.is_empty() && !Arc::ptr_eq(&dir, &at.dir) => {
+                    dir.make(folder)
+                }
+                _ => self.above(&dir).and_then(|above| dir.make(&above)),
+            };
+            made.map_err(Fault::Unwritable)?;
+            super::count(&self.run.tally.dirs);
         }
         Ok(())
     }
 
-    /// Where a file's blobs are.
-    fn locate(&self, content: &[Digest], size: u64) -> Result<Vec<Location>, Fault> {
-        let find = |blob| {
-            let at = self.run.index.find(BlobKind::Data, blob);
-            at.ok_or_else(|| Fault::Damaged(format!("blob {blob} is in no index")))
-        };
-        let found = content.iter().map(find).collect::<Result<Vec<Location>, Fault>>()?;
-        let sum: u64 = found.iter().map(|at| u64::from(at.blob.size())).sum();
-        if sum != size {
-            let what = format!("its parts have {sum} bytes, its size is {size}");
-            return Err(Fault::Damaged(what));
+    fn above(&self, dir: &Dir) -> io::Result<OwnedFd> {
+        self.run.place()?.directory(&dir.path_above())
+    }
+
+    /// A handle on the directory that is walked through, made when it is not there: something goes into it.
+    pub(super) fn into<'f>(&mut self, at: &'f mut At) -> Result<&'f OwnedFd, Fault> {
+        if at.around.folder.is_none() {
+            let dir = Arc::clone(&at.dir);
+            self.make_all(&dir, at)?;
+            let folder = self.folder(&dir.path(), false).map_err(Fault::Unwritable)?;
+            at.around.folder = Some(folder);
         }
-        Ok(found)
+        at.around.folder.as_ref().ok_or_else(|| Fault::Unwritable(io::ErrorKind::NotFound.into()))
+    }
+
+    /// Tells and counts what is not to be made now. Answers whether it is to be made.
+    pub(super) fn is_to_be_made(
+        &mut self,
+        at: &At,
+        spot: &Spot,
+        bytes: u64,
+    ) -> Result<bool, Fault> {
+        match (self.run.mode, spot.action) {
+            (_, Action::Skip) => {
+                self.skip(at, &spot.name, bytes)?;
+                return Ok(false);
+            }
+            (Mode::Verify, Action::Same) => {
+                self.run.tally.verified.fetch_add(bytes, Ordering::Relaxed);
+                (self.run.options.events)(RestoreEvent::Bytes(bytes));
+                return Ok(false);
+            }
+            (Mode::Verify, _) => return Err(Fault::NotAsWritten),
+            (Mode::Write, Action::Same) => {
+                self.total.bytes += bytes;
+                (self.run.options.events)(RestoreEvent::Bytes(bytes));
+            }
+            _ => {}
+        }
+        self.run.tell(|| at.dir.path_of(&spot.name), spot.action, bytes);
+        if self.run.mode == Mode::Plan || spot.action == Action::Same {
+            self.run.tally.item(spot.action);
+        }
+        Ok(self.run.mode == Mode::Write && spot.action != Action::Same)
+    }
+
+    /// A link, device or pipe.
+    fn special(&mut self, at: &mut At, node: &mut Node) -> Result<(), Fault> {
+        let spot = at.around.spot(&node.name, self.existing(), |folder, name, stat| {
+            is_special(node, (folder, name, stat))
+        });
+        let spot = self.found(spot)?;
+        let to_be_made = self.is_to_be_made(at, &spot, 0)?;
+        if self.run.mode == Mode::Plan && !matches!(spot.action, Action::Same | Action::Skip) {
+            super::count(&self.run.tally.others);
+        }
+        // Another name of it may lie outside.
+        let is_alone = spot.stat.is_some_and(|stat| stat.st_nlink == 1);
+        let to_be_set = spot.action == Action::Same
+            && is_alone
+            && (self.run.mode, self.run.options.existing) == (Mode::Write, Existing::Overwrite);
+        if !to_be_made && !to_be_set {
+            return Ok(());
+        }
+        let folder = self.into(at)?;
+        let (run, name) = (self.run, OsStr::from_bytes(&spot.name));
+        if to_be_made {
+            let place = run.place().map_err(Fault::Unwritable)?;
+            let replace = spot.action == Action::Replace;
+            let special = |kind, device| place.make_special(folder, name, (kind, device), replace);
+            let made = match node.kind {
+                NodeKind::Symlink => place.make_symlink(folder, name, &node.link_target, replace),
+                NodeKind::Fifo => special(FileType::Fifo, 0),
+                NodeKind::Device => special(FileType::BlockDevice, node.device),
+                _ => special(FileType::CharacterDevice, node.device),
+            };
+            made.map_err(Fault::Unwritable)?;
+            super::count(&run.tally.others);
+            run.tally.item(spot.action);
+        }
+        let attributes = Attributes::of(node, &mut self.owners);
+        attributes
+            .set_on_name(folder, name, node.kind, run.giving())
+            .map_err(|errno| Fault::AttributesUnset(errno.into()))
     }
 
     /// Hands the batch over, as soon as the one before is taken; says what there is to do.
@@ -254,40 +402,15 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn hash(content: &[Digest]) -> Digest {
-    let mut all = sha2::Sha256::new();
-    content.iter().for_each(|blob| all.update(blob.as_bytes()));
-    Digest(all.finalize().into())
-}
-
-impl Made {
-    /// Gives every further name of an inode to what its first one became.
-    pub(super) fn link(&mut self, run: &Run<'_>) -> Result<(), Error> {
-        for (first, dir, name) in std::mem::take(&mut self.links) {
-            let path = dir.path_of(&name);
-            let fault = match first.outcome.get() {
-                Some(None) => match run.place.hard_link(&first.dir.path_of(&first.name), &path) {
-                    Ok(()) => {
-                        run.files.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        None
-                    }
-                    Err(cause) if full(&cause) => {
-                        let path = run.options.target.join(path);
-                        return Err(Error::Io { action: "writing", path, cause });
-                    }
-                    Err(cause) => Some(Fault::Unwritable(cause)),
-                },
-                Some(Some(why)) => Some(why.fault()),
-                None => Some(Fault::Unwritable(io::ErrorKind::NotFound.into())),
-            };
-            if let Some(fault) = fault {
-                run.problem(&path, fault);
-            }
-            dir.release(run);
-        }
-        for (_, first) in self.inodes.drain() {
-            first.dir.release(run);
-        }
-        Ok(())
+/// Whether what is there is that link, device or pipe.
+fn is_special(node: &Node, (folder, name, stat): (&OwnedFd, &OsStr, &Stat)) -> bool {
+    if crate::mode::kind(stat.st_mode) != node.kind {
+        return false;
+    }
+    match node.kind {
+        NodeKind::Symlink => rustix::fs::readlinkat(folder, name, Vec::new())
+            .is_ok_and(|target| target.as_bytes() == node.link_target),
+        NodeKind::Device | NodeKind::CharDevice => stat.st_rdev == node.device,
+        _ => true,
     }
 }

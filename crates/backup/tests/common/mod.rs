@@ -85,13 +85,8 @@ pub fn restore(
         &index,
         tree,
         &RestoreOptions {
-            target: target.to_owned(),
             below: Some(below.to_owned()),
-            overwrite: false,
-            owner_by_name: false,
-            threads: 2,
-            stop: &AtomicBool::new(false),
-            events: &|_| {},
+            ..RestoreOptions::into_folder(target, &AtomicBool::new(false), &|_| {})
         },
     )
     .unwrap()

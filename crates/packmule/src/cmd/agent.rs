@@ -1,6 +1,5 @@
-//! `packmule agent`, `backup`, `recovery-point`, `restore`: the source server.
+//! `packmule agent`, `backup`, `recovery-point`: the source server.
 
-use super::repo::{Wanted, run_restore};
 use super::seed::By;
 use super::service::{Alerts, Jobs, Limit, Run};
 use crate::context::{Context, PasswordOptions};
@@ -110,27 +109,6 @@ pub(crate) enum RecoveryPoint {
         #[command(flatten)]
         state: StateOptions,
     },
-}
-
-/// Restore a recovery point of a group
-///
-/// Example: packmule restore files --point latest --target /tmp/restored
-#[derive(Args, Debug)]
-pub(crate) struct Restore {
-    /// The group
-    group: GroupName,
-    /// The recovery point: an id or an unambiguous beginning of it, or `latest`
-    #[arg(long, value_name = "ID", default_value = "latest")]
-    point: String,
-    /// Only what is below this path, straight into the target
-    #[arg(long, value_name = "PATH")]
-    below: Option<PathBuf>,
-    #[command(flatten)]
-    wanted: Wanted,
-    #[command(flatten)]
-    password: PasswordOptions,
-    #[command(flatten)]
-    state: StateOptions,
 }
 
 /// Calls an operation of the agent, showing what it tells.
@@ -519,61 +497,5 @@ impl RecoveryPoint {
 }
 
 /// What is said of recovery points that nothing but drives has.
-const ON_DRIVES: &str = "on the drives alone: until the vault has them, nothing can be restored but with all of these \
+pub(crate) const ON_DRIVES: &str = "on the drives alone: until the vault has them, nothing can be restored but with all of these \
     drives, by packmule seed import and packmule repo restore";
-
-impl Restore {
-    /// Runs it.
-    pub(crate) fn run(&self, context: &Context) -> Outcome {
-        let password = self.password.read(context, false)?;
-        let (repository, mut points) =
-            with_agent(context, &self.state.state, "opening", |agent| {
-                let points =
-                    ::agent::recovery_points(agent, Some(&self.group), password.as_bytes())?;
-                let repository = match points.place {
-                    Place::Vault => Some(::agent::open_vault(agent, password.as_bytes())?),
-                    Place::Staging | Place::Increments => {
-                        Some(::agent::open_staging(agent, &points.location, password.as_bytes())?)
-                    }
-                    Place::Drives => None,
-                };
-                Ok((repository, points))
-            })?;
-        let repository =
-            repository.ok_or_else(|| Failure::new(ErrorKind::Unavailable, ON_DRIVES))?;
-        if let Some(why) = points.unseen.as_ref().filter(|_| self.point == "latest") {
-            let why = crate::failure::chain(why).join(": ");
-            let words = format!(
-                "which recovery point is the latest cannot be told, as those made while the seed travels are in the vault ({why}); name one of packmule recovery-point list {}",
-                self.group
-            );
-            return Err(Failure::new(ErrorKind::Unavailable, words));
-        }
-        let unreadable = points.damaged.len();
-        if let Some(cause) = points.damaged.pop().filter(|_| self.point == "latest") {
-            let (location, cause) = (points.location, Box::new(cause));
-            return Err(repo::Error::LatestUnknown { location, unreadable, cause }.into());
-        }
-        let refuse = |kind, words: String| Failure::new(kind, words);
-        let mut fitting = points.points.iter().filter(|point| {
-            self.point == "latest"
-                || (!self.point.is_empty() && point.id.to_hex().starts_with(&self.point))
-        });
-        let chosen = if self.point == "latest" { fitting.next_back() } else { fitting.next() };
-        let chosen = chosen.ok_or_else(|| {
-            refuse(
-                ErrorKind::NotFound,
-                format!("group {} has no recovery point {}", self.group, self.point),
-            )
-        })?;
-        if self.point != "latest" && fitting.next().is_some() {
-            return Err(refuse(
-                ErrorKind::Invalid,
-                format!("{} names several recovery points", self.point),
-            ));
-        }
-        let _lock = repository.lock(repo::LockMode::Shared)?;
-        let named = repository.load_snapshot(chosen.id)?;
-        run_restore(context, &repository, &named, self.below.clone(), &self.wanted)
-    }
-}

@@ -19,6 +19,7 @@ pub(crate) mod place;
 pub(crate) mod policy;
 pub(crate) mod repo;
 pub(crate) mod resource_group;
+pub(crate) mod restore;
 pub(crate) mod seed;
 pub(crate) mod serve;
 pub(crate) mod service;

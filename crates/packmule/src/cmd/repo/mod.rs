@@ -7,12 +7,13 @@ mod init;
 mod ls;
 mod prune;
 mod restore;
+mod restoring;
 mod snapshots;
 mod stats;
 mod which;
 
 pub(crate) use backup::{How, counting, options as backup_options, show as show_backup, summarize};
-pub(crate) use restore::{Wanted, run_restore};
+pub(crate) use restoring::{Restoring, Wanted};
 
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -25,7 +26,7 @@ pub(crate) enum Repo {
     Backup(backup::Backup),
     Snapshots(snapshots::Snapshots),
     Ls(ls::Ls),
-    Restore(restore::Restore),
+    Restore(Box<restore::Restore>),
     Check(check::Check),
     Forget(Box<forget::Forget>),
     Prune(prune::Prune),
