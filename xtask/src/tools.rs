@@ -24,6 +24,11 @@ const TOOLS: &[Tool] = &[
         package: "python3",
         why: "calls OpenSSL where its command line has no word for it",
     },
+    Tool {
+        program: "mkfs.btrfs",
+        package: "btrfs-progs",
+        why: "backups from snapshots need a file system that has some",
+    },
     Tool { program: "sfdisk", package: "fdisk", why: "drives are partitioned by it" },
 ];
 

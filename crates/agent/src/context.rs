@@ -93,6 +93,8 @@ pub enum Event<'a> {
     Phase(Phase),
     /// Of a backup.
     Backup(backup::BackupEvent<'a>),
+    /// What a group protects could not be held still, or something was left of that.
+    Workload(&'a workload::Notice),
     /// Of the check of what has landed in the vault.
     Check(repo::CheckEvent<'a>),
     /// How far the server's publication is.

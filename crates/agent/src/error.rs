@@ -469,6 +469,9 @@ pub enum Error {
     /// A backup.
     #[error(transparent)]
     Backup(#[from] backup::Error),
+    /// What is protected cannot be held still.
+    #[error(transparent)]
+    Workload(#[from] workload::Error),
     /// The drives.
     #[error(transparent)]
     Seed(#[from] seed::Error),
@@ -550,6 +553,7 @@ impl Error {
             Self::Store(cause) => cause.kind(),
             Self::Repo(cause) => cause.kind(),
             Self::Backup(cause) => cause.kind(),
+            Self::Workload(cause) => cause.kind(),
             Self::Seed(cause) => cause.kind(),
             Self::Keyring(cause) => cause.kind(),
             Self::Custody(cause) => cause.kind(),

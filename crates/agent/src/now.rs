@@ -16,6 +16,7 @@ use repo::{LockMode, Repository};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use wire::SeedId;
+use workload::{Files, Held, Workload as _};
 
 /// What `backup now` did.
 #[derive(Debug)]
@@ -349,8 +350,26 @@ fn back_up(
     ctx.check_stop()?;
     ctx.tell(Event::Phase(Phase::Backup(place)));
     let lock = repository.begin_lock(LockMode::Shared)?;
+    let held = hold(ctx, group)?;
     let events = |event: BackupEvent<'_>| ctx.tell(Event::Backup(event));
-    Ok(backup::backup(repository, &lock, &options(ctx, group, &events)?)?)
+    let options = options(ctx, group, held.as_ref(), &events)?;
+    let done = backup::backup(repository, &lock, &options);
+    held.release(&|notice| ctx.tell(Event::Workload(&notice)));
+    Ok(done?)
+}
+
+/// What the group protects, in a state that does not change.
+///
+/// # Errors
+/// It cannot be had, and the group says that it must.
+pub(crate) fn hold(ctx: &Context<'_>, group: &Group) -> Result<Box<dyn Held>, Error> {
+    let files = Files {
+        paths: group.paths.clone(),
+        snapshot: group.policy.snapshot,
+        one_file_system: group.policy.exclude.one_file_system,
+        notes: ctx.state.join("snapshots"),
+    };
+    Ok(files.hold(&|notice| ctx.tell(Event::Workload(&notice)))?)
 }
 
 /// How a group is backed up, wherever to.
@@ -360,15 +379,18 @@ fn back_up(
 pub(crate) fn options<'a>(
     ctx: &'a Context<'_>,
     group: &Group,
+    held: &dyn Held,
     events: &'a (dyn Fn(BackupEvent<'_>) + Sync),
 ) -> Result<BackupOptions<'a>, Error> {
     let left_out = &group.policy.exclude;
     let exclude = backup::Exclude::new(&left_out.patterns)?
         .larger_than(left_out.larger_than.map(|size| size.0.0))
         .if_present(&left_out.if_present)
+        .named(&[workload::FOLDER])
         .one_file_system(left_out.one_file_system);
     Ok(BackupOptions {
-        paths: group.paths.clone(),
+        view: held.view(),
+        paths: held.paths().to_vec(),
         exclude,
         hostname: ctx.author.hostname.clone(),
         tags: vec![group.tag()],

@@ -14,6 +14,8 @@
 //! <state>/direct/<job>/repository/   what is kept of a seed that goes straight onto drives, but for what was in the files
 //! <state>/exports/<job>/         what an export job asks for: see `export`
 //! <state>/init/                  a repository on its way into an empty vault; init.lock beside it
+//! <state>/restores/              what restores that were interrupted have begun: see `backup`
+//! <state>/snapshots/             which snapshots of file systems there are: see `workload`
 //! <state>/lock                   held while any of these files changes
 //! <state>/copies/<seed>/         the same again, for a seed whose drives this computer writes for another server
 //! ```

@@ -116,6 +116,7 @@ impl Place {
         };
         let stop = AtomicBool::new(false);
         let options = BackupOptions {
+            view: backup::View::default(),
             exclude: backup::Exclude::default(),
             paths: vec![self.path("source")],
             hostname: "here".into(),

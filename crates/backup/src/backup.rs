@@ -12,7 +12,7 @@ use crate::piece::Pool;
 use crate::run::{Counters, Done, Run};
 use crate::walk::{Pending, Walk};
 use crate::work::{Task, Work};
-use crate::{Error, Exclude, targets};
+use crate::{Error, Exclude, View, targets};
 use jiff::Timestamp;
 use model::Digest;
 use repo::{LockGuard, Repository, Snapshot, Summary, Writer, WriterOptions};
@@ -27,6 +27,8 @@ pub struct BackupOptions<'a> {
     pub hostname: String,
     /// What of the paths is left out.
     pub exclude: Exclude,
+    /// Where they are read from, where that is not where they are.
+    pub view: View,
     /// Labels.
     pub tags: Vec<String>,
     /// When the backup began: the recovery point's time.
@@ -82,6 +84,11 @@ pub enum BackupEvent<'a> {
     },
     /// So many more bytes are done.
     Bytes(u64),
+    /// A directory is not in what is read in place of it, and is read as it is.
+    NotHeld {
+        /// Where.
+        path: &'a Path,
+    },
     /// Something is wrong with one item.
     Problem(&'a Problem),
 }
@@ -114,7 +121,7 @@ pub fn backup(
     options: &BackupOptions<'_>,
 ) -> Result<BackupOutcome, Error> {
     for path in &options.paths {
-        match std::fs::symlink_metadata(path) {
+        match std::fs::symlink_metadata(options.view.of(path, None).as_ref().unwrap_or(path)) {
             Ok(_) => {}
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Error::NoTarget { path: path.clone() });

@@ -134,6 +134,11 @@ pub enum Fault {
     /// The directory's former tree cannot be read; everything in it is read again.
     #[error("the former state of this directory cannot be read: {0}")]
     ParentTree(#[source] repo::Error),
+    /// It was to be read from a snapshot, and that has not got it.
+    #[error(
+        "is not in the snapshot that was taken, as a subvolume of its own; it was read as it is"
+    )]
+    NotHeld,
     /// It cannot be written.
     #[error("cannot be written: {0}")]
     Unwritable(#[source] io::Error),

@@ -16,6 +16,7 @@ pub struct Exclude {
     matcher: Gitignore,
     larger_than: Option<u64>,
     if_present: Vec<Vec<u8>>,
+    named: Vec<Vec<u8>>,
     pub(crate) one_file_system: bool,
 }
 
@@ -26,6 +27,7 @@ impl Default for Exclude {
             matcher: Gitignore::empty(),
             larger_than: None,
             if_present: Vec::new(),
+            named: Vec::new(),
             one_file_system: false,
         }
     }
@@ -60,6 +62,13 @@ impl Exclude {
         Self { one_file_system: one, ..self }
     }
 
+    /// Also what has one of these names, wherever it is: what is ours. A snapshot does not name them.
+    #[must_use]
+    pub fn named(self, names: &[&str]) -> Self {
+        let named = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Self { named, ..self }
+    }
+
     /// The patterns as they were given: a snapshot names them.
     #[must_use]
     pub fn patterns(&self) -> &[String] {
@@ -70,6 +79,7 @@ impl Exclude {
         self.patterns.is_empty()
             && self.larger_than.is_none()
             && self.if_present.is_empty()
+            && self.named.is_empty()
             && !self.one_file_system
     }
 
@@ -84,6 +94,7 @@ impl Exclude {
         if self.is_nothing() {
             return;
         }
+        listed.retain(|(name, _)| !self.named.contains(name));
         let mark = |name: &Vec<u8>| self.if_present.contains(name);
         if !self.if_present.is_empty() && listed.iter().any(|(name, _)| mark(name)) {
             listed.retain(|(name, _)| mark(name));

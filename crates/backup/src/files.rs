@@ -123,17 +123,19 @@ impl Files<'_, '_> {
 
     fn read(&self, job: FileJob, path: &PathBuf) -> Result<(), Fault> {
         let FileJob { name, known, directory, at } = job;
-        let source = open(path)?;
+        let view = &self.run.options.view;
+        let source = open(directory.from(view, path).as_ref().unwrap_or(path))?;
         let before = source.metadata().map_err(Fault::Unreadable)?;
         let (owners, with_atime) = (&self.run.owners, self.run.options.with_atime);
-        let (node, fault) = meta::node(&name, Item::Open(&source), &before, owners, with_atime);
+        let (mut node, fault) = meta::node(&name, Item::Open(&source), &before, owners, with_atime);
+        node.device_id = view.own_device(node.device_id);
         if node.kind != NodeKind::File {
             return Err(Fault::Replaced);
         }
         if let Some(error) = fault {
             self.run.problem(path, Fault::Attributes(error));
         }
-        let key = Key::of(path, &before);
+        let key = Key::of(path, &before, node.device_id);
         if let Some(content) = self.run.remembered(&key) {
             (self.run.options.events)(BackupEvent::Remembered { path });
             self.run.remember(&key, &content);

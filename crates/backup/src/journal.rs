@@ -40,9 +40,10 @@ const MOST_BLOBS: u64 = 1 << 26;
 pub(crate) struct Key([u8; 32]);
 
 impl Key {
-    pub(crate) fn of(path: &Path, stat: &Metadata) -> Self {
+    /// `device` is the one that the file is on, wherever it is read from.
+    pub(crate) fn of(path: &Path, stat: &Metadata, device: u64) -> Self {
         let mut hasher = Sha256::new();
-        for number in [stat.size(), stat.ino(), stat.dev()] {
+        for number in [stat.size(), stat.ino(), device] {
             hasher.update(number.to_le_bytes());
         }
         for number in [stat.mtime(), stat.mtime_nsec(), stat.ctime(), stat.ctime_nsec()] {

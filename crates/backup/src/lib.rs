@@ -26,6 +26,7 @@ mod run;
 mod scan;
 mod select;
 mod targets;
+mod view;
 mod walk;
 mod work;
 
@@ -41,3 +42,4 @@ pub use restore::{Action, Existing, RestoreEvent, RestoreOptions, RestoreOutcome
 pub use scan::{Totals, scan};
 pub use select::Select;
 pub use targets::absolute;
+pub use view::View;

@@ -9,7 +9,7 @@ use crate::chunker;
 use crate::error::{Fault, Problem};
 use crate::journal::{Journal, Key};
 use crate::meta::Owners;
-use crate::{BackupEvent, BackupOptions, Error};
+use crate::{BackupEvent, BackupOptions, Error, View};
 use model::Digest;
 use repo::tree::{self, Node};
 use repo::{BlobKind, Content, Entry, Saved, Writer};
@@ -101,6 +101,15 @@ impl<'a> Run<'a> {
         let problem = Problem { path: path.to_owned(), fault };
         (self.options.events)(BackupEvent::Problem(&problem));
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
+    }
+
+    /// A directory had to be read as it is.
+    pub(crate) fn not_held(&self, path: &Path) {
+        if self.options.view.is_strict() {
+            self.problem(path, Fault::NotHeld);
+        } else {
+            (self.options.events)(BackupEvent::NotHeld { path });
+        }
     }
 
     /// Ends the run; the first reason is the one that is told.
@@ -240,6 +249,8 @@ impl<'a> Run<'a> {
 /// A directory whose entries are being worked on.
 pub(crate) struct Directory {
     pub(crate) path: PathBuf,
+    /// Where it is read from, if that is not its path.
+    pub(crate) from: Option<PathBuf>,
     /// Its own node, until it is given to the directory above; none for the root.
     node: Mutex<Option<Node>>,
     /// The tree it had in the parent snapshot.
@@ -253,7 +264,7 @@ pub(crate) struct Directory {
 impl Directory {
     /// A directory of `entries` entries. It is not finished before [`Directory::release`].
     pub(crate) fn new(
-        path: PathBuf,
+        (path, from): (PathBuf, Option<PathBuf>),
         node: Option<Node>,
         former: Option<Digest>,
         entries: usize,
@@ -261,12 +272,18 @@ impl Directory {
     ) -> Arc<Self> {
         Arc::new(Self {
             path,
+            from,
             node: Mutex::new(node),
             former,
             entries: Mutex::new((0..entries).map(|_| None).collect()),
             open: AtomicUsize::new(entries + 1),
             above,
         })
+    }
+
+    /// Where an entry with that path is read from, if that is another.
+    pub(crate) fn from(&self, view: &View, path: &Path) -> Option<PathBuf> {
+        view.of(path, self.from.as_deref())
     }
 
     /// Puts an entry at its place, or leaves the place out when there is none.

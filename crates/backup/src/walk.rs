@@ -4,6 +4,7 @@
 //! and all its blobs still indexed. Such an entry keeps its text: whatever else could have changed of
 //! it would have changed its inode's time. Reads no file.
 
+use crate::View;
 use crate::error::Fault;
 use crate::files::{FileJob, Files};
 use crate::meta::{self, Item};
@@ -53,6 +54,14 @@ impl Pending {
         }
     }
 
+    /// Where it is read from, if that is not its path.
+    fn from(&self, view: &View, path: &Path) -> Option<PathBuf> {
+        match &self.above {
+            Some((above, _)) => above.from(view, path),
+            None => view.of(path, None),
+        }
+    }
+
     /// The entry is left out where it belongs.
     fn leave_out(&self, run: &Run<'_>) {
         if let Some((above, at)) = &self.above {
@@ -87,8 +96,8 @@ impl Walk<'_, '_> {
             return;
         }
         let path = pending.path();
-        let handle = open(&path, pending.only.is_some());
-        let node = match self.own_node(&pending, &path, &handle) {
+        let (handle, from) = self.open(&pending, &path);
+        let node = match self.own_node(&pending, (&path, from.as_deref()), &handle) {
             Ok(node) => node,
             Err(fault) => {
                 self.run.problem(&path, fault);
@@ -117,7 +126,7 @@ impl Walk<'_, '_> {
         let formerly = self.former_entries(&path, pending.former, text.as_mut());
         let mut only = pending.only.take();
         let directory =
-            Directory::new(path, node, pending.former, listed.len(), pending.above.take());
+            Directory::new((path, from), node, pending.former, listed.len(), pending.above.take());
         let entering = Entering { directory: &directory, handle: handle.as_ref().ok(), device };
         let mut formerly = formerly.into_iter().peekable();
         for (at, (name, kind)) in listed.into_iter().enumerate() {
@@ -130,6 +139,19 @@ impl Walk<'_, '_> {
             self.entry(&entering, at, name, kind, target, before);
         }
         directory.release(self.run);
+    }
+
+    /// A handle on a directory, and where it is read from if that is not its path.
+    fn open(&self, pending: &Pending, path: &Path) -> (io::Result<File>, Option<PathBuf>) {
+        let (view, follow) = (&self.run.options.view, pending.only.is_some());
+        let Some(from) = pending.from(view, path) else { return (open(path, follow), None) };
+        let handle = open(&from, follow);
+        let stat = handle.as_ref().ok().and_then(|handle| handle.metadata().ok());
+        if stat.is_some_and(|stat| view.is_stand_in(path, stat.ino())) {
+            self.run.not_held(path);
+            return (open(path, follow), None);
+        }
+        (handle, Some(from))
     }
 
     /// The file system to stay on below, where that is wanted: that of the path that was named. A directory that is on another one
@@ -154,16 +176,17 @@ impl Walk<'_, '_> {
     fn own_node(
         &self,
         pending: &Pending,
-        path: &Path,
+        (path, from): (&Path, Option<&Path>),
         handle: &io::Result<File>,
     ) -> Result<Option<Node>, Fault> {
         if pending.above.is_none() {
             return Ok(None);
         }
+        let from = from.unwrap_or(path);
         let (item, stat) = match handle {
             Ok(handle) => (Item::Open(handle), handle.metadata()),
-            Err(_) if pending.only.is_some() => (Item::Named(path), std::fs::metadata(path)),
-            Err(_) => (Item::Named(path), std::fs::symlink_metadata(path)),
+            Err(_) if pending.only.is_some() => (Item::Named(from), std::fs::metadata(from)),
+            Err(_) => (Item::Named(from), std::fs::symlink_metadata(from)),
         };
         let stat = stat.map_err(unreadable)?;
         if crate::mode::kind(stat.mode()) != NodeKind::Dir {
@@ -248,16 +271,19 @@ impl Walk<'_, '_> {
 
     fn kind_of(&self, directory: &Directory, name: &[u8]) -> Result<NodeKind, Fault> {
         let path = directory.path.join(OsStr::from_bytes(name));
-        let stat = std::fs::symlink_metadata(path).map_err(unreadable)?;
+        let from = directory.from(&self.run.options.view, &path);
+        let stat = std::fs::symlink_metadata(from.unwrap_or(path)).map_err(unreadable)?;
         Ok(crate::mode::kind(stat.mode()))
     }
 
     /// A link, device or pipe.
     fn special(&self, directory: &Arc<Directory>, at: usize, name: &[u8]) {
         let path = directory.path.join(OsStr::from_bytes(name));
-        match std::fs::symlink_metadata(&path) {
+        let from = directory.from(&self.run.options.view, &path);
+        let from = from.as_ref().unwrap_or(&path);
+        match std::fs::symlink_metadata(from) {
             Ok(stat) => {
-                let node = self.node(name, &path, Item::Named(&path), &stat);
+                let node = self.node(name, &path, Item::Named(from), &stat);
                 directory.put(self.run, at, Some(&node));
             }
             Err(error) => {
@@ -268,8 +294,9 @@ impl Walk<'_, '_> {
     }
 
     fn node(&self, name: &[u8], path: &Path, item: Item<'_>, stat: &std::fs::Metadata) -> Node {
-        let (node, fault) =
+        let (mut node, fault) =
             meta::node(name, item, stat, &self.run.owners, self.run.options.with_atime);
+        node.device_id = self.run.options.view.own_device(node.device_id);
         if let Some(error) = fault {
             self.run.problem(path, Fault::Attributes(error));
         }
@@ -306,7 +333,7 @@ impl Walk<'_, '_> {
     ) {
         self.run.unmodified(before.size);
         let whole = !self.run.options.with_atime
-            && before.device_id == stat.st_dev
+            && before.device_id == self.run.options.view.own_device(stat.st_dev)
             && (before.uid, before.gid) == (stat.st_uid, stat.st_gid)
             && self.run.owners.are((before.uid, &before.user), (before.gid, &before.group));
         if whole {
@@ -314,9 +341,11 @@ impl Walk<'_, '_> {
         }
         // The content is what it was, the rest is looked at anew.
         let path = directory.path.join(OsStr::from_bytes(&before.name));
-        match std::fs::symlink_metadata(&path) {
+        let from = directory.from(&self.run.options.view, &path);
+        let from = from.as_ref().unwrap_or(&path);
+        match std::fs::symlink_metadata(from) {
             Ok(stat) => {
-                let node = self.node(&before.name, &path, Item::Named(&path), &stat);
+                let node = self.node(&before.name, &path, Item::Named(from), &stat);
                 directory.put_file(self.run, at, &node, before.content.clone());
             }
             Err(error) => {

@@ -25,6 +25,7 @@ fn cut_off(store: Arc<Faulty<Memory>>, stops: bool) -> (Error, Vec<String>) {
     };
     let lock = repository.lock(repo::LockMode::Shared).unwrap();
     let options = BackupOptions {
+        view: backup::View::default(),
         exclude: backup::Exclude::default(),
         paths: vec![folder.path().to_owned()],
         hostname: "here".into(),

@@ -21,6 +21,7 @@ fn back_up(repository: &Repository, path: &Path, exclude: Exclude) -> backup::Ba
     let lock = repository.lock(LockMode::Shared).unwrap();
     let stop = AtomicBool::new(false);
     let options = BackupOptions {
+        view: backup::View::default(),
         exclude,
         paths: vec![path.to_owned()],
         hostname: "here".into(),

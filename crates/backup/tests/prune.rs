@@ -106,6 +106,7 @@ fn copy(from: &Path, to: &Path) {
 fn back_up(repository: &Repository, source: &Path, pack_size: usize) -> Digest {
     let lock = repository.lock(LockMode::Shared).unwrap();
     let options = BackupOptions {
+        view: backup::View::default(),
         exclude: backup::Exclude::default(),
         paths: vec![source.to_owned()],
         hostname: "here".into(),

@@ -50,6 +50,7 @@ impl Site {
         };
         let lock = repository.lock(repo::LockMode::Shared).unwrap();
         let options = BackupOptions {
+            view: backup::View::default(),
             exclude: backup::Exclude::default(),
             paths: vec![self.source.path().to_owned()],
             hostname: "here".into(),

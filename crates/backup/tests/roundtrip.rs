@@ -116,6 +116,7 @@ fn a_file_that_changes_while_it_is_read_is_named() {
         }
     };
     let options = backup::BackupOptions {
+        view: backup::View::default(),
         exclude: backup::Exclude::default(),
         paths: vec![folder.path().to_owned()],
         hostname: "here".into(),
@@ -159,6 +160,7 @@ fn files_that_vanish_or_become_something_else_are_named_and_the_rest_is_stored()
         }
     };
     let options = backup::BackupOptions {
+        view: backup::View::default(),
         exclude: backup::Exclude::default(),
         paths: vec![folder.path().to_owned()],
         hostname: "here".into(),

@@ -84,6 +84,7 @@ from!(
     drive::Error,
     keyring::Error,
     backup::Error,
+    workload::Error,
     store::Error,
     seed::Error,
     client::Error,

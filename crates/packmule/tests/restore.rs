@@ -21,7 +21,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::served::Server;
 use support::trees::Rng;
-use support::{Place, Said, s, same};
+use support::{Place, Said, restic, s, same};
 
 /// A repository of a source.
 struct Scene {
@@ -116,6 +116,12 @@ fn a_restore_that_is_killed_again_and_again_ends_as_the_source_and_writes_nothin
         assert_eq!(self::summary(&again.exits(0))["bytes_restored"], 0);
     }
     assert!(landed > 10, "only {landed} kills have hit");
+    for (number, program) in support::restics("restore::killed_again_and_again").iter().enumerate()
+    {
+        let target = scene.place.path(&format!("restic{number}"));
+        restic(program, &scene.repository, &["restore", "latest", "--target", s(&target)]).exits(0);
+        same(&target.join(scene.source.strip_prefix("/").unwrap()), &scene.place.path("target0"));
+    }
 }
 
 #[test]
@@ -184,7 +190,6 @@ fn one_who_is_not_root_gets_the_data_and_is_told_whose_it_was() {
 
 /// Registered, with one group over the network, and one recovery point.
 struct Site {
-    #[expect(dead_code, reason = "runs until it is dropped")]
     server: Server,
     place: Place,
     source: PathBuf,
@@ -228,9 +233,42 @@ fn another_machine_restores_with_the_vaults_credentials_and_the_password() {
     site.run("recovery-point list files --state other").exits(0).shows(&[s(&site.source)]);
     site.run("restore files --target elsewhere --verify --state other").exits(0);
     same(&site.source, &site.restored("elsewhere"));
+    let noted = site.run("agent jobs --restores --state other").exits(0);
+    noted.shows(&["done", "elsewhere", "0 left out"]);
     // No group needs to be known, and none named.
     site.run("restore --target again --state other").exits(0);
     same(&site.source, &site.restored("again"));
+}
+
+#[test]
+fn what_travels_is_restored_from_staging_and_what_came_since_with_it() {
+    let server = Server::start();
+    let place = Place::new();
+    let source = place.source("source", 3 << 20);
+    let site = Site { server, place, source };
+    let admin = s(&site.server.admin()).to_owned();
+    site.run(&format!("storage-account create account --server {admin}")).exits(0);
+    site.run(&format!("vault create offices --server {admin}")).exits(0);
+    site.run(&format!("vault credentials offices -o v.VaultCredentials --server {admin}")).exits(0);
+    site.run("agent register --credentials v.VaultCredentials --name fs01 --state state").exits(0);
+    let (source, staging) = (s(&site.source).to_owned(), site.place.path("staging"));
+    let staging = s(&staging);
+    site.run(&format!(
+        "group create files --path {source} --staging {staging} --import-job job --storage-account account --container seeds --state state"
+    ))
+    .exits(0);
+    site.run("backup now files --state state").exits(0);
+    site.run("restore files --target staged --verify --state state").exits(0);
+    same(&site.source, &site.restored("staged"));
+    let drive = site.place.folder("drive");
+    site.run(&format!("diskprep s:{staging} --drive {} --state state", s(&drive))).exits(0);
+    fs::write(site.source.join("late"), "while it travels").unwrap();
+    site.run("backup now files --state state").exits(0);
+    let some = format!("restore files --path {source}/late --target some --state state");
+    site.run(&some).exits(0).shows(&["restored 1 files"]);
+    assert_eq!(fs::read(site.restored("some").join("late")).unwrap(), b"while it travels");
+    site.run("restore files --target some --existing skip --state state").exits(0);
+    same(&site.source, &site.restored("some"));
 }
 
 #[test]

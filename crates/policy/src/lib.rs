@@ -11,6 +11,7 @@ mod exclude;
 mod hook;
 mod keep;
 mod schedule;
+mod snapshot;
 
 pub use bandwidth::{Bandwidth, Hours, WorkDays};
 pub use days::Days;
@@ -19,6 +20,7 @@ pub use exclude::{Exclude, Size};
 pub use hook::{Hook, TIMEOUT};
 pub use keep::Keep;
 pub use schedule::Schedule;
+pub use snapshot::Snapshot;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,9 @@ pub struct Policy {
     /// What is not backed up.
     #[serde(default, skip_serializing_if = "Exclude::is_nothing")]
     pub exclude: Exclude,
+    /// Whether it is backed up from snapshots of its file systems.
+    #[serde(default, skip_serializing_if = "Snapshot::is_off")]
+    pub snapshot: Snapshot,
     /// Runs before each backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Hook>,
@@ -92,6 +97,7 @@ jitter = "10m"
 missed = "skip"
 keep = { last = 3, daily = 14, weekly = 8, monthly = 12, yearly = 5 }
 exclude = { patterns = ["*.tmp", "/srv/cache/"], larger-than = "10 GiB", if-present = [".nobackup"], one-file-system = true }
+snapshot = "require"
 before = { command = ["/usr/local/bin/freeze", "--now"], timeout = "5m" }
 after = { command = ["/usr/local/bin/thaw"], required = false }
 "#;
@@ -102,6 +108,7 @@ after = { command = ["/usr/local/bin/thaw"], required = false }
         assert_eq!(policy.jitter, SignedDuration::from_mins(10));
         assert_eq!(policy.missed, Missed::Skip);
         assert_eq!(policy.keep.daily, 14);
+        assert_eq!(policy.snapshot, Snapshot::Require);
         assert_eq!(policy.exclude.larger_than.unwrap().0.0, 10 << 30);
         assert_eq!(policy.before.as_ref().unwrap().timeout, SignedDuration::from_mins(5));
         assert!(!policy.after.as_ref().unwrap().required);
@@ -120,6 +127,7 @@ after = { command = ["/usr/local/bin/thaw"], required = false }
             "schedule = ['* * *']",
             "keep = { dayly = 1 }",
             "missed = 'maybe'",
+            "snapshot = 'always'",
             "before = { command = [] }",
             "before = { command = ['x'], timeout = '0s' }",
             "exclude = { larger-than = 'big' }",

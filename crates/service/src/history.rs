@@ -342,7 +342,7 @@ impl RunState {
         }
     }
 
-    fn of(word: &str) -> Option<Self> {
+    pub(crate) fn of(word: &str) -> Option<Self> {
         use RunState::{Done, Failed, Interrupted, Partial, Running, Skipped, Waiting};
         let all = [Running, Done, Partial, Waiting, Failed, Interrupted, Skipped];
         all.into_iter().find(|state| state.word() == word)

@@ -14,8 +14,8 @@ use rustix::fs::FlockOperation;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often a run notes how far it is.
@@ -125,6 +125,10 @@ pub fn run(
         (of.events)(event);
     });
     let mut finish = finish(&report, &seen);
+    if let Some(said) = seen.said.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let before = finish.message.take().map(|before| format!("{before}; ")).unwrap_or_default();
+        finish.message = Some(format!("{before}{said}"));
+    }
     let mut failed = None;
     if let Some(after) = &group.policy.after
         && let Err(what) = beside(of, group, after, "after", Some(finish.state))
@@ -333,12 +337,20 @@ struct Seen<'a> {
     files: AtomicU64,
     bytes: AtomicU64,
     noted: Mutex<Instant>,
+    /// What could not be held still: the first of it.
+    said: Mutex<Option<String>>,
 }
 
 impl<'a> Seen<'a> {
     fn new(db: &'a Db, run: i64) -> Self {
         let noted = Mutex::new(Instant::now());
-        Self { db, run, files: AtomicU64::new(0), bytes: AtomicU64::new(0), noted }
+        let (files, bytes, said) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::default());
+        Self { db, run, files, bytes, noted, said }
+    }
+
+    fn say(&self, words: String) {
+        tracing::warn!("{words}");
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(words);
     }
 
     fn look(&self, event: &Event<'_>) {
@@ -351,6 +363,11 @@ impl<'a> Seen<'a> {
             Event::Backup(BackupEvent::Bytes(bytes)) => {
                 self.bytes.fetch_add(*bytes, Ordering::Relaxed);
             }
+            Event::Workload(notice) => self.say(notice.to_string()),
+            Event::Backup(BackupEvent::NotHeld { path }) => self.say(format!(
+                "{} is not in the snapshot, as a subvolume of its own, and is read as it is",
+                path.display()
+            )),
             _ => return,
         }
         let Ok(mut noted) = self.noted.try_lock() else { return };

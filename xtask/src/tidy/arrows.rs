@@ -31,6 +31,7 @@ pub(crate) const PLACES: &[Place] = &[
     place("engine", "store", &["model", "flow", "wire"]),
     place("engine", "repo", &["model", "sha256", "flow", "wire", "store"]),
     place("engine", "backup", &["model", "sha256", "flow", "wire", "store", "repo"]),
+    place("engine", "workload", &["model", "policy", "store", "repo", "backup"]),
     place("engine", "drive", &["model"]),
     place("engine", "keyring", &["model", "flow", "wire", "store"]),
     place("engine", "signing", &["model", "wire", "store"]),
@@ -46,8 +47,8 @@ pub(crate) const PLACES: &[Place] = &[
         "control",
         "agent",
         &[
-            "model", "flow", "wire", "credfile", "policy", "store", "repo", "backup", "keyring",
-            "seed", "custody", "client",
+            "model", "flow", "wire", "credfile", "policy", "store", "repo", "backup", "workload",
+            "keyring", "seed", "custody", "client",
         ],
     ),
     place(
@@ -64,9 +65,9 @@ pub(crate) const PLACES: &[Place] = &[
         "binary",
         "packmule",
         &[
-            "model", "flow", "wire", "credfile", "policy", "store", "repo", "backup", "drive",
-            "keyring", "signing", "seed", "custody", "client", "server", "agent", "service",
-            "dock",
+            "model", "flow", "wire", "credfile", "policy", "store", "repo", "backup", "workload",
+            "drive", "keyring", "signing", "seed", "custody", "client", "server", "agent",
+            "service", "dock",
         ],
     ),
     // What documents show of the code is made from the code.

@@ -229,8 +229,10 @@ fn write(
     }
     let unread = Unread::new(ctx, state, record, set.is_complete())?;
     let events = |event: BackupEvent<'_>| unread.hear(event);
-    let backing_up = now::options(ctx, group, &events)?;
+    let held = now::hold(ctx, group)?;
+    let backing_up = now::options(ctx, group, held.as_ref(), &events)?;
     let direct = backup_onto_drives(&repository, &mut set, &mut seat, &backing_up);
+    held.release(&|notice| ctx.tell(Event::Workload(&notice)));
     let (report, failed) = (set.report(), seat.failed);
     drop(set);
     unread.end()?;

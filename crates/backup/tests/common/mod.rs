@@ -54,6 +54,7 @@ pub fn try_back_up(
         repository,
         &lock,
         &BackupOptions {
+            view: backup::View::default(),
             exclude: backup::Exclude::default(),
             paths: vec![path.to_owned()],
             hostname: "here".into(),

@@ -129,6 +129,7 @@ pub(crate) fn back_up(
 ) -> Result<backup::BackupOutcome, backup::Error> {
     let lock = repository.lock(LockMode::Shared)?;
     let options = backup::BackupOptions {
+        view: backup::View::default(),
         exclude: backup::Exclude::default(),
         paths: vec![source.to_owned()],
         hostname: "here".into(),

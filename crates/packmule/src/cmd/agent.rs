@@ -145,6 +145,7 @@ fn show(progress: &Progress<'_>, rates: &super::seed::Rates, event: &Event<'_>) 
     match event {
         Event::Phase(phase) => progress.note(words(*phase)),
         Event::Backup(event) => super::repo::show_backup(progress, event),
+        Event::Workload(notice) => progress.note(&notice.to_string()),
         Event::Check(repo::CheckEvent::Reading { packs, bytes }) => {
             progress.total(*bytes, *packs as u64);
         }

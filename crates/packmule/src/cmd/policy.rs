@@ -8,7 +8,7 @@ use agent::{Group, NewGroup, NewInitial};
 use clap::Args;
 use jiff::SignedDuration;
 use model::{ErrorKind, GroupName};
-use policy::{Exclude, Hook, Keep, Missed, Policy, Schedule, Size};
+use policy::{Exclude, Hook, Keep, Missed, Policy, Schedule, Size, Snapshot};
 use serde_json::json;
 use service::GroupEntry;
 use std::path::{Path, PathBuf};
@@ -78,6 +78,9 @@ pub(crate) struct Set {
     /// Stay on the file systems of the paths that are given
     #[arg(long, value_name = "BOOL")]
     one_file_system: Option<bool>,
+    /// Back up from snapshots of the file systems (btrfs): off; auto, where there can be one; require, or not at all
+    #[arg(long, value_name = "WHEN")]
+    snapshot: Option<Snapshot>,
     /// Program to run before each backup, with its arguments: a shell is not asked; "" for none
     #[arg(long, value_name = "COMMAND")]
     before: Option<String>,
@@ -223,6 +226,7 @@ impl Set {
             yearly: self.keep_yearly.unwrap_or(keep.yearly),
         };
         policy.exclude = self.excluded(policy.exclude)?;
+        policy.snapshot = self.snapshot.unwrap_or(policy.snapshot);
         policy.before = hook(self.before.as_deref(), policy.before)?;
         policy.after = hook(self.after.as_deref(), policy.after)?;
         Ok(policy)
@@ -314,6 +318,9 @@ fn show(context: &Context, group: &Group) {
     }
     if policy.exclude.one_file_system {
         printer.line("  stays on the file systems of its paths");
+    }
+    if policy.snapshot != Snapshot::Off {
+        printer.line(format!("  snapshots of its file systems: {}", policy.snapshot.word()));
     }
     for (when, hook) in [("before", &policy.before), ("after", &policy.after)] {
         if let Some(hook) = hook {

@@ -1,17 +1,19 @@
 //! `packmule restore`: a recovery point of this server, from wherever it is.
 
 use super::agent::{ON_DRIVES, StateOptions, with_agent};
-use super::repo::{Restoring, Wanted};
+use super::repo::{Restoring, Wanted, status_of_restore};
 use crate::context::{Context, PasswordOptions};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use ::agent::{Place, RecoveryPoint, RecoveryPoints};
+use backup::RestoreOutcome;
 use clap::Args;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use model::{ErrorKind, GroupName};
 use repo::Repository;
+use service::{Db, RestoredSo, RunState};
 use std::path::PathBuf;
 
 /// Restore a recovery point
@@ -121,7 +123,27 @@ impl Restore {
             below: self.below.clone(),
             journals: Some(self.state.state.join("restores")),
         };
-        restoring.run(context, &self.wanted)
+        let noted = if self.wanted.writes() { self.note(context, chosen) } else { None };
+        let done = restoring.done(context, &self.wanted);
+        if let Some((db, id)) = noted
+            && let Err(why) = db.end_restore(id, &how(&done), Timestamp::now())
+        {
+            context.printer.note(format!("how it ended cannot be noted: {why}"));
+        }
+        let (outcome, is_damaged) = done?;
+        Ok(status_of_restore(&outcome, is_damaged))
+    }
+
+    /// Notes in the history that it begins. Nothing is not restored because that cannot be noted.
+    fn note(&self, context: &Context, chosen: &RecoveryPoint) -> Option<(Db, i64)> {
+        let begun = Db::open(&self.state.state).and_then(|db| {
+            let (group, target) = (chosen.group.as_ref(), self.wanted.target());
+            let target = target.and_then(|target| std::path::absolute(target).ok());
+            let (group, now) = (group.map(GroupName::as_str), Timestamp::now());
+            let id = db.begin_restore(group, chosen.id, target.as_deref(), now)?;
+            Ok((db, id))
+        });
+        begun.inspect_err(|why| context.printer.note(format!("it cannot be noted: {why}"))).ok()
     }
 
     fn choose(&self, mut points: RecoveryPoints) -> Result<RecoveryPoint, Failure> {
@@ -165,6 +187,30 @@ impl Restore {
             };
             Failure::new(ErrorKind::NotFound, format!("{whose} has no recovery point{which}"))
         })
+    }
+}
+
+/// How it ended, for the history.
+fn how(done: &Result<(RestoreOutcome, bool), Failure>) -> RestoredSo {
+    match done {
+        Ok((outcome, is_damaged)) => RestoredSo {
+            state: match status_of_restore(outcome, *is_damaged) {
+                Status::Done => RunState::Done,
+                _ => RunState::Partial,
+            },
+            message: None,
+            files: outcome.files,
+            bytes: outcome.bytes,
+            problems: outcome.problems.len() as u64,
+        },
+        Err(failure) => RestoredSo {
+            state: match failure.kind {
+                ErrorKind::Interrupted => RunState::Interrupted,
+                _ => RunState::Failed,
+            },
+            message: Some(failure.chain().join(": ")),
+            ..RestoredSo::default()
+        },
     }
 }
 

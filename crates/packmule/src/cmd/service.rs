@@ -47,6 +47,9 @@ pub(crate) struct Jobs {
     /// Instead, name the items that this run has left out
     #[arg(long, value_name = "RUN", conflicts_with_all = ["group", "last"])]
     unread: Option<i64>,
+    /// Instead, list what was restored
+    #[arg(long, conflicts_with_all = ["group", "unread"])]
+    restores: bool,
     #[command(flatten)]
     state: StateOptions,
 }
@@ -98,6 +101,9 @@ impl Run {
         if !file.group.is_empty() {
             super::group::apply(context, &state, &file.group, false)?;
         }
+        workload::clear(&state.join("snapshots"), &|notice| {
+            context.printer.note(notice.to_string());
+        });
         // Before anything is due: a service that finds out at night that it has no password has protected nothing.
         let password = self.password.read(context, false)?;
         let rate = store::Rate::default();
@@ -150,6 +156,12 @@ impl Jobs {
             }
             return Ok(Status::Done);
         }
+        if self.restores {
+            for restored in db.restores(self.last)? {
+                show_restored(context, &restored);
+            }
+            return Ok(Status::Done);
+        }
         for run in db.runs(self.group.as_ref(), self.last)? {
             show(context, &run);
         }
@@ -181,6 +193,28 @@ pub(crate) fn show(context: &Context, run: &service::Run) {
         context.printer.line(format!("        {message}"));
     }
     context.printer.object("run", run);
+}
+
+fn show_restored(context: &Context, restored: &service::Restored) {
+    let state = match restored.ended {
+        None => "not ended",
+        Some(_) => restored.state.word(),
+    };
+    context.printer.line(format!(
+        "{:>6}  {}  {:<11} {} files, {}, {} left out, {} to {}",
+        restored.id,
+        restored.started.strftime("%Y-%m-%d %H:%M:%S"),
+        state,
+        restored.files,
+        ByteSize(restored.bytes),
+        restored.problems,
+        restored.snapshot.get(..8).unwrap_or_default(),
+        restored.target.as_deref().unwrap_or("the original place"),
+    ));
+    if let Some(message) = &restored.message {
+        context.printer.line(format!("        {message}"));
+    }
+    context.printer.object("restored", restored);
 }
 
 impl Alerts {

@@ -7,12 +7,14 @@ use crate::ui::{Progress, duration};
 use backup::{BackupEvent, BackupOptions, BackupOutcome};
 use clap::Args;
 use model::ByteSize;
+use policy::Snapshot;
 use repo::{LockMode, Repository, WriterOptions};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
+use workload::{Files, Held, Workload as _};
 
 /// Back up paths
 ///
@@ -55,6 +57,9 @@ pub(crate) struct How {
     /// How hard data is compressed
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
     pub(crate) compression: Compression,
+    /// Back up from snapshots of the file systems (btrfs): off; auto, where there can be one; require, or not at all
+    #[arg(long, value_name = "WHEN", default_value = "off")]
+    pub(crate) snapshot: Snapshot,
     #[command(flatten)]
     pub(crate) left_out: LeftOut,
 }
@@ -81,6 +86,7 @@ impl LeftOut {
         Ok(backup::Exclude::new(&self.exclude)?
             .larger_than(self.exclude_larger_than.map(|size| size.0))
             .if_present(&self.exclude_if_present)
+            .named(&[workload::FOLDER])
             .one_file_system(self.one_file_system))
     }
 }
@@ -139,24 +145,47 @@ fn run_backup(
     let lock = repository.begin_lock(LockMode::Shared)?;
     let progress = Progress::new(&context.printer, "backing up").counting("files");
     let events = |event: BackupEvent<'_>| show(&progress, &event);
-    let options = options(context, paths, how, &events)?;
+    let held = hold(&progress, paths, how)?;
+    let options = options(context, held.as_ref(), how, &events)?;
     let backing_up = || backup::backup(repository, &lock, &options);
-    let outcome = counting(&progress, &options.paths, backing_up)?;
+    let outcome = counting(&progress, &options.paths, backing_up);
+    held.release(&|notice| progress.note(&notice.to_string()));
+    let outcome = outcome?;
     let elapsed = progress.finish();
     summarize(context, &outcome, elapsed, &json!({}));
     Ok(outcome)
 }
 
+/// The paths, in a state that does not change where that is wanted.
+pub(crate) fn hold(
+    progress: &Progress<'_>,
+    paths: Vec<PathBuf>,
+    how: &How,
+) -> Result<Box<dyn Held>, Failure> {
+    let files = Files {
+        paths,
+        snapshot: how.snapshot,
+        one_file_system: how.left_out.one_file_system,
+        notes: match how.snapshot {
+            // Who takes none need not have a home.
+            Snapshot::Off => PathBuf::new(),
+            _ => state_folder(how.state.as_deref())?.join("snapshots"),
+        },
+    };
+    Ok(files.hold(&|notice| progress.note(&notice.to_string()))?)
+}
+
 /// What these arguments mean.
 pub(crate) fn options<'a>(
     context: &'a Context,
-    paths: Vec<PathBuf>,
+    held: &dyn Held,
     how: &How,
     events: &'a (dyn Fn(BackupEvent<'_>) + Sync),
 ) -> Result<BackupOptions<'a>, Failure> {
     Ok(BackupOptions {
+        view: held.view(),
         exclude: how.left_out.exclude()?,
-        paths,
+        paths: held.paths().to_vec(),
         hostname: how.host.clone().unwrap_or_else(|| context.author.hostname.clone()),
         tags: how.tag.clone(),
         time: jiff::Timestamp::now(),
@@ -225,6 +254,10 @@ pub(crate) fn show(progress: &Progress<'_>, event: &BackupEvent<'_>) {
                 .note(&format!("an interruption would cost reading again: no journal ({error})"));
         }
         BackupEvent::Remembered { .. } => {}
+        BackupEvent::NotHeld { path } => progress.note(&format!(
+            "{} is a subvolume of its own, which the snapshot has not got: it is read as it is",
+            path.display()
+        )),
         BackupEvent::File { .. } | BackupEvent::Unmodified => progress.item(),
         BackupEvent::Bytes(bytes) => progress.bytes(*bytes),
         BackupEvent::Problem(problem) => {

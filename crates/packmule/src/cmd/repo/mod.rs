@@ -12,8 +12,10 @@ mod snapshots;
 mod stats;
 mod which;
 
-pub(crate) use backup::{How, counting, options as backup_options, show as show_backup, summarize};
-pub(crate) use restoring::{Restoring, Wanted};
+pub(crate) use backup::{
+    How, counting, hold, options as backup_options, show as show_backup, summarize,
+};
+pub(crate) use restoring::{Restoring, Wanted, status as status_of_restore};
 
 use crate::context::Context;
 use crate::failure::Outcome;

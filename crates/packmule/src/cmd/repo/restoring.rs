@@ -10,6 +10,7 @@ use model::{ByteSize, ErrorKind};
 use repo::{Index, NamedSnapshot, Repository};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use workload::{Files, Home, Workload as _};
 
 /// What to restore, and how.
 #[derive(Args, Debug, Clone)]
@@ -77,6 +78,16 @@ struct Part {
 }
 
 impl Wanted {
+    /// Whether anything is written.
+    pub(crate) fn writes(&self) -> bool {
+        !self.dry_run
+    }
+
+    /// The folder; none for the original place.
+    pub(crate) fn target(&self) -> Option<&Path> {
+        self.target.as_deref()
+    }
+
     fn existing(&self) -> Existing {
         match self.existing {
             None => Existing::Refuse,
@@ -94,30 +105,32 @@ impl Wanted {
             let below = restoring.below.clone();
             return Ok(vec![Part { target: target.clone(), below, select }]);
         }
-        let paths = restoring.named.snapshot.paths.iter().map(Path::new);
-        let paths: Vec<&Path> = paths.filter(|path| path.is_absolute()).collect();
+        let paths = restoring.named.snapshot.paths.iter().map(PathBuf::from);
+        let paths: Vec<PathBuf> = paths.filter(|path| path.is_absolute()).collect();
         if paths.is_empty() {
             let words = "this snapshot does not say where its paths were: give --target DIR";
             return Err(Failure::new(ErrorKind::Invalid, words));
         }
-        let mut parts = Vec::new();
-        for path in &paths {
-            // Covered by another one.
-            if paths.iter().any(|other| other != path && path.starts_with(other)) {
-                continue;
-            }
-            let above = path.ancestors().skip(1).find(|above| above.is_dir());
-            let target = above.unwrap_or(Path::new("/")).to_owned();
-            let below = Some(target.clone());
-            parts.push(Part { target, below, select: select.clone().within(path) });
-        }
-        Ok(parts)
+        let homes = Files::as_they_are(paths).homes(&select).into_iter();
+        let part =
+            |home: Home| Part { target: home.target, below: Some(home.below), select: home.select };
+        Ok(homes.map(part).collect())
     }
 }
 
 impl Restoring<'_> {
     /// Restores, showing progress, problems and summary.
     pub(crate) fn run(&self, context: &Context, wanted: &Wanted) -> Result<Status, Failure> {
+        let (outcome, is_damaged) = self.done(context, wanted)?;
+        Ok(status(&outcome, is_damaged))
+    }
+
+    /// The same; answers what was done, and whether the index is damaged.
+    pub(crate) fn done(
+        &self,
+        context: &Context,
+        wanted: &Wanted,
+    ) -> Result<(RestoreOutcome, bool), Failure> {
         let index = self.repository.load_index()?;
         for fault in &index.damaged {
             context.printer.problem("index", &fault.to_string());
@@ -135,11 +148,7 @@ impl Restoring<'_> {
             })?;
         let elapsed = progress.finish();
         self.summarize(context, wanted, &outcome, elapsed);
-        Ok(match outcome.not_as_written {
-            0 if outcome.problems.is_empty() && index.damaged.is_empty() => Status::Done,
-            0 => Status::Partial,
-            _ => Status::Damaged,
-        })
+        Ok((outcome, !index.damaged.is_empty()))
     }
 
     /// A path that was named and is not there is a slip, which nobody should find out later.
@@ -278,6 +287,15 @@ impl Restoring<'_> {
                 "problems": outcome.problems.len(),
             }),
         );
+    }
+}
+
+/// How a restore ends.
+pub(crate) fn status(outcome: &RestoreOutcome, is_damaged: bool) -> Status {
+    match outcome.not_as_written {
+        0 if outcome.problems.is_empty() && !is_damaged => Status::Done,
+        0 => Status::Partial,
+        _ => Status::Damaged,
     }
 }
 

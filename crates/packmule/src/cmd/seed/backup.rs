@@ -5,7 +5,7 @@ use super::drives::show_drives;
 use super::keys_folder;
 use super::rates::{ANOTHER_PASS, Rates, show_direct};
 use super::shelf::Shelf;
-use crate::cmd::repo::{How, backup_options, counting, show_backup, summarize};
+use crate::cmd::repo::{How, backup_options, counting, hold, show_backup, summarize};
 use crate::context::{Context, PasswordOptions, state_folder};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
@@ -142,7 +142,8 @@ impl Backup {
         };
         let progress = Progress::new(&context.printer, "backing up").counting("files");
         let show = |event: BackupEvent<'_>| show_backup(&progress, &event);
-        let options = backup_options(context, paths.to_vec(), &self.how, &show)?;
+        let held = hold(&progress, paths.to_vec(), &self.how)?;
+        let options = backup_options(context, held.as_ref(), &self.how, &show)?;
         let (stop, rates) = (&*context.stop, Rates::default());
         let ask = |refused: Option<&seed::Error>| {
             if let Some(error) = refused {
@@ -156,7 +157,9 @@ impl Backup {
         let local = Arc::clone(repository.store());
         let mut set = DriveSet::open(set_options, local, drives, &mut teller)?;
         let backing_up = || agent::backup_onto_drives(repository, &mut set, &mut teller, &options);
-        let done = counting(&progress, paths, backing_up)?;
+        let done = counting(&progress, paths, backing_up);
+        held.release(&|notice| progress.note(&notice.to_string()));
+        let done = done?;
         let elapsed = progress.finish();
         let report = set.report();
         show_drives(context, &report.drives);

@@ -1,0 +1,121 @@
+//! Backups from snapshots by the binary: killed in the middle, the next one removes what was left, and nothing else.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop on a surprise"
+)]
+
+mod support;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use support::trees::Rng;
+use support::{Place, restic, s, same, until};
+
+/// A btrfs, unmounted when dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(test: &str, place: &Place) -> Option<Self> {
+        if !support::is_root() {
+            support::skip(test, "only root may mount a file system");
+            return None;
+        }
+        let (image, mount) = (place.path("image"), place.folder("disk"));
+        File::create(&image).unwrap().set_len(512 << 20).unwrap();
+        for words in
+            [vec!["mkfs.btrfs", "-q", s(&image)], vec!["mount", "-o", "loop", s(&image), s(&mount)]]
+        {
+            let ran = Command::new(words[0]).args(&words[1..]).output();
+            let said = match ran {
+                Ok(output) if output.status.success() => continue,
+                Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+                Err(cause) => format!("{}: {cause}", words[0]),
+            };
+            support::skip(test, said);
+            return None;
+        }
+        Some(Self(mount))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+}
+
+fn btrfs(words: &[&str]) {
+    assert!(Command::new("btrfs").args(words).stdout(Stdio::null()).status().unwrap().success());
+}
+
+#[test]
+fn what_a_killed_backup_leaves_is_removed_by_the_next_one_and_nothing_else_is() {
+    let place = Place::new();
+    let test =
+        "snapshot::what_a_killed_backup_leaves_is_removed_by_the_next_one_and_nothing_else_is";
+    let Some(disk) = Disk::mount(test, &place) else { return };
+    let source = disk.0.join("data");
+    fs::create_dir(&source).unwrap();
+    let mut rng = Rng::new(7);
+    for n in 0..6 {
+        fs::write(source.join(format!("{n}")), rng.bytes(12 << 20)).unwrap();
+    }
+    let repository = place.repository("repository");
+    let words =
+        ["repo", "backup", "--json", "-r", s(&repository), "--snapshot", "require", s(&source)];
+    let folder = disk.0.join(".packmule-snapshots");
+    for _ in 0..3 {
+        let mut command = place.packmule(&words);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let before = entries(&folder);
+        until("snapshot", || {
+            let now = entries(&folder);
+            now.into_iter().find(|path| !before.contains(path) && path.join("data").is_dir())
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // The one before is gone, the one of this run is there.
+        assert_eq!(entries(&folder).len(), 1);
+    }
+    let notes = place.path(".local/state/packmule/snapshots");
+    assert_eq!(entries(&notes).len(), 1);
+    // Somebody else's, one of another agent with a name like ours, and a note that names what is not ours.
+    let others = ["somebody-elses", "packmule-0123456789abcdef"].map(|name| folder.join(name));
+    others.iter().for_each(|path| btrfs(&["subvolume", "create", s(path)]));
+    let victim = disk.0.join("victim");
+    btrfs(&["subvolume", "create", s(&victim)]);
+    let lie = format!("packmule snapshot 1\n{}", s(&victim));
+    fs::write(notes.join("packmule-00000000deadbeef"), lie).unwrap();
+    let said = place.run(&words[..2].iter().chain(&words[3..]).collect::<Vec<_>>()).exits(0);
+    said.tells(&["was cut off, was removed", "not ours"]);
+    let mut left = entries(&folder);
+    left.sort();
+    assert_eq!(left, [&others[1], &others[0]].map(Clone::clone));
+    assert!(victim.is_dir());
+    place
+        .run(&[
+            "repo",
+            "restore",
+            "-r",
+            s(&repository),
+            &format!("latest:{}", s(&source)),
+            "--target",
+            "out",
+        ])
+        .exits(0);
+    same(&source, &place.path("out"));
+    for (number, program) in support::restics(test).iter().enumerate() {
+        let target = place.path(&format!("restic{number}"));
+        restic(program, &repository, &["restore", "latest", "--target", s(&target)]).exits(0);
+        same(&source, &target.join(source.strip_prefix("/").unwrap()));
+    }
+}
