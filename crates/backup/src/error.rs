@@ -45,7 +45,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// Nothing in the snapshot is what was asked for.
-    #[error("nothing in the snapshot is what was asked for; packmule repo ls shows what there is")]
+    #[error(
+        "nothing in the snapshot is what was asked for; paths and patterns begin at the root of the file system that was backed up"
+    )]
     NothingSelected,
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]

@@ -13,6 +13,7 @@ mod support;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use support::served::Server;
 use support::trees::Rng;
 use support::{Place, restic, s, same, until};
 
@@ -118,4 +119,36 @@ fn what_a_killed_backup_leaves_is_removed_by_the_next_one_and_nothing_else_is() 
         restic(program, &repository, &["restore", "latest", "--target", s(&target)]).exits(0);
         same(&source, &target.join(source.strip_prefix("/").unwrap()));
     }
+}
+
+#[test]
+fn a_group_that_requires_snapshots_is_backed_up_from_one_or_not_at_all() {
+    let place = Place::new();
+    let test = "snapshot::a_group_that_requires_snapshots_is_backed_up_from_one_or_not_at_all";
+    let Some(disk) = Disk::mount(test, &place) else { return };
+    let source = disk.0.join("data");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "before").unwrap();
+    let server = Server::start();
+    let admin = s(&server.admin()).to_owned();
+    let run = |words: &str| place.run(&words.split_whitespace().collect::<Vec<_>>());
+    run(&format!("vault create offices --server {admin}")).exits(0);
+    run(&format!("vault credentials offices -o v.VaultCredentials --server {admin}")).exits(0);
+    run("agent register --credentials v.VaultCredentials --name fs01 --state state").exits(0);
+    run(&format!("group create files --path {} --state state", s(&source))).exits(0);
+    run("group set files --snapshot require --state state")
+        .exits(0)
+        .shows(&["snapshots", "require"]);
+    run("backup now files --state state").exits(0);
+    let folder = disk.0.join(".packmule-snapshots");
+    assert!(folder.is_dir() && entries(&folder).is_empty());
+    let first = run("backup now files --json --state state").exits(0).object("summary");
+    assert_eq!((&first["files_unmodified"], &first["data_blobs"]), (&1.into(), &0.into()));
+    run("restore files --target out --state state").exits(0);
+    same(&source, &place.path("out").join(source.strip_prefix("/").unwrap()));
+    // On a file system without snapshots.
+    let plain = Path::new("/dev/shm");
+    run(&format!("group create shm --path {} --state state", s(plain))).exits(0);
+    run("group set shm --snapshot require --state state").exits(0);
+    run("backup now shm --state state").exits(1).tells(&["no snapshot of /dev/shm", "auto"]);
 }

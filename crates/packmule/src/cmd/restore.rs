@@ -151,7 +151,7 @@ impl Restore {
         if let Some(why) = points.unseen.as_ref().filter(|_| by_time) {
             let why = crate::failure::chain(why).join(": ");
             let list = self.group.as_ref().map_or_else(
-                || "packmule recovery-point list".to_owned(),
+                || "packmule recovery-point list GROUP".to_owned(),
                 |group| format!("packmule recovery-point list {group}"),
             );
             let words = format!(
