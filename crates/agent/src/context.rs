@@ -137,6 +137,10 @@ pub enum Event<'a> {
         /// Why.
         why: &'a str,
     },
+    /// Of a prune.
+    Prune(repo::PruneEvent),
+    /// The vault holds what it was asked to delete, or a part of that.
+    Asked(&'a wire::Deletion),
     /// Of files that are read again for what is lost.
     Regain(backup::RegainEvent<'a>),
     /// An object was removed from staging.
@@ -170,6 +174,10 @@ pub enum Phase {
     Receipt,
     /// The vault is checked, snapshot by snapshot.
     Check,
+    /// It is decided which recovery points are kept.
+    Keeping,
+    /// What nobody needs any more is found out, and what replaces it is written.
+    Prune(Place),
     /// Staging is cleaned.
     Cleaning,
 }

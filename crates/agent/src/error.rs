@@ -75,6 +75,22 @@ pub enum Error {
     /// No such group.
     #[error("there is no protection group {0}; packmule group create makes one")]
     NoGroup(GroupName),
+    /// Nothing is done for it any more.
+    #[error("protection of group {0} is stopped; packmule group resume {0} takes it up again")]
+    Stopped(GroupName),
+    /// What relies on the vault and is not in it yet could lose what it relies on.
+    #[error(
+        "nothing is deleted from the vault while seed {seed} is under way ({state}): what it needs there only shows once it has arrived"
+    )]
+    NotMeanwhile {
+        /// The seed.
+        seed: SeedId,
+        /// Its state.
+        state: &'static str,
+    },
+    /// Rules that keep nothing are none that somebody wants.
+    #[error("the rules of group {0} would keep none of its recovery points; nothing was deleted")]
+    WouldEmpty(GroupName),
     /// The name is taken.
     #[error("protection group {0} exists with other settings; choose another name")]
     GroupExists(GroupName),
@@ -519,6 +535,9 @@ impl Error {
             | Self::NothingKept { .. } => ErrorKind::NotFound,
             Self::OtherRegistration { .. }
             | Self::GroupExists(_)
+            | Self::Stopped(_)
+            | Self::NotMeanwhile { .. }
+            | Self::WouldEmpty(_)
             | Self::OtherStaging { .. }
             | Self::OtherDestination { .. }
             | Self::DirectAlone { .. }

@@ -3,7 +3,7 @@
 use crate::record::SeedRecord;
 use crate::state::State;
 use crate::vault::Vault;
-use crate::{Context, Error, names};
+use crate::{Context, Error, Stopped, names};
 use backup::{Totals, scan};
 use flow::SeedState;
 use jiff::Timestamp;
@@ -27,6 +27,9 @@ pub struct Group {
     /// What is to be done for it by itself, and when.
     #[serde(default, skip_serializing_if = "is_default")]
     pub policy: Policy,
+    /// Nothing is done for it any more; none while it is protected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
 }
 
 fn is_default(policy: &Policy) -> bool {
@@ -163,7 +166,8 @@ pub fn create_group(ctx: &Context<'_>, new: &NewGroup) -> Result<CreatedGroup, E
     ctx.check_stop()?;
     let (initial, warnings) = checked(&state, &vault, (&paths, estimate), &new.initial)?;
     let policy = Policy::default();
-    let group = Group { name: new.name.clone(), paths, initial, created: ctx.now(), policy };
+    let (name, created) = (new.name.clone(), ctx.now());
+    let group = Group { name, paths, initial, created, policy, stopped: None };
     let group = keep(&state, &vault, group)?;
     Ok(CreatedGroup { group, estimate, warnings })
 }
@@ -209,6 +213,7 @@ fn keep(state: &State, vault: &Vault, mut group: Group) -> Result<Group, Error> 
     if let Some(known) = state.group(&group.name)? {
         group.created = known.created;
         group.policy = known.policy.clone();
+        group.stopped = known.stopped;
         group.initial = decided(group.initial, &known.initial);
         return if known == group { Ok(known) } else { Err(Error::GroupExists(group.name)) };
     }

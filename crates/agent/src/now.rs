@@ -56,6 +56,9 @@ pub fn backup_now(
 ) -> Result<BackupReport, Error> {
     let state = State::open(ctx.state)?;
     let group = state.known_group(group)?;
+    if group.stopped.is_some() {
+        return Err(Error::Stopped(group.name));
+    }
     match &group.initial {
         Initial::Offline(inputs) => offline(ctx, &state, &group, inputs, password),
         Initial::Network => network(ctx, &state, &group, password),

@@ -3,6 +3,7 @@
 
 mod credentials;
 mod custody;
+mod deletions;
 mod error;
 mod events;
 mod graph;

@@ -256,3 +256,77 @@ fn settings_are_applied_as_they_are_and_what_is_wrong_changes_nothing() {
     let shown = site.run("group show files --state state").exits(0);
     shown.shows(&["mon-fri 12:00, 22:00", "daily 14"]);
 }
+
+/// The commands about retention, from both ends, with stock restic as the judge of what is left.
+#[test]
+fn recovery_points_go_by_rules_come_back_and_are_gone_with_a_pin() {
+    let site = site();
+    let admin = s(&site.server.admin()).to_owned();
+    let points = |wanted: usize| {
+        let said = site.run("recovery-point list files --json --state state").exits(0);
+        let objects = said.objects();
+        let points = objects.iter().filter(|it| it["message_type"] == "recovery_point").count();
+        assert_eq!(points, wanted, "{objects:?}");
+    };
+    for n in 0..3 {
+        std::fs::write(site.source.join("changes"), vec![n; 200_000]).unwrap();
+        site.run("backup now files --state state").exits(0);
+    }
+    site.run("group set files --keep-last 1 --state state").exits(0);
+    let rehearsal = site.run("group prune files --dry-run --json --state state").exits(0).objects();
+    let decided: Vec<bool> = rehearsal
+        .iter()
+        .filter(|it| it["message_type"] == "recovery_point")
+        .map(|it| it["keep"].as_bool().unwrap())
+        .collect();
+    assert_eq!(decided, [true, false, false]);
+    points(3);
+
+    let said = site.run("group prune files --json --state state").exits(0).objects();
+    let summary = said.iter().find(|it| it["message_type"] == "summary").unwrap();
+    assert_eq!((summary["kept"].as_u64(), summary["gone"].as_u64()), (Some(1), Some(2)));
+    let id = summary["deletion"]["id"].as_u64().unwrap();
+    points(1);
+    let listed = site.run(&format!("vault deletions offices --server {admin}")).exits(0);
+    assert!(listed.stdout.contains("2 recovery points of group files"), "{}", listed.stdout);
+    let jobs = site.run("agent jobs --state state").exits(0);
+    assert!(jobs.stdout.contains("retention: 1 kept, 2 go"), "{}", jobs.stdout);
+    let why = site.run("agent jobs --why 1 --state state").exits(0);
+    assert!(
+        why.stdout.contains("last snapshot") && why.stdout.contains("no rule keeps it"),
+        "{}",
+        why.stdout
+    );
+    site.run(&format!("vault undelete offices {id} --server {admin}")).exits(0);
+    points(3);
+    site.restores();
+
+    // Nobody else can end a hold, and whoever can has no key.
+    site.run("group prune files --pin 0123456789 --state state").exits(1);
+    points(1);
+    let pin = site.run(&format!("vault pin offices --quiet --server {admin}")).exits(0).stdout;
+    site.run("group resume files --state state").exits(0);
+    site.run(&format!("group stop files --delete-data --yes --pin {} --state state", pin.trim()))
+        .exits(0);
+    site.run("backup now files --state state").exits(1);
+    let shown = site.run("group show files --state state").exits(0);
+    assert!(shown.stdout.contains("to be deleted"), "{}", shown.stdout);
+    points(0);
+    site.run("group resume files --state state").exits(0);
+    site.run("backup now files --state state").exits(0);
+    points(1);
+    site.restores();
+    let set = format!("vault set offices --minimum-retention 30 --quota 1G --server {admin}");
+    let set = site.run(&set).exits(0);
+    assert!(
+        set.stdout.contains("kept for 30 days") && set.stdout.contains("quota 1"),
+        "{}",
+        set.stdout
+    );
+    let quota = format!("vault set offices --for fs01 --quota 1000 --server {admin}");
+    site.run(&quota).exits(0);
+    std::fs::write(site.source.join("more"), vec![9; 500_000]).unwrap();
+    let full = site.run("backup now files --state state").exits(1);
+    assert!(full.stderr.contains("source server fs01 may have 1000 bytes"), "{}", full.stderr);
+    site.run("group stop files --state state").exits(2);
+}

@@ -3,12 +3,14 @@
 use crate::backends::Backends;
 use crate::config::Config;
 use crate::db::Db;
+use crate::deletions::Carrier;
 use crate::entra::Entra;
 use crate::exports::Lists;
 use crate::groups::Group;
 use crate::jobs::Changes;
 use crate::objects::Objects;
 use crate::publication::Publications;
+use crate::quota::Usage;
 use crate::receipt::ReceiptKey;
 use jiff::Timestamp;
 use keyring::Keyring;
@@ -33,6 +35,8 @@ pub(crate) struct App {
     pub(crate) publications: Publications,
     pub(crate) changes: Changes,
     pub(crate) exports: Lists,
+    pub(crate) carrier: Carrier,
+    pub(crate) usage: Usage,
     pub(crate) entra: Entra,
 }
 

@@ -66,6 +66,24 @@ impl Call {
     }
 }
 
+/// What the server has done by itself, at its time.
+pub(crate) async fn of_server(
+    on: &mut sqlx::SqliteConnection,
+    (method, path): (&str, &str),
+    now: jiff::Timestamp,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO audit (at, subject, origin, method, path, status, request)
+         VALUES (?, 'server', '', ?, ?, 200, '')",
+    )
+    .bind(db::time(now))
+    .bind(method)
+    .bind(path)
+    .execute(on)
+    .await?;
+    Ok(())
+}
+
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Page {
     /// Only entries after this one.

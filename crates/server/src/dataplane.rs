@@ -4,10 +4,12 @@
 
 use crate::app::App;
 use crate::auth::Principal;
+use crate::deletions::Held;
 use crate::objects::{Found, Objects, Stored};
 use crate::place::Place;
+use crate::quota::Reserved;
 use crate::target::{Holder, Target};
-use crate::{Error, accounts, http, jobs};
+use crate::{Error, accounts, deletions, http, jobs, quota};
 use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -28,6 +30,10 @@ const V1: &str = "application/vnd.x.restic.rest.v1";
 const V2: &str = "application/vnd.x.restic.rest.v2";
 /// A config is some 155 bytes of JSON and encryption.
 const CONFIG_LIMIT: usize = 64 << 10;
+/// A lock is some 300 bytes of JSON and encryption.
+const LOCK_LIMIT: u64 = 64 << 10;
+/// Locks of one repository.
+const MAX_LOCKS: usize = 1000;
 /// Names in one piece of a list on its way out.
 const BATCH: usize = 512;
 
@@ -68,8 +74,15 @@ pub(crate) async fn list(
     let kind = target.kind()?;
     let (sizes, media) = accepted(&headers);
     let place = target.place.clone();
+    let held = match target.published() {
+        Some(owner) => Held::of(&app, owner, kind).await?,
+        None => Held::default(),
+    };
     let entry = move |meta: object_store::ObjectMeta| {
         let id = place.key_of(&meta.location).filter(|key| key.kind() == kind)?.id()?;
+        if held.has(&id) {
+            return None;
+        }
         Some(if sizes {
             format!(r#"{{"name":"{id}","size":{}}}"#, meta.size)
         } else {
@@ -97,6 +110,7 @@ pub(crate) fn accepted(headers: &HeaderMap) -> (bool, &'static str) {
 /// `HEAD …/{type}/{name}` and `HEAD …/config`
 pub(crate) async fn head(State(app): State<Arc<App>>, target: Target) -> Result<Response, Error> {
     let key = target.key()?;
+    refuse_held(&app, &target, &key).await?;
     let length = store_of(&app, &target).await?.length(&target.place.object(&key)).await?;
     let length = length.ok_or_else(|| Error::not_found(key))?;
     Ok(([(CONTENT_LENGTH, length)], Body::empty()).into_response())
@@ -108,8 +122,18 @@ pub(crate) async fn get(
     headers: HeaderMap,
     target: Target,
 ) -> Result<Response, Error> {
+    let key = target.key()?;
+    refuse_held(&app, &target, &key).await?;
     let store = store_of(&app, &target).await?;
-    read(&store, &target.place, &target.key()?, &headers).await
+    read(&store, &target.place, &key, &headers).await
+}
+
+/// What is to be removed is not there any more for anybody who asks.
+async fn refuse_held(app: &App, target: &Target, key: &ObjectKey) -> Result<(), Error> {
+    match target.published() {
+        Some(owner) => deletions::refuse(app, owner, key).await,
+        None => Ok(()),
+    }
 }
 
 /// An object, or the range of it that is asked for.
@@ -175,10 +199,12 @@ pub(crate) async fn put(
     let limit = match key.kind() {
         ObjectKind::Config => CONFIG_LIMIT as u64,
         ObjectKind::Pack => app.config.pack_limit,
+        ObjectKind::Lock => LOCK_LIMIT,
         _ => app.config.object_limit,
     };
     let claimed = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if claimed.is_some_and(|text| text.parse::<u64>().is_ok_and(|length| length > limit)) {
+    let claimed: Option<u64> = claimed.and_then(|text| text.parse().ok());
+    if claimed.is_some_and(|length| length > limit) {
         let message = format!("{key} may be {limit} bytes long at most");
         return Err(Error::refused(Code::BodyTooLarge, message));
     }
@@ -188,18 +214,45 @@ pub(crate) async fn put(
         return Err(Error::refused(Code::AppendOnly, message));
     }
     let store = store_of(&app, &target).await?;
-    match key.id() {
-        None => put_config(&store, &target, body).await?,
-        Some(name) => {
-            let body = body.into_data_stream();
-            let at = target.place.object(&key);
-            let stored = store.put_named(&at, name, limit, body).await?;
-            if stored == Stored::Same {
-                tracing::debug!(%key, "was there");
-            }
+    let Some(name) = key.id() else {
+        put_config(&store, &target, body).await?;
+        return Ok(StatusCode::OK);
+    };
+    if key.kind() == ObjectKind::Lock {
+        refuse_many_locks(&store, &target).await?;
+    }
+    let at = target.place.object(&key);
+    let room = match &target.owner {
+        Some(owner) if key.kind() != ObjectKind::Lock && store.length(&at).await?.is_none() => {
+            quota::reserve(&app, owner, claimed.unwrap_or(limit)).await?
         }
+        _ => Reserved::default(),
+    };
+    match store.put_named(&at, name, limit, body.into_data_stream()).await? {
+        Stored::New => room.keep(),
+        Stored::Same => tracing::debug!(%key, "was there"),
+    }
+    if let (Some(owner), None) = (&target.owner, claimed) {
+        // How much room it took shows in the next count.
+        app.usage.forget(owner);
+    }
+    if let Some(owner) = target.published() {
+        deletions::stored(&app, owner, &key, &at).await?;
     }
     Ok(StatusCode::OK)
+}
+
+/// Whoever works on a repository has one lock or two; more than that is litter, which is not counted against a quota.
+async fn refuse_many_locks(store: &Objects, target: &Target) -> Result<(), Error> {
+    let locks = store.list(&target.place.below(ObjectKind::Lock.folder()));
+    let count = locks.try_fold(0, |count: usize, _| std::future::ready(Ok(count + 1))).await?;
+    if count < MAX_LOCKS {
+        return Ok(());
+    }
+    let message = format!(
+        "there are {count} locks in this repository; remove those that nobody holds any more: restic unlock"
+    );
+    Err(Error::refused(Code::JobState, message))
 }
 
 async fn put_config(store: &Objects, target: &Target, body: Body) -> Result<(), Error> {

@@ -35,7 +35,11 @@ type Listed = (JobName, Option<Digest>);
 pub(crate) struct Lists(Mutex<HashMap<Listed, Arc<Inventory>>>);
 
 impl Lists {
-    async fn of(&self, app: &App, record: &jobs::Record) -> Result<Arc<Inventory>, Error> {
+    pub(crate) async fn of(
+        &self,
+        app: &App,
+        record: &jobs::Record,
+    ) -> Result<Arc<Inventory>, Error> {
         let root = record.export.as_ref().map(|export| export.root);
         let key = (record.name.clone(), root);
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();

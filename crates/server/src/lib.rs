@@ -8,13 +8,15 @@
 //!                  ├▶ arm ─▶ groups, accounts, vaults, jobs
 //!                  ├▶ publication ─▶ jobs, seed, accounts, objects, custody, receipt
 //!                  ├▶ custody ─▶ jobs, receipt, db
-//!                  └▶ dataplane ─▶ accounts, objects
+//!                  ├▶ deletions ─▶ jobs, exports, settings, objects, db
+//!                  └▶ dataplane ─▶ accounts, deletions, quota, objects
 //! ```
 //!
 //! What always holds:
 //!
 //! - **Nothing is stored under a name that it does not hash to**, and nothing half.
-//! - **No object of a repository but a lock is removed** on anybody's request; no drive's password ever is.
+//! - **No object of a repository but a lock is removed** when somebody asks: it is held for days first, and comes back
+//!   when they are told to. No drive's password ever is.
 //! - **A visible snapshot is complete**: publication shows packs, then indexes, then snapshots.
 //! - **A lost race is said**: every change of a job compares the version it has read.
 //! - **No token is stored or logged**, only its hash is.
@@ -32,6 +34,7 @@ mod custody;
 mod data;
 mod dataplane;
 mod db;
+mod deletions;
 mod docks;
 mod entra;
 mod error;
@@ -47,10 +50,12 @@ mod openapi;
 mod place;
 mod principals;
 mod publication;
+mod quota;
 mod receipt;
 mod routes;
 mod run;
 mod seeds;
+mod settings;
 mod subscriptions;
 mod target;
 mod token;

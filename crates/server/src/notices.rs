@@ -1,4 +1,4 @@
-//! What people should hear of import jobs: kept, listed, and in the log. Sends nothing: there is no mail.
+//! What people should hear of import jobs and vaults: kept, listed, and in the log. Sends nothing: there is no mail.
 
 use crate::app::App;
 use crate::auth::Principal;
@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use flow::{Deadline, Effect};
 use jiff::Timestamp;
-use model::JobName;
+use model::{JobName, ServerName, VaultName};
 use sqlx::SqliteConnection;
 use std::sync::Arc;
 use wire::{Audience, List, Notice};
@@ -64,6 +64,29 @@ pub(crate) async fn keep(
     Ok(())
 }
 
+/// Keeps what both should hear of a vault.
+pub(crate) async fn of_vault(
+    on: &mut SqliteConnection,
+    (vault, server): &(VaultName, ServerName),
+    text: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    tracing::warn!(%vault, %server, "{text}");
+    for audience in ["customer", "operator"] {
+        sqlx::query(
+            "INSERT INTO notice (at, vault, server, audience, text) VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(db::time(now))
+        .bind(vault.as_str())
+        .bind(server.as_str())
+        .bind(audience)
+        .bind(text)
+        .execute(&mut *on)
+        .await?;
+    }
+    Ok(())
+}
+
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Page {
     /// Only those after this one.
@@ -79,7 +102,9 @@ const LIMIT: i64 = 1000;
 struct Columns {
     id: i64,
     at: String,
-    job: String,
+    job: Option<String>,
+    vault: Option<String>,
+    server: Option<String>,
     audience: String,
     text: String,
 }
@@ -92,7 +117,7 @@ pub(crate) async fn list(
 ) -> Result<Json<List<Notice>>, Error> {
     let (vault, server) = caller.own.as_ref().map(|(v, s)| (v.as_str(), s.as_str())).unzip();
     let rows: Vec<Columns> = sqlx::query_as(
-        "SELECT id, at, job, audience, text FROM notice
+        "SELECT id, at, job, vault, server, audience, text FROM notice
          WHERE id > ?1 AND (?2 IS NULL OR job = ?2)
            AND (?3 IS NULL OR (vault = ?3 AND server = ?4 AND audience = 'customer'))
          ORDER BY id LIMIT ?5",
@@ -108,7 +133,9 @@ pub(crate) async fn list(
         Ok(Notice {
             id: db::count("notice.id", row.id)?,
             at: db::parsed("notice.at", &row.at)?,
-            job: db::parsed("notice.job", &row.job)?,
+            job: row.job.map(|job| db::parsed("notice.job", &job)).transpose()?,
+            vault: row.vault.map(|vault| db::parsed("notice.vault", &vault)).transpose()?,
+            server: row.server.map(|server| db::parsed("notice.server", &server)).transpose()?,
             audience: match row.audience.as_str() {
                 "operator" => Audience::Operator,
                 _ => Audience::Customer,

@@ -15,6 +15,7 @@ use crate::Error;
 use axum::body::Bytes;
 use futures::stream::{BoxStream, Stream, StreamExt as _, TryStreamExt as _};
 use incoming::{Broken, Hasher, Upload, pour};
+use jiff::Timestamp;
 use model::Digest;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -22,6 +23,7 @@ use object_store::{
     GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt as _,
 };
 use outgoing::{file_stream, hash_file, inside};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -237,6 +239,28 @@ impl Objects {
             Err(object_store::Error::NotFound { .. }) if self.length(to).await?.is_some() => Ok(()),
             Err(cause) => Err(cause.into()),
         }
+    }
+
+    /// Makes removals survive a power cut: syncs the folders that these objects were in.
+    pub(crate) async fn sync_folders(&self, of: &[Path]) -> Result<(), Error> {
+        let mut folders = BTreeSet::new();
+        for at in of {
+            let path = self.0.path_to_filesystem(at)?;
+            folders.extend(path.parent().map(std::path::Path::to_owned));
+        }
+        let sync = |folder: std::path::PathBuf| match File::open(&folder) {
+            Ok(opened) => opened.sync_all().map_err(Error::io("syncing", folder)),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(cause) => Err(Error::io("opening", folder)(cause)),
+        };
+        tokio::task::spawn_blocking(move || folders.into_iter().try_for_each(sync)).await?
+    }
+
+    /// When an object's file was written last; none when there is none.
+    pub(crate) async fn changed(&self, at: &Path) -> Result<Option<Timestamp>, Error> {
+        let meta = some(self.0.head(at).await)?;
+        let time = |meta: ObjectMeta| Timestamp::from_second(meta.last_modified.timestamp()).ok();
+        Ok(meta.and_then(time))
     }
 
     /// Removes an object; one that is not there is removed already.

@@ -80,6 +80,11 @@ pub(crate) fn account(account: &AccountName) -> Path {
     Path::from_iter(["accounts", account.as_str()])
 }
 
+/// All that a vault has of a source server.
+pub(crate) fn server(vault: &VaultName, server: &ServerName) -> Path {
+    Path::from_iter(["vaults", vault.as_str(), server.as_str()])
+}
+
 /// What a vault asks for of a seed.
 pub(crate) fn want_list(vault: &VaultName, server: &ServerName, seed: SeedId) -> Path {
     let name = format!("{seed}.want-list");

@@ -17,7 +17,7 @@
 //! Nothing of a task's progress is stored but its state: after a crash the same steps run again and
 //! find in storage what is done.
 
-mod increments;
+pub(crate) mod increments;
 mod ledger;
 mod plan;
 mod receipts;
@@ -45,7 +45,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use wire::{JobOutcome, Publication, PublicationRequest, PublicationState, SeedId};
 
-/// What publication is about to do. See [`Checkpoint`](crate::Checkpoint).
+/// What publication, or the carrying out of a deletion, is about to do. See [`Checkpoint`](crate::Checkpoint).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Find out what must arrive.
@@ -68,6 +68,14 @@ pub enum Step {
     Receipt,
     /// Make one object visible that was backed up while the seed travelled.
     Increment,
+    /// Mark names of a deletion as going.
+    Mark,
+    /// Remove the file of one.
+    Remove,
+    /// Forget the names of files that are removed.
+    Forget,
+    /// Note that a deletion was carried out.
+    Done,
 }
 
 /// How long an answer waits for a task to come to an end of its own.
@@ -234,6 +242,7 @@ async fn run(app: &App, owner: &Owner, seed: SeedId, progress: &Progress) {
             });
         });
     }
+    app.usage.forget(owner);
     let status = progress.get();
     if let Err(error) = ledger::end(app, owner, seed, &status).await {
         tracing::error!(%error, "the end of a publication could not be stored");

@@ -5,8 +5,8 @@ use crate::app::App;
 use crate::auth::{Access, guard};
 use crate::entra::handlers as identity;
 use crate::{
-    Error, accounts, arm, audit, custody, dataplane, docks, exports, files, http, jobs, notices,
-    openapi, publication, seeds, subscriptions, vaults,
+    Error, accounts, arm, audit, custody, dataplane, deletions, docks, exports, files, http, jobs,
+    notices, openapi, publication, seeds, settings, subscriptions, vaults,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -186,6 +186,7 @@ fn control(table: &mut Table) {
     table.add(Method::POST, credentials, ADMIN, files::vault_credentials);
     let machines = "/api/v1/vaults/{vault}/machines";
     table.add(Method::POST, machines, Access::Registration, files::register);
+    keeping(table);
     table.add(Method::POST, publications, AGENT_OR_ADMIN, publication::start);
     table.add(Method::GET, publications, AGENT_OR_ADMIN, publication::status);
     table.add(Method::GET, latest, AGENT_OR_ADMIN, publication::latest_receipt);
@@ -201,6 +202,25 @@ fn control(table: &mut Table) {
     let log = "/api/v1/seeds/{seed}/custody";
     table.add(Method::POST, log, HANDLER, custody::append);
     table.add(Method::GET, log, EVERYBODY, custody::log);
+}
+
+/// What a vault keeps, and what is removed from it.
+fn keeping(table: &mut Table) {
+    let vault = "/api/v1/vaults/{vault}/settings";
+    let server = "/api/v1/vaults/{vault}/servers/{server}/settings";
+    let own = "/api/v1/vaults/{vault}/servers/{server}/deletions";
+    let undelete = "/api/v1/vaults/{vault}/servers/{server}/deletions/{id}/undelete";
+    let shorten = "/api/v1/vaults/{vault}/servers/{server}/deletions/{id}/shorten";
+    table.add(Method::GET, vault, AGENT_OR_ADMIN, settings::get);
+    table.add(Method::PATCH, vault, ADMIN, settings::patch);
+    table.add(Method::GET, server, AGENT_OR_ADMIN, settings::get_server);
+    table.add(Method::PATCH, server, ADMIN, settings::patch_server);
+    table.add(Method::POST, "/api/v1/vaults/{vault}/pin", ADMIN, deletions::create_pin);
+    table.add(Method::GET, "/api/v1/vaults/{vault}/deletions", ADMIN, deletions::list);
+    table.add(Method::GET, own, AGENT_OR_ADMIN, deletions::list_of_server);
+    table.add(Method::POST, own, AGENT, deletions::request);
+    table.add(Method::POST, undelete, AGENT_OR_ADMIN, deletions::undelete);
+    table.add(Method::POST, shorten, AGENT_OR_ADMIN, deletions::shorten);
 }
 
 fn import_jobs(table: &mut Table) {

@@ -6,14 +6,16 @@ use crate::backends::Backends;
 use crate::config::Config;
 use crate::data::DataFolder;
 use crate::db::Db;
+use crate::deletions::Carrier;
 use crate::entra::Entra;
 use crate::error::causes;
 use crate::exports::Lists;
 use crate::identity::Identity;
 use crate::objects::{self, Objects};
 use crate::publication::{self, Publications};
+use crate::quota::Usage;
 use crate::receipt::ReceiptKey;
-use crate::{Error, admin, connections, groups, jobs, routes};
+use crate::{Error, admin, connections, deletions, groups, jobs, routes};
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsConfig, from_tcp_rustls};
 use std::net::{IpAddr, SocketAddr};
@@ -200,6 +202,7 @@ async fn serve(
     publication::void_leases(&app).await?;
     publication::resume(&app).await?;
     let ticking = tokio::spawn(tick(Arc::clone(&app)));
+    let carrying = tokio::spawn(deletions::carry_out(Arc::clone(&app)));
     let renewing = tokio::spawn(renew(Arc::clone(&app), data, tls.clone()));
     let handle = Handle::new();
     let service = routes::router(&app).into_make_service_with_connect_info::<SocketAddr>();
@@ -217,6 +220,7 @@ async fn serve(
     handle.graceful_shutdown(Some(GRACE));
     let served = serving.await?;
     ticking.abort();
+    carrying.abort();
     renewing.abort();
     // The data folder is its own, too: it is let go of before anybody hears that the server has ended.
     let _ = renewing.await;
@@ -264,6 +268,8 @@ async fn open(
         endpoint,
         publications: Publications::new()?,
         exports: Lists::default(),
+        carrier: Carrier::default(),
+        usage: Usage::default(),
         changes,
         group,
         entra,

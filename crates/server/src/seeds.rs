@@ -25,7 +25,7 @@ use wire::{AnnouncedSeed, Code, CopyComputer, Role, SeedAnnouncement, SeedId};
 /// The user name of a copy computer's credentials.
 pub(crate) const USER: &str = "copy";
 /// How long a token is good for: a set of large drives takes days, and waits for its parcel.
-const TOKEN_DAYS: i64 = 90;
+pub(crate) const TOKEN_DAYS: i64 = 90;
 /// Tokens of one seed at most; the oldest go.
 const TOKENS: i64 = 16;
 

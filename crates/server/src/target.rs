@@ -1,6 +1,7 @@
 //! What a data plane URL means: which repository, which object. Touches nothing.
 
 use crate::Error;
+use crate::deletions::Owner;
 use crate::place::Place;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
@@ -12,6 +13,8 @@ use std::str::FromStr;
 pub(crate) struct Target {
     pub(crate) place: Place,
     pub(crate) holder: Holder,
+    /// Whose vault's, where it is one's.
+    pub(crate) owner: Option<Owner>,
     what: What,
 }
 
@@ -52,10 +55,17 @@ impl Target {
         }
     }
 
+    /// Whose published repository it is in, where it is in one: objects of these may be held.
+    pub(crate) fn published(&self) -> Option<&Owner> {
+        self.owner.as_ref().filter(|_| self.holder == Holder::Vault)
+    }
+
     fn parse<'a>(find: impl Fn(&str) -> Option<&'a str>, path: &str) -> Result<Self, Error> {
+        let mut owner = None;
         let (place, holder) = match find("vault") {
             Some(vault) => {
-                let (vault, server) = (parse(vault)?, parse(segment(&find, "server")?)?);
+                let (vault, server): Owner = (parse(vault)?, parse(segment(&find, "server")?)?);
+                owner = Some((vault.clone(), server.clone()));
                 if path.starts_with("/pending/") {
                     (Place::pending(&vault, &server), Holder::Pending)
                 } else if path.starts_with("/increments/") {
@@ -80,7 +90,7 @@ impl Target {
             (None, _) if path.ends_with("/config") => What::Object(ObjectKey::Config),
             (None, _) => What::Repository,
         };
-        Ok(Self { place, holder, what })
+        Ok(Self { place, holder, owner, what })
     }
 }
 

@@ -99,6 +99,42 @@ async fn read(app: &App, name: &VaultName) -> Result<Vault, Error> {
     Ok(Vault { name: name.clone(), created_at: db::parsed("vault.created_at", &at)?, servers })
 }
 
+/// Refuses a vault that is not there.
+pub(crate) async fn must_exist(on: &mut SqliteConnection, name: &VaultName) -> Result<(), Error> {
+    let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM vault WHERE name = ?")
+        .bind(name.as_str())
+        .fetch_optional(on)
+        .await?;
+    row.map(drop).ok_or_else(|| Error::not_found(format_args!("vault {name}")))
+}
+
+/// What a vault and a source server may have there, in bytes.
+pub(crate) async fn quotas(
+    on: &mut SqliteConnection,
+    (vault, server): &(VaultName, ServerName),
+) -> Result<(Option<u64>, Option<u64>), Error> {
+    let row: Option<(Option<i64>, Option<i64>)> = sqlx::query_as(
+        "SELECT vault.quota, server.quota FROM server JOIN vault ON vault.name = server.vault
+         WHERE server.vault = ? AND server.name = ?",
+    )
+    .bind(vault.as_str())
+    .bind(server.as_str())
+    .fetch_optional(on)
+    .await?;
+    let missing = || Error::not_found(format_args!("source server {server} in vault {vault}"));
+    let (whole, own) = row.ok_or_else(missing)?;
+    let bytes = |quota: Option<i64>| quota.map(|it| db::count("quota", it)).transpose();
+    Ok((bytes(whole)?, bytes(own)?))
+}
+
+/// That of the source server alone.
+pub(crate) async fn server_quota(
+    on: &mut SqliteConnection,
+    owner: &(VaultName, ServerName),
+) -> Result<Option<u64>, Error> {
+    Ok(quotas(on, owner).await?.1)
+}
+
 pub(crate) async fn register(
     State(app): State<Arc<App>>,
     Segments((vault, server)): Segments<(VaultName, ServerName)>,

@@ -4,7 +4,7 @@
 use crate::alert::Severity;
 use crate::history::Finish;
 use crate::work::{Report, Work};
-use crate::{Cause, Db, Error, Left, RunState, hook};
+use crate::{Cause, Db, Error, Left, Retention, RunState, hook, retention};
 use agent::{BackupReport, Event, Group, Next};
 use backup::{BackupEvent, BackupOutcome};
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// How often a run notes how far it is.
@@ -34,6 +34,10 @@ pub struct RunOf<'a> {
     pub stop: &'a AtomicBool,
     /// The clock.
     pub now: &'a (dyn Fn() -> Timestamp + Sync),
+    /// How often rules are applied after a backup; none where only somebody else asks for that.
+    pub retention: Option<Retention>,
+    /// What runs of one process share: backups hold it together, whoever deletes holds it alone.
+    pub gate: Option<&'a RwLock<()>>,
     /// Told what happens in the backup.
     pub events: &'a (dyn Fn(&Event<'_>) + Sync),
 }
@@ -120,10 +124,12 @@ pub fn run(
         tracing::warn!(group = %group.name, "the command before the backup {what}");
     }
     let seen = Seen::new(of.db, id);
+    let shared = of.gate.map(|gate| gate.read().unwrap_or_else(PoisonError::into_inner));
     let report = of.work.back_up(&group.name, of.stop, &|event| {
         seen.look(event);
         (of.events)(event);
     });
+    drop(shared);
     let mut finish = finish(&report, &seen);
     if let Some(said) = seen.said.into_inner().unwrap_or_else(PoisonError::into_inner) {
         let before = finish.message.take().map(|before| format!("{before}; ")).unwrap_or_default();
@@ -145,6 +151,9 @@ pub fn run(
         }
     }
     end(of, group, id, &finish)?;
+    if let (Ok(BackupReport::Stored { .. }), Some(retention)) = (&report, of.retention) {
+        retention::after_backup(of, group, retention)?;
+    }
     Ok(Outcome { run: id, report: Some(report), beside: failed })
 }
 
@@ -320,7 +329,7 @@ fn stored(outcome: &BackupOutcome, place: &'static str) -> Finish {
     }
 }
 
-fn full(error: &dyn std::error::Error) -> String {
+pub(crate) fn full(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(why) = cause {

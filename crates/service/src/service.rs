@@ -15,7 +15,7 @@ use policy::{Due, due};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ struct Inner {
     db: Db,
     channels: Channels,
     options: ServiceOptions,
+    /// Backups and retention keep each other out, rather than find a locked repository.
+    gate: RwLock<()>,
     /// What could not be noted in the history by a run that has ended.
     unnoted: Mutex<Option<String>>,
 }
@@ -101,7 +103,13 @@ impl Service {
         let db = Db::open(state)?;
         let channels = Channels::new(&options.settings.alerts)?;
         let listener = options.settings.metrics.listen.map(Listener::new).transpose()?;
-        let inner = Arc::new(Inner { db, channels, options, unnoted: Mutex::new(None) });
+        let inner = Arc::new(Inner {
+            db,
+            channels,
+            options,
+            gate: RwLock::new(()),
+            unnoted: Mutex::new(None),
+        });
         inner.settle_all()?;
         Ok(Self {
             inner,
@@ -177,6 +185,11 @@ impl Service {
         let groups = self.inner.options.work.groups()?;
         for group in &groups {
             if self.running.contains_key(&group.name) {
+                continue;
+            }
+            // Nothing is due for a group whose protection is stopped, and nothing is missed.
+            if group.stopped.is_some() {
+                self.inner.close_all(&group.name, now)?;
                 continue;
             }
             match self.inner.plan(group, now)? {
@@ -283,7 +296,19 @@ impl Inner {
         Ok(())
     }
 
+    /// What was wrong with a group that nobody protects any more.
+    fn close_all(&self, group: &GroupName, now: Timestamp) -> Result<(), Error> {
+        let own = format!("group/{group}/");
+        for alert in self.db.alerts(false)?.iter().filter(|alert| alert.key.starts_with(&own)) {
+            self.db.close(&alert.key, now)?;
+        }
+        Ok(())
+    }
+
     fn plan(&self, group: &Group, now: Timestamp) -> Result<Plan, Error> {
+        if group.stopped.is_some() {
+            return Ok(Plan::Wait { until: None });
+        }
         let options = &self.options;
         let since = self.since(group, now)?;
         let last = self.db.last_scheduled(&group.name, now)?;
@@ -348,6 +373,8 @@ impl Inner {
             state: &self.options.state,
             stop: &self.options.stop,
             now: &*self.options.now,
+            retention: Some(self.options.settings.retention),
+            gate: Some(&self.gate),
             events: &|_| {},
         };
         match run::run(of, group, cause, scheduled, attempt) {
@@ -489,6 +516,9 @@ pub fn next_due(
     host: &str,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, Error> {
+    if group.stopped.is_some() {
+        return Ok(None);
+    }
     let last = db.last_scheduled(&group.name, now)?;
     let key = format!("{host}/{}", group.name);
     Ok(match due(&group.policy, &key, zone, (last, now), now) {

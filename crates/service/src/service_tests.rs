@@ -15,6 +15,9 @@ struct Fake {
     groups: Mutex<Vec<Group>>,
     answers: Mutex<VecDeque<crate::Report>>,
     ran: Mutex<Vec<GroupName>>,
+    /// Groups whose rules were applied, and whether data was to go, too.
+    kept: Mutex<Vec<(GroupName, bool)>>,
+    travels: AtomicBool,
     broken: AtomicBool,
 }
 
@@ -34,6 +37,32 @@ impl Work for Fake {
     ) -> crate::Report {
         self.ran.lock().unwrap().push(group.clone());
         self.answers.lock().unwrap().pop_front().unwrap_or_else(stored)
+    }
+
+    fn keep(
+        &self,
+        group: &GroupName,
+        (prune, _): (bool, Option<&str>),
+        _stop: &AtomicBool,
+        _events: &(dyn Fn(&Event<'_>) + Sync),
+    ) -> Result<agent::Kept, agent::Error> {
+        self.kept.lock().unwrap().push((group.clone(), prune));
+        if self.travels.load(Ordering::Relaxed) {
+            let state = "InTransit";
+            return Err(agent::Error::NotMeanwhile { seed: wire::SeedId([1; 16]), state });
+        }
+        let point = |n: u8, why: Option<&str>| agent::KeptPoint {
+            id: Digest([n; 32]),
+            time: "2026-06-01T22:00:00Z".parse().unwrap(),
+            why: why.map(str::to_owned),
+        };
+        Ok(agent::Kept {
+            group: group.clone(),
+            points: vec![point(1, Some("daily snapshot")), point(2, None)],
+            deletion: None,
+            figures: None,
+            unreadable: 0,
+        })
     }
 
     fn status(&self) -> Result<agent::Status, agent::Error> {
@@ -92,6 +121,7 @@ fn group(name: &str, policy: &str) -> Group {
         initial: Initial::Network,
         created: "2026-01-01T00:00:00Z".parse().unwrap(),
         policy: toml::from_str::<Policy>(policy).unwrap(),
+        stopped: None,
     }
 }
 
@@ -132,6 +162,7 @@ impl Life {
             bandwidth: Bandwidth::default(),
             alerts: self.alerts.clone(),
             metrics: Metrics::default(),
+            retention: crate::Retention::default(),
         };
         let options = ServiceOptions {
             state: self.folder.path().to_owned(),
@@ -455,4 +486,70 @@ fn there_is_one_service_and_a_group_is_run_by_one_process() {
     assert_eq!(life.at("2026-06-01T22:00:00Z"), 0);
     drop(by_hand);
     assert_eq!(life.at("2026-06-01T22:00:01Z"), 1);
+}
+
+#[test]
+fn rules_are_applied_after_stored_backups_once_a_day_and_data_goes_once_a_week() {
+    let policy = "schedule = ['0:00, 6:00, 12:00, 18:00']\nkeep = { last = 1 }";
+    let mut life = Life::new(vec![group("files", policy), group("all", NIGHTLY)]);
+    life.at("2026-06-01T18:00:00Z");
+    for day in 2..9 {
+        for hour in [0, 6, 12, 18, 22] {
+            life.at(&format!("2026-06-{day:02}T{hour:02}:00:00Z"));
+        }
+    }
+    let kept = life.work.kept.lock().unwrap().clone();
+    assert!(kept.iter().all(|(group, _)| group.as_str() == "files"), "no rules, no retention");
+    assert_eq!(kept.len(), 8, "{kept:?}");
+    let prunes: Vec<bool> = kept.iter().map(|(_, prune)| *prune).collect();
+    assert_eq!(prunes, [true, false, false, false, false, false, false, true]);
+    let applied = life.db().retentions(None, 100).unwrap();
+    assert_eq!((applied.len(), applied[0].kept, applied[0].forgotten), (8, 1, 1));
+    let decided = life.db().decisions(applied[0].id).unwrap();
+    assert_eq!(decided[0].why.as_deref(), Some("daily snapshot"));
+    assert_eq!(decided[1].why, None);
+    assert_eq!(life.open(), Vec::<String>::new());
+}
+
+#[test]
+fn no_rules_are_applied_after_a_backup_that_failed_or_waits() {
+    let mut life = Life::new(vec![group("files", "schedule = ['22:00']\nkeep = { last = 1 }")]);
+    life.answer(away());
+    life.at("2026-06-01T22:00:00Z");
+    life.answer(waiting());
+    life.at("2026-06-02T22:00:00Z");
+    assert!(life.work.kept.lock().unwrap().is_empty());
+    life.at("2026-06-03T22:00:00Z");
+    assert_eq!(life.work.kept.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn while_a_seed_travels_nothing_goes_and_nothing_is_wrong() {
+    let mut life = Life::new(vec![group("files", "schedule = ['22:00']\nkeep = { last = 1 }")]);
+    life.work.travels.store(true, Ordering::Relaxed);
+    life.at("2026-06-01T22:00:00Z");
+    life.at("2026-06-02T22:00:00Z");
+    let applied = life.db().retentions(None, 100).unwrap();
+    assert_eq!(applied.len(), 2, "it is tried after each backup");
+    assert!(applied.iter().all(|it| it.state == "waiting"), "{applied:?}");
+    assert!(applied[0].message.as_ref().unwrap().contains("under way"));
+    assert_eq!(life.open(), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_is_due_for_a_group_whose_protection_is_stopped_and_nothing_was_missed() {
+    let since = "2026-06-01T00:00:00Z".parse().unwrap();
+    let stopped = Some(agent::Stopped { since, delete: false });
+    let mut life = Life::new(vec![group("files", NIGHTLY)]);
+    life.answer(away());
+    life.at("2026-06-01T22:00:00Z");
+    assert_eq!(life.open(), ["group/files/failed"]);
+    life.work.groups.lock().unwrap()[0].stopped = stopped;
+    for day in 2..9 {
+        assert_eq!(life.at(&format!("2026-06-{day:02}T22:00:00Z")), 0);
+    }
+    assert_eq!(life.open(), Vec::<String>::new(), "it is neither failed nor stale");
+    let files = life.work.groups.lock().unwrap()[0].clone();
+    let next = next_due(life.db(), &files, &TimeZone::UTC, "fs01", since).unwrap();
+    assert_eq!(next, None);
 }

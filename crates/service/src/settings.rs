@@ -1,6 +1,6 @@
 //! agent.toml: what holds for the whole agent, and groups as they are wanted. Reads text; changes nothing.
 
-use crate::Error;
+use crate::{Error, Retention};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use model::{AccountName, ContainerName, GroupName, JobName};
@@ -25,6 +25,8 @@ pub struct File {
     pub alerts: Alerts,
     /// Where metrics are told.
     pub metrics: Metrics,
+    /// How often the groups' rules are applied to their recovery points.
+    pub retention: Retention,
     /// The groups.
     pub group: Vec<GroupEntry>,
 }
@@ -40,6 +42,8 @@ pub struct Settings {
     pub alerts: Alerts,
     /// Where metrics are told.
     pub metrics: Metrics,
+    /// How often the groups' rules are applied to their recovery points.
+    pub retention: Retention,
 }
 
 /// Whom to tell when something is wrong.
@@ -213,6 +217,7 @@ impl File {
             bandwidth: self.bandwidth,
             alerts: self.alerts.clone(),
             metrics: self.metrics.clone(),
+            retention: self.retention,
         }
     }
 }
@@ -240,6 +245,9 @@ server = "mail.example.com"
 
 [metrics]
 listen = "127.0.0.1:9469"
+
+[retention]
+prune-days = 30
 
 [[group]]
 name = "files"
@@ -269,6 +277,7 @@ schedule = ["daily 3:00"]
         let settings = file.settings();
         assert_eq!(settings.zone, TimeZone::get("Europe/Berlin").unwrap());
         assert_eq!(settings.alerts.mail.unwrap().tls, MailTls::Starttls);
+        assert_eq!(settings.retention, Retention { forget_days: 1, prune_days: 30 });
         assert_eq!(settings.metrics.listen.unwrap().port(), 9469);
     }
 

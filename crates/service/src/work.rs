@@ -1,7 +1,8 @@
 //! What the service has done by others: the agent, called with this machine's password and rate. Decides nothing.
 
-use agent::{BackupReport, Context, Event, Group, Status, Way};
+use agent::{BackupReport, Context, Event, Group, Keeping, Kept, Status, Way};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use model::GroupName;
 use repo::Author;
 use std::path::PathBuf;
@@ -31,6 +32,18 @@ pub trait Work: Send + Sync {
         events: &(dyn Fn(&Event<'_>) + Sync),
     ) -> Report;
 
+    /// Goes through a group's recovery points in the vault by its rules; removes data that nobody needs where `prune` says so.
+    ///
+    /// # Errors
+    /// Whatever stops it.
+    fn keep(
+        &self,
+        group: &GroupName,
+        how: (bool, Option<&str>),
+        stop: &AtomicBool,
+        events: &(dyn Fn(&Event<'_>) + Sync),
+    ) -> Result<Kept, agent::Error>;
+
     /// Everything in one place.
     ///
     /// # Errors
@@ -52,6 +65,8 @@ pub struct AgentWork {
     pub rate: store::Rate,
     /// How what the vault lacks of a seed is sent.
     pub wanted: Way,
+    /// The zone in which days, months and years of retention are counted.
+    pub zone: TimeZone,
     /// Set when everything is to end.
     pub stop: Arc<AtomicBool>,
 }
@@ -92,6 +107,19 @@ impl Work for AgentWork {
     ) -> Report {
         self.with(stop, events, |context| {
             agent::backup_now(context, group, self.password.as_bytes())
+        })
+    }
+
+    fn keep(
+        &self,
+        group: &GroupName,
+        (prune, pin): (bool, Option<&str>),
+        stop: &AtomicBool,
+        events: &(dyn Fn(&Event<'_>) + Sync),
+    ) -> Result<Kept, agent::Error> {
+        let how = Keeping { dry_run: false, prune, pin, zone: &self.zone };
+        self.with(stop, events, |context| {
+            agent::keep(context, group, self.password.as_bytes(), how)
         })
     }
 

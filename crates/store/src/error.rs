@@ -60,6 +60,14 @@ pub enum Error {
         /// Where.
         location: String,
     },
+    /// More than may lie there, whatever room there is.
+    #[error("{location} takes no more: {what}")]
+    Quota {
+        /// Where.
+        location: String,
+        /// Whose quota, what is used, and what was wanted.
+        what: String,
+    },
     /// Not reachable, or gone in the middle.
     #[error("{location} cannot be reached")]
     Unavailable {

@@ -154,7 +154,7 @@ impl Error {
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Corrupt { .. } | Self::TooLong { .. } => ErrorKind::Corrupt,
             Self::Denied { .. } => ErrorKind::Denied,
-            Self::Full { .. } => ErrorKind::Full,
+            Self::Full { .. } | Self::Quota { .. } => ErrorKind::Full,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
             Self::Location { .. } | Self::Protocol { .. } => ErrorKind::Invalid,
             Self::Source { .. } | Self::Io { .. } => ErrorKind::Internal,

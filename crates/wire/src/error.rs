@@ -124,6 +124,14 @@ codes! {
     HashMismatch => Corrupt,
     /// The path takes objects of an announced repository only, and no deletions.
     AppendOnly => Denied,
+    /// A seed of that source server travels, or is not published yet: nothing is deleted meanwhile.
+    DataInTransit => Conflict,
+    /// The vault's minimum retention, hold or immutability stands against it.
+    RetentionRefused => Denied,
+    /// The PIN is wrong, used or too old.
+    PinRefused => Denied,
+    /// More bytes than the vault or the source server may have there.
+    QuotaExceeded => Full,
     /// The body is longer than it may be.
     BodyTooLarge => Invalid,
     /// The requested range lies outside the object.

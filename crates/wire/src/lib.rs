@@ -6,6 +6,7 @@
 
 mod credentials;
 mod custody;
+mod deletion;
 mod drive;
 mod error;
 mod export;
@@ -21,6 +22,10 @@ mod seed;
 
 pub use credentials::{Credentials, Role};
 pub use custody::{ActorKind, CustodyEntries, CustodyHead, CustodyTaken};
+pub use deletion::{
+    Deletion, DeletionRequest, DeletionState, Immutability, MAX_DELETION_NAMES, Pin, PinUse,
+    ServerPatch, ServerSettings, VaultPatch, VaultSettings,
+};
 pub use drive::{
     CopyStatus, DriveEvent, DriveRequest, DriveState, DriveStatus, Failure, ReadDrive, Rebuilt,
     RebuiltDrive,

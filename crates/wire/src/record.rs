@@ -1,7 +1,7 @@
 //! What the server writes down: changes, and what people should hear. Decides nothing.
 
 use jiff::Timestamp;
-use model::JobName;
+use model::{JobName, ServerName, VaultName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,7 @@ pub enum Audience {
     Operator,
 }
 
-/// Something that people should hear of an import job.
+/// Something that people should hear of an import job or a vault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Notice {
@@ -45,8 +45,15 @@ pub struct Notice {
     pub id: u64,
     /// When it happened.
     pub at: Timestamp,
-    /// Of which job.
-    pub job: JobName,
+    /// Of which job; absent where it is of a vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobName>,
+    /// The vault that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<VaultName>,
+    /// The source server there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerName>,
     /// For whom.
     pub audience: Audience,
     /// A sentence.

@@ -57,7 +57,7 @@ impl Made {
     }
 }
 
-fn restore(site: &Site, repository: &repo::Repository, id: Digest, target: &Path) {
+pub(crate) fn restore(site: &Site, repository: &repo::Repository, id: Digest, target: &Path) {
     let index = repository.load_index().unwrap();
     let tree = repository.load_snapshot(id).unwrap().snapshot.tree;
     let options = RestoreOptions {

@@ -17,6 +17,7 @@ mod distrust;
 mod groups;
 mod in_transit;
 mod journey;
+mod keeping;
 mod keys;
 mod refill;
 mod site;

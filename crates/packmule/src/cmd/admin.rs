@@ -294,6 +294,10 @@ pub(crate) enum Vault {
         #[command(flatten)]
         admin: AdminOptions,
     },
+    Set(super::keeping::Set),
+    Pin(super::keeping::Pin),
+    Deletions(super::keeping::Deletions),
+    Undelete(super::keeping::Undelete),
 }
 
 impl Vault {
@@ -329,6 +333,10 @@ impl Vault {
             Self::Delete { name, place, admin } => {
                 delete(context, &admin.client()?, place, (KIND, name.as_str()))?;
             }
+            Self::Set(set) => return set.run(context),
+            Self::Pin(pin) => return pin.run(context),
+            Self::Deletions(deletions) => return deletions.run(context),
+            Self::Undelete(undelete) => return undelete.run(context),
             Self::Credentials { name, server_name, output, replace, admin } => {
                 let client = admin.client()?;
                 match server_name {

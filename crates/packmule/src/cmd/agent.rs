@@ -158,6 +158,13 @@ fn show(progress: &Progress<'_>, rates: &super::seed::Rates, event: &Event<'_>) 
         }
         Event::Drive(event) => super::seed::show_event(progress, rates, event),
         Event::Direct(event) => super::seed::show_direct(progress, rates, event),
+        Event::Prune(repo::PruneEvent::Reading { packs, bytes }) => {
+            progress.total(*bytes, *packs as u64);
+        }
+        Event::Prune(repo::PruneEvent::PackRead { bytes }) => {
+            progress.item();
+            progress.bytes(*bytes);
+        }
         Event::AnotherPass => progress.note(super::seed::ANOTHER_PASS),
         Event::Sent { bytes, all, .. } => {
             progress.total(*all, 0);
@@ -193,6 +200,8 @@ fn words(phase: Phase) -> &'static str {
         Phase::Backup(Place::Drives) => "backing up straight onto the drives",
         Phase::Backup(Place::Increments) => "backing up into the vault, beside the seed",
         Phase::Backup(Place::Vault) => "backing up into the vault",
+        Phase::Keeping => "deciding which recovery points are kept",
+        Phase::Prune(_) => "finding out what nobody needs any more",
         Phase::Choosing => "finding out what the recovery points need",
         Phase::Drives => "writing drives",
         Phase::ImportJob => "creating the import job",
@@ -340,6 +349,7 @@ impl Backup {
             password,
             rate: store::Rate::default(),
             wanted: wanted.way(),
+            zone: super::service::zone()?,
             stop: std::sync::Arc::clone(&context.stop),
         };
         let events = |event: &Event<'_>| show(&progress, &rates, event);

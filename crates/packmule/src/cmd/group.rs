@@ -3,6 +3,7 @@
 use super::agent::{StateOptions, with_agent};
 pub(crate) use super::policy::apply;
 use super::policy::{Apply, Set, Show};
+use super::retention::{Prune, Resume, Stop};
 use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
@@ -20,6 +21,9 @@ pub(crate) enum Group {
     Apply(Apply),
     Set(Set),
     Show(Show),
+    Prune(Prune),
+    Stop(Stop),
+    Resume(Resume),
     /// List the groups
     ///
     /// Example: packmule group list
@@ -99,6 +103,9 @@ impl Group {
             Self::Apply(apply) => apply.run(context),
             Self::Set(set) => set.run(context),
             Self::Show(show) => show.run(context),
+            Self::Prune(prune) => prune.run(context),
+            Self::Stop(stop) => stop.run(context),
+            Self::Resume(resume) => resume.run(context),
             Self::List { state } => {
                 for group in with_agent(context, &state.state, "listing", agent::groups)? {
                     let paths: Vec<String> =

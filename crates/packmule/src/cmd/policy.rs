@@ -277,7 +277,7 @@ impl Show {
     }
 }
 
-fn find(context: &Context, state: &Path, name: &GroupName) -> Result<Group, Failure> {
+pub(crate) fn find(context: &Context, state: &Path, name: &GroupName) -> Result<Group, Failure> {
     let groups = with_agent(context, state, "listing", agent::groups)?;
     let group = groups.into_iter().find(|group| group.name == *name);
     group.ok_or_else(|| agent::Error::NoGroup(name.clone()).into())
@@ -287,6 +287,13 @@ fn show(context: &Context, group: &Group) {
     let printer = &context.printer;
     let paths: Vec<String> = group.paths.iter().map(|path| path.display().to_string()).collect();
     printer.line(format!("{}: {}", group.name, paths.join(", ")));
+    if let Some(stopped) = &group.stopped {
+        let data = if stopped.delete { "to be deleted" } else { "kept" };
+        printer.line(format!(
+            "  protection stopped at {:.0}; its recovery points are {data}",
+            stopped.since
+        ));
+    }
     let policy = &group.policy;
     match policy.schedule.is_empty() {
         true => printer.line("  no schedule: packmule backup now backs it up"),

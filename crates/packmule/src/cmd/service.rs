@@ -50,6 +50,9 @@ pub(crate) struct Jobs {
     /// Instead, list what was restored
     #[arg(long, conflicts_with_all = ["group", "unread"])]
     restores: bool,
+    /// Instead, say of each recovery point why this retention has kept it or let it go
+    #[arg(long, value_name = "RETENTION", conflicts_with_all = ["group", "last", "unread"])]
+    why: Option<i64>,
     #[command(flatten)]
     state: StateOptions,
 }
@@ -114,6 +117,7 @@ impl Run {
             password,
             rate: rate.clone(),
             wanted: super::seed::By::default().way(),
+            zone: file.settings().zone,
             stop: Arc::clone(&context.stop),
         };
         let mut service = Service::new(ServiceOptions {
@@ -135,6 +139,11 @@ impl Run {
         context.printer.note("stopped");
         Ok(Status::Done)
     }
+}
+
+/// The zone in which schedules and retention are counted.
+pub(crate) fn zone() -> Result<jiff::tz::TimeZone, Failure> {
+    Ok(settings(None)?.settings().zone)
 }
 
 /// The history, where there is one.
@@ -162,11 +171,45 @@ impl Jobs {
             }
             return Ok(Status::Done);
         }
+        if let Some(retention) = self.why {
+            for decided in db.decisions(retention)? {
+                let word = if decided.why.is_some() { "keep  " } else { "delete" };
+                let why = decided.why.as_deref().unwrap_or("no rule keeps it");
+                let time = decided.time.strftime("%Y-%m-%d %H:%M:%S");
+                let id: String = decided.snapshot.chars().take(8).collect();
+                printer.line(format!("{word}  {id}  {time}  {why}"));
+                printer.object("decision", &decided);
+            }
+            return Ok(Status::Done);
+        }
+        let mut retentions = db.retentions(self.group.as_ref(), self.last)?.into_iter().peekable();
         for run in db.runs(self.group.as_ref(), self.last)? {
+            while let Some(applied) = retentions.next_if(|it| it.started >= run.started) {
+                show_retention(context, &applied);
+            }
             show(context, &run);
         }
+        retentions.for_each(|applied| show_retention(context, &applied));
         Ok(Status::Done)
     }
+}
+
+/// The same of a time at which a group's rules were applied.
+fn show_retention(context: &Context, applied: &service::Applied) {
+    context.printer.line(format!(
+        "{:>6}  {}  {:<12} {:<11} retention: {} kept, {} go, {} less",
+        applied.id,
+        applied.started.strftime("%Y-%m-%d %H:%M:%S"),
+        applied.group.as_str(),
+        applied.state,
+        applied.kept,
+        applied.forgotten,
+        ByteSize(applied.freed),
+    ));
+    if let Some(message) = &applied.message {
+        context.printer.line(format!("        {message}"));
+    }
+    context.printer.object("retention", applied);
 }
 
 /// One line, and below it what it says.
@@ -309,6 +352,10 @@ pub(crate) fn status(context: &Context, state: &Path) -> Result<bool, Failure> {
         let success_words = success.as_ref().map_or("no recovery point yet".to_owned(), |run| {
             format!("newest recovery point {}", run.started.strftime("%Y-%m-%d %H:%M"))
         });
+        let next_words = match &group.stopped {
+            Some(stopped) => format!("protection stopped at {:.0}", stopped.since),
+            None => next_words,
+        };
         context.printer.line(format!("group {name}: {success_words}; {next_words}"));
         if let Some(run) = last.as_ref().filter(|run| run.state != RunState::Done) {
             let said = run.message.as_deref().unwrap_or_default();
@@ -336,7 +383,8 @@ pub(crate) fn run_by_hand(
     let group = groups.iter().find(|group| group.name == *name);
     let group = group.ok_or_else(|| ::agent::Error::NoGroup(name.clone()))?;
     let db = Db::open(state)?;
+    let (stop, now) = (&*context.stop, &Timestamp::now);
     let of =
-        service::RunOf { db: &db, work, state, stop: &context.stop, now: &Timestamp::now, events };
+        service::RunOf { db: &db, work, state, stop, now, retention: None, gate: None, events };
     Ok(service::run(of, group, service::Cause::Command, None, 1)?)
 }

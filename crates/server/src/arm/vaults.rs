@@ -9,7 +9,7 @@ use super::version::ApiVersion;
 use crate::app::App;
 use crate::groups::{Group, LOCATION, VAULTS};
 use crate::http::Segments;
-use crate::{db, vaults};
+use crate::{db, settings, vaults};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sqlx::SqliteConnection;
 use std::sync::Arc;
+use wire::Immutability;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -58,6 +59,7 @@ struct Vault {
     said: Said,
     created: Timestamp,
     servers: u64,
+    immutability: Immutability,
 }
 
 #[derive(sqlx::FromRow)]
@@ -68,9 +70,10 @@ struct Columns {
     said: String,
     created_at: String,
     servers: i64,
+    immutability: String,
 }
 
-const COLUMNS: &str = "SELECT name, subscription, resource_group, said, created_at,
+const COLUMNS: &str = "SELECT name, subscription, resource_group, said, created_at, immutability,
     (SELECT COUNT(*) FROM server WHERE server.vault = vault.name) AS servers FROM vault";
 
 impl Vault {
@@ -81,7 +84,17 @@ impl Vault {
             said: db::json("vault.said", &row.said)?,
             created: db::parsed("vault.created_at", &row.created_at)?,
             servers: db::count("vault.servers", row.servers)?,
+            immutability: settings::immutability(&row.immutability)?,
         })
+    }
+
+    /// In the words of Azure.
+    fn immutability(&self) -> &'static str {
+        match self.immutability {
+            Immutability::Disabled => "Disabled",
+            Immutability::Enabled => "Unlocked",
+            Immutability::Locked => "Locked",
+        }
     }
 
     /// Whatever the case of its name.
@@ -107,7 +120,7 @@ impl Vault {
                 "provisioningState": "Succeeded",
                 "publicNetworkAccess": or(&said.public_network_access, "Enabled"),
                 "privateEndpointStateForBackup": "None",
-                "securitySettings": { "immutabilitySettings": { "state": "Disabled" } },
+                "securitySettings": { "immutabilitySettings": { "state": self.immutability() } },
             },
             "systemData": { "createdAt": self.created },
         })
@@ -230,7 +243,14 @@ pub(super) async fn put(
             let said = Said { location: group.location, ..Said::default() };
             (
                 StatusCode::CREATED,
-                Vault { name, group: group.group, said, created: now, servers: 0 },
+                Vault {
+                    name,
+                    group: group.group,
+                    said,
+                    created: now,
+                    servers: 0,
+                    immutability: Immutability::Disabled,
+                },
             )
         }
     };

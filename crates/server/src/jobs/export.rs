@@ -14,6 +14,7 @@ use super::record::{DriveRow, Record};
 use super::{documents, events, missing, refused, visible};
 use crate::app::App;
 use crate::auth::Principal;
+use crate::deletions::Held;
 use crate::http::{self, Segments};
 use crate::place::Place;
 use crate::{Error, accounts, db, seeds};
@@ -222,11 +223,14 @@ pub(super) async fn check(app: &App, record: &Record, list: &Inventory) -> Resul
     let own = record.seed()?;
     let published = Place::published(&own.vault, &own.server);
     check_config(app, &published, list).await?;
+    let owner = (own.vault.clone(), own.server.clone());
     for kind in [ObjectKind::Key, ObjectKind::Snapshot, ObjectKind::Pack] {
-        is_there(app, &published, kind, of(kind), "is not in the vault's repository").await?;
+        let held = Held::of(app, &owner, kind).await?;
+        let not = "is not in the vault's repository";
+        is_there(app, (&published, &held), kind, of(kind), not).await?;
     }
-    let with_job = Place::exported(&record.name);
-    is_there(app, &with_job, ObjectKind::Index, of(ObjectKind::Index), "did not come with it").await
+    let with_job = (&Place::exported(&record.name), &Held::default());
+    is_there(app, with_job, ObjectKind::Index, of(ObjectKind::Index), "did not come with it").await
 }
 
 async fn check_config(app: &App, published: &Place, list: &Inventory) -> Result<(), Error> {
@@ -246,7 +250,7 @@ async fn check_config(app: &App, published: &Place, list: &Inventory) -> Result<
 /// Looks for objects of one kind in a place, by one look at what is there.
 async fn is_there(
     app: &App,
-    place: &Place,
+    (place, held): (&Place, &Held),
     kind: ObjectKind,
     wanted: impl Iterator<Item = &Object>,
     not: &str,
@@ -256,7 +260,9 @@ async fn is_there(
     let mut listed = app.objects.list(&place.below(kind.folder()));
     while let Some(meta) = listed.try_next().await? {
         let key = place.key_of(&meta.location).filter(|key| key.kind() == kind);
-        let Some(name) = key.and_then(|key| key.id()) else { continue };
+        let Some(name) = key.and_then(|key| key.id()).filter(|name| !held.has(name)) else {
+            continue;
+        };
         if wanted.get(&name) == Some(&meta.size) {
             wanted.remove(&name);
         }

@@ -438,7 +438,7 @@ mod tests {
     async fn stored(db: &Db) -> Record {
         for statement in [
             "INSERT INTO vault (name, created_at) VALUES ('v1', '')",
-            "INSERT INTO server VALUES ('v1', 's1', '')",
+            "INSERT INTO server (vault, name, created_at) VALUES ('v1', 's1', '')",
             "INSERT INTO storage_account (name, created_at) VALUES ('acct01', '')",
         ] {
             sqlx::query(statement).execute(db.pool()).await.unwrap();

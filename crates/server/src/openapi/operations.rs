@@ -3,14 +3,15 @@
 
 use super::signature::{Content, Described, Signature};
 use crate::{
-    accounts, audit, custody, docks, files, jobs, notices, openapi, publication, seeds,
-    subscriptions, vaults,
+    accounts, audit, custody, deletions, docks, files, jobs, notices, openapi, publication, seeds,
+    settings, subscriptions, vaults,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use wire::{
-    CustodyEntries, DockRequest, DriveEvent, DriveStatus, ExportJobRequest, ExportedDrive,
-    JobPatch, JobRequest, KeyRequest, MachineRequest, PublicationRequest, ReceiveRequest,
-    SeedAnnouncement, ServerRequest, StorageAccountRequest, SubscriptionRequest,
+    CustodyEntries, DeletionRequest, DockRequest, DriveEvent, DriveStatus, ExportJobRequest,
+    ExportedDrive, JobPatch, JobRequest, KeyRequest, MachineRequest, PinUse, PublicationRequest,
+    ReceiveRequest, SeedAnnouncement, ServerPatch, ServerRequest, StorageAccountRequest,
+    SubscriptionRequest, VaultPatch,
 };
 
 pub(super) type Generate = fn(&mut SchemaGenerator) -> Schema;
@@ -105,6 +106,7 @@ impl Operation {
 pub(super) fn all() -> Vec<Operation> {
     let mut all = resources();
     all.extend(credentials());
+    all.extend(keeping());
     all.extend(import_jobs());
     all.extend(dock_work());
     all
@@ -184,6 +186,38 @@ fn credentials() -> Vec<Operation> {
         describe(custody::log, "getCustody", "The custody log of a seed")
             .answers_as(custody::MEDIA)
             .refuses(&[404]),
+    ]
+}
+
+fn keeping() -> Vec<Operation> {
+    vec![
+        describe(settings::get, "getVaultSettings", "What a vault allows").refuses(&[404]),
+        describe(settings::patch, "setVaultSettings", "Changes what a vault allows")
+            .may_take::<VaultPatch>()
+            .refuses(&[404]),
+        describe(settings::get_server, "getServerSettings", "A source server's quota and use")
+            .refuses(&[404]),
+        describe(settings::patch_server, "setServerSettings", "Changes a source server's quota")
+            .may_take::<ServerPatch>()
+            .refuses(&[404]),
+        describe(deletions::create_pin, "makePin", "A PIN that shortens a hold")
+            .with(&[201])
+            .refuses(&[404]),
+        describe(deletions::list, "listDeletions", "Deletions of a vault, the newest first"),
+        describe(
+            deletions::list_of_server,
+            "listServerDeletions",
+            "Deletions of a source server, the newest first",
+        ),
+        describe(deletions::request, "requestDeletion", "Has objects removed, after a hold")
+            .takes::<DeletionRequest>()
+            .with(&[201])
+            .refuses(&[404, 409]),
+        describe(deletions::undelete, "undelete", "Brings back what is held since then")
+            .refuses(&[404, 409]),
+        describe(deletions::shorten, "shortenHold", "Has what is held until then removed now")
+            .takes::<PinUse>()
+            .refuses(&[404, 409]),
     ]
 }
 

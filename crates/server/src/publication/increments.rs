@@ -9,7 +9,7 @@ use super::steps::checkpoint;
 use super::{Owner, Progress, Step, receipts};
 use crate::app::App;
 use crate::place::Place;
-use crate::{Error, db, jobs};
+use crate::{Error, db, deletions, jobs};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::{Digest, ObjectKey, ObjectKind};
 use seed::Object;
@@ -24,6 +24,23 @@ const HASHES: usize = 2;
 pub(super) async fn wait(app: &App, owner: &Owner, seed: SeedId) -> Result<bool, Error> {
     let place = Place::increments(&owner.0, &owner.1, seed);
     Ok(!app.objects.is_empty(&place.below(ObjectKind::Snapshot.folder())).await?)
+}
+
+/// A seed that is published, of which something that was backed up while it travelled is not visible yet, and will be.
+pub(crate) async fn pend(app: &App, owner: &Owner) -> Result<Option<SeedId>, Error> {
+    let rows: Vec<(String,)> =
+        sqlx::query_as("SELECT seed FROM receipt WHERE vault = ? AND server = ?")
+            .bind(owner.0.as_str())
+            .bind(owner.1.as_str())
+            .fetch_all(app.db.pool())
+            .await?;
+    for (seed,) in rows {
+        let seed = db::parsed("receipt.seed", &seed)?;
+        if wait(app, owner, seed).await? && !is_repaired(app, owner, seed).await? {
+            return Ok(Some(seed));
+        }
+    }
+    Ok(None)
 }
 
 /// Makes visible what there is of a seed that is published. Where anything is damaged, nothing is: which snapshots need
@@ -109,6 +126,7 @@ async fn all(
                 let to = &to;
                 async move {
                     checkpoint(app, Step::Increment)?;
+                    deletions::shown(app, owner, &object.key()).await?;
                     app.objects.rename(&from.at(&object.key()), &to.at(&object.key())).await?;
                     progress.done(object.length);
                     Ok(())

@@ -6,9 +6,9 @@ use super::plan::{self, Plan};
 use super::shelf::Shelf;
 use super::wanted::Wanted;
 use super::{Owner, Progress, Step, increments, ledger, outcomes, receipts};
-use crate::Error;
 use crate::app::App;
 use crate::place::Place;
+use crate::{Error, deletions};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::{Digest, ObjectKey, ObjectKind};
 use seed::Object;
@@ -25,6 +25,7 @@ const BROUGHT: usize = 4;
 /// One publication on its way.
 struct Work<'a> {
     app: &'a App,
+    owner: &'a Owner,
     progress: &'a Progress,
     pending: Shelf,
     published: Shelf,
@@ -48,6 +49,8 @@ pub(super) async fn all(
     progress: &Progress,
 ) -> Result<(), Error> {
     checkpoint(app, Step::Plan)?;
+    // As long as this goes on, nothing more begins to be removed.
+    deletions::still(app, owner).await?;
     if ledger::is_published(app, owner, seed).await? {
         return increments::publish(app, owner, seed, progress).await;
     }
@@ -58,6 +61,7 @@ pub(super) async fn all(
     let in_vault = |place| Shelf { objects: app.objects.clone(), place };
     let work = Work {
         app,
+        owner,
         progress,
         pending: in_vault(Place::pending(&owner.0, &owner.1)),
         published: in_vault(Place::published(&owner.0, &owner.1)),
@@ -293,6 +297,7 @@ impl Work<'_> {
         if key == ObjectKey::Config {
             return self.make_config_visible(object).await;
         }
+        deletions::shown(self.app, self.owner, &key).await?;
         if objects.length(&from).await?.is_some() {
             objects.rename(&from, &to).await?;
         }

@@ -18,18 +18,18 @@ use wire::{
 };
 
 /// A repository in a vault, who may export from it, and what an export needs beside it.
-struct Scene {
-    agent: Client,
+pub(crate) struct Scene {
+    pub(crate) agent: Client,
     dock: Client,
     vault: Arc<dyn Store>,
-    sample: Sample,
+    pub(crate) sample: Sample,
     /// The new index.
     index: (Object, Vec<u8>),
     dock_key: SigningKey,
     account: model::AccountName,
 }
 
-fn scene(site: &Site) -> Scene {
+pub(crate) fn scene(site: &Site) -> Scene {
     let (agent, sample) = (site.agent("vault1", "fs01"), Sample::new("export", 6));
     let vault = vault_of(&agent);
     for (object, bytes) in &sample.objects {
@@ -113,7 +113,20 @@ impl Scene {
         rest(&caller.export_url(&job()), caller.credentials())
     }
 
-    fn create(&self) -> Vec<Object> {
+    /// What becomes of its list.
+    pub(crate) fn try_create(&self) -> client::Result<()> {
+        let objects = self.chosen();
+        self.agent.create_export(&job(), &self.request(&objects)).unwrap();
+        self.repository(&self.agent).put(&self.index.0.key(), &self.index.1).unwrap();
+        self.put_list(&job(), &objects)
+    }
+
+    pub(crate) fn cancel(&self) {
+        let cancel = wire::JobPatch { cancel_requested: Some(true), ..wire::JobPatch::default() };
+        self.agent.patch_job(&job(), &cancel).unwrap();
+    }
+
+    pub(crate) fn create(&self) -> Vec<Object> {
         self.create_with(0)
     }
 

@@ -21,6 +21,7 @@ mod events;
 mod exports;
 mod files;
 mod jobs;
+mod keeping;
 mod keys;
 mod lifecycle;
 mod parity;

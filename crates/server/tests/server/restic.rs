@@ -9,18 +9,18 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use wire::PublicationState;
 
-struct Restic<'a> {
-    url: String,
-    ca: &'a Path,
-    cache: &'a Path,
+pub(crate) struct Restic<'a> {
+    pub(crate) url: String,
+    pub(crate) ca: &'a Path,
+    pub(crate) cache: &'a Path,
 }
 
 impl Restic<'_> {
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("restic");
         command
             .args(["--repo", &self.url, "--cacert"])
@@ -32,7 +32,7 @@ impl Restic<'_> {
         command
     }
 
-    fn ok(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
@@ -40,7 +40,7 @@ impl Restic<'_> {
     }
 }
 
-fn there_is_restic(test: &str) -> bool {
+pub(crate) fn there_is_restic(test: &str) -> bool {
     let found = Command::new("restic").arg("version").output().is_ok();
     if !found {
         skip(test, "there is no restic on this machine");
@@ -48,7 +48,7 @@ fn there_is_restic(test: &str) -> bool {
     found
 }
 
-fn source(folder: &Path, files: usize) {
+pub(crate) fn source(folder: &Path, files: usize) {
     std::fs::create_dir_all(folder.join("deep")).unwrap();
     for n in 0..files {
         let bytes: Vec<u8> = (0..40_000 + n * 1000).map(|i| (i * (n + 3) % 251) as u8).collect();
@@ -56,7 +56,7 @@ fn source(folder: &Path, files: usize) {
     }
 }
 
-fn assert_same(one: &Path, other: &Path) {
+pub(crate) fn assert_same(one: &Path, other: &Path) {
     assert_eq!(files(one), files(other));
     for name in files(one) {
         let read = |root: &Path| std::fs::read(root.join(&name)).unwrap();
@@ -64,13 +64,13 @@ fn assert_same(one: &Path, other: &Path) {
     }
 }
 
-fn ca_file(agent: &Client, folder: &Path) -> std::path::PathBuf {
+pub(crate) fn ca_file(agent: &Client, folder: &Path) -> std::path::PathBuf {
     let path = folder.join("ca.pem");
     std::fs::write(&path, agent.credentials().ca_pem.as_ref().unwrap()).unwrap();
     path
 }
 
-fn vault_url(agent: &Client) -> String {
+pub(crate) fn vault_url(agent: &Client) -> String {
     let credentials = agent.credentials();
     let (vault, server) = (credentials.vault.as_ref(), credentials.server.as_ref());
     let mut url = agent.repository_url(vault.unwrap(), server.unwrap());

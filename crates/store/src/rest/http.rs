@@ -169,10 +169,13 @@ impl Http {
     pub(super) fn refused(&self, action: &str, answer: Answer) -> Error {
         let location = self.location();
         let status = answer.0.status();
-        let said = answer.said();
+        let (said, body) = answer.words();
         let what = format!("{action}: {status}{}{said}", if said.is_empty() { "" } else { ": " });
         match status.as_u16() {
-            507 => Error::Full { location },
+            507 => match quota(&body) {
+                Some(what) => Error::Quota { location, what },
+                None => Error::Full { location },
+            },
             401 | 403 | 405 | 501 => Error::Denied { location, what },
             408 | 425 | 429 | 500..=599 => Error::Unavailable { location, cause: what.into() },
             _ => Error::Protocol { location, what },
@@ -216,12 +219,35 @@ impl Answer {
 
     /// The beginning of the answer's text, fit for a terminal.
     pub(super) fn said(self) -> String {
+        self.words().0
+    }
+
+    /// The same, and all of it that is read.
+    fn words(self) -> (String, Vec<u8>) {
         let bytes = read_limited(&mut self.into_body(), REFUSAL_LIMIT, 0);
         let bytes = bytes.ok().flatten().unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        words.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+        (shown(&String::from_utf8_lossy(&bytes)), bytes)
     }
+}
+
+fn shown(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+}
+
+/// What our own server says where a quota stands against it.
+fn quota(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        error: Detail,
+    }
+    #[derive(serde::Deserialize)]
+    struct Detail {
+        code: String,
+        message: String,
+    }
+    let Body { error } = serde_json::from_slice(body).ok()?;
+    (error.code == "QuotaExceeded").then(|| shown(&error.message))
 }
 
 fn agent(url: &Url, options: &RestOptions) -> Result<Agent> {

@@ -194,7 +194,9 @@ fn words(notice: &Notice) -> String {
 
 /// One notice in a list of many jobs'.
 pub(super) fn notice(context: &Context, notice: &Notice) {
-    context.printer.line(format!("{}  {}", notice.job, words(notice)));
+    let job = notice.job.as_ref().map(ToString::to_string);
+    let of = job.or_else(|| notice.vault.as_ref().map(|vault| format!("vault {vault}")));
+    context.printer.line(format!("{}  {}", of.unwrap_or_default(), words(notice)));
     context.printer.object("notice", notice);
 }
 
@@ -213,8 +215,8 @@ mod tests {
 
     fn overdue(at: &str) -> Notice {
         let text = flow::Notice::PackageOverdue.to_string();
-        let (job, audience) = ("job1".parse().unwrap(), Audience::Customer);
-        Notice { id: 1, at: at.parse().unwrap(), job, audience, text }
+        let (job, audience) = (Some("job1".parse().unwrap()), Audience::Customer);
+        Notice { id: 1, at: at.parse().unwrap(), job, vault: None, server: None, audience, text }
     }
 
     #[test]
