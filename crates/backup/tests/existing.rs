@@ -478,3 +478,28 @@ fn only_the_way_to_what_is_wanted_is_made() {
     };
     assert!(matches!(scene.restore(&none), Err(Error::NothingSelected)));
 }
+
+#[test]
+fn what_appears_while_a_restore_runs_is_not_replaced_unless_that_was_chosen() {
+    for existing in [Existing::Refuse, Existing::Skip, Existing::KeepBoth] {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+        fs::create_dir(&source).unwrap();
+        fs::write(source.join("small"), "from the snapshot").unwrap();
+        fs::write(source.join("large"), noise(3, 3 << 20)).unwrap();
+        let scene = Scene::of(&source);
+        // All is planned, and nothing is written yet.
+        let events = |event: RestoreEvent<'_>| {
+            if let RestoreEvent::Total { .. } = event {
+                fs::write(target.join("small"), "somebody's").unwrap();
+                fs::write(target.join("large"), "somebody's").unwrap();
+            }
+        };
+        let done = scene.restore(&scene.options(&target, existing, &events)).unwrap();
+        assert_eq!(done.problems.len(), 2, "{existing:?}: {:?}", done.problems);
+        for name in ["small", "large"] {
+            assert_eq!(fs::read(target.join(name)).unwrap(), b"somebody's", "{existing:?}");
+        }
+        assert_eq!(names(&target).len(), 2, "nothing unfinished is left");
+    }
+}
