@@ -18,6 +18,9 @@ const SHARE: [(&str, &str); 2] = [("smbd", "samba"), ("smbnetfs", "smbnetfs")];
 /// Of one version, so that the same seed makes the same requests.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
+/// A mail server and a proxy, of one version each.
+const SERVERS: [&str; 2] = ["aiosmtpd==1.4.6", "proxy.py==2.4.10"];
+
 /// A variable for tests, and the program or folder that it names.
 pub(crate) type Named = (&'static str, PathBuf);
 
@@ -56,7 +59,7 @@ struct Kind {
     get: Had,
 }
 
-fn kinds(effort: Effort) -> [Kind; 7] {
+fn kinds(effort: Effort) -> [Kind; 8] {
     let kind = |variable, folder, program, get| Kind { variable, folder, program, get };
     let share = had(effort.fetch && !has_share(), fetch_share);
     [
@@ -75,6 +78,12 @@ fn kinds(effort: Effort) -> [Kind; 7] {
             "schemathesis",
             "bin/schemathesis",
             had(effort.fetch, |into| fetch_pip(into, &[SCHEMATHESIS])),
+        ),
+        kind(
+            "PACKMULE_SERVERS_PYTHON",
+            "servers-python",
+            "bin/python",
+            had(effort.fetch, |into| fetch_pip(into, &SERVERS)),
         ),
         kind(
             "PACKMULE_AZURE_CLI",

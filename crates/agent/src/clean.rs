@@ -118,6 +118,10 @@ fn plan(
     stands(record, contents, &objects, pinned)?;
     let mut listed = identities(&objects);
     listed.extend(replaced(state, record)?);
+    let own = state.keys()?.keys.into_iter();
+    // Of one that was not made here, the inventory knows the length.
+    let own = own.filter(|key| key.length > 0);
+    listed.extend(own.map(|key| ((ObjectKind::Key, key.id), key.length)));
     for kind in ORDER {
         let last = matches!(kind, ObjectKind::Key | ObjectKind::Config);
         for found in there(&store, kind)? {

@@ -44,7 +44,7 @@ pub(crate) fn confirm(
     let contents = record.contents.as_ref().ok_or(flow::Refused::StillPreparing)?;
     // Verified against the pinned key, and of this vault, server and seed.
     let (receipt, signed) = vault.client.receipt(&vault.vault, &vault.server, Some(seed))?;
-    let objects = journal::objects(state, record, contents)?;
+    let mut objects = journal::objects(state, record, contents)?;
     compare(seed, contents, &objects, &receipt)?;
     chain::compare(ctx, state, vault, seed, &receipt)?;
     ctx.check_stop()?;
@@ -53,6 +53,10 @@ pub(crate) fn confirm(
     if repository.identity() != contents.repository {
         return Err(Error::OtherRepository { location: repository.location(), seed });
     }
+    // A key that is to go may have gone.
+    let keys = state.keys()?;
+    let goes = |name| keys.get(name).is_some_and(|key| key.to_go.is_some());
+    objects.retain(|object| object.kind != ObjectKind::Key || !goes(object.name));
     let packs = check_landed(ctx, seed, &repository, &objects, receipt.keys)?;
     let now = ctx.now();
     let (record, effects) = state.change_seed(seed, |record| {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use store::{Clock, Rate, RetryPolicy, SystemClock};
+use store::{Clock, Proxies, Rate, RetryPolicy, SystemClock};
 use wire::{Publication, SeedId};
 
 use crate::{Error, Place, Way};
@@ -38,6 +38,8 @@ pub struct Context<'a> {
     pub wanted: Way,
     /// How fast data may go to the vault and come from it; may change while it is in use.
     pub rate: Rate,
+    /// Which proxy the way to the server goes through.
+    pub proxies: Proxies,
     /// Set to end early; what is done by then stays done.
     pub stop: &'a AtomicBool,
     /// Told what happens. Called from many threads.
@@ -67,6 +69,7 @@ impl<'a> Context<'a> {
             pack_size: 16 << 20,
             wanted: Way::Sooner,
             rate: Rate::default(),
+            proxies: Proxies::default(),
             stop,
             events,
         }
@@ -141,6 +144,13 @@ pub enum Event<'a> {
     Prune(repo::PruneEvent),
     /// The vault holds what it was asked to delete, or a part of that.
     Asked(&'a wire::Deletion),
+    /// A step of a change of this machine's certificate, or of the repository's keys, is done.
+    Step(&'static str),
+    /// The next certificate of this machine could not be had yet; the one before goes on.
+    NotRenewed {
+        /// Why.
+        why: &'a str,
+    },
     /// Of files that are read again for what is lost.
     Regain(backup::RegainEvent<'a>),
     /// An object was removed from staging.

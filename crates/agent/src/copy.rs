@@ -70,6 +70,7 @@ fn made(ctx: &Context<'_>, seed: &AnnouncedSeed) -> Result<SeedRecord, Error> {
         repository: Some(said.repository),
         // Only who opens the repository needs to know.
         catch_up: false,
+        withheld: 0,
         contents: None,
         revisions: Vec::new(),
         parity: 0,

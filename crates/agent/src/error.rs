@@ -473,6 +473,9 @@ pub enum Error {
     /// The seed's rules forbid it.
     #[error(transparent)]
     Refused(#[from] flow::Refused),
+    /// This machine's certificate, or what opens its repository.
+    #[error(transparent)]
+    Own(#[from] crate::OwnError),
     /// The control plane.
     #[error(transparent)]
     Client(#[from] client::Error),
@@ -504,7 +507,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { cause, .. } => io_kind(cause),
+            Self::Io { cause, .. } => crate::own_error::io_kind(cause),
             Self::Damaged { .. }
             | Self::Receipt { .. }
             | Self::IncrementsDamaged { .. }
@@ -568,6 +571,7 @@ impl Error {
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Random => ErrorKind::Internal,
             Self::Refused(cause) => cause.kind(),
+            Self::Own(cause) => cause.kind(),
             Self::Client(cause) => cause.kind(),
             Self::Store(cause) => cause.kind(),
             Self::Repo(cause) => cause.kind(),
@@ -583,15 +587,6 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |cause| Self::Io { action, path, cause }
-    }
-}
-
-fn io_kind(cause: &io::Error) -> ErrorKind {
-    match cause.kind() {
-        io::ErrorKind::NotFound => ErrorKind::NotFound,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
-        _ => ErrorKind::Internal,
     }
 }
 

@@ -2,13 +2,12 @@
 //! interrupted is finished, never begun twice: a second master key beside the first would leave key
 //! files that open with the password and fit nothing.
 
-use crate::Error;
 use crate::context::{Context, Event, Phase};
 use crate::group::is_no_repository;
-use crate::journal;
 use crate::record::SeedRecord;
 use crate::state::State;
 use crate::vault::{Place, Vault};
+use crate::{Error, journal, passphrase};
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use repo::Repository;
 use sha2::{Digest as _, Sha256};
@@ -196,6 +195,7 @@ fn open(
 }
 
 fn make(ctx: &Context<'_>, store: &Arc<dyn Store>, password: &[u8]) -> Result<Repository, Error> {
+    passphrase::refuse_short(password)?;
     clear_halfway(store.as_ref())?;
     let author = ctx.author.clone();
     Ok(Repository::init(Arc::clone(store), password, ctx.kdf, author, ctx.now())?)

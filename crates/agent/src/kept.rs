@@ -6,7 +6,7 @@ use crate::context::{Context, Event};
 use crate::init::open_seed_staging;
 use crate::record::{Contents, SeedRecord};
 use crate::state::State;
-use crate::{Error, journal};
+use crate::{Error, journal, key_files};
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use seed::Object;
 use sha2::{Digest as _, Sha256};
@@ -70,6 +70,8 @@ pub(crate) fn try_keep(
         ctx.check_stop()?;
         copy(staging.store(), &kept, object)?;
     }
+    // The inventory knows the keys of its time.
+    key_files::put_into(state, &kept, staging.identity())?;
     let mark = state.refill_folder(record.id).join("complete");
     let text = format!("{}\n", contents.inventory);
     store::durable::replace(&mark, text.as_bytes(), 0o600).map_err(Error::io("writing", &mark))

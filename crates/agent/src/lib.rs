@@ -36,15 +36,21 @@ mod error;
 mod export;
 mod group;
 mod held;
+mod identity;
 mod init;
 mod job;
 mod journal;
 mod keep;
 mod kept;
+mod key_files;
+mod key_record;
 mod keys;
+mod kit;
 mod names;
 mod next;
 mod now;
+mod own_error;
+mod passphrase;
 mod points;
 mod prepare;
 mod publication;
@@ -78,10 +84,15 @@ pub use group::{
     change_group, create_group, groups,
 };
 pub use held::{hold_parity, send_parity};
+pub use identity::{Enrolment, Machine, client, enrol, machine, renew};
 pub use keep::{Keeping, Kept, KeptPoint, keep};
+pub use key_files::{KeyShown, keep_key, repository_keys};
 pub use keys::drive_keys;
+pub use kit::{Kit, handed_over, recovery_kit, revoke_kits};
 pub use next::{Drives, Next};
 pub use now::{BackupReport, backup_now};
+pub use own_error::OwnError;
+pub use passphrase::{Changed, change_passphrase, is_short};
 pub use points::{RecoveryPoint, RecoveryPoints, open_staging, open_vault, recovery_points};
 pub use prepare::{
     Needed, Preparation, PrepareReport, ToBeWritten, check_preparation, prepare, to_be_written,
@@ -94,7 +105,7 @@ pub use register::{Registration, register};
 pub use send::{Sending, Sent, Way};
 pub use ship::{ShipTarget, ship, to_be_shipped};
 pub use state::credentials;
-pub use status::{GroupStatus, JobStatus, SeedStatus, Status, status};
+pub use status::{GroupStatus, JobStatus, KeysStatus, SeedStatus, Status, status};
 pub use stop::{Stopped, resume_group, stop_and_delete, stop_group};
 pub use transit::Waiting;
 pub use vault::Place;

@@ -8,7 +8,7 @@ use crate::record::{SeedRecord, StagedBackup};
 use crate::state::State;
 use crate::transit::{self, Transit, Waiting};
 use crate::vault::{Place, Vault};
-use crate::{Error, announce, init, names, publication};
+use crate::{Error, announce, identity, init, names, publication};
 use backup::{BackupEvent, BackupOptions, BackupOutcome, Fault};
 use flow::{SeedEvent, SeedState};
 use model::{ErrorKind, GroupName};
@@ -59,6 +59,7 @@ pub fn backup_now(
     if group.stopped.is_some() {
         return Err(Error::Stopped(group.name));
     }
+    identity::renew_beside(ctx);
     match &group.initial {
         Initial::Offline(inputs) => offline(ctx, &state, &group, inputs, password),
         Initial::Network => network(ctx, &state, &group, password),
@@ -145,6 +146,7 @@ pub(crate) fn begun(
         backups: BTreeMap::new(),
         repository: None,
         catch_up: inputs.catch_up,
+        withheld: 0,
         contents: None,
         revisions: Vec::new(),
         parity: 0,
@@ -227,12 +229,18 @@ fn on_the_way(
         }
         (Ok(Transit::Arrived { record, confirmed }), meanwhile) => {
             let vault = Vault::connect(ctx, state)?;
-            let unpublished = match publication::publish_increments(ctx, &vault, &record) {
-                // Protection goes on all the same: what is there now is backed up as a whole.
-                Err(error @ Error::IncrementsDamaged { .. }) => Some(Box::new(error)),
-                other => other.map(|()| None)?,
-            };
-            if let (Meanwhile::Done(outcome), None) = (meanwhile, &unpublished) {
+            let (unpublished, is_withheld) =
+                match publication::publish_increments(ctx, &vault, &record) {
+                    Ok(()) => (None, false),
+                    // Protection goes on all the same: what is there now is backed up as a whole.
+                    Err(Error::IncrementsDamaged { count, message }) => {
+                        (withheld(state, &record, count, message)?, true)
+                    }
+                    Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+                    // Stored it is; the next backup has it made visible.
+                    Err(error) => (Some(Box::new(error)), false),
+                };
+            if let (Meanwhile::Done(outcome), false) = (meanwhile, is_withheld) {
                 return Ok(BackupReport::Stored { confirmed, outcome, unpublished });
             }
             (record, confirmed, unpublished)
@@ -248,6 +256,24 @@ fn on_the_way(
     };
     let outcome = into_vault(ctx, state, group, Some(&record), password)?;
     Ok(BackupReport::Stored { confirmed, outcome: Box::new(outcome), unpublished })
+}
+
+/// Recovery points that are not published are said once; from then on they are in the status.
+fn withheld(
+    state: &State,
+    record: &SeedRecord,
+    count: usize,
+    message: String,
+) -> Result<Option<Box<Error>>, Error> {
+    let points = count as u64;
+    if record.withheld == points {
+        return Ok(None);
+    }
+    state.change_seed(record.id, |record| {
+        record.withheld = points;
+        Ok(())
+    })?;
+    Ok(Some(Box::new(Error::IncrementsDamaged { count, message })))
 }
 
 fn stored(outcome: BackupOutcome) -> BackupReport {
@@ -330,6 +356,8 @@ fn into_vault(
     password: &[u8],
 ) -> Result<BackupOutcome, Error> {
     let vault = Vault::connect(ctx, state)?;
+    // A server that is too old says so here.
+    vault.client.health()?;
     let repository = match seed {
         None => init::vault(ctx, state, &vault.store, password)?,
         Some(record) => {
@@ -399,6 +427,8 @@ pub(crate) fn options<'a>(
         tags: vec![group.tag()],
         time: ctx.now(),
         parent: None,
+        // A machine that has another name now has the same groups.
+        any_host: true,
         force: false,
         with_atime: false,
         program_version: ctx.program_version.clone(),

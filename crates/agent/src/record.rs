@@ -59,6 +59,9 @@ pub struct SeedRecord {
     /// Drives that are encrypted, of those that were ever given for it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub encrypted: BTreeSet<DriveSerial>,
+    /// Recovery points that were made while it travelled and are not published, as last said.
+    #[serde(default, skip_serializing_if = "is_none_of")]
+    pub withheld: u64,
     /// Parity drives of the set that is being written, as last asked for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub parity: u32,
@@ -203,6 +206,10 @@ pub struct Happened {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde hands over")]
+fn is_none_of(count: &u64) -> bool {
+    *count == 0
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }

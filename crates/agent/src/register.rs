@@ -32,21 +32,49 @@ pub fn register(
     credentials: &Credentials,
     replace: bool,
 ) -> Result<Registration, Error> {
-    let state = State::open(ctx.state)?;
+    keep(ctx, &State::open(ctx.state)?, credentials, replace)
+}
+
+/// Keeps credentials that the server accepts.
+pub(crate) fn keep(
+    ctx: &Context<'_>,
+    state: &State,
+    credentials: &Credentials,
+    replace: bool,
+) -> Result<Registration, Error> {
     let (vault, server) = owner(credentials)?;
     if credentials.role != Role::Agent {
         return Err(Error::NotForAgents);
     }
-    refuse_other(&state, credentials, replace)?;
-    let there = Vault::with(ctx, credentials.clone())?;
+    refuse_other(state, credentials, replace)?;
+    let there = Vault::with(ctx, state, credentials.clone())?;
     let health = there.client.health()?;
     // Anybody may ask for the health; only this server may ask for its publication.
     there.client.publication(&vault, &server)?;
     let _lock = state.lock()?;
-    refuse_other(&state, credentials, replace)?;
+    refuse_other(state, credentials, replace)?;
     let endpoint = credentials.endpoint.clone();
     state.save_credentials(credentials)?;
     Ok(Registration { endpoint, vault, server, version: health.version })
+}
+
+/// Refuses another vault or name than this state is registered with, before anybody is asked.
+pub(crate) fn refuse_other_vault(
+    state: &State,
+    vault: &VaultName,
+    server: &ServerName,
+    replace: bool,
+) -> Result<(), Error> {
+    let kept = match state.credentials() {
+        Err(Error::NotRegistered) => return Ok(()),
+        other => other?,
+    };
+    let same = kept.vault.as_ref() == Some(vault) && kept.server.as_ref() == Some(server);
+    if same || replace {
+        return Ok(());
+    }
+    let given = format!("{server} in vault {vault}");
+    Err(Error::OtherRegistration { there: words(&kept), given })
 }
 
 /// Receipts are believed by the pinned key alone, so another key counts as another vault.

@@ -3,6 +3,8 @@
 //!
 //! ```text
 //! <state>/agent.json             the credentials document
+//! <state>/machine.pem            this machine's certificate with its key; machine.new.pem while the next one takes its place
+//! <state>/keys.json              which key files of the repository were made here; keys/ has those that the vault lacks
 //! <state>/signing.key            signs drives; made by the seed crate
 //! <state>/groups/<group>.json    a protection group
 //! <state>/seeds/<seed>.json      a seed's record
@@ -25,10 +27,11 @@
 
 use crate::Error;
 use crate::group::{Group, Initial};
+use crate::key_record::KeyRecord;
 use crate::record::SeedRecord;
 use client::load_credentials;
 use keyring::DriveKeys;
-use model::{ErrorKind, GroupName, JobName};
+use model::{Digest, ErrorKind, GroupName, JobName};
 use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -117,6 +120,52 @@ impl State {
 
     pub(crate) fn save_credentials(&self, credentials: &Credentials) -> Result<(), Error> {
         write(&self.credentials_file(), credentials)
+    }
+
+    /// This machine's certificate and key; the next one while it takes the other's place.
+    pub(crate) fn machine_files(&self) -> [PathBuf; 2] {
+        ["machine.pem", "machine.new.pem"].map(|name| self.root.join(name))
+    }
+
+    /// There while the certificate before has not been ended at the server.
+    pub(crate) fn ending_file(&self) -> PathBuf {
+        self.root.join("machine.ending")
+    }
+
+    /// Held while the machine's certificate changes.
+    pub(crate) fn lock_machine(&self) -> Result<Lock, Error> {
+        try_lock(&self.root.join("machine.lock"), || "this machine's certificate".to_owned())
+    }
+
+    /// What is known of the repository's key files; nothing where none was made here.
+    pub(crate) fn keys(&self) -> Result<KeyRecord, Error> {
+        Ok(read(&self.root.join("keys.json"))?.unwrap_or_default())
+    }
+
+    /// Changes that as it is now.
+    pub(crate) fn change_keys<T>(
+        &self,
+        change: impl FnOnce(&mut KeyRecord) -> T,
+    ) -> Result<T, Error> {
+        let _lock = self.lock()?;
+        let before = self.keys()?;
+        let mut record = before.clone();
+        let answer = change(&mut record);
+        if record != before {
+            let document = Versioned { version: VERSION, body: record };
+            write(&self.root.join("keys.json"), &document)?;
+        }
+        Ok(answer)
+    }
+
+    /// Held while key files of the repository are made or are to go.
+    pub(crate) fn lock_keys(&self) -> Result<Lock, Error> {
+        try_lock(&self.root.join("keys.lock"), || "the repository's keys".to_owned())
+    }
+
+    /// A key file that was made here.
+    pub(crate) fn key_file(&self, id: Digest) -> PathBuf {
+        self.root.join("keys").join(id.to_hex())
     }
 
     fn credentials_file(&self) -> PathBuf {

@@ -8,9 +8,11 @@ use crate::record::{SeedJob, SeedRecord};
 use crate::state::State;
 use crate::transit;
 use crate::vault::{Place, Vault, owner};
-use crate::{Error, Registration};
+use crate::{Error, Machine, Registration, identity};
 use flow::SeedState;
-use wire::{Job, SeedId};
+use jiff::Timestamp;
+use model::Digest;
+use wire::{Job, KeyRemoval, SeedId};
 
 /// Everything that the source knows, with what the server says about it.
 #[derive(Debug)]
@@ -23,6 +25,47 @@ pub struct Status {
     pub groups: Vec<GroupStatus>,
     /// Every seed, the oldest first.
     pub seeds: Vec<SeedStatus>,
+    /// This machine's certificate; none where it has a token.
+    pub machine: Option<Machine>,
+    /// What opens the repository.
+    pub keys: KeysStatus,
+}
+
+/// What is known of what opens the repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeysStatus {
+    /// When the recovery kit was made that holds.
+    pub kit: Option<Timestamp>,
+    /// Since when a change of the passphrase is not finished.
+    pub change: Option<Timestamp>,
+    /// Until when a key that was to go opens the repository in the vault; in the past once it is gone.
+    pub goes: Option<Timestamp>,
+    /// Whether the vault has to hear of a key yet.
+    pub waits: bool,
+    /// Keys that somebody else has asked to be removed.
+    pub foreign: Vec<KeyRemoval>,
+}
+
+impl KeysStatus {
+    fn of(state: &State, vault: Option<&Vault>) -> Result<Self, Error> {
+        let record = state.keys()?;
+        let own = |key: &Digest| record.get(*key).is_some_and(|own| own.to_go.is_some());
+        let mut foreign = match vault {
+            // A server that cannot say has said so already.
+            Some(vault) => {
+                vault.client.key_removals(&vault.vault, &vault.server).unwrap_or_default()
+            }
+            None => Vec::new(),
+        };
+        foreign.retain(|removal| !own(&removal.key));
+        Ok(Self {
+            kit: record.kit(),
+            change: record.change.as_ref().map(|change| change.begun),
+            goes: record.keys.iter().filter_map(|key| key.until).max(),
+            waits: !record.is_settled(),
+            foreign,
+        })
+    }
 }
 
 /// How a group stands.
@@ -71,7 +114,7 @@ pub fn status(ctx: &Context<'_>) -> Result<Status, Error> {
     let (mut registration, mut away, mut vault) = (None, None, None);
     if let Some(credentials) = credentials {
         let (name, server) = owner(&credentials)?;
-        let there = Vault::with(ctx, credentials)?;
+        let there = Vault::with(ctx, &state, credentials)?;
         let health = there.client.health();
         let endpoint = there.client.credentials().endpoint.clone();
         let version = health.as_ref().map_or_else(|_| String::new(), |it| it.version.clone());
@@ -93,7 +136,9 @@ pub fn status(ctx: &Context<'_>) -> Result<Status, Error> {
     }
     let groups = state.groups()?.into_iter().map(|group| group_status(&state, group, &seeds));
     let groups = groups.collect::<Result<_, _>>()?;
-    Ok(Status { registration, away, groups, seeds })
+    let machine = identity::machine(ctx.state)?;
+    let keys = KeysStatus::of(&state, vault.as_ref())?;
+    Ok(Status { registration, away, groups, seeds, machine, keys })
 }
 
 fn seed_status(

@@ -2,13 +2,13 @@
 //! nothing.
 
 use crate::state::State;
-use crate::{Context, Error};
+use crate::{Context, Error, identity, key_files};
 use client::Client;
 use model::{ErrorKind, JobName, ObjectKey, ServerName, VaultName};
 use repo::Repository;
 use std::fmt;
 use std::sync::Arc;
-use store::{Rate, RateLimit, Rest, RestOptions, Retry, Store};
+use store::{Rate, RateLimit, Rest, Retry, Store};
 use wire::{Credentials, Role, SeedId};
 
 /// Where a repository of this server is.
@@ -42,20 +42,27 @@ pub(crate) struct Vault {
     pub(crate) vault: VaultName,
     pub(crate) server: ServerName,
     pub(crate) store: Arc<dyn Store>,
+    state: State,
 }
 
 impl Vault {
     pub(crate) fn connect(ctx: &Context<'_>, state: &State) -> Result<Self, Error> {
-        Self::with(ctx, state.credentials()?)
+        let there = Self::with(ctx, state, state.credentials()?)?;
+        key_files::go_on(state, &there);
+        Ok(there)
     }
 
-    pub(crate) fn with(ctx: &Context<'_>, credentials: Credentials) -> Result<Self, Error> {
+    pub(crate) fn with(
+        ctx: &Context<'_>,
+        state: &State,
+        credentials: Credentials,
+    ) -> Result<Self, Error> {
         let (vault, server) = owner(&credentials)?;
-        let client = Client::new(credentials)?;
-        let rest = Rest::new(&client.repository_url(&vault, &server), &rest_options(&client))?;
+        let client = identity::client_of(state, credentials, &ctx.proxies)?;
+        let rest = Rest::new(&client.repository_url(&vault, &server), &client.rest_options())?;
         let limited = RateLimit::new(rest, ctx.rate.clone(), Arc::clone(&ctx.clock));
         let store = Arc::new(Retry::new(limited, ctx.retry, Arc::clone(&ctx.clock)));
-        Ok(Self { client, vault, server, store })
+        Ok(Self { client, vault, server, store, state: state.clone() })
     }
 
     /// Whether the vault has a repository of this server.
@@ -71,7 +78,7 @@ impl Vault {
     /// second; 0 for no limit.
     pub(crate) fn pending(&self, ctx: &Context<'_>, limit: u64) -> Result<Arc<dyn Store>, Error> {
         let url = self.client.pending_url(&self.vault, &self.server);
-        let rest = Rest::new(&url, &rest_options(&self.client))?;
+        let rest = Rest::new(&url, &self.client.rest_options())?;
         let shared = RateLimit::new(rest, ctx.rate.clone(), Arc::clone(&ctx.clock));
         let limited = RateLimit::new(shared, Rate::new(limit), Arc::clone(&ctx.clock));
         Ok(Arc::new(Retry::new(limited, ctx.retry, Arc::clone(&ctx.clock))))
@@ -84,19 +91,29 @@ impl Vault {
         seed: SeedId,
     ) -> Result<Arc<dyn Store>, Error> {
         let url = self.client.increments_url(&self.vault, &self.server, seed);
-        let rest = Rest::new(&url, &rest_options(&self.client))?;
+        let rest = Rest::new(&url, &self.client.rest_options())?;
         let limited = RateLimit::new(rest, ctx.rate.clone(), Arc::clone(&ctx.clock));
         Ok(Arc::new(Retry::new(limited, ctx.retry, Arc::clone(&ctx.clock))))
     }
 
     /// Where the index files of an export job are brought to.
     pub(crate) fn export(&self, ctx: &Context<'_>, job: &JobName) -> Result<Arc<dyn Store>, Error> {
-        let rest = Rest::new(&self.client.export_url(job), &rest_options(&self.client))?;
+        let rest = Rest::new(&self.client.export_url(job), &self.client.rest_options())?;
         Ok(Arc::new(Retry::new(rest, ctx.retry, Arc::clone(&ctx.clock))))
     }
 
     pub(crate) fn open(&self, ctx: &Context<'_>, password: &[u8]) -> Result<Repository, Error> {
-        Ok(Repository::open(Arc::clone(&self.store), password, ctx.author.clone())?)
+        let open = || Repository::open(Arc::clone(&self.store), password, ctx.author.clone());
+        match open() {
+            // The vault may have got the repository just now, by a seed whose keys are older than the passphrase.
+            Err(error)
+                if error.kind() == ErrorKind::WrongPassword
+                    && key_files::go_on(&self.state, self) =>
+            {
+                Ok(open()?)
+            }
+            other => Ok(other?),
+        }
     }
 }
 
@@ -107,19 +124,5 @@ pub(crate) fn owner(credentials: &Credentials) -> Result<(VaultName, ServerName)
             Ok((vault.clone(), server.clone()))
         }
         _ => Err(Error::NotForAgents),
-    }
-}
-
-fn rest_options(client: &Client) -> RestOptions {
-    let credentials = client.credentials();
-    let login = store::Credentials {
-        user: credentials.user.clone(),
-        password: credentials.token.clone().into(),
-    };
-    RestOptions {
-        credentials: Some(login),
-        ca_pem: credentials.ca_pem.clone().map(String::into_bytes),
-        ca_pinned: true,
-        ..RestOptions::default()
     }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use store::{Folder, Store};
 
-const PASSWORD: &[u8] = b"geheim";
+const PASSWORD: &[u8] = b"geheim und lang genug";
 
 /// Bytes that look random and are always the same.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -123,6 +123,7 @@ impl Place {
             tags: Vec::new(),
             time: jiff::Timestamp::now(),
             parent: None,
+            any_host: false,
             force: false,
             with_atime: false,
             program_version: "test".into(),

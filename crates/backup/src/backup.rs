@@ -35,6 +35,8 @@ pub struct BackupOptions<'a> {
     pub time: Timestamp,
     /// Compare with this snapshot; with the newest one of the same host and paths when none is given.
     pub parent: Option<Digest>,
+    /// A snapshot of the same paths with all of `tags` is a parent, whatever its host: where the tags say whose it is.
+    pub any_host: bool,
     /// Read every file, whatever the parent says.
     pub force: bool,
     /// Keep access times. Without, the modification time stands for them, as restic does it.
@@ -231,8 +233,12 @@ fn find_parent(
     }
     let paths: Vec<String> =
         options.paths.iter().map(|p| p.to_string_lossy().into_owned()).collect();
+    let labelled = |snapshot: &Snapshot| {
+        let tags = &options.tags;
+        options.any_host && !tags.is_empty() && tags.iter().all(|tag| snapshot.tags.contains(tag))
+    };
     let same = |snapshot: &Snapshot| {
-        snapshot.hostname == options.hostname
+        (snapshot.hostname == options.hostname || labelled(snapshot))
             && snapshot.paths == paths
             && snapshot.time <= options.time
     };

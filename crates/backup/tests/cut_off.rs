@@ -32,6 +32,7 @@ fn cut_off(store: Arc<Faulty<Memory>>, stops: bool) -> (Error, Vec<String>) {
         tags: vec![],
         time: jiff::Timestamp::now(),
         parent: None,
+        any_host: false,
         force: false,
         with_atime: false,
         program_version: String::new(),

@@ -28,6 +28,7 @@ fn back_up(repository: &Repository, path: &Path, exclude: Exclude) -> backup::Ba
         tags: vec![],
         time: jiff::Timestamp::now(),
         parent: None,
+        any_host: false,
         force: false,
         with_atime: false,
         program_version: "packmule test".into(),

@@ -113,6 +113,7 @@ fn back_up(repository: &Repository, source: &Path, pack_size: usize) -> Digest {
         tags: vec![],
         time: jiff::Timestamp::now(),
         parent: None,
+        any_host: false,
         force: false,
         with_atime: false,
         program_version: "packmule test".into(),

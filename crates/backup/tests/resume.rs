@@ -57,6 +57,7 @@ impl Site {
             tags: vec![],
             time: jiff::Timestamp::now(),
             parent: None,
+            any_host: false,
             force: false,
             with_atime: false,
             program_version: String::new(),

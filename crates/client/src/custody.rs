@@ -13,7 +13,7 @@ impl Client {
     /// [`wire::Code::AlreadyExists`] names the entry that does not follow; what else the server refuses.
     pub fn append_custody(&self, seed: SeedId, entries: &[String]) -> Result<CustodyTaken> {
         let entries = CustodyEntries { entries: entries.to_vec() };
-        self.send(Method::POST, &["seeds", &seed.to_string(), "custody"], &entries)
+        self.send(&Method::POST, &["seeds", &seed.to_string(), "custody"], &entries)
     }
 
     /// The whole log, as a file that is proven without the server.

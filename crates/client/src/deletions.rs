@@ -23,7 +23,7 @@ impl Client {
     /// # Errors
     /// [`wire::Code::RetentionRefused`] where that would loosen an immutable vault.
     pub fn set_vault(&self, vault: &VaultName, patch: &VaultPatch) -> Result<VaultSettings> {
-        self.send(Method::PATCH, &["vaults", vault.as_str(), "settings"], patch)
+        self.send(&Method::PATCH, &["vaults", vault.as_str(), "settings"], patch)
     }
 
     /// What a source server may have in its vault, and has.
@@ -52,7 +52,7 @@ impl Client {
         patch: &ServerPatch,
     ) -> Result<ServerSettings> {
         let path = ["vaults", vault.as_str(), "servers", server.as_str(), "settings"];
-        self.send(Method::PATCH, &path, patch)
+        self.send(&Method::PATCH, &path, patch)
     }
 
     /// Makes a PIN for a vault; the one before ends. Administrators only.
@@ -89,7 +89,7 @@ impl Client {
         server: &ServerName,
         request: &DeletionRequest,
     ) -> Result<Deletion> {
-        self.send(Method::POST, &deletions(vault, server), request)
+        self.send(&Method::POST, &deletions(vault, server), request)
     }
 
     /// Brings back what is held of a deletion and of those after it; answers which these were.
@@ -121,7 +121,7 @@ impl Client {
         let (base, id) = (deletions(vault, server), id.to_string());
         let path: Vec<&str> = base.into_iter().chain([id.as_str(), "shorten"]).collect();
         let request = PinUse { pin: pin.to_owned() };
-        self.send::<_, List<_>>(Method::POST, &path, &request).map(|list| list.value)
+        self.send::<_, List<_>>(&Method::POST, &path, &request).map(|list| list.value)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong between here and the server. The server's own refusals keep its words.
 
+use jiff::Timestamp;
 use model::ErrorKind;
 use std::path::PathBuf;
 use wire::Code;
@@ -50,6 +51,48 @@ pub enum Error {
         #[source]
         cause: Box<ureq::Error>,
     },
+    /// A proxy is in between, and does not let through.
+    #[error(
+        "the proxy does not let the way to {endpoint} through ({what}); look at HTTPS_PROXY and NO_PROXY, or at proxy in agent.toml: 407 means that it wants a user and a password, as in http://user:password@host:port"
+    )]
+    Proxy {
+        /// Who was to be asked.
+        endpoint: String,
+        /// What the proxy says.
+        what: String,
+    },
+    /// This machine's certificate is not good any more.
+    #[error(
+        "the certificate of this machine for {endpoint} ended on {ended:.0}; have new credentials of the vault made (packmule vault credentials VAULT) and run: packmule agent register --credentials FILE; repository, groups and history stay as they are"
+    )]
+    CertificateOver {
+        /// The server.
+        endpoint: String,
+        /// When it ended.
+        ended: Timestamp,
+    },
+    /// The server has dropped this machine's certificate.
+    #[error(
+        "{endpoint} does not take this machine's certificate ({message}): where the clock is right, another machine may have taken its place, or its administrator has removed it; to register this one again, have new credentials of the vault made and run: packmule agent register --credentials FILE --take-over"
+    )]
+    NotKnown {
+        /// The server.
+        endpoint: String,
+        /// What it says.
+        message: String,
+    },
+    /// The server is too old for this program.
+    #[error(
+        "the server at {endpoint} is of version {version}, and this packmule works with {needed} and newer: install a newer packmule on the server; nothing that is stored is lost"
+    )]
+    ServerTooOld {
+        /// The server.
+        endpoint: String,
+        /// Its version.
+        version: String,
+        /// The oldest that will do.
+        needed: String,
+    },
     /// These credentials cannot be used.
     #[error("the credentials {from} cannot be used: {what}")]
     Credentials {
@@ -84,7 +127,11 @@ impl Error {
             Self::Azure { status, .. } => kind_of(*status),
             Self::Answer { .. } => ErrorKind::Internal,
             Self::Unreachable { .. } => ErrorKind::Unavailable,
-            Self::Credentials { .. } => ErrorKind::Invalid,
+            // A proxy that wants something else will want it the next time, too.
+            Self::Proxy { what, .. } if what.contains(" 4") => ErrorKind::Denied,
+            Self::Proxy { .. } => ErrorKind::Unavailable,
+            Self::CertificateOver { .. } | Self::NotKnown { .. } => ErrorKind::Denied,
+            Self::Credentials { .. } | Self::ServerTooOld { .. } => ErrorKind::Invalid,
             Self::File { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound => {
                 ErrorKind::NotFound
             }

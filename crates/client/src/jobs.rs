@@ -16,7 +16,7 @@ impl Client {
     /// [`wire::Code::TooManyDrives`], [`wire::Code::DriveInAnotherJob`],
     /// [`wire::Code::TrackingNumberInUse`], [`wire::Code::AlreadyExists`].
     pub fn create_job(&self, job: &JobName, request: &JobRequest) -> Result<Job> {
-        self.send(Method::PUT, &["import-jobs", job.as_str()], request)
+        self.send(&Method::PUT, &["import-jobs", job.as_str()], request)
     }
 
     /// Creates an export job, or answers the one that asks for the same. Agents only.
@@ -24,7 +24,7 @@ impl Client {
     /// # Errors
     /// [`wire::Code::AlreadyExists`] when the name is another job's; [`wire::Code::JobState`] when too many are open.
     pub fn create_export(&self, job: &JobName, request: &ExportJobRequest) -> Result<Job> {
-        self.send(Method::PUT, &["export-jobs", job.as_str()], request)
+        self.send(&Method::PUT, &["export-jobs", job.as_str()], request)
     }
 
     /// A drive of an export job was written, read back and sealed. Docks only; its manifest follows.
@@ -39,7 +39,7 @@ impl Client {
         written: &ExportedDrive,
     ) -> Result<DriveStatus> {
         let path = ["import-jobs", job.as_str(), "drives", drive.as_str()];
-        self.send(Method::PUT, &path, written)
+        self.send(&Method::PUT, &path, written)
     }
 
     /// Says that a seed is complete in staging. Agents only.
@@ -47,7 +47,7 @@ impl Client {
     /// # Errors
     /// [`wire::Code::ResourceNotFound`] when there is no such storage account, or the seed is another server's.
     pub fn announce_seed(&self, seed: SeedId, said: &SeedAnnouncement) -> Result<AnnouncedSeed> {
-        self.send(Method::PUT, &["seeds", &seed.to_string()], said)
+        self.send(&Method::PUT, &["seeds", &seed.to_string()], said)
     }
 
     /// Every import job that this caller may see.
@@ -72,7 +72,7 @@ impl Client {
     /// [`wire::Code::JobState`], [`wire::Code::ShippingDetailsMissing`],
     /// [`wire::Code::TrackingNumberInUse`], [`wire::Code::ConcurrentChange`].
     pub fn patch_job(&self, job: &JobName, patch: &JobPatch) -> Result<Job> {
-        self.send(Method::PATCH, &["import-jobs", job.as_str()], patch)
+        self.send(&Method::PATCH, &["import-jobs", job.as_str()], patch)
     }
 
     /// A package has arrived. Docks only.
@@ -81,7 +81,7 @@ impl Client {
     /// [`wire::Code::ResourceNotFound`] when no job has that tracking number,
     /// [`wire::Code::JobState`], [`wire::Code::DriveNotInJob`].
     pub fn receive(&self, request: &ReceiveRequest) -> Result<Job> {
-        self.send(Method::POST, &["parcels", "receive"], request)
+        self.send(&Method::POST, &["parcels", "receive"], request)
     }
 
     /// Hands over the manifest of one drive: `length` octets. For whoever has written the drive.
@@ -134,7 +134,7 @@ impl Client {
         drive: &DriveSerial,
         event: &DriveEvent,
     ) -> Result<DriveStatus> {
-        self.send(Method::POST, &of_drive(job, drive, "events"), event)
+        self.send(&Method::POST, &of_drive(job, drive, "events"), event)
     }
 
     /// The passwords of a job's drives, for their owner. Agents only; the server notes it.
@@ -159,7 +159,7 @@ impl Client {
         header_hash: &Digest,
     ) -> Result<DriveBitLockerKey> {
         let request = KeyRequest { drive_header_hash: *header_hash };
-        self.send(Method::POST, &of_drive(job, drive, "key"), &request)
+        self.send(&Method::POST, &of_drive(job, drive, "key"), &request)
     }
 
     /// Stores the copy log of a drive: `length` octets of JSON lines. Docks only.

@@ -13,6 +13,7 @@ mod manager;
 mod receipt;
 mod records;
 mod roles;
+mod tokens;
 mod transport;
 mod vaults;
 
@@ -24,6 +25,7 @@ pub use machine::Certified;
 pub use manager::{DriveKey, NewProperties, NewResource, Resource, ResourceGroup, ResourceKind};
 pub use receipt::verify_receipt;
 pub use roles::RoleAssignment;
+pub use tokens::{Proof, Proofs, Tokens};
 pub use transport::Client;
 
 /// What the client's operations return.

@@ -1,7 +1,7 @@
 //! A token by certificate (RFC 7523), and the registration of a machine by a vault's credentials. Reads no
 //! file, keeps no key.
 
-use crate::transport::{agent, authorities};
+use crate::transport::{agent, authorities, check_version, unreachable};
 use crate::{Error, Result};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair;
@@ -9,9 +9,10 @@ use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use model::{ServerName, VaultName};
+use model::{Digest, ServerName, VaultName};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use store::Proxies;
 use ureq::http::Request;
 use url::Url;
 use wire::{Code, CopyComputer, Credentials, ErrorBody, MachineRequest, SeedId};
@@ -31,6 +32,8 @@ pub struct Certified<'a> {
     pub certificate: &'a [u8],
     /// The key of that, PKCS#8 in DER.
     pub key: &'a [u8],
+    /// Which proxy the way goes through.
+    pub proxies: Proxies,
 }
 
 /// What a token for the resource manager is for.
@@ -46,6 +49,11 @@ impl Certified<'_> {
     /// # Errors
     /// [`Error::Unreachable`]; [`Error::Refused`] with what the token endpoint says.
     pub fn token(&self, resource: &str) -> Result<Zeroizing<String>> {
+        Ok(self.token_for(resource)?.0)
+    }
+
+    /// The same, with the seconds that it is good for.
+    pub(crate) fn token_for(&self, resource: &str) -> Result<(Zeroizing<String>, u64)> {
         let url = self.url(&[self.tenant, "oauth2", "v2.0", "token"])?;
         let assertion = self.assertion(url.as_str())?;
         let form = url::form_urlencoded::Serializer::new(String::new())
@@ -60,14 +68,19 @@ impl Certified<'_> {
             .finish();
         let answer: Value = self.post(&url, "application/x-www-form-urlencoded", None, &form)?;
         let token = answer.get("access_token").and_then(Value::as_str);
-        token.map(|token| Zeroizing::new(token.to_owned())).ok_or_else(|| Error::Answer {
+        let token = token.map(|token| Zeroizing::new(token.to_owned()));
+        let token = token.ok_or_else(|| Error::Answer {
             endpoint: self.endpoint.to_owned(),
             status: 200,
             what: "it has no access_token".to_owned(),
-        })
+        })?;
+        // Where it is not said, it is asked for again soon.
+        let seconds = answer.get("expires_in").and_then(Value::as_u64).unwrap_or(60);
+        Ok((token, seconds))
     }
 
-    /// Registers a machine with a vault, whose credentials these are. `certificate` is the machine's own.
+    /// Registers a machine with a vault, whose credentials these are. `certificate` is the machine's own; `known` are
+    /// SHA-256 of those that it has had.
     ///
     /// # Errors
     /// What the server refuses: credentials that are over or not the newest, a name that is taken.
@@ -77,12 +90,12 @@ impl Certified<'_> {
         vault: &VaultName,
         server: &ServerName,
         certificate: &[u8],
-        replace: bool,
+        (replace, known): (bool, Vec<Digest>),
     ) -> Result<Credentials> {
         let token = self.token(audience)?;
         let url = self.url(&["api", "v1", "vaults", vault.as_str(), "machines"])?;
         let certificate = STANDARD.encode(certificate);
-        let request = MachineRequest { server: server.clone(), certificate, replace };
+        let request = MachineRequest { server: server.clone(), certificate, replace, known };
         let body = serde_json::to_string(&request).map_err(|cause| self.bad(&cause.to_string()))?;
         self.post(&url, "application/json", Some(&token), &body)
     }
@@ -146,16 +159,15 @@ impl Certified<'_> {
         if roots.is_empty() {
             return Err(self.bad("its certificate authority is not in PEM"));
         }
-        let unreachable = |cause: ureq::Error| Error::Unreachable {
-            endpoint: self.endpoint.to_owned(),
-            cause: Box::new(cause),
-        };
+        let unreachable = |cause: ureq::Error| unreachable(self.endpoint, cause);
         let mut request = Request::post(url.as_str()).header("content-type", kind);
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let request = request.body(body).map_err(|cause| unreachable(cause.into()))?;
-        let mut answer = agent(&roots).run(request).map_err(unreachable)?;
+        let proxy = self.proxies.of(url);
+        let mut answer = agent(&roots, proxy).run(request).map_err(unreachable)?;
+        check_version(self.endpoint, answer.headers())?;
         let status = answer.status().as_u16();
         let bad = |what: String| Error::Answer { endpoint: self.endpoint.to_owned(), status, what };
         let bytes = answer.body_mut().with_config().limit(LIMIT).read_to_vec();

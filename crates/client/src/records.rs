@@ -19,7 +19,7 @@ impl Client {
     /// # Errors
     /// [`wire::Code::AlreadyExists`] when another has the name.
     pub fn create_subscription(&self, request: &SubscriptionRequest) -> Result<Subscription> {
-        self.send(Method::POST, &["subscriptions"], request)
+        self.send(&Method::POST, &["subscriptions"], request)
     }
 
     /// Renames a subscription. Administrators only.
@@ -31,7 +31,7 @@ impl Client {
         id: &str,
         request: &SubscriptionRequest,
     ) -> Result<Subscription> {
-        self.send(Method::PATCH, &["subscriptions", id], request)
+        self.send(&Method::PATCH, &["subscriptions", id], request)
     }
 
     /// What was changed by whom: the entries after that one, or the newest; 1000 at most.

@@ -1,5 +1,6 @@
 //! One HTTP exchange: credentials in, typed answer or typed error out. Knows no route.
 
+use crate::tokens::{Proofs, Tokens};
 use crate::{Error, Result};
 use base64::Engine as _;
 use serde::Serialize;
@@ -8,7 +9,8 @@ use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
-use ureq::http::{Method, Request, Response, request};
+use store::{Proxies, RestOptions};
+use ureq::http::{HeaderMap, Method, Request, Response, request};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use ureq::{Body, SendBody};
 use url::Url;
@@ -31,8 +33,23 @@ const EVENTS: Duration = Duration::from_secs(120);
 pub struct Client {
     agent: ureq::Agent,
     base: Url,
-    authorization: String,
+    login: Login,
+    proxies: Proxies,
     credentials: Arc<Credentials>,
+}
+
+/// How the caller proves who it is.
+#[derive(Clone)]
+enum Login {
+    Basic(Zeroizing<String>),
+    Tokens(Arc<Tokens>),
+}
+
+/// What is sent: only a stream cannot be sent again.
+enum Sent<'a> {
+    Nothing,
+    Bytes(&'a [u8]),
+    Stream(&'a mut dyn Read),
 }
 
 impl fmt::Debug for Client {
@@ -47,6 +64,36 @@ impl Client {
     /// # Errors
     /// [`Error::Credentials`] when they name no `https` endpoint or no usable authority.
     pub fn new(credentials: Credentials) -> Result<Self> {
+        Self::through(credentials, &Proxies::default())
+    }
+
+    /// The same through a proxy, where there is one.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn through(credentials: Credentials, proxies: &Proxies) -> Result<Self> {
+        if credentials.by_certificate() {
+            let from = format!("for {}", credentials.endpoint);
+            let what = "they are of a machine with a certificate, which is in its agent's state";
+            return Err(Error::Credentials { from, what: what.to_owned() });
+        }
+        let pair = Zeroizing::new(format!("{}:{}", credentials.user, credentials.token));
+        let encoded = base64::engine::general_purpose::STANDARD.encode(pair.as_bytes());
+        let login = Login::Basic(Zeroizing::new(format!("Basic {encoded}")));
+        Self::with(Arc::new(credentials), login, proxies)
+    }
+
+    /// The client of a machine that gets tokens by its certificate.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn certified(credentials: Credentials, proofs: Proofs, proxies: &Proxies) -> Result<Self> {
+        let credentials = Arc::new(credentials);
+        let tokens = Tokens::new(Arc::clone(&credentials), proofs, proxies.clone());
+        Self::with(credentials, Login::Tokens(Arc::new(tokens)), proxies)
+    }
+
+    fn with(credentials: Arc<Credentials>, login: Login, proxies: &Proxies) -> Result<Self> {
         let bad = |what: &str| Error::Credentials {
             from: format!("for {}", credentials.endpoint),
             what: what.to_owned(),
@@ -60,14 +107,37 @@ impl Client {
         if roots.is_empty() {
             return Err(bad("its certificate authority is not in PEM"));
         }
-        let pair = format!("{}:{}", credentials.user, credentials.token);
-        let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
-        Ok(Self {
-            agent: agent(&roots),
-            base,
-            authorization: format!("Basic {encoded}"),
-            credentials: Arc::new(credentials),
-        })
+        let agent = agent(&roots, proxies.of(&base));
+        Ok(Self { agent, base, login, proxies: proxies.clone(), credentials })
+    }
+
+    /// The tokens of a machine; none for whoever has one that does not end.
+    #[must_use]
+    pub fn tokens(&self) -> Option<&Arc<Tokens>> {
+        match &self.login {
+            Login::Basic(_) => None,
+            Login::Tokens(tokens) => Some(tokens),
+        }
+    }
+
+    /// How the data plane of the same server is reached, as the same caller.
+    #[must_use]
+    pub fn rest_options(&self) -> RestOptions {
+        let known = &self.credentials;
+        let mut options = RestOptions {
+            ca_pem: known.ca_pem.clone().map(String::into_bytes),
+            ca_pinned: true,
+            proxies: self.proxies.clone(),
+            ..RestOptions::default()
+        };
+        match &self.login {
+            Login::Basic(_) => {
+                let (user, password) = (known.user.clone(), known.token.clone().into());
+                options.credentials = Some(store::Credentials { user, password });
+            }
+            Login::Tokens(tokens) => options.tokens = Some(Arc::<Tokens>::clone(tokens)),
+        }
+        options
     }
 
     /// The credentials in use.
@@ -108,7 +178,7 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let mut answer = self.exchange(Method::GET, &url, None, SendBody::none())?;
+        let mut answer = self.exchange(&Method::GET, &url, None, Sent::Nothing)?;
         self.json(&mut answer)
     }
 
@@ -125,7 +195,7 @@ impl Client {
             None => Zeroizing::default(),
         };
         let is_post = method == Method::POST;
-        let mut request = self.request(method, url);
+        let mut request = self.request(method, url, &self.authorization()?);
         if let Some(version) = only_if {
             request = request.header("if-match", format!("\"{version}\""));
         }
@@ -147,7 +217,7 @@ impl Client {
     pub(crate) fn file(&self, segments: &[&str]) -> Result<Zeroizing<Vec<u8>>> {
         let nothing = Some(("application/json", 0));
         let url = self.api(segments);
-        let mut answer = self.exchange(Method::POST, &url, nothing, SendBody::none())?;
+        let mut answer = self.exchange(&Method::POST, &url, nothing, Sent::Nothing)?;
         self.whole(&mut answer)
     }
 
@@ -155,39 +225,57 @@ impl Client {
     pub(crate) fn post<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T> {
         let nothing = Some(("application/json", 0));
         let url = self.api(segments);
-        let mut answer = self.exchange(Method::POST, &url, nothing, SendBody::none())?;
+        let mut answer = self.exchange(&Method::POST, &url, nothing, Sent::Nothing)?;
         self.json(&mut answer)
     }
 
     /// Sends JSON, takes JSON. The text is wiped afterwards: it may hold a password.
     pub(crate) fn send<B: Serialize, T: DeserializeOwned>(
         &self,
-        method: Method,
+        method: &Method,
         segments: &[&str],
         body: &B,
     ) -> Result<T> {
-        let bytes = self.text(body)?;
-        let length = bytes.len() as u64;
-        let from = &mut bytes.as_slice();
-        let mut answer = self.exchange(
-            method,
-            &self.api(segments),
-            Some(("application/json", length)),
-            SendBody::from_reader(from),
-        )?;
+        let mut answer = self.sent(method, segments, body)?;
         self.json(&mut answer)
+    }
+
+    /// The same where the answer has no body of interest.
+    pub(crate) fn tell<B: Serialize>(
+        &self,
+        method: &Method,
+        segments: &[&str],
+        body: &B,
+    ) -> Result<()> {
+        self.sent(method, segments, body).map(|_| ())
+    }
+
+    fn sent<B: Serialize>(
+        &self,
+        method: &Method,
+        segments: &[&str],
+        body: &B,
+    ) -> Result<Response<Body>> {
+        let bytes = self.text(body)?;
+        let kind = Some(("application/json", bytes.len() as u64));
+        self.exchange(method, &self.api(segments), kind, Sent::Bytes(&bytes))
+    }
+
+    /// Asks for something to go.
+    pub(crate) fn delete_at(&self, segments: &[&str]) -> Result<()> {
+        self.exchange(&Method::DELETE, &self.api(segments), None, Sent::Nothing).map(|_| ())
     }
 
     /// Sends `length` octets from `from`; the answer has no body of interest.
     pub(crate) fn upload(&self, segments: &[&str], length: u64, from: &mut dyn Read) -> Result<()> {
         let kind = Some(("application/octet-stream", length));
         let url = self.api(segments);
-        self.exchange(Method::PUT, &url, kind, SendBody::from_reader(from)).map(|_| ())
+        self.exchange(&Method::PUT, &url, kind, Sent::Stream(from)).map(|_| ())
     }
 
     /// The answer's octets as a stream.
     pub(crate) fn download(&self, segments: &[&str]) -> Result<Box<dyn Read + Send>> {
-        let answer = self.exchange(Method::GET, &self.api(segments), None, SendBody::none())?;
+        let answer = self.exchange(&Method::GET, &self.api(segments), None, Sent::Nothing)?;
         Ok(Box::new(answer.into_body().into_reader()))
     }
 
@@ -197,7 +285,7 @@ impl Client {
         segments: &[&str],
         seen: Option<u64>,
     ) -> Result<Box<dyn Read + Send>> {
-        let mut request = self.request(Method::GET, &self.api(segments));
+        let mut request = self.request(Method::GET, &self.api(segments), &self.authorization()?);
         if let Some(seen) = seen {
             request = request.header("last-event-id", seen);
         }
@@ -219,37 +307,71 @@ impl Client {
         Ok(Zeroizing::new(text))
     }
 
-    fn request(&self, method: Method, url: &Url) -> request::Builder {
+    fn authorization(&self) -> Result<Zeroizing<String>> {
+        match &self.login {
+            Login::Basic(text) => Ok(text.clone()),
+            Login::Tokens(tokens) => {
+                Ok(Zeroizing::new(format!("Bearer {}", tokens.get()?.as_str())))
+            }
+        }
+    }
+
+    fn request(&self, method: Method, url: &Url, authorization: &str) -> request::Builder {
         Request::builder()
             .method(method)
             .uri(url.as_str())
-            .header("authorization", &self.authorization)
+            .header("authorization", authorization)
             .header("accept", "application/json, application/octet-stream, text/event-stream")
     }
 
     fn run(&self, request: request::Builder, body: SendBody<'_>) -> Result<Response<Body>> {
         let request = request.body(body).map_err(|cause| self.unreachable(cause.into()))?;
-        self.agent.run(request).map_err(|cause| self.unreachable(cause))
+        let answer = self.agent.run(request).map_err(|cause| self.unreachable(cause))?;
+        check_version(&self.credentials.endpoint, answer.headers())?;
+        Ok(answer)
     }
 
     fn unreachable(&self, cause: ureq::Error) -> Error {
-        let endpoint = self.credentials.endpoint.clone();
-        Error::Unreachable { endpoint, cause: Box::new(cause) }
+        unreachable(&self.credentials.endpoint, cause)
     }
 
     fn exchange(
         &self,
-        method: Method,
+        method: &Method,
         url: &Url,
         content: Option<(&str, u64)>,
-        body: SendBody<'_>,
+        mut body: Sent<'_>,
     ) -> Result<Response<Body>> {
-        let mut request = self.request(method, url);
-        if let Some((kind, length)) = content {
-            request = request.header("content-type", kind).header("content-length", length);
+        let mut fresh = false;
+        loop {
+            let authorization = self.authorization()?;
+            let mut request = self.request(method.clone(), url, &authorization);
+            if let Some((kind, length)) = content {
+                request = request.header("content-type", kind).header("content-length", length);
+            }
+            let answer = match &mut body {
+                Sent::Nothing => self.run(request, SendBody::none())?,
+                Sent::Bytes(bytes) => self.run(request, SendBody::from_reader(bytes))?,
+                Sent::Stream(from) => self.run(request, SendBody::from_reader(from))?,
+            };
+            if answer.status().is_success() {
+                return Ok(answer);
+            }
+            // A token that has ended before its time: the certificate that it was got by is not the machine's any more.
+            let has_ended = answer.status().as_u16() == 401 && self.forget(&authorization);
+            if !has_ended || fresh || matches!(body, Sent::Stream(_)) {
+                return Err(self.refused(answer));
+            }
+            fresh = true;
         }
-        let answer = self.run(request, body)?;
-        if answer.status().is_success() { Ok(answer) } else { Err(self.refused(answer)) }
+    }
+
+    fn forget(&self, authorization: &str) -> bool {
+        let Some(tokens) = self.tokens() else { return false };
+        if let Some(token) = authorization.strip_prefix("Bearer ") {
+            tokens.forget(token);
+        }
+        true
     }
 
     fn whole(&self, answer: &mut Response<Body>) -> Result<Zeroizing<Vec<u8>>> {
@@ -350,7 +472,41 @@ pub(crate) fn authorities(pem: &str) -> Vec<Certificate<'static>> {
         .collect()
 }
 
-pub(crate) fn agent(roots: &[Certificate<'static>]) -> ureq::Agent {
+/// What a request means that got no answer.
+pub(crate) fn unreachable(endpoint: &str, cause: ureq::Error) -> Error {
+    let endpoint = endpoint.to_owned();
+    match cause {
+        ureq::Error::ConnectProxyFailed(what) => Error::Proxy { endpoint, what },
+        cause => Error::Unreachable { endpoint, cause: Box::new(cause) },
+    }
+}
+
+/// The oldest server that this client works with: major, minor, patch.
+const OLDEST_SERVER: (u64, u64, u64) = (0, 1, 0);
+
+/// Refuses a server that is too old: what it answers may mean something else. One that does not say is not ours, such as a
+/// gateway before it.
+pub(crate) fn check_version(endpoint: &str, headers: &HeaderMap) -> Result<()> {
+    let said = headers.get("x-packmule-version").and_then(|version| version.to_str().ok());
+    let Some(version) =
+        said.filter(|version| numbers(version).is_some_and(|it| it < OLDEST_SERVER))
+    else {
+        return Ok(());
+    };
+    let (major, minor, patch) = OLDEST_SERVER;
+    Err(Error::ServerTooOld {
+        endpoint: endpoint.to_owned(),
+        version: version.chars().take(40).collect(),
+        needed: format!("{major}.{minor}.{patch}"),
+    })
+}
+
+fn numbers(version: &str) -> Option<(u64, u64, u64)> {
+    let mut parts = version.split(['.', '-', '+', ' ']).map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??, parts.next()??))
+}
+
+pub(crate) fn agent(roots: &[Certificate<'static>], proxy: Option<ureq::Proxy>) -> ureq::Agent {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
@@ -361,7 +517,7 @@ pub(crate) fn agent(roots: &[Certificate<'static>]) -> ureq::Agent {
         .tls_config(tls)
         .http_status_as_error(false)
         .https_only(true)
-        .proxy(None)
+        .proxy(proxy)
         .max_redirects(0)
         .user_agent(concat!("packmule/", env!("CARGO_PKG_VERSION")))
         .timeout_connect(Some(CONNECT))

@@ -6,9 +6,9 @@ use std::io::Read;
 use ureq::http::Method;
 use url::Url;
 use wire::{
-    Credentials, DockRequest, Health, List, Location, Publication, PublicationRequest, Receipt,
-    SeedId, SeedRevision, ServerRequest, SignedReceipt, StorageAccount, StorageAccountRequest,
-    Vault,
+    Credentials, DockRequest, Health, KeyRemoval, KeyRemovalRequest, List, Location,
+    MachineCertificate, Publication, PublicationRequest, Receipt, SeedId, SeedRevision,
+    ServerRequest, SignedReceipt, StorageAccount, StorageAccountRequest, Vault,
 };
 use zeroize::Zeroizing;
 
@@ -26,7 +26,7 @@ impl Client {
     /// # Errors
     /// What the server refuses.
     pub fn create_storage_account(&self, account: &AccountName) -> Result<StorageAccount> {
-        self.send(Method::PUT, &["storage-accounts", account.as_str()], &())
+        self.send(&Method::PUT, &["storage-accounts", account.as_str()], &())
     }
 
     /// The same on one of the operator's backends.
@@ -39,7 +39,7 @@ impl Client {
         backend: &BackendName,
     ) -> Result<StorageAccount> {
         let request = StorageAccountRequest { backend: Some(backend.clone()) };
-        self.send(Method::PUT, &["storage-accounts", account.as_str()], &request)
+        self.send(&Method::PUT, &["storage-accounts", account.as_str()], &request)
     }
 
     /// Every storage account. Administrators only.
@@ -55,7 +55,7 @@ impl Client {
     /// # Errors
     /// What the server refuses.
     pub fn create_vault(&self, vault: &VaultName) -> Result<Vault> {
-        self.send(Method::PUT, &["vaults", vault.as_str()], &())
+        self.send(&Method::PUT, &["vaults", vault.as_str()], &())
     }
 
     /// Every vault with its source servers. Administrators only.
@@ -78,7 +78,7 @@ impl Client {
         request: &ServerRequest,
     ) -> Result<Credentials> {
         let path = ["vaults", vault.as_str(), "servers", server.as_str()];
-        self.send(Method::POST, &path, request)
+        self.send(&Method::POST, &path, request)
     }
 
     /// The credentials of a vault, as a file: machines register by it, for ten days. The one before ends.
@@ -98,12 +98,60 @@ impl Client {
         self.file(&["subscriptions", subscription, "publish-settings"])
     }
 
+    /// A machine's next certificate, in DER: good beside the one that this client calls with. Said with the one that it
+    /// calls with, others end.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub fn put_certificate(
+        &self,
+        vault: &VaultName,
+        server: &ServerName,
+        certificate: &[u8],
+    ) -> Result<()> {
+        use base64::Engine as _;
+        let certificate = base64::engine::general_purpose::STANDARD.encode(certificate);
+        let path = ["vaults", vault.as_str(), "servers", server.as_str(), "certificate"];
+        self.tell(&Method::PUT, &path, &MachineCertificate { certificate })
+    }
+
+    /// Key files of the vault's repository that will be removed.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub fn key_removals(&self, vault: &VaultName, server: &ServerName) -> Result<Vec<KeyRemoval>> {
+        self.get::<List<_>>(&removals(vault, server)).map(|list| list.value)
+    }
+
+    /// Asks for a key file to be removed, which is done after a hold. Asked again, it changes nothing.
+    ///
+    /// # Errors
+    /// [`wire::Code::ResourceNotFound`] when it is not there; no other key would be left.
+    pub fn remove_key(
+        &self,
+        vault: &VaultName,
+        server: &ServerName,
+        key: Digest,
+    ) -> Result<KeyRemoval> {
+        self.send(&Method::POST, &removals(vault, server), &KeyRemovalRequest { key })
+    }
+
+    /// Lets a key file stay.
+    ///
+    /// # Errors
+    /// [`wire::Code::ResourceNotFound`] when nobody has asked for its removal.
+    pub fn keep_key(&self, vault: &VaultName, server: &ServerName, key: Digest) -> Result<()> {
+        let key = key.to_hex();
+        let path = [removals(vault, server).as_slice(), &[key.as_str()]].concat();
+        self.delete_at(&path)
+    }
+
     /// Registers a dock. The token in the answer is shown only now. Administrators only.
     ///
     /// # Errors
     /// [`wire::Code::AlreadyExists`] when it is registered and `replace` is not set.
     pub fn register_dock(&self, request: &DockRequest) -> Result<Credentials> {
-        self.send(Method::POST, &["docks"], request)
+        self.send(&Method::POST, &["docks"], request)
     }
 
     /// Where drives can be sent.
@@ -124,7 +172,7 @@ impl Client {
         server: &ServerName,
         request: &PublicationRequest,
     ) -> Result<Publication> {
-        self.send(Method::POST, &publications(vault, server), request)
+        self.send(&Method::POST, &publications(vault, server), request)
     }
 
     /// How far the source server's latest publication is.
@@ -259,6 +307,10 @@ impl Client {
         let id = repository.to_hex();
         self.url(&["storage", account.as_str(), container.as_str(), &id], true)
     }
+}
+
+fn removals<'a>(vault: &'a VaultName, server: &'a ServerName) -> [&'a str; 5] {
+    ["vaults", vault.as_str(), "servers", server.as_str(), "key-removals"]
 }
 
 fn publications<'a>(vault: &'a VaultName, server: &'a ServerName) -> [&'a str; 5] {

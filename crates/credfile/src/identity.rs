@@ -6,6 +6,8 @@ use crate::pkcs12::{self, Budget};
 use crate::{Certificate, Error};
 use aws_lc_rs::rsa::KeyPair;
 use aws_lc_rs::signature::KeyPair as _;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -51,6 +53,19 @@ impl Identity {
         let certificate = found
             .ok_or(Error::Certificate { what: "the PKCS#12 holds none for its private key" })?;
         Ok(Self { certificate, private_key: key })
+    }
+
+    /// The first key and the first certificate of a PEM text, as [`to_pem`](Self::to_pem) writes it.
+    ///
+    /// # Errors
+    /// [`Error::Key`]; [`Error::Certificate`].
+    pub fn from_pem(pem: &[u8]) -> Result<Self, Error> {
+        let key = PrivatePkcs8KeyDer::from_pem_slice(pem)
+            .map_err(|_| Error::Key { what: "there is none in the PEM text" })?;
+        let key = Zeroizing::new(key.secret_pkcs8_der().to_vec());
+        let certificate = CertificateDer::from_pem_slice(pem)
+            .map_err(|_| Error::Certificate { what: "there is none in the PEM text" })?;
+        Self::new(Certificate::from_der(&certificate)?, key)
     }
 
     /// As a PKCS#12 without a password: AES-256 and SHA-256, which every tool of these ten years reads.
@@ -117,5 +132,8 @@ mod tests {
         assert!(identity.to_pem().starts_with("-----BEGIN PRIVATE KEY-----\n"));
         assert!(identity.to_pem().ends_with(&identity.certificate().to_pem()));
         assert!(!identity.certificate().to_pem().contains("PRIVATE"));
+        assert_eq!(&Identity::from_pem(identity.to_pem().as_bytes()).unwrap(), identity);
+        let half = identity.certificate().to_pem();
+        assert!(matches!(Identity::from_pem(half.as_bytes()), Err(Error::Key { .. })));
     }
 }

@@ -9,6 +9,7 @@ mod drive_password;
 mod kind;
 mod name;
 mod object;
+mod recovery_code;
 mod role;
 mod size;
 
@@ -21,5 +22,6 @@ pub use name::{
     ServerName, VaultName,
 };
 pub use object::{ObjectKey, ObjectKind};
+pub use recovery_code::{RECOVERY_BYTES, RecoveryCode, RecoveryCodeError};
 pub use role::DriveRole;
 pub use size::{ByteSize, SizeError};

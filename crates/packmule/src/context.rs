@@ -4,15 +4,16 @@
 use crate::failure::Failure;
 use crate::ui::{Ask as _, Printer, Terminal};
 use clap::Args;
-use model::ErrorKind;
+use model::{ErrorKind, RecoveryCode};
 use repo::{Author, Repository};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use store::{OpenOptions, RestOptions, RetryPolicy, Store, SystemClock};
+use std::sync::{Arc, OnceLock};
+use store::{OpenOptions, Proxies, ProxySettings, RestOptions, RetryPolicy, Store, SystemClock};
 use zeroize::Zeroizing;
 
 /// Given to every command.
+#[derive(Clone)]
 pub(crate) struct Context {
     /// Where output goes.
     pub(crate) printer: Printer,
@@ -42,6 +43,7 @@ impl Context {
             .map_err(|cause| Failure::new(ErrorKind::Internal, format!("signals: {cause}")))?;
         }
         raise_file_limit();
+        set_proxies()?;
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Ok(Self { printer, stop, author: author(), threads })
     }
@@ -84,7 +86,7 @@ pub(crate) fn open_store(location: &str, cacert: Option<&Path>) -> Result<Arc<dy
         None => None,
     };
     let options = OpenOptions {
-        rest: RestOptions { ca_pem, ..RestOptions::default() },
+        rest: RestOptions { ca_pem, proxies: proxies().clone(), ..RestOptions::default() },
         retry: Some((RetryPolicy::default(), Arc::new(SystemClock::new()))),
         rate: None,
     };
@@ -157,8 +159,83 @@ impl PasswordOptions {
         if password.is_empty() {
             return Err(Failure::new(ErrorKind::Invalid, "the password is empty"));
         }
-        Ok(password)
+        // From paper it comes in any case, and with blanks.
+        let typed = RecoveryCode::typed(&password);
+        let typed = typed.map_err(|slip| Failure::new(ErrorKind::Invalid, slip.to_string()))?;
+        Ok(typed.map_or(password, |code| code.text()))
     }
+
+    /// The password where nobody has to be asked for it; none where somebody has.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn kept(&self, context: &Context) -> Result<Option<Zeroizing<String>>, Failure> {
+        let is_kept = self.password_file.is_some()
+            || credential().is_some()
+            || std::env::var_os("PACKMULE_PASSWORD").is_some();
+        is_kept.then(|| self.read(context, false)).transpose()
+    }
+
+    /// A passphrase that is to be: from the file, or the terminal.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn read_new(
+        context: &Context,
+        file: Option<&Path>,
+    ) -> Result<Zeroizing<String>, Failure> {
+        let Some(path) = file else {
+            context.printer.note("the new passphrase:");
+            return ask(context, true);
+        };
+        let text = std::fs::read_to_string(path).map_err(|e| Failure::io("reading", path, e))?;
+        let text = Zeroizing::new(text);
+        Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+    }
+}
+
+static PROXIES: OnceLock<Proxies> = OnceLock::new();
+
+/// The proxies of this process: as the environment has them, or where it has none, as the settings do.
+pub(crate) fn proxies() -> &'static Proxies {
+    PROXIES.get_or_init(Proxies::default)
+}
+
+/// Whether it is settled which proxies there are.
+pub(crate) fn has_proxies() -> bool {
+    PROXIES.get().is_some()
+}
+
+/// Uses these, where the environment names none and nobody has used any yet.
+pub(crate) fn use_proxies(proxies: Proxies) {
+    let _ = PROXIES.set(proxies);
+}
+
+fn set_proxies() -> Result<(), Failure> {
+    let named = |upper: &str| {
+        let value = std::env::var(upper).or_else(|_| std::env::var(upper.to_ascii_lowercase()));
+        value.ok().filter(|value| !value.trim().is_empty())
+    };
+    let [https, all, no] = ["HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"].map(named);
+    // In capitals a web server may set it for what it runs, from a request's header.
+    let http =
+        std::env::var("http_proxy").ok().or_else(|| match std::env::var_os("REQUEST_METHOD") {
+            None => named("HTTP_PROXY"),
+            Some(_) => None,
+        });
+    let found = ProxySettings {
+        https: https.as_deref(),
+        http: http.as_deref(),
+        all: all.as_deref(),
+        no: no.as_deref(),
+    };
+    if https.is_none() && http.is_none() && all.is_none() {
+        return Ok(());
+    }
+    let proxies =
+        Proxies::new(found).map_err(|wrong| Failure::new(ErrorKind::Invalid, wrong.to_string()))?;
+    let _ = PROXIES.set(proxies);
+    Ok(())
 }
 
 /// What systemd keeps for this service, and shows to nobody else.

@@ -67,6 +67,11 @@ fn the_environment_is_documented() {
     });
     let by_hand = [
         ("PACKMULE_PASSWORD", "the repository's password, where no `--password-file` is given"),
+        (
+            "HTTPS_PROXY",
+            "the proxy on the way to servers; `HTTP_PROXY` for those without TLS, `ALL_PROXY` for both",
+        ),
+        ("NO_PROXY", "hosts that are reached without a proxy, with commas between"),
         ("NO_COLOR", "no colours in the server's log"),
         ("RUST_LOG", "how much the server logs: error, warn, info (default), debug, trace"),
     ];

@@ -225,6 +225,38 @@ fn a_service_that_is_killed_loses_nothing_and_says_what_was_cut_off() {
 }
 
 #[test]
+fn a_service_reads_its_settings_again_when_it_is_asked_and_a_broken_file_is_an_alert() {
+    let site = site();
+    let config = settings(&site, "");
+    std::fs::write(site.place.path("password"), format!("{PASSWORD}\n")).unwrap();
+    let more = ["--config", &config, "--password-file", "password"];
+    let running = Running::start(&site, &more, |_| {});
+    let hang_up = || {
+        let pid = running.child.id().to_string();
+        let mut kill = std::process::Command::new("kill");
+        assert!(kill.args(["-HUP", &pid]).status().unwrap().success());
+    };
+    let whole = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, whole.replace("* * * * *", "0 0 1 1 *")).unwrap();
+    hang_up();
+    site.wait_for("new schedule", |site| {
+        site.run("group show files --state state").stdout.contains("0 0 1 1 *")
+    });
+    std::fs::write(&config, "[[group]]\nname = 'files'\nshedule = []\n").unwrap();
+    hang_up();
+    site.wait_for("alert", |site| site.run("agent alerts --state state").code == 3);
+    site.run("agent alerts --state state").exits(3).shows(&["settings", "those before go on"]);
+    site.run("group show files --state state").exits(0).shows(&["0 0 1 1 *"]);
+    std::fs::write(&config, whole.replace("* * * * *", "0 0 2 1 *")).unwrap();
+    hang_up();
+    site.wait_for("end of it", |site| site.run("agent alerts --state state").code == 0);
+    let said = site.run(&format!("agent status --config {config} --state state")).exits(0);
+    said.shows(&["next run"]);
+    site.run("agent status --config nothing.toml --state state").exits(1).tells(&["nothing.toml"]);
+    running.stop();
+}
+
+#[test]
 fn settings_are_applied_as_they_are_and_what_is_wrong_changes_nothing() {
     let site = site();
     let config = settings(&site, "");

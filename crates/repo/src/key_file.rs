@@ -144,6 +144,11 @@ impl KeyFile {
         })
     }
 
+    /// When, by whom and where it was made.
+    pub(crate) fn said(self) -> (String, String, String) {
+        (self.created, self.username, self.hostname)
+    }
+
     /// The master key, or none when the password is not this key's.
     ///
     /// # Errors

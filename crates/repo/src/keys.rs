@@ -3,10 +3,10 @@
 
 use crate::crypto::Key;
 use crate::key_file::{Author, KdfParams, KeyFile};
-use crate::repository::{SMALL, hash, to_json};
+use crate::repository::{Loaded, Repository, SMALL, hash, to_json};
 use crate::{Error, codec};
 use jiff::Timestamp;
-use model::{ObjectKey, ObjectKind};
+use model::{Digest, ObjectKey, ObjectKind};
 use store::Store;
 
 /// More keys than anybody has; restic stops at 20 by default.
@@ -92,4 +92,132 @@ pub(crate) fn master_key(
     let name = ObjectKey::Key(hash(&file));
     store.put(&name, &file)?;
     Ok((key, Some(name)))
+}
+
+/// A key file that nobody has stored yet: the same bytes go to every place that the repository is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey {
+    /// Its name.
+    pub id: Digest,
+    /// What is to be stored under it.
+    pub bytes: Vec<u8>,
+}
+
+/// What a key file says of itself, to whoever can see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyInfo {
+    /// Its name.
+    pub id: Digest,
+    /// When it was made, as whoever made it has written that.
+    pub created: String,
+    /// By which user.
+    pub username: String,
+    /// On which host.
+    pub hostname: String,
+}
+
+impl Repository {
+    /// This repository's master key under another password, as a key file. Stores nothing.
+    ///
+    /// # Errors
+    /// [`Error::Random`]; [`Error::Memory`] when what was made does not open.
+    pub fn new_key(
+        &self,
+        password: &[u8],
+        params: KdfParams,
+        now: Timestamp,
+    ) -> Result<NewKey, Error> {
+        let file = KeyFile::seal(self.key(), password, params, self.author(), now)?;
+        let bytes = to_json(&file)?;
+        let id = hash(&bytes);
+        let same = |key: Key| key.parts() == self.key().parts();
+        let opened = serde_json::from_slice::<KeyFile>(&bytes).ok();
+        let opened = opened.map(|file| file.open(password)).transpose()?.flatten();
+        if !opened.is_some_and(same) {
+            return Err(Error::Memory { what: ObjectKind::Key.folder(), id });
+        }
+        Ok(NewKey { id, bytes })
+    }
+
+    /// The key files that are there; those that cannot be read are named.
+    ///
+    /// # Errors
+    /// The listing fails.
+    pub fn keys(&self) -> Result<Loaded<Vec<KeyInfo>>, Error> {
+        let (mut value, mut damaged) = (Vec::new(), Vec::new());
+        for id in self.names(ObjectKind::Key)? {
+            let key = ObjectKey::Key(id);
+            let file = self.store().get(&key, SMALL)?;
+            match serde_json::from_slice::<KeyFile>(&file) {
+                Ok(file) => {
+                    let (created, username, hostname) = file.said();
+                    value.push(KeyInfo { id, created, username, hostname });
+                }
+                Err(e) => {
+                    damaged.push(Error::Damaged { key, what: format!("it is no key ({e})") });
+                }
+            }
+        }
+        Ok(Loaded { value, damaged })
+    }
+}
+
+/// Whether these bytes are a key file that the password opens.
+#[must_use]
+pub fn key_opens(bytes: &[u8], password: &[u8]) -> bool {
+    let file = serde_json::from_slice::<KeyFile>(bytes).ok();
+    file.is_some_and(|file| matches!(file.open(password), Ok(Some(_))))
+}
+
+/// The key files in a store that a password opens, and that open the config there.
+///
+/// # Errors
+/// [`Error::NoRepository`]; those of the store. A damaged key file is none that opens.
+pub fn keys_of(store: &dyn Store, password: &[u8]) -> Result<Vec<Digest>, Error> {
+    let config = match store.get(&ObjectKey::Config, SMALL) {
+        Err(store::Error::NotFound { .. }) => {
+            return Err(Error::NoRepository { location: store.location() });
+        }
+        other => other?,
+    };
+    let mut found = Vec::new();
+    for entry in store.list(ObjectKind::Key)?.iter().take(KEYS) {
+        match open_key(store, entry.key, password) {
+            Ok(Some(key)) if codec::open_document(&key, config.clone()).is_ok() => {
+                found.extend(entry.key.id());
+            }
+            Err(Error::Store(cause)) => return Err(cause.into()),
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::repository;
+
+    #[test]
+    fn a_further_password_opens_the_same_repository_and_each_knows_its_key() {
+        let repository = repository();
+        let store = repository.store().as_ref();
+        let key = repository.new_key(b"another", KdfParams::WEAK, Timestamp::UNIX_EPOCH).unwrap();
+        let before = repository.names(ObjectKind::Key).unwrap();
+        assert!(keys_of(store, b"another").unwrap().is_empty(), "nothing is stored yet");
+        assert!(key_opens(&key.bytes, b"another") && !key_opens(&key.bytes, b"other"));
+        store.put(&ObjectKey::Key(key.id), &key.bytes).unwrap();
+        assert_eq!(keys_of(store, b"another").unwrap(), [key.id]);
+        let arc = std::sync::Arc::clone(repository.store());
+        let opened = Repository::open(arc, b"another", Author::default()).unwrap();
+        assert_eq!(opened.identity(), repository.identity());
+        let mut all = before.clone();
+        all.push(key.id);
+        all.sort_unstable();
+        let known = repository.keys().unwrap().value;
+        assert_eq!(known.iter().map(|key| key.id).collect::<Vec<_>>(), all);
+        store.remove(&ObjectKey::Key(key.id)).unwrap();
+        assert!(keys_of(store, b"another").unwrap().is_empty());
+        assert_eq!(repository.names(ObjectKind::Key).unwrap(), before);
+    }
 }

@@ -54,6 +54,7 @@ pub use forget::{Filter, Group, GroupBy, GroupKey, plan_forget};
 pub use index::{BlobKind, Index, Location, PackSummary};
 pub use keep::{Decision, Every, Limit, Period, Reason, Rules, decide};
 pub use key_file::{Author, KdfParams};
+pub use keys::{KeyInfo, NewKey, key_opens, keys_of};
 pub use lock::{LockGuard, LockMode};
 pub use lost::WithoutPacks;
 pub use pack::PackedBlob;

@@ -8,6 +8,7 @@ use crate::entra::Entra;
 use crate::exports::Lists;
 use crate::groups::Group;
 use crate::jobs::Changes;
+use crate::machines::Heard;
 use crate::objects::Objects;
 use crate::publication::Publications;
 use crate::quota::Usage;
@@ -38,6 +39,7 @@ pub(crate) struct App {
     pub(crate) carrier: Carrier,
     pub(crate) usage: Usage,
     pub(crate) entra: Entra,
+    pub(crate) heard: Heard,
 }
 
 impl App {

@@ -6,7 +6,7 @@ use crate::arm::Fault;
 use crate::audit::{self, Call};
 use crate::entra::{self, Audience, Grant, GraphError, Right};
 use crate::http::RequestId;
-use crate::{Error, db, seeds, token};
+use crate::{Error, db, machines, seeds, token};
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HeaderValue, USER_AGENT, WWW_AUTHENTICATE};
@@ -100,6 +100,8 @@ pub(crate) struct Caller {
     pub(crate) app_id: String,
     /// Object id of its service principal.
     pub(crate) service_principal: String,
+    /// The certificate or secret that its token was given for.
+    pub(crate) credential: String,
 }
 
 /// A caller whose token was found right.
@@ -167,6 +169,9 @@ pub(crate) async fn guard(
     {
         return access.refuse(&app, error);
     }
+    if let (Some(Role::Agent), Some(own)) = (caller.role, &caller.own) {
+        machines::heard(&app, own, &headers).await;
+    }
     let subject = caller.subject.clone();
     let response = if access.lets_in(&caller, &path) && owns(&caller, &params) {
         request.extensions_mut().insert(caller);
@@ -185,7 +190,7 @@ pub(crate) async fn guard(
 /// Why our own agent is not answered: what it says may mean something else by now. Others, as restic, say
 /// nothing that we know.
 fn too_old(app: &App, headers: &HeaderMap) -> Option<Error> {
-    let version = headers.get(USER_AGENT)?.to_str().ok()?.strip_prefix("packmule/")?;
+    let version = agent_version(headers)?;
     let mut parts = version.split(['.', '-', '+', ' ']).map(|part| part.parse().ok());
     let found: (u64, u64, u64) = (parts.next()??, parts.next()??, parts.next()??);
     let (major, minor, patch) = app.config.oldest_agent;
@@ -196,6 +201,11 @@ fn too_old(app: &App, headers: &HeaderMap) -> Option<Error> {
         );
         Error::invalid(message)
     })
+}
+
+/// The version of our own agent, where it is one that calls.
+pub(crate) fn agent_version(headers: &HeaderMap) -> Option<&str> {
+    headers.get(USER_AGENT)?.to_str().ok()?.strip_prefix("packmule/")
 }
 
 /// Whether the credentials of a request to our own API are still those of the same caller, with the same
@@ -261,6 +271,11 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error
     if found.is_none() && user == seeds::USER {
         return seeds::authenticate(app, &secret).await?.ok_or_else(unknown);
     }
+    if found.is_none()
+        && let Some(machine) = machine(app, &user, &secret).await?
+    {
+        return Ok(machine);
+    }
     let Columns { subject, role, vault, server, .. } = found.ok_or_else(unknown)?;
     let own = match (vault, server) {
         (Some(vault), Some(server)) => {
@@ -276,6 +291,13 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error
     };
     let grants = if role == Role::Admin { vec![Grant::owner()] } else { Vec::new() };
     Ok(Principal { subject, role: Some(role), own, seed: None, grants, application: None })
+}
+
+/// A machine that shows its access token as a password, because its program knows nothing else: restic.
+async fn machine(app: &App, user: &str, secret: &str) -> Result<Option<Principal>, Error> {
+    let found = entra::authenticate(app, secret, Audience::Manager).await?;
+    let is_own = |own: &(VaultName, ServerName)| own.1.as_str() == user;
+    Ok(found.filter(|principal| principal.own.as_ref().is_some_and(is_own)))
 }
 
 /// The access token, where one was sent.

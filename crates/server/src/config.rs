@@ -2,7 +2,7 @@
 //! Reads no file and no environment.
 
 use crate::Step;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::BackendName;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,8 +30,12 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// How often timers and certificates are looked at.
     pub tick: Duration,
+    /// The version that callers are told: this program's.
+    pub version: String,
     /// The oldest version of our own agent that is answered: major, minor, patch.
     pub oldest_agent: (u64, u64, u64),
+    /// How long a key file that is to be removed from a vault's repository stays there.
+    pub key_hold: SignedDuration,
     /// Where drives can be sent.
     pub locations: Vec<Location>,
     /// Where the time comes from.
@@ -67,7 +71,9 @@ impl Config {
             names: Vec::new(),
             tls: None,
             tick: Duration::from_secs(600),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             oldest_agent: (0, 1, 0),
+            key_hold: SignedDuration::from_hours(14 * 24),
             locations: Vec::new(),
             clock: Clock::system(),
             pack_limit: 256 << 20,

@@ -35,9 +35,9 @@ pub(crate) async fn locations(State(app): State<Arc<App>>) -> Json<List<Location
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Health>, Error> {
     sqlx::query("SELECT 1").execute(app.db.pool()).await?;
     app.backends.probe().await?;
-    Ok(health().await)
+    Ok(health(State(app)).await)
 }
 
-pub(crate) async fn health() -> Json<Health> {
-    Json(Health { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
+pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
+    Json(Health { status: "ok".to_owned(), version: app.config.version.clone() })
 }

@@ -1,19 +1,15 @@
-//! Files that people carry: publish settings of a subscription, credentials of a vault; and the registration of
-//! a machine by the latter. Each file holds a private key that is made for it and kept nowhere here.
+//! Files that people carry: publish settings of a subscription, credentials of a vault. Each holds a private key that is
+//! made for it and kept nowhere here.
 
 use crate::app::App;
-use crate::auth::Principal;
 use crate::entra::{Application, By, Certificate, Grant, Guid, records, self_signed};
-use crate::http::{self, Segments};
-use crate::principals::{self, Subject};
-use crate::{Error, db, vaults};
+use crate::http::Segments;
+use crate::{Error, db};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
-use base64::Engine as _;
 use credfile::{
     AgentLink, Identity, ManagementCert, PublishSettings, Service, Subscription, VaultCredentials,
 };
@@ -23,7 +19,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use sqlx::SqliteConnection;
 use std::sync::Arc;
-use wire::{Code, Credentials, MachineRequest, vault_resource_id};
+use wire::vault_resource_id;
 use zeroize::Zeroizing;
 
 /// How long publish settings are good for.
@@ -45,7 +41,7 @@ fn made(name: &str, now: Timestamp, days: i64) -> Result<Identity, Error> {
 }
 
 /// An application with that name and certificate, good until `ends`.
-async fn application(
+pub(crate) async fn application(
     on: &mut SqliteConnection,
     app: &App,
     name: String,
@@ -66,7 +62,8 @@ async fn application(
     Ok(application)
 }
 
-async fn certify(
+/// Gives the application that certificate, good until `ends` or until it ends itself.
+pub(crate) async fn certify(
     on: &mut SqliteConnection,
     application: &str,
     der: &[u8],
@@ -213,7 +210,8 @@ pub(crate) async fn vault_credentials(
     Ok(attached(&VaultCredentials::file_name(&vault, now), &text))
 }
 
-async fn registration(
+/// The application that registers machines with a vault, once there are credentials of it.
+pub(crate) async fn registration(
     on: &mut SqliteConnection,
     vault: &VaultName,
 ) -> Result<Option<Application>, Error> {
@@ -226,56 +224,4 @@ async fn registration(
         Some((application,)) => records::find(on, By::Object(&application)).await,
         None => Ok(None),
     }
-}
-
-/// Registers a machine for whoever holds the vault's newest credentials. From then on its own certificate
-/// speaks for it.
-pub(crate) async fn register(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Principal>,
-    Segments(vault): Segments<VaultName>,
-    body: Body,
-) -> Result<(StatusCode, Json<Credentials>), Error> {
-    let request: MachineRequest = http::json(body).await?;
-    let text: String = request.certificate.split_whitespace().collect();
-    let der = base64::engine::general_purpose::STANDARD
-        .decode(text)
-        .map_err(|_| Error::invalid("the certificate is not in base64"))?;
-    let now = app.now();
-    let mut transaction = app.db.write().await?;
-    let own = registration(&mut transaction, &vault).await?;
-    let is_own = own.zip(caller.application).is_some_and(|(own, it)| own.object_id == it.object_id);
-    if !is_own {
-        let message = "these are not the newest credentials of this vault; download them anew";
-        return Err(Error::refused(Code::AuthorizationFailed, message));
-    }
-    vaults::insert(&mut transaction, &vault, &request.server, &db::time(now)).await?;
-    let subject = Subject::Agent(vault.clone(), request.server.clone());
-    let token = principals::issue(&mut transaction, &subject, request.replace, now).await?;
-    let before: Option<(String,)> =
-        sqlx::query_as("SELECT application FROM machine WHERE vault = ? AND server = ?")
-            .bind(vault.as_str())
-            .bind(request.server.as_str())
-            .fetch_optional(&mut *transaction)
-            .await?;
-    if let Some((before,)) = before {
-        sqlx::query("DELETE FROM application WHERE object_id = ?")
-            .bind(before)
-            .execute(&mut *transaction)
-            .await?;
-    }
-    let name = format!("machine {vault}/{}", request.server);
-    let machine = application(&mut transaction, &app, name, &der, Timestamp::MAX).await?;
-    sqlx::query("INSERT INTO machine (vault, server, application) VALUES (?, ?, ?)")
-        .bind(vault.as_str())
-        .bind(request.server.as_str())
-        .bind(&machine.object_id)
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
-    let own = Some((vault, request.server));
-    let mut credentials = app.credentials(subject.role(), own, subject.user(), token);
-    credentials.tenant_id = Some(app.entra.tenant.to_string());
-    credentials.client_id = Some(machine.app_id);
-    Ok((StatusCode::CREATED, Json(credentials)))
 }

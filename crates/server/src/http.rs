@@ -32,6 +32,9 @@ const MS_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 const CLIENT_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
 const RETURN_CLIENT_ID: HeaderName = HeaderName::from_static("x-ms-return-client-request-id");
 
+/// The server's version, so that a client can refuse one that is too old.
+const VERSION: HeaderName = HeaderName::from_static("x-packmule-version");
+
 /// The id of the request, for those who write it down.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestId(pub(crate) String);
@@ -104,7 +107,11 @@ pub(crate) fn plain_path(mut request: Request) -> Request {
 }
 
 /// Gives the request an id, and logs how it ended: never a header of it, never its query.
-pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
+pub(crate) async fn observe(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let mut bytes = [0_u8; 8];
     let id = match token::random(&mut bytes) {
         Ok(()) => format!("{:016x}", u64::from_be_bytes(bytes)),
@@ -126,6 +133,9 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     }
     if let Some(id) = client_id {
         headers.insert(CLIENT_ID, id);
+    }
+    if let Ok(version) = HeaderValue::from_str(&app.config.version) {
+        headers.insert(VERSION, version);
     }
     headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

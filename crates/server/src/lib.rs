@@ -44,6 +44,8 @@ mod groups;
 mod http;
 mod identity;
 mod jobs;
+mod key_removals;
+mod machines;
 mod notices;
 mod objects;
 mod openapi;

@@ -49,6 +49,21 @@ impl Subject {
     }
 }
 
+/// Whether the subject has a token.
+pub(crate) async fn has_token(on: &mut SqliteConnection, subject: &Subject) -> Result<bool, Error> {
+    let there: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM principal WHERE subject = ?")
+        .bind(subject.key())
+        .fetch_optional(on)
+        .await?;
+    Ok(there.is_some())
+}
+
+/// Ends the subject's token, if it has one.
+pub(crate) async fn end(on: &mut SqliteConnection, subject: &Subject) -> Result<(), Error> {
+    sqlx::query("DELETE FROM principal WHERE subject = ?").bind(subject.key()).execute(on).await?;
+    Ok(())
+}
+
 /// Makes a token for the subject; ends the one it has if `replace`, refuses if not.
 pub(crate) async fn issue(
     on: &mut SqliteConnection,
@@ -57,12 +72,7 @@ pub(crate) async fn issue(
     now: Timestamp,
 ) -> Result<String, Error> {
     let key = subject.key();
-    let there: Option<(String,)> =
-        sqlx::query_as("SELECT subject FROM principal WHERE subject = ?")
-            .bind(&key)
-            .fetch_optional(&mut *on)
-            .await?;
-    if there.is_some() && !replace {
+    if !replace && has_token(&mut *on, subject).await? {
         let message =
             format!("{key} has a token already; ask to replace it, which ends the old one");
         return Err(Error::refused(Code::AlreadyExists, message));

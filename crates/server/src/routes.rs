@@ -6,13 +6,13 @@ use crate::auth::{Access, guard};
 use crate::entra::handlers as identity;
 use crate::{
     Error, accounts, arm, audit, custody, dataplane, deletions, docks, exports, files, http, jobs,
-    notices, openapi, publication, seeds, settings, subscriptions, vaults,
+    key_removals, machines, notices, openapi, publication, seeds, settings, subscriptions, vaults,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::http::Method;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, on};
 use std::sync::Arc;
 use tower::Layer as _;
@@ -65,7 +65,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         })
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(Arc::clone(app), http::drain))
-        .layer(from_fn(http::observe))
+        .layer(from_fn_with_state(Arc::clone(app), http::observe))
         .with_state(Arc::clone(app));
     // Before routing: a router knows one spelling of a path.
     Router::new().fallback_service(MapRequestLayer::new(http::plain_path).layer(router))
@@ -185,7 +185,14 @@ fn control(table: &mut Table) {
     let credentials = "/api/v1/vaults/{vault}/vault-credentials";
     table.add(Method::POST, credentials, ADMIN, files::vault_credentials);
     let machines = "/api/v1/vaults/{vault}/machines";
-    table.add(Method::POST, machines, Access::Registration, files::register);
+    table.add(Method::POST, machines, Access::Registration, machines::register);
+    let certificate = "/api/v1/vaults/{vault}/servers/{server}/certificate";
+    table.add(Method::PUT, certificate, AGENT, machines::certify);
+    let removals = "/api/v1/vaults/{vault}/servers/{server}/key-removals";
+    table.add(Method::GET, removals, AGENT_OR_ADMIN, key_removals::list);
+    table.add(Method::POST, removals, AGENT, key_removals::ask);
+    let removal = "/api/v1/vaults/{vault}/servers/{server}/key-removals/{key}";
+    table.add(Method::DELETE, removal, AGENT_OR_ADMIN, key_removals::take_back);
     keeping(table);
     table.add(Method::POST, publications, AGENT_OR_ADMIN, publication::start);
     table.add(Method::GET, publications, AGENT_OR_ADMIN, publication::status);

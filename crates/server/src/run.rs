@@ -15,7 +15,7 @@ use crate::objects::{self, Objects};
 use crate::publication::{self, Publications};
 use crate::quota::Usage;
 use crate::receipt::ReceiptKey;
-use crate::{Error, admin, connections, deletions, groups, jobs, routes};
+use crate::{Error, admin, connections, deletions, groups, jobs, key_removals, machines, routes};
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsConfig, from_tcp_rustls};
 use std::net::{IpAddr, SocketAddr};
@@ -273,6 +273,7 @@ async fn open(
         changes,
         group,
         entra,
+        heard: machines::Heard::default(),
     };
     Ok((Arc::new(app), tls))
 }
@@ -324,6 +325,9 @@ async fn tick(app: Arc<App>) {
         interval.tick().await;
         if let Err(error) = jobs::tick_all(&app).await {
             tracing::error!(%error, "the import jobs' timers cannot be looked at");
+        }
+        if let Err(error) = key_removals::carry_out(&app).await {
+            tracing::error!(%error, "key files that are due cannot be removed");
         }
     }
 }

@@ -84,15 +84,18 @@ async fn read(app: &App, name: &VaultName) -> Result<Vault, Error> {
         .fetch_optional(app.db.pool())
         .await?;
     let (at,) = row.ok_or_else(|| Error::not_found(format_args!("vault {name}")))?;
-    let rows: Vec<(String, String)> =
-        sqlx::query_as("SELECT name, created_at FROM server WHERE vault = ? ORDER BY name")
-            .bind(name.as_str())
-            .fetch_all(app.db.pool())
-            .await?;
-    let server = |(name, at): (String, String)| {
+    let rows: Vec<(String, String, Option<String>, Option<String>)> = sqlx::query_as(
+        "SELECT name, created_at, heard_at, version FROM server WHERE vault = ? ORDER BY name",
+    )
+    .bind(name.as_str())
+    .fetch_all(app.db.pool())
+    .await?;
+    let server = |(name, at, heard, version): (String, String, Option<String>, Option<String>)| {
         Ok(VaultServer {
             name: db::parsed("server.name", &name)?,
             created_at: db::parsed("server.created_at", &at)?,
+            heard_at: heard.map(|at| db::parsed("server.heard_at", &at)).transpose()?,
+            version,
         })
     };
     let servers = rows.into_iter().map(server).collect::<Result<_, Error>>()?;

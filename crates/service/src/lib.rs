@@ -20,7 +20,9 @@ mod history;
 mod hook;
 mod listen;
 mod metrics;
+mod next;
 mod notify;
+mod own;
 mod restored;
 mod retention;
 mod run;
@@ -35,11 +37,12 @@ pub use error::Error;
 pub use history::{Cause, Left, Run, RunState};
 pub use listen::Listener;
 pub use metrics::{Facts, GroupFacts, SeedFacts, render};
+pub use next::{default_settings, next_due};
 pub use restored::{Restored, RestoredSo};
 pub use retention::{Applied, Decided, Retention, apply_now, said};
 pub use run::{Outcome, RunOf, run};
-pub use service::{Service, ServiceOptions, default_settings, next_due};
-pub use settings::{Alerts, File, GroupEntry, Mail, MailTls, Metrics, Offline, Settings};
+pub use service::{Reload, Service, ServiceOptions};
+pub use settings::{Alerts, File, GroupEntry, Hidden, Mail, MailTls, Metrics, Offline, Settings};
 pub use work::{AgentWork, Report, Work};
 
 /// What the crate's operations return.

@@ -303,7 +303,10 @@ fn finish(report: &Report, seen: &Seen<'_>) -> Finish {
 /// There is a recovery point, and something else that went wrong.
 fn lacking(mut finish: Finish, why: Option<&agent::Error>) -> Finish {
     if let Some(why) = why {
-        finish.state = RunState::Partial;
+        // What passes by itself is said, and takes nothing from what is stored.
+        if why.kind() != ErrorKind::Unavailable {
+            finish.state = RunState::Partial;
+        }
         let said = finish.message.take().map(|said| format!("{said}; ")).unwrap_or_default();
         finish.message = Some(format!("{said}{}", full(why)));
     }

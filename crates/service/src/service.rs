@@ -5,7 +5,7 @@ use crate::alert::Severity;
 use crate::run::{self, RunOf};
 use crate::{
     Cause, Channels, Db, Error, Facts, GroupFacts, Listener, SeedFacts, Settings, Work, metrics,
-    notify,
+    notify, own,
 };
 use agent::Group;
 use flow::SeedState;
@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use model::GroupName;
 use policy::{Due, due};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -27,6 +27,8 @@ const ASKED: SignedDuration = SignedDuration::from_mins(5);
 const TOLD: SignedDuration = SignedDuration::from_secs(15);
 /// How often a history that cannot be written is said, and tried again.
 const SHOUTED: SignedDuration = SignedDuration::from_hours(1);
+/// How often this machine's certificate is looked at.
+const RENEWED: SignedDuration = SignedDuration::from_hours(1);
 /// Groups that run side by side: one reads while the other waits for the link.
 const SIDE_BY_SIDE: usize = 2;
 /// Pauses before what failed is tried again; after the last one the schedule has it.
@@ -34,6 +36,9 @@ const PAUSES: [SignedDuration; 3] =
     [SignedDuration::from_mins(5), SignedDuration::from_mins(15), SignedDuration::from_mins(45)];
 /// Scheduled times without a new recovery point after which a group is stale.
 const STALE: usize = 3;
+
+/// The alert that tells of settings that cannot be used.
+const SETTINGS: &str = "settings";
 
 /// What a service is made of.
 pub struct ServiceOptions {
@@ -51,6 +56,16 @@ pub struct ServiceOptions {
     pub stop: Arc<AtomicBool>,
     /// The clock.
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// How settings are read again, and when.
+    pub reload: Option<Reload>,
+}
+
+/// Reads settings again when somebody has asked for that.
+pub struct Reload {
+    /// Set by whoever asks.
+    pub asked: Arc<AtomicBool>,
+    /// Reads them, and does what they say of groups; what is wrong with them, in words, and then nothing has changed.
+    pub read: Box<dyn Fn() -> Result<Settings, String> + Send + Sync>,
 }
 
 /// The agent as a service.
@@ -59,20 +74,29 @@ pub struct Service {
     running: BTreeMap<GroupName, JoinHandle<()>>,
     listener: Option<Listener>,
     asked: Option<Timestamp>,
+    renewed: Option<Timestamp>,
     told: Option<Timestamp>,
     shouted: Option<Timestamp>,
     seeds: Vec<SeedFacts>,
+    /// Settings that are being read: what they say of groups may take long.
+    reading: Option<JoinHandle<Result<Settings, String>>>,
     _lock: std::fs::File,
 }
 
 struct Inner {
     db: Db,
-    channels: Channels,
+    set: RwLock<Arc<Set>>,
     options: ServiceOptions,
     /// Backups and retention keep each other out, rather than find a locked repository.
     gate: RwLock<()>,
     /// What could not be noted in the history by a run that has ended.
     unnoted: Mutex<Option<String>>,
+}
+
+/// What the settings come to.
+struct Set {
+    settings: Settings,
+    channels: Channels,
 }
 
 impl std::fmt::Debug for Service {
@@ -103,22 +127,21 @@ impl Service {
         let db = Db::open(state)?;
         let channels = Channels::new(&options.settings.alerts)?;
         let listener = options.settings.metrics.listen.map(Listener::new).transpose()?;
-        let inner = Arc::new(Inner {
-            db,
-            channels,
-            options,
-            gate: RwLock::new(()),
-            unnoted: Mutex::new(None),
-        });
+        let settings = options.settings.clone();
+        let set = RwLock::new(Arc::new(Set { settings, channels }));
+        let inner =
+            Arc::new(Inner { db, set, options, gate: RwLock::new(()), unnoted: Mutex::new(None) });
         inner.settle_all()?;
         Ok(Self {
             inner,
             running: BTreeMap::new(),
             listener,
             asked: None,
+            renewed: None,
             told: None,
             shouted: None,
             seeds: Vec::new(),
+            reading: None,
             _lock: lock,
         })
     }
@@ -170,7 +193,7 @@ impl Service {
     pub fn tick(&mut self) {
         let now = (self.inner.options.now)();
         self.reap();
-        match self.look(now) {
+        match self.reload(now).and_then(|()| self.look(now)) {
             Ok(()) => self.shouted = None,
             Err(error) => self.shout(&error.full(), now),
         }
@@ -178,6 +201,52 @@ impl Service {
         if let Some(why) = unnoted {
             self.shout(&why, now);
         }
+    }
+
+    /// Takes settings that are to be read again; those that cannot be used change nothing, and are an alert.
+    fn reload(&mut self, now: Timestamp) -> Result<(), Error> {
+        let asked = || {
+            let reload = self.inner.options.reload.as_ref();
+            reload.is_some_and(|reload| reload.asked.swap(false, Ordering::Relaxed))
+        };
+        if self.reading.is_none() && asked() {
+            let inner = Arc::clone(&self.inner);
+            self.reading = Some(std::thread::spawn(move || {
+                inner.options.reload.as_ref().map_or_else(
+                    || Err("there is nothing to read".to_owned()),
+                    |reload| (reload.read)(),
+                )
+            }));
+        }
+        let Some(reading) = self.reading.take_if(|reading| reading.is_finished()) else {
+            return Ok(());
+        };
+        let read =
+            reading.join().unwrap_or_else(|_| Err("reading them ended by surprise".to_owned()));
+        let wrong = |why: String| {
+            tracing::error!("the settings are not taken: {why}");
+            let text = format!("the settings cannot be used, and those before go on: {why}");
+            self.inner.db.raise(SETTINGS, Severity::Error, &text, now)
+        };
+        let settings = match read {
+            Ok(settings) => settings,
+            Err(why) => return wrong(why),
+        };
+        let channels = match Channels::new(&settings.alerts) {
+            Ok(channels) => channels,
+            Err(why) => return wrong(why.full()),
+        };
+        let (wanted, known) = (settings.metrics.listen, self.inner.set().settings.metrics.listen);
+        if wanted != known {
+            match wanted.map(Listener::new).transpose() {
+                Ok(listener) => self.listener = listener,
+                Err(why) => return wrong(why.full()),
+            }
+        }
+        *self.inner.set.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Set { settings, channels });
+        tracing::info!("the settings were read again");
+        self.inner.db.close(SETTINGS, now)
     }
 
     fn look(&mut self, now: Timestamp) -> Result<(), Error> {
@@ -201,12 +270,17 @@ impl Service {
             }
             self.inner.look_for_stale(group, now)?;
         }
+        if is_time(self.renewed, RENEWED, now) {
+            self.renewed = Some(now);
+            own::certificate(&self.inner.db, &*self.inner.options.work, now)?;
+        }
         if is_time(self.asked, ASKED, now) {
             self.asked = Some(now);
             self.seeds = self.inner.look_at_seeds(now)?;
         }
-        let (names, alerts) = (self.inner.channels.names(), &self.inner.options.settings.alerts);
-        self.inner.db.tell(&names, &self.inner.options.host, alerts.digest, now)?;
+        let set = self.inner.set();
+        let (names, digest) = (set.channels.names(), set.settings.alerts.digest);
+        self.inner.db.tell(&names, &self.inner.options.host, digest, now)?;
         if is_time(self.told, TOLD, now) {
             self.told = Some(now);
             self.tell_metrics(&groups, now)?;
@@ -242,8 +316,9 @@ impl Service {
     fn set_rate(&self, now: Timestamp) -> Result<(), Error> {
         let options = &self.inner.options;
         let by_command = self.inner.db.setting("limit")?.and_then(|text| live_limit(&text, now));
-        let zoned = now.to_zoned(options.settings.zone.clone());
-        options.rate.set(by_command.unwrap_or_else(|| options.settings.bandwidth.at(&zoned)));
+        let set = self.inner.set();
+        let zoned = now.to_zoned(set.settings.zone.clone());
+        options.rate.set(by_command.unwrap_or_else(|| set.settings.bandwidth.at(&zoned)));
         Ok(())
     }
 
@@ -263,7 +338,7 @@ impl Service {
             self.shouted = Some(now);
             tracing::error!("{why}");
             let text = format!("the agent cannot do its work: {why}");
-            self.inner.channels.shout(&self.inner.options.host, "agent", &text, now);
+            self.inner.set().channels.shout(&self.inner.options.host, "agent", &text, now);
         }
     }
 }
@@ -281,6 +356,10 @@ fn live_limit(text: &str, now: Timestamp) -> Option<u64> {
 }
 
 impl Inner {
+    fn set(&self) -> Arc<Set> {
+        Arc::clone(&self.set.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn settle_all(&self) -> Result<(), Error> {
         let now = (self.options.now)();
         for group in self.options.work.groups()? {
@@ -313,7 +392,8 @@ impl Inner {
         let since = self.since(group, now)?;
         let last = self.db.last_scheduled(&group.name, now)?;
         let key = format!("{}/{}", options.host, group.name);
-        let scheduled = due(&group.policy, &key, &options.settings.zone, (last, since), now);
+        let zone = &self.set().settings.zone;
+        let scheduled = due(&group.policy, &key, zone, (last, since), now);
         match scheduled {
             Due::Now { scheduled } => {
                 return Ok(Plan::Run {
@@ -373,7 +453,7 @@ impl Inner {
             state: &self.options.state,
             stop: &self.options.stop,
             now: &*self.options.now,
-            retention: Some(self.options.settings.retention),
+            retention: Some(self.set().settings.retention),
             gate: Some(&self.gate),
             events: &|_| {},
         };
@@ -401,7 +481,8 @@ impl Inner {
     /// A group whose scheduled times pass without a recovery point, whatever the reason. While its seed travels nothing else can be
     /// expected, and how the seed is has alerts of its own.
     fn look_for_stale(&self, group: &Group, now: Timestamp) -> Result<(), Error> {
-        let (schedule, zone) = (&group.policy.schedule, &self.options.settings.zone);
+        let set = self.set();
+        let (schedule, zone) = (&group.policy.schedule, &set.settings.zone);
         let since = self.since(group, now)?;
         let newest = self.db.last_success(&group.name)?.map_or(since, |run| run.started.max(since));
         let ended = self.db.last_ended(&group.name)?;
@@ -441,6 +522,7 @@ impl Inner {
             }
             None => self.db.close("server", now)?,
         }
+        own::keys(&self.db, &status.keys, status.away.is_none(), now)?;
         let mut facts = Vec::new();
         for seed in &status.seeds {
             let (record, key) = (&seed.record, format!("seed/{}", seed.record.id));
@@ -499,39 +581,10 @@ impl Inner {
     }
 
     fn deliver(&self) {
-        if let Err(error) = self.channels.deliver(&self.db, (self.options.now)()) {
+        if let Err(error) = self.set().channels.deliver(&self.db, (self.options.now)()) {
             tracing::error!("messages cannot be delivered: {}", error.full());
         }
     }
-}
-
-/// When a group is due next, for people: as the service will decide.
-///
-/// # Errors
-/// [`Error::History`].
-pub fn next_due(
-    db: &Db,
-    group: &Group,
-    zone: &jiff::tz::TimeZone,
-    host: &str,
-    now: Timestamp,
-) -> Result<Option<Timestamp>, Error> {
-    if group.stopped.is_some() {
-        return Ok(None);
-    }
-    let last = db.last_scheduled(&group.name, now)?;
-    let key = format!("{host}/{}", group.name);
-    Ok(match due(&group.policy, &key, zone, (last, now), now) {
-        Due::Now { .. } | Due::Skipped { .. } => Some(now),
-        Due::At(at) => Some(at),
-        Due::Never => None,
-    })
-}
-
-/// The place of the settings file that is read when none is named.
-#[must_use]
-pub fn default_settings() -> &'static Path {
-    Path::new("/etc/packmule/agent.toml")
 }
 
 #[cfg(test)]

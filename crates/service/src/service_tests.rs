@@ -9,6 +9,9 @@ use model::Digest;
 use policy::{Bandwidth, Policy};
 use std::collections::VecDeque;
 
+#[path = "own_tests.rs"]
+mod own_tests;
+
 /// An agent whose answers are made up beforehand.
 #[derive(Default)]
 struct Fake {
@@ -19,6 +22,9 @@ struct Fake {
     kept: Mutex<Vec<(GroupName, bool)>>,
     travels: AtomicBool,
     broken: AtomicBool,
+    /// Until when a certificate is good that cannot be renewed.
+    until: Mutex<Option<Timestamp>>,
+    foreign: Mutex<Vec<wire::KeyRemoval>>,
 }
 
 impl Work for Fake {
@@ -66,7 +72,33 @@ impl Work for Fake {
     }
 
     fn status(&self) -> Result<agent::Status, agent::Error> {
-        Ok(agent::Status { registration: None, away: None, groups: Vec::new(), seeds: Vec::new() })
+        Ok(agent::Status {
+            registration: None,
+            away: None,
+            groups: Vec::new(),
+            seeds: Vec::new(),
+            machine: None,
+            keys: agent::KeysStatus {
+                foreign: self.foreign.lock().unwrap().clone(),
+                ..agent::KeysStatus::default()
+            },
+        })
+    }
+
+    fn renew(&self) -> Result<Option<agent::Machine>, agent::Error> {
+        match self.until.lock().unwrap().as_ref() {
+            Some(until) => Err(agent::Error::Io {
+                action: "asking",
+                path: until.to_string().into(),
+                cause: std::io::Error::other("refused"),
+            }),
+            None => Ok(None),
+        }
+    }
+
+    fn certificate(&self) -> Option<agent::Machine> {
+        let until = (*self.until.lock().unwrap())?;
+        Some(agent::Machine { until, renewed_from: until, is_new: false })
     }
 }
 
@@ -133,6 +165,9 @@ struct Life {
     rate: store::Rate,
     service: Option<Service>,
     alerts: Alerts,
+    asked: Arc<AtomicBool>,
+    /// What is read when somebody asks.
+    next: Arc<Mutex<Result<Settings, String>>>,
 }
 
 impl Life {
@@ -144,6 +179,8 @@ impl Life {
             rate: store::Rate::default(),
             service: None,
             alerts: Alerts::default(),
+            asked: Arc::default(),
+            next: Arc::new(Mutex::new(Err("nothing".to_owned()))),
         };
         life.start();
         life
@@ -172,8 +209,23 @@ impl Life {
             rate: self.rate.clone(),
             stop: Arc::default(),
             now: Arc::new(move || *clock.lock().unwrap()),
+            reload: Some(Reload { asked: Arc::clone(&self.asked), read: self.read() }),
         };
         self.service = Some(Service::new(options).unwrap());
+    }
+
+    fn read(&self) -> Box<dyn Fn() -> Result<Settings, String> + Send + Sync> {
+        let next = Arc::clone(&self.next);
+        Box::new(move || next.lock().unwrap().clone())
+    }
+
+    /// Asks for the settings to be read again, and looks until they were.
+    fn reload(&mut self, moment: &str) {
+        self.asked.store(true, Ordering::Relaxed);
+        self.at(moment);
+        while self.service.as_ref().unwrap().reading.is_some() {
+            self.at(moment);
+        }
     }
 
     /// Moves the clock there, and looks once.
@@ -469,26 +521,6 @@ fn an_alert_reaches_a_program_and_waits_while_that_fails() {
 }
 
 #[test]
-fn there_is_one_service_and_a_group_is_run_by_one_process() {
-    let mut life = Life::new(vec![group("files", NIGHTLY)]);
-    let options = ServiceOptions {
-        state: life.folder.path().to_owned(),
-        settings: crate::File::default().settings(),
-        host: "fs01".to_owned(),
-        work: Arc::clone(&life.work) as Arc<dyn Work>,
-        rate: store::Rate::default(),
-        stop: Arc::default(),
-        now: Arc::new(Timestamp::now),
-    };
-    assert!(matches!(Service::new(options), Err(Error::Second { .. })));
-    let name = "files".parse().unwrap();
-    let by_hand = run::lock(life.folder.path(), &name).unwrap();
-    assert_eq!(life.at("2026-06-01T22:00:00Z"), 0);
-    drop(by_hand);
-    assert_eq!(life.at("2026-06-01T22:00:01Z"), 1);
-}
-
-#[test]
 fn rules_are_applied_after_stored_backups_once_a_day_and_data_goes_once_a_week() {
     let policy = "schedule = ['0:00, 6:00, 12:00, 18:00']\nkeep = { last = 1 }";
     let mut life = Life::new(vec![group("files", policy), group("all", NIGHTLY)]);
@@ -550,6 +582,6 @@ fn nothing_is_due_for_a_group_whose_protection_is_stopped_and_nothing_was_missed
     }
     assert_eq!(life.open(), Vec::<String>::new(), "it is neither failed nor stale");
     let files = life.work.groups.lock().unwrap()[0].clone();
-    let next = next_due(life.db(), &files, &TimeZone::UTC, "fs01", since).unwrap();
+    let next = crate::next_due(life.db(), &files, &TimeZone::UTC, "fs01", since).unwrap();
     assert_eq!(next, None);
 }

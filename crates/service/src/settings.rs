@@ -19,6 +19,10 @@ const LIMIT: u64 = 4 << 20;
 pub struct File {
     /// The name of the time zone that schedules are in; the machine's when there is none.
     pub time_zone: Option<String>,
+    /// The proxy on the way to the server, where the environment names none: `http://user:password@host:port`.
+    pub proxy: Option<Hidden>,
+    /// Hosts that are reached without it, with commas between.
+    pub no_proxy: Option<String>,
     /// How fast data may leave.
     pub bandwidth: Bandwidth,
     /// Whom to tell when something is wrong.
@@ -29,6 +33,17 @@ pub struct File {
     pub retention: Retention,
     /// The groups.
     pub group: Vec<GroupEntry>,
+}
+
+/// A text that may have a password in it, and is shown to nobody.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Hidden(pub String);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
 }
 
 /// Settings of the whole agent, ready to be used.
@@ -197,8 +212,18 @@ impl File {
         if file.alerts.command.as_ref().is_some_and(Vec::is_empty) {
             return Err("alerts.command needs a program".to_owned());
         }
+        file.proxies().map_err(|wrong| wrong.to_string())?;
         file.zone()?;
         Ok(file)
+    }
+
+    /// The proxies that it names.
+    ///
+    /// # Errors
+    /// One that cannot be used; what it says is not repeated.
+    pub fn proxies(&self) -> Result<store::Proxies, store::ProxyError> {
+        let (all, no) = (self.proxy.as_ref().map(|text| text.0.as_str()), self.no_proxy.as_deref());
+        store::Proxies::new(store::ProxySettings { all, no, ..store::ProxySettings::default() })
     }
 
     fn zone(&self) -> Result<TimeZone, String> {
@@ -305,9 +330,11 @@ schedule = ["daily 3:00"]
             ("[alerts]\ncommand = []", "program"),
             ("[alerts]\nmial = {}", "mial"),
             ("[metrics]\nlisten = 'here'", "listen"),
+            ("proxy = 'socks5://me:s3cret@p'", "no proxy that can be used"),
         ] {
             let why = File::parse(text).unwrap_err();
             assert!(why.contains(says), "{text}: {why}");
+            assert!(!why.contains("s3cret"), "{why}");
         }
     }
 }

@@ -1,13 +1,13 @@
 //! What the service has done by others: the agent, called with this machine's password and rate. Decides nothing.
 
-use agent::{BackupReport, Context, Event, Group, Keeping, Kept, Status, Way};
+use agent::{BackupReport, Context, Event, Group, Keeping, Kept, Machine, Status, Way};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use model::GroupName;
 use repo::Author;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 /// What a run came to.
@@ -49,6 +49,19 @@ pub trait Work: Send + Sync {
     /// # Errors
     /// The state directory cannot be read.
     fn status(&self) -> Result<Status, agent::Error>;
+
+    /// Renews this machine's certificate when its time has come; none where it has none.
+    ///
+    /// # Errors
+    /// It could not be renewed: the one before goes on.
+    fn renew(&self) -> Result<Option<Machine>, agent::Error> {
+        Ok(None)
+    }
+
+    /// Until when this machine's certificate is good, as it is here.
+    fn certificate(&self) -> Option<Machine> {
+        None
+    }
 }
 
 /// The agent of this machine.
@@ -60,13 +73,15 @@ pub struct AgentWork {
     /// Processors to use for one run.
     pub threads: usize,
     /// The repository's password.
-    pub password: Zeroizing<String>,
+    pub password: Arc<Mutex<Zeroizing<String>>>,
     /// How fast data may leave, all runs together.
     pub rate: store::Rate,
     /// How what the vault lacks of a seed is sent.
     pub wanted: Way,
     /// The zone in which days, months and years of retention are counted.
     pub zone: TimeZone,
+    /// Which proxy the way to the server goes through.
+    pub proxies: store::Proxies,
     /// Set when everything is to end.
     pub stop: Arc<AtomicBool>,
 }
@@ -78,6 +93,11 @@ impl std::fmt::Debug for AgentWork {
 }
 
 impl AgentWork {
+    /// As it was read last.
+    fn password(&self) -> Zeroizing<String> {
+        self.password.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn with<T>(
         &self,
         stop: &AtomicBool,
@@ -90,6 +110,7 @@ impl AgentWork {
         context.threads = self.threads;
         context.wanted = self.wanted;
         context.rate = self.rate.clone();
+        context.proxies = self.proxies.clone();
         work(&context)
     }
 }
@@ -106,7 +127,7 @@ impl Work for AgentWork {
         events: &(dyn Fn(&Event<'_>) + Sync),
     ) -> Report {
         self.with(stop, events, |context| {
-            agent::backup_now(context, group, self.password.as_bytes())
+            agent::backup_now(context, group, self.password().as_bytes())
         })
     }
 
@@ -119,11 +140,19 @@ impl Work for AgentWork {
     ) -> Result<Kept, agent::Error> {
         let how = Keeping { dry_run: false, prune, pin, zone: &self.zone };
         self.with(stop, events, |context| {
-            agent::keep(context, group, self.password.as_bytes(), how)
+            agent::keep(context, group, self.password().as_bytes(), how)
         })
     }
 
     fn status(&self) -> Result<Status, agent::Error> {
         self.with(&self.stop, &|_| {}, agent::status)
+    }
+
+    fn renew(&self) -> Result<Option<Machine>, agent::Error> {
+        self.with(&self.stop, &|_| {}, agent::renew)
+    }
+
+    fn certificate(&self) -> Option<Machine> {
+        agent::machine(&self.state).ok().flatten()
     }
 }

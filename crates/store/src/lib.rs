@@ -32,6 +32,7 @@ mod memory;
 mod operation;
 mod overlay;
 mod part;
+mod proxy;
 mod rate;
 mod recorder;
 mod rest;
@@ -48,9 +49,10 @@ pub use memory::Memory;
 pub use operation::Operation;
 pub use overlay::Overlay;
 pub use part::Part;
+pub use proxy::{Proxies, ProxyError, ProxySettings};
 pub use rate::{Rate, RateLimit};
 pub use recorder::{Counts, Recorder};
-pub use rest::{Credentials, Rest, RestOptions};
+pub use rest::{Credentials, Rest, RestOptions, TokenSource};
 pub use retry::{Retry, RetryPolicy};
 
 /// What a store's operations return.

@@ -45,17 +45,17 @@ pub struct Credentials {
     pub server: Option<ServerName>,
     /// User name of Basic authentication: the source server's name, `dock`, `copy` or `admin`.
     pub user: String,
-    /// The password of Basic authentication.
+    /// The password of Basic authentication; empty for a machine, which gets access tokens by its certificate.
     pub token: String,
     /// What the vault signs receipts with.
     pub receipt_key: PublicKey,
-    /// The server's tenant, as Azure's clients call it; for [`Role::Admin`], like all below.
+    /// The server's tenant, as Azure's clients call it; for [`Role::Admin`], like all below, and for a machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<String>,
     /// The server's first subscription.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription_id: Option<String>,
-    /// The application that may do everything.
+    /// The application that may do everything; of a machine, the one that it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
     /// A file with that application's key and certificate in PEM; absolute or relative as above.
@@ -66,6 +66,12 @@ pub struct Credentials {
 impl Credentials {
     /// The version of the document that this code writes and reads.
     pub const VERSION: u32 = 1;
+
+    /// Whether whoever calls by these proves itself with a certificate.
+    #[must_use]
+    pub fn by_certificate(&self) -> bool {
+        self.token.is_empty() && self.tenant_id.is_some() && self.client_id.is_some()
+    }
 }
 
 impl fmt::Debug for Credentials {

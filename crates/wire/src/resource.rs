@@ -1,7 +1,7 @@
 //! Storage accounts, vaults, source servers, docks, locations. Decides nothing.
 
 use jiff::Timestamp;
-use model::{AccountName, Address, BackendName, ServerName, VaultName};
+use model::{AccountName, Address, BackendName, Digest, ServerName, VaultName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -96,6 +96,12 @@ pub struct VaultServer {
     pub name: ServerName,
     /// When it was registered.
     pub created_at: Timestamp,
+    /// When it called last, to the minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_at: Option<Timestamp>,
+    /// The version of the agent that did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// Registers a source server.
@@ -117,6 +123,39 @@ pub struct MachineRequest {
     /// Register it although it is, which ends its token and certificate.
     #[serde(default)]
     pub replace: bool,
+    /// SHA-256 of certificates that this machine has had. One that is registered under the name says that it is
+    /// the same machine, which takes nobody's place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub known: Vec<Digest>,
+}
+
+/// A machine's next certificate, or the one that it calls with: then others of it end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineCertificate {
+    /// DER in base64.
+    pub certificate: String,
+}
+
+/// A key file of a repository that is to be removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRemovalRequest {
+    /// Its name.
+    pub key: Digest,
+}
+
+/// A key file that will be removed. Until then it opens the repository as ever.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRemoval {
+    /// Its name.
+    pub key: Digest,
+    /// When that was asked for.
+    pub asked_at: Timestamp,
+    /// When it is removed.
+    pub due_at: Timestamp,
 }
 
 /// Registers a dock.

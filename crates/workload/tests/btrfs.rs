@@ -109,6 +109,7 @@ fn back_up(
         tags: vec![],
         time: jiff::Timestamp::now(),
         parent: None,
+        any_host: false,
         force: false,
         with_atime: false,
         program_version: "packmule test".into(),

@@ -33,6 +33,7 @@ fn given(subscription: &Subscription, seed: SeedId) -> client::Result<CopyComput
         client: &service.client.to_string(),
         certificate: subscription.identity.certificate().as_der(),
         key: subscription.identity.private_key(),
+        proxies: store::Proxies::default(),
     }
     .copy_computer(seed)
 }

@@ -151,6 +151,29 @@ fn a_server_that_dies_at_each_object_of_an_increment_shows_none_that_is_not_comp
 }
 
 #[test]
+fn a_publication_that_fails_for_now_takes_nothing_from_what_is_stored() {
+    let (mut site, mut made) = prepared();
+    made.change(&site, 1);
+    site.ship("TRACK0001").unwrap();
+    site.dock("TRACK0001");
+    site.start(|config| {
+        config.checkpoint = server::Checkpoint::from_fn(|step| step != Step::Increment);
+    });
+    fs::write(site.source().join("late"), noise(77, 9_000)).unwrap();
+    let said = site.backup().unwrap();
+    let BackupReport::Stored { outcome, unpublished: Some(why), .. } = said else {
+        panic!("{said:?}")
+    };
+    assert_eq!(why.kind(), model::ErrorKind::Unavailable, "{why}");
+    made.note(&site, outcome.snapshot);
+    site.start(|_| {});
+    let said = site.backup().unwrap();
+    let BackupReport::Stored { outcome, unpublished: None, .. } = said else { panic!("{said:?}") };
+    made.note(&site, outcome.snapshot);
+    made.are_all_at(&site, Place::Vault);
+}
+
+#[test]
 fn an_increment_that_the_vaults_disk_has_damaged_is_said_and_protection_goes_on() {
     let (site, mut made) = prepared();
     made.change(&site, 1);

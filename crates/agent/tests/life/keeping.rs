@@ -109,7 +109,9 @@ fn restic(site: &Site, arguments: &[&str]) {
     fs::write(&ca, credentials.ca_pem.as_ref().unwrap()).unwrap();
     let mut command = Command::new("restic");
     command.arg("--repo").arg(format!("rest:{url}")).arg("--cacert").arg(ca).args(arguments);
-    command.env("RESTIC_PASSWORD", "geheim").env("RESTIC_CACHE_DIR", site.path("restic-cache"));
+    command
+        .env("RESTIC_PASSWORD", std::str::from_utf8(PASSWORD).unwrap())
+        .env("RESTIC_CACHE_DIR", site.path("restic-cache"));
     let Ok(output) = command.output() else { return skip("there is no restic on this machine") };
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{arguments:?}: {said}");

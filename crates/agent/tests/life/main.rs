@@ -15,6 +15,7 @@ mod deaths;
 mod direct;
 mod distrust;
 mod groups;
+mod identity;
 mod in_transit;
 mod journey;
 mod keeping;

@@ -675,4 +675,8 @@ fn beside_a_repaired_seed_nothing_of_what_was_backed_up_meanwhile_is_shown_and_t
     let vault = is_whole(&site);
     assert!(vault.load_snapshot(meanwhile).is_err());
     assert!(vault.load_snapshot(outcome.snapshot).is_ok());
+    // Once: from then on it is in the status.
+    let said = site.backup().unwrap();
+    assert!(matches!(said, BackupReport::Stored { unpublished: None, .. }), "{said:?}");
+    assert!(site.seed().record.withheld > 0);
 }

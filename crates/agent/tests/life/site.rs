@@ -20,7 +20,7 @@ use store::{Rest, RestOptions, RetryPolicy, Store};
 use tempfile::TempDir;
 use wire::{Credentials, DockRequest, DriveEvent, ReceiveRequest, ServerRequest};
 
-pub(crate) const PASSWORD: &[u8] = b"geheim";
+pub(crate) const PASSWORD: &[u8] = b"geheim und lang genug";
 
 /// Everything that a test needs, in one temporary folder.
 pub(crate) struct Site {

@@ -22,7 +22,8 @@ pub(crate) struct AdminOptions {
 impl AdminOptions {
     /// Connects.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(client::load_credentials(&self.server)?)?)
+        let credentials = client::load_credentials(&self.server)?;
+        Ok(Client::through(credentials, crate::context::proxies())?)
     }
 }
 

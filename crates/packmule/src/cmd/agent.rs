@@ -1,5 +1,6 @@
 //! `packmule agent`, `backup`, `recovery-point`: the source server.
 
+use super::identity::{Keys, Passphrase, RecoveryKit, Register, Token};
 use super::seed::By;
 use super::service::{Alerts, Jobs, Limit, Run};
 use crate::context::{Context, PasswordOptions};
@@ -24,23 +25,11 @@ pub(crate) struct StateOptions {
 /// This server's agent
 #[derive(Subcommand, Debug)]
 pub(crate) enum Agent {
-    /// Register this server with its vault
-    ///
-    /// Example: packmule agent register --credentials fs01.json
-    Register {
-        /// The credentials file that the cloud administrator handed over: a vault's, NAME.VaultCredentials,
-        /// or this server's own
-        #[arg(long, value_name = "FILE")]
-        credentials: PathBuf,
-        /// With a vault's credentials: the name that this server has there [default: its host name]
-        #[arg(long, value_name = "NAME")]
-        name: Option<model::ServerName>,
-        /// Move to another vault, if registered with one already
-        #[arg(long)]
-        replace: bool,
-        #[command(flatten)]
-        state: StateOptions,
-    },
+    Register(Register),
+    Passphrase(Passphrase),
+    RecoveryKit(RecoveryKit),
+    Keys(Keys),
+    Token(Token),
     Run(Run),
     Jobs(Jobs),
     Alerts(Alerts),
@@ -49,6 +38,9 @@ pub(crate) enum Agent {
     ///
     /// Example: packmule agent status
     Status {
+        /// The service's settings, for the time zone that schedules are in [default: /etc/packmule/agent.toml, if there is one]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
         #[command(flatten)]
         state: StateOptions,
     },
@@ -128,6 +120,7 @@ pub(crate) fn with_agent_beside<T>(
     (what, by): (&str, By),
     operation: impl FnOnce(&::agent::Context<'_>, &Progress<'_>) -> ::agent::Result<T>,
 ) -> Result<T, Failure> {
+    super::service::use_proxies_of_settings(None);
     let progress = Progress::new(&context.printer, what);
     let rates = super::seed::Rates::default();
     let events = |event: Event<'_>| show(&progress, &rates, &event);
@@ -136,6 +129,7 @@ pub(crate) fn with_agent_beside<T>(
         ::agent::Context::new(state, context.author.clone(), &now, &context.stop, &events);
     agent.threads = context.threads;
     agent.wanted = by.way();
+    agent.proxies = crate::context::proxies().clone();
     let result = operation(&agent, &progress);
     progress.finish();
     Ok(result?)
@@ -185,6 +179,9 @@ fn show(progress: &Progress<'_>, rates: &super::seed::Rates, event: &Event<'_>) 
         Event::NotKept { seed, why } => progress.note(&format!(
             "seed {seed}: what tells what is in its packs could not be kept ({why}); without it, what is lost with staging cannot be made anew; a later call tries again"
         )),
+        Event::NotRenewed { why } => progress.note(&format!(
+            "this machine's certificate could not be renewed yet ({why}); the one before goes on, and a later call tries again"
+        )),
         Event::CustodyUnsent { seed, why } => {
             progress
                 .note(&format!("custody log of seed {seed}: {why}; it is sent by a later call"));
@@ -219,26 +216,16 @@ impl Agent {
     /// Runs it.
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         match self {
-            Self::Register { credentials, name, replace, state } => {
-                let given = super::certgen::Given { file: credentials, name, replace: *replace };
-                let credentials = given.credentials(context, &state.state)?;
-                let done = with_agent(context, &state.state, "registering", |agent| {
-                    ::agent::register(agent, &credentials, *replace)
-                })?;
-                context.printer.line(format!(
-                    "registered as {} with vault {} at {} (version {})",
-                    done.server, done.vault, done.endpoint, done.version
-                ));
-                let object =
-                    json!({"vault": done.vault, "server": done.server, "endpoint": done.endpoint});
-                context.printer.object("registered", &object);
-                Ok(Status::Done)
-            }
+            Self::Register(register) => register.run(context),
+            Self::Passphrase(passphrase) => passphrase.run(context),
+            Self::RecoveryKit(kit) => kit.run(context),
+            Self::Keys(keys) => keys.run(context),
+            Self::Token(token) => token.run(context),
             Self::Run(run) => run.run(context),
             Self::Jobs(jobs) => jobs.run(context),
             Self::Alerts(alerts) => alerts.run(context),
             Self::Limit(limit) => limit.run(context),
-            Self::Status { state } => status(context, state),
+            Self::Status { config, state } => status(context, config.as_deref(), state),
             Self::Clean { seed, dry_run, password, state } => {
                 clean(context, *seed, *dry_run, password, state)
             }
@@ -246,7 +233,7 @@ impl Agent {
     }
 }
 
-fn status(context: &Context, state: &StateOptions) -> Outcome {
+fn status(context: &Context, config: Option<&Path>, state: &StateOptions) -> Outcome {
     let status = with_agent(context, &state.state, "asking", ::agent::status)?;
     let printer = &context.printer;
     match &status.registration {
@@ -259,6 +246,7 @@ fn status(context: &Context, state: &StateOptions) -> Outcome {
     if let Some(away) = &status.away {
         printer.problem("server", &away.to_string());
     }
+    let foreign = super::service::show_identity(context, &status);
     for group in &status.groups {
         printer.line(format!("group {}: next: {}", group.group.name, group.next));
         printer.object("group", &json!({"name": group.group.name, "paths": group.group.paths, "seed": group.seed, "next": group.next.to_string()}));
@@ -275,6 +263,12 @@ fn status(context: &Context, state: &StateOptions) -> Outcome {
             seed.record.staging.display(),
             seed.next
         ));
+        if seed.record.withheld > 0 {
+            printer.line(format!(
+                "  {} recovery points that were made while it travelled are not published, as they may lack files; the ones made since are complete",
+                seed.record.withheld
+            ));
+        }
         for revised in seed.record.revisions.iter().filter(|revised| revised.lost > 0) {
             printer.line(format!(
                 "  published without {} files that could not be had any more: see seeds/{}.refill/lost-{} in the state folder",
@@ -292,8 +286,8 @@ fn status(context: &Context, state: &StateOptions) -> Outcome {
         }
         printer.object("seed", &json!({"seed": seed.record.id, "state": name, "staging": seed.record.staging, "direct": seed.record.direct, "next": seed.next.to_string(), "revision": seed.record.revision(), "lost_files": seed.record.revisions.iter().map(|revised| revised.lost).sum::<u64>(), "jobs": seed.jobs.iter().map(|job| &job.own.name).collect::<Vec<_>>()}));
     }
-    let wrong = super::service::status(context, &state.state)?;
-    Ok(if wrong || status.away.is_some() { Status::Partial } else { Status::Done })
+    let wrong = super::service::status(context, config, &state.state)?;
+    Ok(if wrong || foreign || status.away.is_some() { Status::Partial } else { Status::Done })
 }
 
 fn clean(
@@ -339,6 +333,7 @@ impl Backup {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         let Self::Now { group, wanted, password, state } = self;
         let password = password.read(context, false)?;
+        super::service::warn_of_short(context, &password);
         let started = std::time::Instant::now();
         let progress = Progress::new(&context.printer, "backing up");
         let rates = super::seed::Rates::default();
@@ -346,10 +341,11 @@ impl Backup {
             state: state.state.clone(),
             author: context.author.clone(),
             threads: context.threads,
-            password,
+            password: std::sync::Arc::new(std::sync::Mutex::new(password)),
             rate: store::Rate::default(),
             wanted: wanted.way(),
             zone: super::service::zone()?,
+            proxies: crate::context::proxies().clone(),
             stop: std::sync::Arc::clone(&context.stop),
         };
         let events = |event: &Event<'_>| show(&progress, &rates, event);
@@ -431,27 +427,42 @@ fn report_backup(context: &Context, report: BackupReport, elapsed: std::time::Du
             })
         }
         BackupReport::Stored { confirmed, outcome, unpublished } => {
-            let mut extra = json!({"outcome": "stored"});
-            if let (Some(confirmed), Some(fields)) = (&confirmed, extra.as_object_mut()) {
-                context.printer.line(format!(
-                        "seed {}: the vault's receipt is verified: {} objects, {}; {} snapshots complete in the vault",
-                        confirmed.seed,
-                        confirmed.receipt.objects,
-                        ByteSize(confirmed.receipt.bytes),
-                        confirmed.snapshots
-                    ));
-                fields.insert("seed".into(), json!(confirmed.seed));
-                fields.insert("receipt_objects".into(), json!(confirmed.receipt.objects));
-                fields.insert("receipt_bytes".into(), json!(confirmed.receipt.bytes));
-            }
-            super::repo::summarize(context, &outcome, elapsed, &extra);
-            if let Some(why) = unpublished {
-                context.printer.problem("seed", &crate::failure::chain(why.as_ref()).join(": "));
-                return Ok(Status::Partial);
-            }
-            Ok(status_of(&outcome))
+            let confirmed = confirmed.as_deref();
+            Ok(report_stored(context, (confirmed, &outcome), unpublished.as_deref(), elapsed))
         }
     }
+}
+
+fn report_stored(
+    context: &Context,
+    (confirmed, outcome): (Option<&::agent::Confirmed>, &backup::BackupOutcome),
+    unpublished: Option<&::agent::Error>,
+    elapsed: std::time::Duration,
+) -> Status {
+    let printer = &context.printer;
+    let mut extra = json!({"outcome": "stored"});
+    if let (Some(confirmed), Some(fields)) = (confirmed, extra.as_object_mut()) {
+        printer.line(format!(
+            "seed {}: the vault's receipt is verified: {} objects, {}; {} snapshots complete in the vault",
+            confirmed.seed,
+            confirmed.receipt.objects,
+            ByteSize(confirmed.receipt.bytes),
+            confirmed.snapshots
+        ));
+        fields.insert("seed".into(), json!(confirmed.seed));
+        fields.insert("receipt_objects".into(), json!(confirmed.receipt.objects));
+        fields.insert("receipt_bytes".into(), json!(confirmed.receipt.bytes));
+    }
+    super::repo::summarize(context, outcome, elapsed, &extra);
+    let Some(why) = unpublished else { return status_of(outcome) };
+    let words = crate::failure::chain(why).join(": ");
+    // What passes by itself takes nothing from what is stored: the next backup makes it visible.
+    if why.kind() == ErrorKind::Unavailable {
+        printer.note(words);
+        return status_of(outcome);
+    }
+    printer.problem("seed", &words);
+    Status::Partial
 }
 
 fn status_of(outcome: &backup::BackupOutcome) -> Status {

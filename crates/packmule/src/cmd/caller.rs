@@ -25,17 +25,19 @@ impl CallerOptions {
     /// # Errors
     /// There are no credentials, or none that can be used.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let credentials = match &self.server {
-            Some(file) => client::load_credentials(file)?,
-            None => agent::credentials(&self.agent_state).map_err(|error| match error {
+        match &self.server {
+            Some(file) => {
+                let credentials = client::load_credentials(file)?;
+                Ok(Client::through(credentials, crate::context::proxies())?)
+            }
+            None => agent::client(&self.agent_state, crate::context::proxies()).map_err(|error| match error {
                 agent::Error::NotRegistered => Failure::new(
                     ErrorKind::Invalid,
                     "whose credentials? Give --server DATA/admin.json, or run it on a server that is registered with a vault",
                 ),
                 other => other.into(),
-            })?,
-        };
-        Ok(Client::new(credentials)?)
+            }),
+        }
     }
 }
 

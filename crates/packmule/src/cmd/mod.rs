@@ -13,6 +13,7 @@ pub(crate) mod dock;
 pub(crate) mod drive;
 pub(crate) mod export;
 pub(crate) mod group;
+pub(crate) mod identity;
 pub(crate) mod job;
 pub(crate) mod keeping;
 pub(crate) mod location;

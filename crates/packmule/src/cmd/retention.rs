@@ -112,7 +112,10 @@ impl Prune {
             state: state.to_owned(),
             author: context.author.clone(),
             threads: context.threads,
-            password: self.password.read(context, false)?,
+            password: std::sync::Arc::new(std::sync::Mutex::new(
+                self.password.read(context, false)?,
+            )),
+            proxies: crate::context::proxies().clone(),
             rate: store::Rate::default(),
             wanted: super::seed::By::default().way(),
             zone: zone()?,

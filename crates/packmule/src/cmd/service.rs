@@ -9,14 +9,16 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use model::{ByteSize, ErrorKind, GroupName};
 use serde_json::json;
-use service::{AgentWork, Db, File, RunState, Service, ServiceOptions, Work};
+use service::{AgentWork, Db, File, Reload, RunState, Service, ServiceOptions, Work};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use zeroize::Zeroizing;
 
 /// Run as a service: back groups up when they are due, take seeds further, raise alerts
 ///
 /// Runs in the foreground until it is stopped; under systemd it says when it is ready and feeds the watchdog. A state
-/// directory has one such service. The repository's password comes from --password-file, from systemd's credential
+/// directory has one such service. On SIGHUP it reads its settings and the password again. The repository's password comes from --password-file, from systemd's credential
 /// packmule-password, or from the environment.
 ///
 /// Example: packmule agent run --password-file /etc/packmule/password
@@ -100,6 +102,7 @@ impl Run {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         super::serve::log(self.log_format);
         let file = settings(self.config.as_deref())?;
+        use_proxies_of_settings(Some(&file));
         let state = self.state.state.clone();
         if !file.group.is_empty() {
             super::group::apply(context, &state, &file.group, false)?;
@@ -109,7 +112,10 @@ impl Run {
         });
         // Before anything is due: a service that finds out at night that it has no password has protected nothing.
         let password = self.password.read(context, false)?;
+        warn_of_short(context, &password);
         let rate = store::Rate::default();
+        let password = Arc::new(Mutex::new(password));
+        let reload = self.reload(context, &password)?;
         let work = AgentWork {
             state: state.clone(),
             author: context.author.clone(),
@@ -118,6 +124,7 @@ impl Run {
             rate: rate.clone(),
             wanted: super::seed::By::default().way(),
             zone: file.settings().zone,
+            proxies: crate::context::proxies().clone(),
             stop: Arc::clone(&context.stop),
         };
         let mut service = Service::new(ServiceOptions {
@@ -128,6 +135,7 @@ impl Run {
             rate,
             stop: Arc::clone(&context.stop),
             now: Arc::new(Timestamp::now),
+            reload: Some(reload),
         })?;
         context.printer.line(format!("the agent runs with {}", state.display()));
         let metrics = service.metrics_address().map(|address| address.to_string());
@@ -138,6 +146,92 @@ impl Run {
         service.run()?;
         context.printer.note("stopped");
         Ok(Status::Done)
+    }
+
+    /// On SIGHUP the file is read again, the passphrase, too, and groups become as the file wants them.
+    fn reload(
+        &self,
+        context: &Context,
+        password: &Arc<Mutex<Zeroizing<String>>>,
+    ) -> Result<Reload, Failure> {
+        let asked = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&asked))
+            .map_err(|cause| Failure::new(ErrorKind::Internal, format!("signals: {cause}")))?;
+        let (config, options) = (self.config.clone(), self.password.clone());
+        let (state, own, kept) = (self.state.state.clone(), context.clone(), Arc::clone(password));
+        let read = move || {
+            let said = |failure: Failure| failure.chain().join(": ");
+            let file = settings(config.as_deref()).map_err(said)?;
+            // Nobody sits there to be asked.
+            let new = options.kept(&own).map_err(said)?;
+            super::group::apply(&own, &state, &file.group, true).map_err(said)?;
+            super::group::apply(&own, &state, &file.group, false).map_err(said)?;
+            if let Some(new) = new {
+                *kept.lock().unwrap_or_else(PoisonError::into_inner) = new;
+            }
+            Ok(file.settings())
+        };
+        Ok(Reload { asked, read: Box::new(read) })
+    }
+}
+
+/// A repository that was made before, or by another program, goes on with the passphrase that it has.
+pub(crate) fn warn_of_short(context: &Context, password: &str) {
+    if ::agent::is_short(password.as_bytes()) {
+        context.printer.note("the repository's passphrase has fewer than 16 characters, and whoever has a drive or a copy of the vault can guess it for ever: packmule agent passphrase sets a better one");
+    }
+}
+
+/// This machine's certificate, and what opens its repository. Answers whether somebody else wants something of that removed.
+pub(crate) fn show_identity(context: &Context, status: &::agent::Status) -> bool {
+    let (printer, keys) = (&context.printer, &status.keys);
+    if let Some(machine) = &status.machine {
+        printer.line(format!(
+            "certificate: good until {:.0}, renewed from {:.0} on",
+            machine.until, machine.renewed_from
+        ));
+    }
+    match keys.kit {
+        Some(made) => printer.line(format!("recovery kit: made {made:.0}")),
+        None if status.registration.is_some() => printer.line(
+            "recovery kit: none, and a lost passphrase loses everything: packmule agent recovery-kit --output FILE",
+        ),
+        None => {}
+    }
+    if let Some(begun) = keys.change {
+        printer.line(format!("passphrase: its change of {begun:.0} is not finished, and the old one opens everything: packmule agent passphrase goes on with it"));
+    }
+    if let Some(goes) = keys.goes.filter(|goes| *goes > Timestamp::now()) {
+        printer.line(format!("a key that was taken away still opens the vault until {goes:.0}"));
+    }
+    if keys.waits {
+        printer.line("the vault has to hear of a changed key yet: it does with the next backup");
+    }
+    for removal in &keys.foreign {
+        let words = format!(
+            "somebody has asked the vault to remove it on {:.0}, and it was not this machine: packmule agent keys shows it, --keep {} lets it stay",
+            removal.due_at, removal.key
+        );
+        printer.problem(&format!("key {}", removal.key.short()), &words);
+    }
+    printer.object("identity", &json!({
+        "certificate_until": status.machine.map(|machine| machine.until), "recovery_kit": keys.kit,
+        "passphrase_change": keys.change, "old_key_until": keys.goes, "vault_told": !keys.waits,
+        "foreign_removals": keys.foreign.len(),
+    }));
+    !keys.foreign.is_empty()
+}
+
+/// The proxies of a settings file, where the environment names none; of the usual one where none is given.
+pub(crate) fn use_proxies_of_settings(file: Option<&File>) {
+    let usual = || settings(None).ok();
+    let proxies = match file {
+        Some(file) => file.proxies().ok(),
+        None if crate::context::has_proxies() => None,
+        None => usual().and_then(|file| file.proxies().ok()),
+    };
+    if let Some(proxies) = proxies {
+        crate::context::use_proxies(proxies);
     }
 }
 
@@ -335,9 +429,16 @@ impl Limit {
 }
 
 /// What the service knows of groups and alerts, for `agent status`. Answers whether something is wrong.
-pub(crate) fn status(context: &Context, state: &Path) -> Result<bool, Failure> {
+pub(crate) fn status(
+    context: &Context,
+    config: Option<&Path>,
+    state: &Path,
+) -> Result<bool, Failure> {
     let Some(db) = history(state)? else { return Ok(false) };
-    let file = settings(None).unwrap_or_default();
+    let file = match config {
+        Some(_) => settings(config)?,
+        None => settings(None).unwrap_or_default(),
+    };
     let zone = file.settings().zone;
     let work = super::agent::with_agent(context, state, "asking", ::agent::groups)?;
     for group in &work {

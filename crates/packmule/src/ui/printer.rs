@@ -6,22 +6,22 @@ use crate::failure::Failure;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Where everything goes that a user sees.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Printer {
     json: bool,
     quiet: bool,
     /// Lines of several threads do not mix.
-    line: Mutex<()>,
+    line: Arc<Mutex<()>>,
 }
 
 impl Printer {
     /// A printer in one of the two forms.
     #[must_use]
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
-        Self { json, quiet, line: Mutex::new(()) }
+        Self { json, quiet, line: Arc::default() }
     }
 
     /// Whether results are JSON.

@@ -59,6 +59,11 @@ pub(crate) async fn authenticate(
         own,
         seed: None,
         grants,
-        application: Some(Caller { object_id, app_id: claims.appid, service_principal }),
+        application: Some(Caller {
+            object_id,
+            app_id: claims.appid,
+            service_principal,
+            credential: claims.pm_key,
+        }),
     }))
 }

@@ -3,15 +3,15 @@
 
 use super::signature::{Content, Described, Signature};
 use crate::{
-    accounts, audit, custody, deletions, docks, files, jobs, notices, openapi, publication, seeds,
-    settings, subscriptions, vaults,
+    accounts, audit, custody, deletions, docks, files, jobs, key_removals, machines, notices,
+    openapi, publication, seeds, settings, subscriptions, vaults,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use wire::{
     CustodyEntries, DeletionRequest, DockRequest, DriveEvent, DriveStatus, ExportJobRequest,
-    ExportedDrive, JobPatch, JobRequest, KeyRequest, MachineRequest, PinUse, PublicationRequest,
-    ReceiveRequest, SeedAnnouncement, ServerPatch, ServerRequest, StorageAccountRequest,
-    SubscriptionRequest, VaultPatch,
+    ExportedDrive, JobPatch, JobRequest, KeyRemovalRequest, KeyRequest, MachineCertificate,
+    MachineRequest, PinUse, PublicationRequest, ReceiveRequest, SeedAnnouncement, ServerPatch,
+    ServerRequest, StorageAccountRequest, SubscriptionRequest, VaultPatch,
 };
 
 pub(super) type Generate = fn(&mut SchemaGenerator) -> Schema;
@@ -169,10 +169,18 @@ fn credentials() -> Vec<Operation> {
             .answers_as("application/xml")
             .with(&[201])
             .refuses(&[404]),
-        describe(files::register, "registerMachine", "Registers a machine by vault credentials")
+        describe(machines::register, "registerMachine", "Registers a machine by vault credentials")
             .takes::<MachineRequest>()
             .with(&[201])
             .refuses(&[404, 409]),
+        describe(machines::certify, "putCertificate", "A machine's next certificate")
+            .takes::<MachineCertificate>()
+            .refuses(&[404]),
+        describe(key_removals::list, "listKeyRemovals", "Key files that will be removed"),
+        describe(key_removals::ask, "removeKey", "Removes a key file, after a hold")
+            .takes::<KeyRemovalRequest>()
+            .refuses(&[404]),
+        describe(key_removals::take_back, "keepKey", "Lets a key file stay").refuses(&[404]),
         describe(seeds::announce, "announceSeed", "Says that a seed is complete in staging")
             .takes::<SeedAnnouncement>()
             .refuses(&[404, 409]),

@@ -1,9 +1,11 @@
 //! Files that people carry: what they open, and when they stop.
 
 use crate::site::{Answer, Site, own, raw};
-use client::Certified;
+use client::{Certified, Client, Proof};
 use credfile::{Identity, ManagementCert, PublishSettings, VaultCredentials, machine_identity};
+use model::Digest;
 use server::Clock;
+use sha2::Digest as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use ureq::http::Method;
@@ -56,6 +58,7 @@ impl Place {
             client,
             certificate: identity.certificate().as_der(),
             key: identity.private_key(),
+            proxies: store::Proxies::default(),
         }
     }
 
@@ -63,18 +66,50 @@ impl Place {
         &self,
         file: &VaultCredentials,
         name: &str,
-        replace: bool,
+        how: (bool, &[&Identity]),
+    ) -> client::Result<(Credentials, Identity)> {
+        self.register_at(file, name, how, jiff::Timestamp::now())
+    }
+
+    /// By a certificate that was made then.
+    fn register_at(
+        &self,
+        file: &VaultCredentials,
+        name: &str,
+        (replace, known): (bool, &[&Identity]),
+        made: jiff::Timestamp,
     ) -> client::Result<(Credentials, Identity)> {
         let ManagementCert::Identity(identity) = &file.management_cert else { panic!() };
         let (tenant, client) =
             (file.aad_tenant.to_string(), file.service_principal.unwrap().to_string());
         let name = name.parse().unwrap();
-        let machine = machine_identity(&name, jiff::Timestamp::now()).unwrap();
+        let machine = machine_identity(&name, made).unwrap();
+        let hash = |identity: &&Identity| {
+            Digest(sha2::Sha256::digest(identity.certificate().as_der()).into())
+        };
+        let known = known.iter().map(hash).collect();
         let certified = self.certified(&tenant, &client, identity);
         let certificate = machine.certificate().as_der();
-        let credentials =
-            certified.register(&file.aad_audience, &file.vault, &name, certificate, replace)?;
+        let credentials = certified.register(
+            &file.aad_audience,
+            &file.vault,
+            &name,
+            certificate,
+            (replace, known),
+        )?;
         Ok((credentials, machine))
+    }
+
+    /// The machine itself, by the certificates that it knows.
+    fn machine(&self, credentials: &Credentials, known: &[&Identity]) -> Client {
+        let proof = |identity: &&Identity| Proof {
+            certificate: identity.certificate().as_der().to_vec(),
+            key: identity.private_key().to_vec().into(),
+            until: identity.certificate().not_after(),
+        };
+        let proofs: Vec<Proof> = known.iter().map(proof).collect();
+        let proofs = Box::new(move || Ok(proofs.clone()));
+        Client::certified(credentials.clone(), proofs, &store::Proxies::default()).unwrap()
     }
 
     fn with(&self, token: &str, method: &Method, path: &str, body: &[u8]) -> Answer {
@@ -86,11 +121,14 @@ impl Place {
 fn the_newest_credentials_of_a_vault_register_machines_for_ten_days() {
     let place = Place::new();
     let first = place.vault_file();
-    let (credentials, machine) = place.register(&first, "fs01", false).unwrap();
+    let (credentials, machine) = place.register(&first, "fs01", (false, &[])).unwrap();
     assert_eq!(credentials.server.as_ref().unwrap().as_str(), "fs01");
-    client::Client::new(credentials.clone()).unwrap().locations().unwrap();
-    let taken = place.register(&first, "fs01", false).unwrap_err();
+    assert_eq!(credentials.token, "", "nothing that lasts is given");
+    assert!(Client::new(credentials.clone()).is_err());
+    place.machine(&credentials, &[&machine]).locations().unwrap();
+    let taken = place.register(&first, "fs01", (false, &[])).unwrap_err();
     assert_eq!(taken.code(), Some(&wire::Code::AlreadyExists), "{taken}");
+    assert!(taken.to_string().contains("last heard of at"), "{taken}");
     // Its own certificate speaks for it, as what it is and no more.
     let (tenant, id) =
         (credentials.tenant_id.clone().unwrap(), credentials.client_id.clone().unwrap());
@@ -102,17 +140,20 @@ fn the_newest_credentials_of_a_vault_register_machines_for_ten_days() {
     assert_eq!(place.with(&token, &Method::GET, latest, b"").status, 403);
 
     let second = place.vault_file();
-    assert!(place.register(&first, "fs02", false).is_err(), "an older file");
-    place.register(&second, "fs02", false).unwrap();
-    let (again, _) = place.register(&second, "fs01", true).unwrap();
-    client::Client::new(again).unwrap().locations().unwrap();
+    assert!(place.register(&first, "fs02", (false, &[])).is_err(), "an older file");
+    place.register(&second, "fs02", (false, &[])).unwrap();
+    let (again, newer) = place.register(&second, "fs01", (true, &[])).unwrap();
+    assert_eq!(again, credentials, "only its certificate is another one");
+    place.machine(&again, &[&newer]).locations().unwrap();
+    let gone = place.machine(&credentials, &[&machine]).locations().unwrap_err();
+    assert!(matches!(gone, client::Error::NotKnown { .. }), "{gone}");
     assert!(
         certified.token("https://management.azure.com").is_err(),
         "a machine that was replaced"
     );
     assert_eq!(place.with(&token, &Method::GET, "/api/v1/import-jobs", b"").status, 401);
     place.ahead.store(11 * 24 * 3600, Ordering::SeqCst);
-    assert!(place.register(&second, "fs03", false).is_err(), "after ten days");
+    assert!(place.register(&second, "fs03", (false, &[])).is_err(), "after ten days");
 }
 
 #[test]
@@ -121,7 +162,7 @@ fn credentials_of_one_vault_register_with_no_other() {
     place.site.admin().create_vault(&"vault2".parse().unwrap()).unwrap();
     let mut file = place.vault_file();
     file.vault = "vault2".parse().unwrap();
-    let refused = place.register(&file, "fs01", false).unwrap_err();
+    let refused = place.register(&file, "fs01", (false, &[])).unwrap_err();
     assert_eq!(refused.code(), Some(&wire::Code::AuthorizationFailed), "{refused}");
     assert_eq!(place.post("/api/v1/vaults/nothing/vault-credentials").status, 404);
     let admin = place.site.admin();
@@ -158,4 +199,86 @@ fn publish_settings_open_their_subscription_and_nothing_beside() {
     assert_eq!(place.with(&token, &Method::PUT, &grant, b"{}").status, 403);
     let nothing = "/api/v1/subscriptions/11111111-1111-1111-1111-111111111111/publish-settings";
     assert_eq!(place.post(nothing).status, 404);
+}
+
+#[test]
+fn a_machine_has_a_next_certificate_beside_the_old_one_until_the_next_one_has_worked() {
+    let place = Place::new();
+    let file = place.vault_file();
+    let (credentials, old) = place.register(&file, "fs01", (false, &[])).unwrap();
+    let (vault, server) = ("vault1".parse().unwrap(), "fs01".parse().unwrap());
+    let made = || machine_identity(&server, jiff::Timestamp::now()).unwrap();
+    let (abandoned, next) = (made(), made());
+    let put = |by: &Identity, what: &Identity| {
+        let machine = place.machine(&credentials, &[by]);
+        machine.put_certificate(&vault, &server, what.certificate().as_der())
+    };
+    let works = |identity: &Identity| place.machine(&credentials, &[identity]).locations().is_ok();
+    put(&old, &abandoned).unwrap();
+    put(&old, &next).unwrap();
+    put(&old, &next).unwrap();
+    assert!(works(&old) && works(&next) && !works(&abandoned));
+    // A machine that does not know whether its next one has arrived tries both.
+    place.machine(&credentials, &[&abandoned, &next]).locations().unwrap();
+    let held = place.machine(&credentials, &[&old]);
+    held.locations().unwrap();
+    put(&next, &next).unwrap();
+    assert!(!works(&old) && works(&next));
+    let gone = held.locations().unwrap_err();
+    assert!(matches!(gone, client::Error::NotKnown { .. }), "a token of the old one: {gone}");
+    // For another machine, and without a certificate of its own, there is nothing to be had here.
+    let other = place.machine(&credentials, &[&next]);
+    let fs02 = "fs02".parse().unwrap();
+    assert!(other.put_certificate(&vault, &fs02, next.certificate().as_der()).is_err());
+    let agent = place.site.agent("vault1", "fs09");
+    let fs09 = "fs09".parse().unwrap();
+    let refused = agent.put_certificate(&vault, &fs09, next.certificate().as_der()).unwrap_err();
+    assert_eq!(refused.code(), Some(&wire::Code::AuthorizationFailed), "{refused}");
+}
+
+#[test]
+fn a_certificate_that_has_ended_says_what_to_do_and_the_same_machine_registers_again_unasked() {
+    let place = Place::new();
+    let file = place.vault_file();
+    let years = jiff::SignedDuration::from_hours(4 * 366 * 24);
+    let then = jiff::Timestamp::now() - years;
+    let (credentials, ended) = place.register_at(&file, "fs01", (false, &[]), then).unwrap();
+    let over = place.machine(&credentials, &[&ended]).locations().unwrap_err();
+    assert!(matches!(over, client::Error::CertificateOver { .. }), "{over}");
+    assert!(over.to_string().contains("packmule agent register --credentials"), "{over}");
+    assert!(place.register(&file, "fs01", (false, &[])).is_err(), "another machine");
+    let (again, machine) = place.register(&file, "fs01", (false, &[&ended])).unwrap();
+    assert_eq!(again, credentials);
+    place.machine(&again, &[&machine]).locations().unwrap();
+}
+
+#[test]
+fn restic_takes_a_machines_access_token_as_its_password() {
+    let place = Place::new();
+    let file = place.vault_file();
+    let (credentials, machine) = place.register(&file, "fs01", (false, &[])).unwrap();
+    let client = place.machine(&credentials, &[&machine]);
+    let token = client.tokens().unwrap().get().unwrap();
+    let get = |user: &str, path: &str| {
+        raw(&place.known, Some((user, &token)), &Method::GET, path, &[], b"").status
+    };
+    assert_eq!(get("fs01", "/vaults/vault1/fs01/keys/"), 200);
+    assert_eq!(get("fs01", "/vaults/vault1/fs02/keys/"), 403);
+    assert_eq!(get("fs02", "/vaults/vault1/fs01/keys/"), 401);
+    assert_eq!(get("admin", "/api/v1/vaults"), 401);
+}
+
+#[test]
+fn who_was_heard_of_when_is_known() {
+    let place = Place::new();
+    let file = place.vault_file();
+    let (credentials, machine) = place.register(&file, "fs01", (false, &[])).unwrap();
+    let heard = || place.site.admin().vaults().unwrap().remove(0).servers.remove(0);
+    assert_eq!(heard().heard_at, None);
+    place.machine(&credentials, &[&machine]).locations().unwrap();
+    let first = heard();
+    assert_eq!(first.version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
+    place.ahead.store(120, Ordering::SeqCst);
+    place.machine(&credentials, &[&machine]).locations().unwrap();
+    assert!(heard().heard_at > first.heard_at);
 }

@@ -22,6 +22,7 @@ mod exports;
 mod files;
 mod jobs;
 mod keeping;
+mod key_removals;
 mod keys;
 mod lifecycle;
 mod parity;

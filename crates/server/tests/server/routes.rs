@@ -28,6 +28,10 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("POST", "/api/v1/subscriptions/{subscription}/publish-settings", "admin"),
     ("POST", "/api/v1/vaults/{vault}/vault-credentials", "admin"),
     ("POST", "/api/v1/vaults/{vault}/machines", "vault"),
+    ("PUT", "/api/v1/vaults/{vault}/servers/{server}/certificate", "agent"),
+    ("GET", "/api/v1/vaults/{vault}/servers/{server}/key-removals", "admin, agent"),
+    ("POST", "/api/v1/vaults/{vault}/servers/{server}/key-removals", "agent"),
+    ("DELETE", "/api/v1/vaults/{vault}/servers/{server}/key-removals/{key}", "admin, agent"),
     ("GET", "/api/v1/vaults/{vault}/settings", "admin, agent"),
     ("PATCH", "/api/v1/vaults/{vault}/settings", "admin"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/settings", "admin, agent"),
@@ -390,6 +394,7 @@ fn filled(path: &str, vault: &str, server: &str) -> String {
         .replace("{repository}", &"a".repeat(64))
         .replace("{kind}", "data")
         .replace("{name}", &"b".repeat(64))
+        .replace("{key}", &"c".repeat(64))
         .replace("{job}", "job1")
         .replace("{drive}", "S1")
         .replace("{seed}", &"0".repeat(32))

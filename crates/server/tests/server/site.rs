@@ -114,6 +114,7 @@ impl Site {
             client: &service.client.to_string(),
             certificate: one.identity.certificate().as_der(),
             key: one.identity.private_key(),
+            proxies: store::Proxies::default(),
         };
         Client::new(certified.copy_computer(seed).unwrap().credentials).unwrap()
     }

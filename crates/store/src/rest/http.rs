@@ -1,7 +1,7 @@
 //! Requests and answers: one agent, its trust and its timeouts, and what each failure means.
 //! Knows paths, not objects.
 
-use super::options::{RestOptions, unusable, without_user};
+use super::options::{RestOptions, TokenSource, unusable, without_user};
 use crate::stream::read_limited;
 use crate::{Error, Result};
 use base64::Engine as _;
@@ -49,6 +49,13 @@ pub(super) struct Http {
     agent: Agent,
     base: Url,
     authorization: Option<HeaderValue>,
+    tokens: Option<Arc<dyn TokenSource>>,
+}
+
+/// What one request shows of its caller.
+struct Shown {
+    header: Option<HeaderValue>,
+    token: Option<Zeroizing<String>>,
 }
 
 impl fmt::Debug for Http {
@@ -74,7 +81,8 @@ impl Http {
             }
         };
         let agent = agent(url, options)?;
-        Ok(Self { agent, base: without_user(url), authorization })
+        let tokens = options.tokens.clone();
+        Ok(Self { agent, base: without_user(url), authorization, tokens })
     }
 
     pub(super) fn location(&self) -> String {
@@ -83,8 +91,8 @@ impl Http {
 
     /// The object, or bytes `first..=last` of it.
     pub(super) fn get(&self, path: &str, range: Option<(u64, u64)>) -> Result<Answer> {
-        self.twice(|| {
-            let mut request = self.prepared(self.agent.get(self.url(path)));
+        self.twice(|shown| {
+            let mut request = prepared(shown, self.agent.get(self.url(path)));
             if let Some((first, last)) = range {
                 request = request.header(RANGE, format!("bytes={first}-{last}"));
             }
@@ -93,15 +101,15 @@ impl Http {
     }
 
     pub(super) fn head(&self, path: &str) -> Result<Answer> {
-        self.twice(|| self.prepared(self.agent.head(self.url(path))).call())
+        self.twice(|shown| prepared(shown, self.agent.head(self.url(path))).call())
     }
 
     pub(super) fn delete(&self, path: &str) -> Result<Answer> {
-        self.twice(|| self.prepared(self.agent.delete(self.url(path))).call())
+        self.twice(|shown| prepared(shown, self.agent.delete(self.url(path))).call())
     }
 
     pub(super) fn post_empty(&self, path: &str) -> Result<Answer> {
-        self.twice(|| self.prepared(self.agent.post(self.url(path))).send_empty())
+        self.twice(|shown| prepared(shown, self.agent.post(self.url(path))).send_empty())
     }
 
     /// Sends `length` bytes. Tried once: only the caller knows whether `body` can begin again.
@@ -110,36 +118,62 @@ impl Http {
         path: &str,
         length: u64,
         body: &mut dyn Read,
-    ) -> std::result::Result<Answer, ureq::Error> {
-        let mut request: RequestBuilder<WithBody> = self.prepared(self.agent.post(self.url(path)));
+    ) -> Result<std::result::Result<Answer, ureq::Error>> {
+        let shown = self.shown()?;
+        let mut request: RequestBuilder<WithBody> =
+            prepared(&shown, self.agent.post(self.url(path)));
         request =
             request.header(CONTENT_TYPE, "application/octet-stream").header(CONTENT_LENGTH, length);
         if length > ASK_FIRST_FROM {
             request = request.header(EXPECT, "100-continue");
         }
-        request.send(SendBody::from_reader(body)).map(Answer)
+        let answer = request.send(SendBody::from_reader(body)).map(Answer);
+        if let Ok(answer) = &answer
+            && self.has_ended(&shown, answer.status())
+        {
+            let cause = "the access token has ended; with the next one it is tried again".into();
+            return Err(Error::Unavailable { location: self.location(), cause });
+        }
+        Ok(answer)
     }
 
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
-    fn prepared<Any>(&self, request: RequestBuilder<Any>) -> RequestBuilder<Any> {
-        let request = request.header("Accept", VERSION_2);
-        match &self.authorization {
-            Some(value) => request.header(AUTHORIZATION, value.clone()),
-            None => request,
-        }
+    fn shown(&self) -> Result<Shown> {
+        let Some(tokens) = &self.tokens else {
+            return Ok(Shown { header: self.authorization.clone(), token: None });
+        };
+        let token = tokens.token()?;
+        let text = Zeroizing::new(format!("Bearer {}", token.as_str()));
+        let value = HeaderValue::from_str(&text);
+        let mut value = value.map_err(|_| self.protocol("its token is no text".to_owned()))?;
+        value.set_sensitive(true);
+        Ok(Shown { header: Some(value), token: Some(token) })
+    }
+
+    /// Whether a token is not good any more, which is then not used again.
+    fn has_ended(&self, shown: &Shown, status: u16) -> bool {
+        let (401, Some(tokens), Some(token)) = (status, &self.tokens, &shown.token) else {
+            return false;
+        };
+        tokens.refused(token);
+        true
     }
 
     /// A kept connection may have been closed by the server just now: that shows as a broken
-    /// connection, and is worth one fresh one.
+    /// connection, and is worth one fresh one. So is a token that has ended a fresh token.
     fn twice(
         &self,
-        request: impl Fn() -> std::result::Result<Response<Body>, ureq::Error>,
+        request: impl Fn(&Shown) -> std::result::Result<Response<Body>, ureq::Error>,
     ) -> Result<Answer> {
-        let answer = match request() {
-            Err(cause) if is_broken(&cause) => request(),
+        let shown = self.shown()?;
+        let answer = match request(&shown) {
+            Err(cause) if is_broken(&cause) => request(&shown),
+            Ok(answer) if self.has_ended(&shown, answer.status().as_u16()) => {
+                request(&self.shown()?)
+            }
             other => other,
         };
         answer.map(Answer).map_err(|cause| self.unreachable(cause))
@@ -250,6 +284,14 @@ fn quota(body: &[u8]) -> Option<String> {
     (error.code == "QuotaExceeded").then(|| shown(&error.message))
 }
 
+fn prepared<Any>(shown: &Shown, request: RequestBuilder<Any>) -> RequestBuilder<Any> {
+    let request = request.header("Accept", VERSION_2);
+    match &shown.header {
+        Some(value) => request.header(AUTHORIZATION, value.clone()),
+        None => request,
+    }
+}
+
 fn agent(url: &Url, options: &RestOptions) -> Result<Agent> {
     let roots = if url.scheme() == "https" { roots(url, options)? } else { Vec::new() };
     let tls = TlsConfig::builder()
@@ -260,7 +302,7 @@ fn agent(url: &Url, options: &RestOptions) -> Result<Agent> {
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .proxy(None)
+        .proxy(options.proxies.of(url))
         .tls_config(tls)
         .user_agent(concat!("packmule/", env!("CARGO_PKG_VERSION")))
         .timeout_resolve(Some(options.connect_timeout))

@@ -12,7 +12,7 @@ mod upload;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use list::is_list;
-pub use options::{Credentials, RestOptions};
+pub use options::{Credentials, RestOptions, TokenSource};
 
 use crate::stream::{read_full, read_limited, read_some};
 use crate::{Error, Listed, Result, Store};

@@ -1,7 +1,8 @@
 //! How to reach a REST server, and as whom. Shows no password in any form.
 
-use crate::{Error, Result};
+use crate::{Error, Proxies, Result};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 use zeroize::Zeroizing;
@@ -21,11 +22,27 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// Gives the access tokens that requests carry, for a server whose tokens end.
+pub trait TokenSource: fmt::Debug + Send + Sync {
+    /// One that is good now.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when whoever gives them is away, [`Error::Denied`] when they give none.
+    fn token(&self) -> Result<Zeroizing<String>>;
+
+    /// The server has not taken this one: it is not to be given again.
+    fn refused(&self, token: &str);
+}
+
 /// How [`Rest`](crate::Rest) talks to its server.
 #[derive(Debug, Clone)]
 pub struct RestOptions {
     /// Whom to be; before what the URL says.
     pub credentials: Option<Credentials>,
+    /// Access tokens; before both.
+    pub tokens: Option<Arc<dyn TokenSource>>,
+    /// Which proxy the way goes through.
+    pub proxies: Proxies,
     /// Certificates of authorities to trust beside the system's, in PEM.
     pub ca_pem: Option<Vec<u8>>,
     /// Trust nobody but those: for a server whose own authority is known beforehand.
@@ -40,6 +57,8 @@ impl Default for RestOptions {
     fn default() -> Self {
         Self {
             credentials: None,
+            tokens: None,
+            proxies: Proxies::default(),
             ca_pem: None,
             ca_pinned: false,
             connect_timeout: Duration::from_secs(10),

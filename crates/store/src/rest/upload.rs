@@ -91,7 +91,11 @@ impl Rest {
     }
 
     fn posted(&self, key: &ObjectKey, length: u64, body: &mut dyn Read) -> Posted {
-        match self.http.post(&key.path_on_server(), length, body) {
+        let answer = match self.http.post(&key.path_on_server(), length, body) {
+            Ok(answer) => answer,
+            Err(error) => return Posted::Failed(error),
+        };
+        match answer {
             Ok(answer) if answer.is_success() => {
                 // Reads the text, if any, so that the connection is used again.
                 answer.said();

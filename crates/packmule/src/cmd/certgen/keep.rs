@@ -4,8 +4,8 @@
 use crate::failure::Failure;
 use credfile::{Certificate, Identity, OfflineApplicationParams, Thumbprint, seeding_identity};
 use model::{AccountName, ErrorKind};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -60,10 +60,7 @@ impl Keep {
             let words = format!("{} holds no certificate with its key", path.display());
             Failure::new(ErrorKind::Corrupt, words)
         };
-        let certificate = CertificateDer::from_pem_slice(&text).map_err(damaged)?;
-        let key = PrivatePkcs8KeyDer::from_pem_slice(&text).map_err(damaged)?;
-        let key = Zeroizing::new(key.secret_pkcs8_der().to_vec());
-        Ok(Some(Identity::new(Certificate::from_der(&certificate)?, key)?))
+        Ok(Some(Identity::from_pem(&text).map_err(damaged)?))
     }
 
     /// The file for a storage account; where it was written.

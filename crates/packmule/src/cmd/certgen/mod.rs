@@ -10,7 +10,6 @@
 
 mod directory;
 mod keep;
-mod machine;
 mod words;
 
 use super::admin::AdminOptions;
@@ -23,7 +22,6 @@ use client::{Application, Client};
 use credfile::{Certificate as Der, Guid, OfflineApplicationParams};
 use directory::{Directory, has};
 use keep::Keep;
-pub(crate) use machine::Given;
 use model::{AccountName, ErrorKind};
 use serde_json::json;
 use std::path::{Path, PathBuf};

@@ -97,6 +97,7 @@ fn with(subscription: &Subscription, note: &StagedSeed) -> Option<client::Result
         client: &client,
         certificate: subscription.identity.certificate().as_der(),
         key: subscription.identity.private_key(),
+        proxies: crate::context::proxies().clone(),
     };
     Some(certified.copy_computer(note.id))
 }

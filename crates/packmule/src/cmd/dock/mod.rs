@@ -111,7 +111,8 @@ pub(crate) struct DockOptions {
 
 impl DockOptions {
     fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(client::load_credentials(&self.credentials)?)?)
+        let credentials = client::load_credentials(&self.credentials)?;
+        Ok(Client::through(credentials, crate::context::proxies())?)
     }
 }
 

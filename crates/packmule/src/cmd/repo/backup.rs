@@ -190,6 +190,7 @@ pub(crate) fn options<'a>(
         tags: how.tag.clone(),
         time: jiff::Timestamp::now(),
         parent: None,
+        any_host: false,
         force: how.force,
         with_atime: how.with_atime,
         program_version: concat!("packmule ", env!("CARGO_PKG_VERSION")).into(),

@@ -59,6 +59,7 @@ mod tests {
                 object_id: "object".to_owned(),
                 app_id: "a".to_owned(),
                 service_principal: "principal".to_owned(),
+                credential: "key".to_owned(),
             }),
         }
     }

@@ -1,0 +1,75 @@
+//! What can go wrong with this machine's certificate and with what opens its repository. Decides nothing.
+
+use model::{Digest, ErrorKind};
+use std::io;
+use wire::SeedId;
+
+/// Why a certificate, passphrase or recovery kit could not be had, or is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OwnError {
+    /// A vault's credentials that cannot be used.
+    #[error("these vault credentials cannot be used: {what}")]
+    VaultFile {
+        /// What is wrong with them.
+        what: String,
+    },
+    /// No certificate.
+    #[error("a certificate cannot be made: {what}")]
+    Making {
+        /// Why.
+        what: String,
+    },
+    /// Which keys travel is not decided.
+    #[error(
+        "the drives of seed {seed} are being written without staging, and carry the keys that there are: finish them first"
+    )]
+    DrivesFirst {
+        /// The seed.
+        seed: SeedId,
+    },
+    /// Nothing to make a key for.
+    #[error(
+        "there is no repository of this server yet, in staging or in the vault: the first packmule backup now GROUP makes it"
+    )]
+    NoRepositoryYet,
+    /// Guessed too soon.
+    #[error(
+        "a passphrase of {characters} characters is too short for a new repository, which needs 16 at least: eight random words are good, and easier to type than sixteen random letters"
+    )]
+    ShortPassphrase {
+        /// How many it has.
+        characters: usize,
+    },
+    /// Nothing to change.
+    #[error("the new passphrase is the old one")]
+    SamePassphrase,
+    /// The kit would revoke itself.
+    #[error(
+        "what was given as the password is the secret of a recovery kit (key {key}), which would go: give the passphrase, or set a new one first with packmule agent passphrase"
+    )]
+    OwnKit {
+        /// Its key.
+        key: Digest,
+    },
+}
+
+impl OwnError {
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Making { .. } => ErrorKind::Internal,
+            Self::DrivesFirst { .. } => ErrorKind::Conflict,
+            Self::NoRepositoryYet => ErrorKind::NoRepository,
+            _ => ErrorKind::Invalid,
+        }
+    }
+}
+
+/// What a refusal of the operating system counts as.
+pub(crate) fn io_kind(cause: &io::Error) -> ErrorKind {
+    match cause.kind() {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+        _ => ErrorKind::Internal,
+    }
+}

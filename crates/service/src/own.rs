@@ -1,0 +1,48 @@
+//! Alerts of this machine's certificate and of what opens its repository. Renews nothing itself.
+
+use crate::alert::Severity;
+use crate::{Db, Error, Work};
+use agent::KeysStatus;
+use jiff::{SignedDuration, Timestamp};
+
+/// So long before its end, a certificate that cannot be renewed is an alert.
+const WARNED: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// The alert that tells of this machine's certificate.
+const CERTIFICATE: &str = "certificate";
+/// The alert that tells of keys that somebody wants removed.
+const KEYS: &str = "keys";
+
+/// Has the certificate renewed when that is due. One that is near its end, and could not be renewed, is an alert.
+pub(crate) fn certificate(db: &Db, work: &dyn Work, now: Timestamp) -> Result<(), Error> {
+    let why = match work.renew() {
+        Ok(_) => return db.close(CERTIFICATE, now),
+        Err(why) => why,
+    };
+    let Some(machine) = work.certificate() else { return Ok(()) };
+    if machine.until.duration_since(now) > WARNED {
+        tracing::warn!("this machine's certificate is not renewed yet: {why}");
+        return Ok(());
+    }
+    let (severity, ends) = match machine.until <= now {
+        true => (Severity::Error, "ended"),
+        false => (Severity::Warning, "ends"),
+    };
+    let text = format!(
+        "this machine's certificate {ends} on {:.0} and could not be renewed: {why}",
+        machine.until
+    );
+    db.raise(CERTIFICATE, severity, &text, now)
+}
+
+/// Tells of a key that somebody else wants removed; `asked` says whether the server could be asked.
+pub(crate) fn keys(db: &Db, keys: &KeysStatus, asked: bool, now: Timestamp) -> Result<(), Error> {
+    let Some(removal) = keys.foreign.first() else {
+        return if asked { db.close(KEYS, now) } else { Ok(()) };
+    };
+    let text = format!(
+        "somebody has asked the vault to remove key {} of this server's repository on {:.0}, and it was not this machine: look at packmule agent keys, and let it stay with --keep",
+        removal.key.short(),
+        removal.due_at
+    );
+    db.raise(KEYS, Severity::Error, &text, now)
+}
