@@ -2,6 +2,7 @@
 //! be made again. Never part of the tests: it takes long, and its figures are only worth something
 //! on a machine that does nothing else.
 
+mod agent;
 mod bound;
 mod case;
 mod cycle;
@@ -26,6 +27,7 @@ mod tool;
 mod tree;
 mod undo;
 
+pub(crate) use agent::{Options as AgentOptions, agent};
 pub(crate) use drives::{Options as DriveOptions, drives};
 pub(crate) use measure::{WORD as MEASURED, measured};
 pub(crate) use memory::{memory, mounts};

@@ -39,6 +39,7 @@ usage: cargo xtask <command>
                             --quick takes minutes; docs/benchmarks.md has all the options
   bench drives [--quick]    drives on loop devices at 250 and 550 MB/s, against cp, rsync and dd; takes root
   bench seed [--quick]      what parity costs and repairs, and a plan for 1 PB; takes root
+  bench agent [--quick]     a million files: the agent with its server, and the engine against restic and rustic
   bench memory [--mounts N] what a file of 10 TiB of holes, and as root N × 10,000 tiny files take
   fuzz [SECONDS] [NAME]…    runs the fuzz targets, all or those named, for 60 seconds each; needs
                             cargo-fuzz
@@ -114,13 +115,17 @@ fn bench(rest: &[String]) -> anyhow::Result<ExitCode> {
             Ok(options) => bench::seed(&options),
             Err(wrong) => usage_error(&wrong),
         },
+        Some((what, args)) if what == "agent" => match bench::AgentOptions::parse(args) {
+            Ok(options) => bench::agent(&options),
+            Err(why) => usage_error(&why),
+        },
         Some((what, args)) if what == "memory" => match bench::mounts(args) {
             Ok(mounts) => bench::memory(mounts),
             Err(why) => usage_error(&why),
         },
         // What it calls itself by.
         Some((what, args)) if what == bench::MEASURED => bench::measured(args),
-        _ => usage_error("bench takes the word engine, drives, seed or memory, and options"),
+        _ => usage_error("bench takes the word engine, drives, seed, agent or memory, and options"),
     }
 }
 

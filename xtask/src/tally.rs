@@ -9,6 +9,16 @@ pub(crate) enum Runner {
     Nextest,
 }
 
+impl Runner {
+    /// The variable that says how many tests run side by side.
+    pub(crate) fn threads(self) -> &'static str {
+        match self {
+            Self::Libtest => "RUST_TEST_THREADS",
+            Self::Nextest => "NEXTEST_TEST_THREADS",
+        }
+    }
+}
+
 /// Counts of tests.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tally {

@@ -121,6 +121,9 @@ fn run_tests(
         (libtest(root), Stream::Out, Runner::Libtest)
     };
     command.args(&options.filters).env(skips::VARIABLE, report).envs(oracles);
+    // Half of the time a test waits: for a disk, a server, a clock.
+    let threads = 2 * std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    command.env(runner.threads(), threads.to_string());
     Ok(watched(&mut command, stream, &mut |line| tally.see(runner, line))?.success())
 }
 

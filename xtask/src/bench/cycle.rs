@@ -152,7 +152,9 @@ impl<'a> Cycle<'a> {
     fn warm(&self, place: &Place, action: Action<'_>) -> anyhow::Result<()> {
         match action {
             Action::Backup(source, _) => tree::warm(source),
-            Action::Restore(..) | Action::Check => tree::warm(&place.repository()),
+            Action::Restore(..) | Action::Forget(_) | Action::Check => {
+                tree::warm(&place.repository())
+            }
             Action::Open => Ok(()),
         }
     }

@@ -12,6 +12,8 @@ pub(crate) const ENGINE: &str = "<!-- measured: engine -->\n";
 pub(crate) const DRIVES: &str = "<!-- measured: drives -->\n";
 /// Where those of parity go.
 pub(crate) const SEED: &str = "<!-- measured: seed -->\n";
+/// Where those of a million files go.
+pub(crate) const AGENT: &str = "<!-- measured: agent -->\n";
 const CLOSE: &str = "<!-- /measured -->";
 
 /// Replaces what is between the marker `open` and the next end by `text`.

@@ -160,6 +160,8 @@ impl Bench {
         let disks = self.disks(data + parity, size, rate)?;
         let (with, busy) = self.prepare(source, &disks, parity)?;
         let folders = disks.iter().map(|disk| text(&disk.folder)).collect::<Result<Vec<_>, _>>()?;
+        // The first one pays for memory that has not been touched yet.
+        self.import(&disks, folders.get(..data).unwrap_or_default())?;
         let all = self.import(&disks, folders.get(..data).unwrap_or_default())?;
         let lost = self.import(&disks, folders.get(1..).unwrap_or_default())?;
         let gigabytes = figure(&with, "bytes")? / 1e9;
@@ -239,7 +241,7 @@ fn render(
     for row in rows {
         let held = if row.rate == 0 { "none".to_owned() } else { row.rate.to_string() };
         let more = |(without, with): (f64, f64)| {
-            format!("{with:.1} (+{:.0} %)", 100.0 * (with / without.max(0.001) - 1.0))
+            format!("{with:.1} ({:+.0} %)", 100.0 * (with / without.max(0.001) - 1.0))
         };
         writeln!(
             text,

@@ -36,6 +36,8 @@ pub(crate) enum Action<'a> {
     Backup(&'a Path, &'a str),
     /// Restore the backup of that name, which is the last one, into an empty folder.
     Restore(&'a str, &'a Path),
+    /// Forget all backups but the last ones, and everything that only they needed.
+    Forget(u32),
     /// Read and verify everything.
     Check,
     /// Open the repository and do as little as possible.
@@ -115,7 +117,7 @@ impl Tool {
             Kind::Packmule => self.packmule(place, action),
             Kind::Restic => self.restic(place, action),
             Kind::Rustic => self.rustic(place, action),
-            Kind::Borg => self.borg(place, action),
+            Kind::Borg => return self.borg(place, action),
             Kind::Bupstash => return self.bupstash(place, action),
         };
         Some(command)
@@ -125,6 +127,7 @@ impl Tool {
         let words: &[&str] = match action {
             Action::Backup(..) => &["repo", "backup"],
             Action::Restore(..) => &["repo", "restore", "latest", "--target"],
+            Action::Forget(_) => &["repo", "forget", "--prune", "--keep-last"],
             Action::Check => &["repo", "check", "--read-data"],
             Action::Open => &["repo", "snapshots"],
         };
@@ -135,6 +138,7 @@ impl Tool {
         let words: &[&str] = match action {
             Action::Backup(..) => &["backup"],
             Action::Restore(..) => &["restore", "latest", "--target"],
+            Action::Forget(_) => &["forget", "--prune", "--keep-last"],
             Action::Check => &["check", "--read-data"],
             Action::Open => &["cat", "config", "--no-lock"],
         };
@@ -145,15 +149,17 @@ impl Tool {
         let words: &[&str] = match action {
             Action::Backup(..) => &["backup"],
             Action::Restore(..) => &["restore", "latest"],
+            // Its default only marks what may go, and removes it another day.
+            Action::Forget(_) => &["forget", "--prune", "--instant-delete", "--keep-last"],
             Action::Check => &["check", "--read-data"],
             Action::Open => &["cat", "config"],
         };
         with_folder(self.command(place, words), action)
     }
 
-    fn borg(&self, place: &Place, action: Action<'_>) -> Command {
+    fn borg(&self, place: &Place, action: Action<'_>) -> Option<Command> {
         let archive = |name: &str| format!("{}::{name}", place.repository().display());
-        match action {
+        Some(match action {
             Action::Backup(source, name) => {
                 let mut command = self.command(place, &["create"]);
                 command.arg(archive(name)).arg(source);
@@ -164,9 +170,11 @@ impl Tool {
                 command.arg(archive(name)).current_dir(target);
                 command
             }
+            // Takes two commands.
+            Action::Forget(_) => return None,
             Action::Check => self.command(place, &["check", "--verify-data"]),
             Action::Open => self.command(place, &["list"]),
-        }
+        })
     }
 
     fn bupstash(&self, place: &Place, action: Action<'_>) -> Option<Command> {
@@ -182,7 +190,7 @@ impl Tool {
                 command
             }
             // It verifies only what it hands out.
-            Action::Check => return None,
+            Action::Forget(_) | Action::Check => return None,
             Action::Open => self.command(place, &["list"]),
         })
     }
@@ -214,10 +222,11 @@ impl Tool {
     }
 }
 
-/// Appends the folder that an action is about.
+/// Appends the folder, or the number, that an action is about.
 fn with_folder(mut command: Command, action: Action<'_>) -> Command {
     match action {
         Action::Backup(folder, _) | Action::Restore(_, folder) => command.arg(folder),
+        Action::Forget(kept) => command.arg(kept.to_string()),
         Action::Check | Action::Open => &mut command,
     };
     command
