@@ -1,5 +1,5 @@
 //! The whole journey with its processes killed at random moments, the server's among them: first
-//! backup, drives, dock, publication, increments. After every kill the vault shows only what is
+//! backup, drives, increments in transit, dock, publication, increments. After every kill the vault shows only what is
 //! whole; at the end both ends are equal, and stock restic finds nothing wrong.
 //!
 //! `PACKMULE_JOURNEY_KILLS` is the number of kills, `PACKMULE_KILL_SEED` what chance begins with.
@@ -285,6 +285,14 @@ fn a_journey_survives_the_death_of_any_of_its_processes_at_any_moment() {
         &[&shipping[..], &address[..], &["--email", "r@example.org", "--yes", "--state", &state]]
             .concat(),
     );
+    // What is backed up while the drives travel goes beside the seed, and the vault shows none of it.
+    world.change_source();
+    world.harass(&backup, kills / 6, second, true);
+    let meanwhile = world.done(&backup);
+    let meanwhile = meanwhile.objects.last().unwrap()["snapshot_id"].as_str().unwrap().to_owned();
+    copy(&world.path("source"), &world.path("meanwhile"));
+    world.equal(&meanwhile, &world.path("meanwhile"));
+    assert!(!world.vault().join("snapshots").exists(), "the seed has not arrived");
     let dock_state = world.text("dock-state");
     let parcel = ["dock", "receive", "--tracking", "1z999 aa1", "--credentials", &dock];
     world.done(&[&parcel[..], &["--state", &dock_state]].concat());
@@ -311,6 +319,7 @@ fn a_journey_survives_the_death_of_any_of_its_processes_at_any_moment() {
     let last = last.objects.last().unwrap()["snapshot_id"].as_str().unwrap().to_owned();
     copy(&world.path("source"), &world.path("last"));
     world.equal(&first, &world.path("first"));
+    world.equal(&meanwhile, &world.path("meanwhile"));
     world.equal(&last, &world.path("last"));
     let vault = world.vault();
     world.restic(&vault, &["check", "--read-data"]);

@@ -231,6 +231,16 @@ impl Life {
     /// Moves the clock there, and looks once.
     fn at(&mut self, moment: &str) -> usize {
         *self.clock.lock().unwrap() = moment.parse().unwrap();
+        // As in `start`. Not for ever: some tests hold a lock themselves.
+        let runs = std::fs::read_dir(self.folder.path().join("runs")).into_iter().flatten();
+        for lock in runs.map(|entry| entry.unwrap().path()) {
+            for _ in 0..200 {
+                if run::lock_file(&lock).unwrap().is_some() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+        }
         let before = self.work.ran.lock().unwrap().len();
         let service = self.service.as_mut().unwrap();
         service.tick();
