@@ -74,6 +74,7 @@ fn made(ctx: &Context<'_>, seed: &AnnouncedSeed) -> Result<SeedRecord, Error> {
         contents: None,
         revisions: Vec::new(),
         parity: 0,
+        most_drives: None,
         hold_parity: false,
         jobs: Vec::new(),
         receipt: None,

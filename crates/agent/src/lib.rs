@@ -74,7 +74,7 @@ pub use confirm::Confirmed;
 pub use context::{Context, Event, Phase};
 pub use copy::{copy_state, take_copy};
 pub use direct::life::{
-    Given, NextDrive, Writing, Written, begin_direct, check_direct, write_drives,
+    Given, NextDrive, Writing, Written, begin_direct, check_direct, cover_drives, write_drives,
 };
 pub use direct::{Desk, Direct, backup_onto_drives, refuse_inside, seed_of_drives};
 pub use error::Error;

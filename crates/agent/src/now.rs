@@ -150,6 +150,7 @@ pub(crate) fn begun(
         contents: None,
         revisions: Vec::new(),
         parity: 0,
+        most_drives: None,
         hold_parity: false,
         jobs: Vec::new(),
         receipt: None,

@@ -5,8 +5,8 @@
 //!  Staged ─▶ Preparing ─▶ drives … (any number of calls) ─▶ complete ─▶ job ─▶ manifests ─▶ Prepared
 //! ```
 //!
-//! A set is at most ten drives, parity included. When ten are sealed and objects are left, that set gets its job and
-//! the next call begins the next set. The job's part is in `job`.
+//! A set is at most ten drives, parity included, or fewer where a parcel takes no more. When so many are sealed and
+//! objects are left, that set gets its job and the next call begins the next set. The job's part is in `job`.
 
 use crate::Error;
 use crate::context::{Context, Event, Phase};
@@ -32,7 +32,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use store::{Folder, Rate, RateLimit, Store};
-use wire::{Job, Location, MAX_DRIVES, SeedId};
+use wire::{Job, Location, SeedId};
 
 /// What is to be prepared.
 #[derive(Clone, Copy)]
@@ -52,6 +52,9 @@ pub struct Preparation<'a> {
     /// How many drives of a set may be lost: so many parity drives are written last. None: as the last call
     /// for this seed was told, or none at all.
     pub parity: Option<u32>,
+    /// How many drives a set, and so a job, has at most, parity included: 1 to 10. None: as the last call for this seed
+    /// was told, or ten.
+    pub most: Option<u32>,
     /// A name for the import job instead of the one given for the group.
     pub job: Option<&'a JobName>,
     /// What the vault still asks for and nothing else, as a set of its own.
@@ -124,7 +127,7 @@ pub fn prepare(
     let record = begin(ctx, &state, &record)?;
     let record = match what.missing {
         true => record,
-        false => note_parity(&state, record, what.parity)?,
+        false => note_wishes(&state, record, what.parity, what.most)?,
     };
     let prepared = write(ctx, &state, &record, &part, what, password)?;
     let record = keep_contents(&state, &record, &prepared)?;
@@ -134,7 +137,7 @@ pub fn prepare(
     chain::written(ctx, &state, &record, &prepared.drives)?;
     let complete = prepared.is_complete();
     let sealed = sealed(&prepared.drives);
-    let full = sealed.len() >= MAX_DRIVES;
+    let full = sealed.len() >= record.most();
     let job = match (complete || full) && !sealed.is_empty() {
         false => None,
         true => {
@@ -369,21 +372,22 @@ fn start(ctx: &Context<'_>, record: &mut SeedRecord) -> Result<Vec<Effect>, Erro
 }
 
 /// What was asked for stays for the calls that go on.
-fn note_parity(
+pub(crate) fn note_wishes(
     state: &State,
     record: SeedRecord,
     parity: Option<u32>,
+    most: Option<u32>,
 ) -> Result<SeedRecord, Error> {
-    match parity.filter(|parity| *parity != record.parity) {
-        None => Ok(record),
-        Some(parity) => {
-            let change = |record: &mut SeedRecord| {
-                record.parity = parity;
-                Ok(())
-            };
-            Ok(state.change_seed(record.id, change)?.0)
-        }
+    let parity = parity.unwrap_or(record.parity);
+    let most = most.or(record.most_drives);
+    if (parity, most) == (record.parity, record.most_drives) {
+        return Ok(record);
     }
+    let change = |record: &mut SeedRecord| {
+        (record.parity, record.most_drives) = (parity, most);
+        Ok(())
+    };
+    Ok(state.change_seed(record.id, change)?.0)
 }
 
 /// Freezes and writes under a shared lock, which is renewed meanwhile.
@@ -409,6 +413,7 @@ fn write(
         filling: what.filling,
         // A set of its own has no more parity than was asked for with it.
         parity: if part.only.is_some() { what.parity.unwrap_or(0) } else { record.parity },
+        most: record.most(),
         only: part.only.as_deref(),
     };
     if what.limit_rate > 0 {
@@ -438,6 +443,7 @@ pub(crate) fn set_as_prepared(
         filling: Filling::Even,
         limit_rate: 0,
         parity: None,
+        most: None,
         job: None,
         missing: false,
     };
@@ -532,7 +538,7 @@ fn refuse_unlisted(record: &SeedRecord, folder: &Path, drives: &[DriveSpec]) -> 
     Err(Error::InventoryLost { seed: record.id, staging: record.staging.clone() })
 }
 
-struct Told<'c, 'a>(&'c Context<'a>);
+pub(crate) struct Told<'c, 'a>(pub(crate) &'c Context<'a>);
 
 impl Events for Told<'_, '_> {
     fn event(&mut self, event: seed::Event<'_>) {

@@ -12,7 +12,7 @@ use seed::Object;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use wire::{KeysFrom, PublicKey, SeedId, SignedReceipt};
+use wire::{KeysFrom, MAX_DRIVES, PublicKey, SeedId, SignedReceipt};
 
 /// A seed: one first full backup on its way from staging to the vault.
 ///
@@ -65,6 +65,9 @@ pub struct SeedRecord {
     /// Parity drives of the set that is being written, as last asked for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub parity: u32,
+    /// Drives that a set has at most, where that is fewer than can travel together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_drives: Option<u32>,
     /// Parity drives stay at home when the others of their set leave.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hold_parity: bool,
@@ -283,6 +286,11 @@ impl SeedRecord {
     }
 
     /// The job that the drive set travels with; none when there is none yet or the last one failed.
+    /// Drives of a set, parity included, at most.
+    pub(crate) fn most(&self) -> usize {
+        self.most_drives.and_then(|most| usize::try_from(most).ok()).unwrap_or(MAX_DRIVES)
+    }
+
     pub(crate) fn job_of_set(&self, set: u32) -> Option<&SeedJob> {
         let job = self.jobs.iter().rev().find(|job| job.set == set && !job.parity)?;
         let state = self.seed.sets.iter().find(|known| known.job == job.name).map(|set| set.state);

@@ -148,6 +148,7 @@ pub fn export(
         read_back: options.read_back,
         filling: options.filling,
         parity: wanted.parity,
+        most: wire::MAX_DRIVES,
         only: None,
     };
     let mut desk = Desk::new(client, &job, options, events);

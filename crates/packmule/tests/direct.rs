@@ -146,13 +146,49 @@ fn what_cannot_be_done_is_refused_before_anything_is_written() {
     let place = Place::new();
     let source = source(&place);
     let drives = [place.folder("d0"), place.folder("d1")];
-    let said = place.run(&words(&source, &drives, &["--parity", "1"]));
-    assert!(said.code != 0 && said.stderr.contains("parity"), "{}", said.stderr);
-    assert!(!place.path("state").exists());
+    let said = place.run(&words(&source, &drives, &["--parity", "2"])).exits(1);
+    said.tells(&["2 parity drives and at least one for data"]);
     fs::write(drives[1].join("thesis"), "mine").unwrap();
     place.run(&words(&source, &drives, &[])).exits(13).tells(&["not empty"]);
     assert_eq!((walk(&drives[0]).len(), walk(&drives[1]).len()), (0, 1));
     let dry = place.run(&words(&source, &drives[..1], &["--dry-run"])).exits(0);
     assert_eq!(dry.object("summary")["files"], 23);
     assert_eq!(walk(&drives[0]).len(), 0);
+}
+
+#[test]
+fn with_parity_any_drive_may_be_lost_the_last_one_with_the_list_too() {
+    let place = Place::new();
+    let source = source(&place);
+    let drives: Vec<PathBuf> = (0..4).map(|n| place.folder(&format!("d{n}"))).collect();
+    let parity = ["--parity", "1", "--capacity", "26M"];
+    // One for data alone is not enough, and nothing else is asked for: all have to be there from the beginning.
+    let said = place.run(&words(&source, &drives[..1], &parity)).exits(1);
+    said.tells(&["1 parity drives and at least one for data"]);
+    let said = place.run(&words(&source, &drives[..2], &parity)).exits(13);
+    assert_eq!(said.object("summary")["complete"], false);
+    let sealed: Vec<bool> = drives.iter().map(|drive| is_sealed(drive)).collect();
+    assert_eq!(sealed, [true, false, false, false], "the other one is kept for parity");
+    // What was sealed is needed for parity: without it nothing is begun.
+    let said = place.run(&words(&source, &drives[1..], &parity)).exits(1);
+    said.tells(&["not attached"]);
+    let said = place.run(&words(&source, &drives, &parity)).exits(0);
+    assert_eq!(said.object("parity")["parity_missing"], 0);
+    let signer = signer(&said);
+    let sealed: Vec<&PathBuf> = drives.iter().filter(|drive| is_sealed(drive)).collect();
+    assert!(sealed.len() >= 3, "two for data and one for parity: {}", said.stdout);
+    // The same call once more finds everything done.
+    place.run(&words(&source, &drives, &parity)).exits(0);
+    for (n, lost) in sealed.iter().enumerate() {
+        let into = format!("into{n}");
+        let mut import = vec!["seed", "import", "--into", &into, "--signer", &signer, "--drive"];
+        import.extend(sealed.iter().filter(|drive| *drive != lost).map(|drive| s(drive)));
+        place.run(&import).exits(0);
+        let into = place.path(&into);
+        names_are_right(&into);
+        restic_is_content("direct", &into);
+        let target = format!("restored{n}");
+        place.run(&["repo", "restore", "-r", s(&into), "latest", "--target", &target]).exits(0);
+        same(&place.path(&target).join(source.strip_prefix("/").unwrap()), &source);
+    }
 }

@@ -202,7 +202,8 @@ fn what_cannot_be_is_refused_with_the_reason_and_nothing_is_written() {
     let drive = site.drive("d1");
     fs::write(site.place.path("settings"), "").unwrap();
     for (words, reason) in [
-        ("--parity 1", "parity"),
+        ("--parity 1", "at least one for data"),
+        ("--parity 1 --hold-parity", "travels with the others"),
         ("--limit-rate 10M", "--limit-rate"),
         ("p:settings", "the source server itself"),
         ("s:/mnt/staging", "not both"),
@@ -222,4 +223,49 @@ fn what_cannot_be_is_refused_with_the_reason_and_nothing_is_written() {
     site.run(&format!("{WRITE} --drive d1 stranger")).exits(13).tells(&["not empty"]);
     assert_eq!((walk(&drive).len(), walk(&stranger).len()), (0, 1));
     assert_eq!(walk(&site.place.path("source/folder")).len(), 1);
+}
+
+/// The serial number that a drive's label has.
+fn serial(drive: &Path) -> String {
+    let trust = seed::inspect(drive).unwrap().unwrap();
+    trust.body.serial.to_string()
+}
+
+#[test]
+fn with_parity_the_job_comes_last_and_a_lost_drive_is_rebuilt_at_the_dock() {
+    let site = Site::new();
+    let drives: Vec<PathBuf> = (1..4).map(|n| site.drive(&format!("d{n}"))).collect();
+    let said = site.run(&format!("{WRITE} --drive d1 d2 --capacity 40M --parity 1")).exits(13);
+    assert_eq!(said.object("summary")["complete"], false);
+    // The number of parity drives is remembered.
+    let said = site.run(&format!("{WRITE} --drive d1 d2 d3 --capacity 40M")).exits(0);
+    let summary = said.object("summary");
+    assert_eq!((&summary["complete"], &summary["job"]), (&true.into(), &"seed-1".into()));
+    assert!(drives.iter().all(|drive| is_sealed(drive)), "{}", said.stdout);
+    assert_eq!(packs(&drives[2]), 0, "the last one has the parity");
+    site.run(&format!("diskprep u: --group files --tracking DIRECT-1 {SHIPPING} --state state"))
+        .exits(0);
+    let dock = "--credentials dock.json --state dock-state";
+    let lost = serial(&drives[0]);
+    let there: Vec<String> = drives[1..].iter().map(|drive| serial(drive)).collect();
+    site.run(&format!(
+        "dock receive --tracking direct1 {dock} --drive {}",
+        there.join(" --drive ")
+    ))
+    .exits(0);
+    site.run(&format!("dock import --job seed-1 {dock} --drive d2 d3")).exits(0);
+    let said = site.run("backup now files --json --state state").exits(0);
+    assert!(said.object("summary")["receipt_objects"].as_u64().unwrap() > 4, "{}", said.stdout);
+    let vault = site.server.data().join("objects/vaults/offices/fs01/repository");
+    restic_is_content("direct_job", &vault);
+    let source = site.place.path("source");
+    for (n, program) in restics("direct_job").iter().enumerate() {
+        let target = site.place.folder(&format!("by-restic{n}"));
+        restic(program, &vault, &["restore", "latest", "--target", s(&target)]).exits(0);
+        same(&target.join(source.strip_prefix("/").unwrap()), &source);
+    }
+    let admin = s(&site.server.admin()).to_owned();
+    let log = site.run(&format!("custody show --server {admin}")).exits(0);
+    let repaired = |it: &str| it.contains("repaired") && it.contains(&lost);
+    assert!(log.stdout.lines().any(repaired), "{}", log.stdout);
 }

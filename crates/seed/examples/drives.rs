@@ -107,6 +107,7 @@ fn write(source: &Path, state: &Path, drives: &[&str]) -> Result<(), Box<dyn Err
         read_back: &PlainReads,
         filling: Filling::Even,
         parity: 0,
+        most: wire::MAX_DRIVES,
         only: None,
     };
     // Each drive is to get its part: no fewer drives are enough.
@@ -181,6 +182,7 @@ fn protect(
         read_back: &PlainReads,
         filling: Filling::Even,
         parity,
+        most: wire::MAX_DRIVES,
         only: None,
     };
     let all: u64 = store.list(ObjectKind::Pack)?.iter().map(|pack| pack.length).sum();

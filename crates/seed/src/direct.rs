@@ -10,6 +10,7 @@
 //! caller has to back up again, and is told so by an answer that is no error.
 
 mod close;
+mod cover;
 mod hands;
 pub(crate) mod proved;
 mod store;
@@ -17,6 +18,8 @@ mod store;
 mod tests;
 mod window;
 mod work;
+
+pub use cover::{Cover, Roles, cover, roles};
 
 use self::store::Both;
 use crate::bay::{DriveSpec, Job, ReadBack};

@@ -228,6 +228,26 @@ pub enum Error {
         /// The most drives.
         limit: usize,
     },
+    /// Parity is made of all data drives of a set together.
+    #[error(
+        "parity is made of all data drives together, and {} of this set {} not attached: give all of them",
+        drives.iter().map(DriveSerial::as_str).collect::<Vec<_>>().join(", "),
+        if drives.len() == 1 { "is" } else { "are" }
+    )]
+    NotAttached {
+        /// Those that are missing.
+        drives: Vec<DriveSerial>,
+    },
+    /// Parity needs drives of its own.
+    #[error(
+        "{parity} parity drives and at least one for data are needed, all of them attached from the beginning, and {given} were given"
+    )]
+    TooFewForParity {
+        /// What was asked for.
+        parity: u32,
+        /// Drives.
+        given: usize,
+    },
     /// Reed-Solomon refuses.
     #[error("parity cannot be computed: {what}")]
     Stripe {
@@ -309,9 +329,11 @@ impl Error {
             Self::Random => ErrorKind::Internal,
             Self::Malformed { .. } => ErrorKind::Corrupt,
             Self::Signing(cause) => cause.kind(),
-            Self::TooManyDrives { .. } | Self::TooMuchParity { .. } | Self::SameRepository(_) => {
-                ErrorKind::Invalid
-            }
+            Self::TooManyDrives { .. }
+            | Self::TooMuchParity { .. }
+            | Self::NotAttached { .. }
+            | Self::TooFewForParity { .. }
+            | Self::SameRepository(_) => ErrorKind::Invalid,
             Self::Stripe { .. } => ErrorKind::Internal,
             Self::OtherSigner { .. } | Self::NoSigner { .. } => ErrorKind::Denied,
             Self::NotEmpty { .. }

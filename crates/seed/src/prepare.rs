@@ -42,6 +42,8 @@ pub struct Options<'a> {
     pub filling: Filling,
     /// How many drives of the set may be lost: that many parity drives are written once all data is on sealed drives.
     pub parity: u32,
+    /// How many drives a set has at most, parity included: [`MAX_DRIVES`], or fewer where a parcel takes no more.
+    pub most: usize,
     /// Only these of the seed's objects, ascending, where a set brings what others have not; none for all
     /// that is on no sealed drive. A state folder is for one such choice.
     pub only: Option<&'a [Object]>,
@@ -144,7 +146,7 @@ impl Prepared {
 ///
 /// # Errors
 /// Refuses, before anything is written, drives that are not empty and not of this seed and set,
-/// drives that were sealed for these and are empty now, the same drive twice, more than ten drives,
+/// drives that were sealed for these and are empty now, the same drive twice, more drives than a set has,
 /// and objects that no drive can hold. A drive that
 /// fills up or goes away, and an object that cannot be read, are not errors: see [`Prepared`].
 pub fn prepare(
@@ -165,8 +167,9 @@ pub(crate) fn prepare_within(
     events: &mut dyn Events,
 ) -> Result<Prepared, Error> {
     let trust = Trust::Key(options.signer.public());
-    if options.parity as usize >= MAX_DRIVES {
-        return Err(Error::TooMuchParity { parity: options.parity, limit: MAX_DRIVES });
+    let most = options.most.clamp(1, MAX_DRIVES);
+    if options.parity as usize >= most {
+        return Err(Error::TooMuchParity { parity: options.parity, limit: most });
     }
     refuse_same_drives(drives)?;
     let state = State::open(options.state)?;
@@ -202,6 +205,7 @@ pub(crate) fn prepare_within(
         job: &job,
         inventory: inventory.digest,
         filling: options.filling,
+        most,
         limits,
         state: &state,
         sources,
@@ -219,7 +223,7 @@ pub(crate) fn prepare_within(
     let set = parity::Set::of(&run.earlier, options.set, options.parity);
     let wanted = parity::Wanted {
         parity: (options.parity as usize).saturating_sub(set.taken.len()),
-        data: MAX_DRIVES.saturating_sub(options.parity as usize + set.covered.len()),
+        data: most.saturating_sub(options.parity as usize + set.covered.len()),
     };
     let (todo, length) = (run.unplaced(&bays), inventory_bytes.len() as u64);
     let Held { mut data, mut parity } =

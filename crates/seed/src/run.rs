@@ -20,7 +20,6 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 use store::Store;
-use wire::MAX_DRIVES;
 
 /// One call of [`prepare`], once everything was found to be in order.
 pub(crate) struct Run<'a> {
@@ -28,6 +27,8 @@ pub(crate) struct Run<'a> {
     /// The SHA-256 of the inventory's file.
     pub(crate) inventory: Digest,
     pub(crate) filling: Filling,
+    /// Drives of a set.
+    pub(crate) most: usize,
     pub(crate) limits: Limits,
     pub(crate) state: &'a State,
     pub(crate) sources: Vec<&'a dyn Store>,
@@ -106,8 +107,8 @@ impl Run<'_> {
 
     pub(crate) fn refuse_too_many(&self, bays: &[Bay]) -> Result<(), Error> {
         let empty = bays.iter().filter(|bay| bay.label().is_none()).count();
-        if self.numbers(bays).len() + empty > MAX_DRIVES {
-            return Err(Error::TooManyDrives { limit: MAX_DRIVES });
+        if self.numbers(bays).len() + empty > self.most {
+            return Err(Error::TooManyDrives { limit: self.most });
         }
         Ok(())
     }
@@ -123,7 +124,7 @@ impl Run<'_> {
 
     /// Whether no more data drives come to the set: every object is on a sealed drive, or the set is full.
     pub(crate) fn is_final(&self, set: &parity::Set<'_>, count: u32) -> bool {
-        if set.covered.len() + count as usize >= MAX_DRIVES {
+        if set.covered.len() + count as usize >= self.most {
             return true;
         }
         let sealed = self.earlier.iter().flat_map(|manifest| &manifest.body.objects);
@@ -274,7 +275,7 @@ impl Run<'_> {
         let ours = |held: &&Held| held.set == self.job.set;
         let kept: BTreeSet<u32> = self.absent().filter(ours).map(|held| held.drive).collect();
         let all =
-            || (0..u32::try_from(MAX_DRIVES).unwrap_or(u32::MAX)).filter(|n| !taken.contains(n));
+            || (0..u32::try_from(self.most).unwrap_or(u32::MAX)).filter(|n| !taken.contains(n));
         let mut free =
             all().filter(|n| !kept.contains(n)).chain(all().filter(|n| kept.contains(n)));
         let mut numbers = vec![0; unlabelled.len()];

@@ -16,6 +16,7 @@ mod pulled;
 mod set;
 mod site;
 mod standalone;
+mod two_jobs;
 
 use super::lab::Lab;
 
@@ -86,6 +87,12 @@ pub(super) const ALL: &[Scenario] = &[
         short: false,
         about: "a data drive and the parity drive never arrive, and just what is missing is asked for and comes over the network",
         run: lost::run,
+    },
+    Scenario {
+        name: "two-jobs",
+        short: false,
+        about: "a seed travels in two parcels, the second one lands first, and what arrives is whole",
+        run: two_jobs::run,
     },
     Scenario {
         name: "mishap-pulled",

@@ -11,7 +11,7 @@ use super::{Desk, Direct, backup_onto_drives, refuse_inside};
 use crate::context::{Context, Event, Phase};
 use crate::group::{Group, OfflineInputs};
 use crate::job::Whole;
-use crate::prepare::{begin, nothing_left, synced};
+use crate::prepare::{Told, begin, note_wishes, nothing_left, synced};
 use crate::record::{SeedRecord, StagedBackup};
 use crate::state::State;
 use crate::vault::{Place, Vault};
@@ -21,7 +21,7 @@ use flow::{SeedEvent, SeedState};
 use model::{DriveSerial, GroupName, JobName};
 use repo::Repository;
 use seed::direct::{DriveSet, Options};
-use seed::{DriveSpec, Events, Inventory, PreparedDrive, ReadBack, Trust};
+use seed::{DriveSpec, DriveState, Events, Inventory, PreparedDrive, ReadBack, Trust};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +50,9 @@ pub struct Writing<'a> {
     pub read_back: &'a dyn ReadBack,
     /// Bytes that are held until they were read back, at most; a pack at least.
     pub window: u64,
+    /// How many drives may be lost: so many are kept for parity, and all have to be given together. None: as the last call
+    /// for this seed was told, or none at all.
+    pub parity: Option<u32>,
     /// A name for the first import job that is made now, instead of the one given for the group.
     pub job: Option<&'a JobName>,
 }
@@ -73,6 +76,8 @@ pub struct Written {
     pub unread: u64,
     /// Whether everything is on sealed drives. If not, the same call with another drive goes on.
     pub complete: bool,
+    /// Whether parity is still to be made of these, by [`cover_drives`]. There is no job before that.
+    pub uncovered: bool,
     /// The import jobs of its sets, once it is.
     pub jobs: Vec<Job>,
     /// Where drives can be sent, once there are jobs.
@@ -155,21 +160,83 @@ pub fn write_drives(
             outcome: None,
             unread: 0,
             complete: true,
+            uncovered: false,
             jobs: transit::of_seed(&vault, &record)?,
             locations: report.locations,
         });
     }
+    let record = note_wishes(&state, record, what.parity, None)?;
     let mut written = write(ctx, &state, &record, (&group, what), next, password)?;
     let record = state.seed(written.seed)?;
     chain::written(ctx, &state, &record, &written.drives)?;
-    if written.complete {
-        announce(ctx, &state, &vault, record, what.job)?;
-        let record = state.seed(written.seed)?;
-        written.jobs = transit::of_seed(&vault, &record)?;
-        written.locations = vault.client.locations()?;
+    written.uncovered = written.complete && !is_covered(&record, &written.drives);
+    if written.complete && !written.uncovered {
+        finish(ctx, &state, &vault, &mut written, what.job)?;
     }
     chain::send(ctx, &state, &vault, written.seed);
     Ok(written)
+}
+
+/// Makes the parity of a seed whose every object is on sealed drives, and then its import job. All drives are given, mounted
+/// anew. The same call goes on where the last one ended.
+///
+/// # Errors
+/// [`Error::NoGroup`]; [`Error::NotDirect`]; what [`seed::direct::cover`] refuses.
+pub fn cover_drives(
+    ctx: &Context<'_>,
+    what: &Writing<'_>,
+    password: &[u8],
+) -> Result<Written, Error> {
+    let state = State::open(ctx.state)?;
+    let group = state.known_group(what.group)?;
+    let record = now::begun(ctx, &state, inputs(&group)?)?;
+    let _lock = state.lock_seed(record.id)?;
+    let record = open(state.seed(record.id)?)?;
+    let vault = Vault::connect(ctx, &state)?;
+    let record = synced(ctx, &state, &vault, record)?;
+    let repository = init::staging(ctx, &state, &record, password)?;
+    let (folder, signer) = (state.seed_folder(record.id), state.signing_key()?);
+    let cover = seed::direct::Cover {
+        state: &folder,
+        signer: &signer,
+        seed: record.id,
+        now: ctx.now(),
+        read_back: what.read_back,
+        parity: record.parity,
+    };
+    ctx.tell(Event::Phase(Phase::Drives));
+    let drives: Vec<DriveSpec> = what.drives.iter().map(|given| given.drive.clone()).collect();
+    let local = Arc::clone(repository.store());
+    seed::direct::cover(&cover, local, &drives, &mut Told(ctx))?;
+    let sealed = seed::direct::sealed_drives(&folder, &own(&state)?)?;
+    let mut written = done(record.id, signer.fingerprint(), sealed);
+    chain::written(ctx, &state, &record, &written.drives)?;
+    written.uncovered = !is_covered(&record, &written.drives);
+    if !written.uncovered {
+        finish(ctx, &state, &vault, &mut written, what.job)?;
+    }
+    chain::send(ctx, &state, &vault, written.seed);
+    Ok(written)
+}
+
+fn is_covered(record: &SeedRecord, drives: &[PreparedDrive]) -> bool {
+    let parity = drives.iter().filter(|it| it.state == DriveState::Sealed && !it.role.is_data());
+    parity.count() as u64 >= u64::from(record.parity)
+}
+
+/// The jobs, once nothing more is to be written.
+fn finish(
+    ctx: &Context<'_>,
+    state: &State,
+    vault: &Vault,
+    written: &mut Written,
+    name: Option<&JobName>,
+) -> Result<(), Error> {
+    announce(ctx, state, vault, state.seed(written.seed)?, name)?;
+    let record = state.seed(written.seed)?;
+    written.jobs = transit::of_seed(vault, &record)?;
+    written.locations = vault.client.locations()?;
+    Ok(())
 }
 
 fn inputs(group: &Group) -> Result<&OfflineInputs, Error> {
@@ -212,9 +279,14 @@ fn write(
     ctx.check_stop()?;
     ctx.tell(Event::Phase(Phase::Backup(Place::Drives)));
     let sealed = sealed.into_iter().map(|drive| drive.serial).collect();
-    let mut seat = Seat { ctx, state, group, id, sealed, next, failed: None };
+    // Whatever comes later is not there from the beginning, as parity needs it.
+    let asks = record.parity == 0;
+    let mut seat = Seat { ctx, state, group, id, sealed, next, asks, failed: None };
     what.drives.iter().try_for_each(|given| seat.take(given))?;
-    let drives: Vec<DriveSpec> = what.drives.iter().map(|given| given.drive.clone()).collect();
+    let mut drives: Vec<DriveSpec> = what.drives.iter().map(|given| given.drive.clone()).collect();
+    if record.parity > 0 {
+        drives = seed::direct::roles(&folder, &trust, &drives, record.parity)?.data;
+    }
     let options = Options {
         state: &folder,
         signer: &signer,
@@ -262,6 +334,7 @@ fn done(seed: SeedId, fingerprint: seed::Fingerprint, drives: Vec<PreparedDrive>
         outcome: None,
         unread: 0,
         complete: true,
+        uncovered: false,
         jobs: Vec::new(),
         locations: Vec::new(),
     }
@@ -361,6 +434,7 @@ struct Seat<'a, 'c, 'n> {
     /// Drives that are sealed: what was said of these stays.
     sealed: BTreeSet<DriveSerial>,
     next: &'a mut NextDrive<'n>,
+    asks: bool,
     failed: Option<Error>,
 }
 
@@ -403,7 +477,7 @@ impl Events for Seat<'_, '_, '_> {
 
 impl Desk for Seat<'_, '_, '_> {
     fn next_drive(&mut self, refused: Option<&seed::Error>) -> Option<DriveSpec> {
-        let given = (self.next)(refused)?;
+        let given = self.asks.then(|| (self.next)(refused)).flatten()?;
         self.failed = self.take(&given).err();
         self.failed.is_none().then_some(given.drive)
     }

@@ -64,6 +64,7 @@ impl<'s> Copier<'s> {
             filling: seed::Filling::Even,
             limit_rate: 0,
             parity: None,
+            most: None,
             job: None,
             missing: false,
         };

@@ -54,8 +54,14 @@ impl Site {
         next: &mut agent::NextDrive<'_>,
     ) -> agent::Result<Written> {
         let group = files();
-        let what =
-            Writing { group: &group, drives, read_back: &PlainReads, window: 200_000, job: None };
+        let what = Writing {
+            group: &group,
+            drives,
+            read_back: &PlainReads,
+            window: 200_000,
+            parity: None,
+            job: None,
+        };
         agent::write_drives(ctx, &what, next, PASSWORD)
     }
 
@@ -349,6 +355,7 @@ fn what_only_drives_had_is_gone_and_the_rest_comes_from_here() {
         filling: seed::Filling::Even,
         limit_rate: 0,
         parity: None,
+        most: None,
         job: None,
         missing: true,
     };

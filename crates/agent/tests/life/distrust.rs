@@ -223,6 +223,7 @@ fn a_wrong_password_changes_nothing() {
         filling: seed::Filling::Even,
         limit_rate: 0,
         parity: None,
+        most: None,
         job: None,
         missing: false,
     };
@@ -386,6 +387,7 @@ fn a_job_of_something_else_is_left_alone() {
         filling: seed::Filling::Even,
         limit_rate: 0,
         parity: None,
+        most: None,
         job: Some(&name),
         missing: false,
     };

@@ -222,6 +222,7 @@ impl Site {
             filling: seed::Filling::Even,
             limit_rate: 0,
             parity: None,
+            most: None,
             job: None,
             missing: false,
         };
@@ -242,6 +243,7 @@ impl Site {
             filling: seed::Filling::Even,
             limit_rate: 0,
             parity: None,
+            most: None,
             job: None,
             missing: true,
         };

@@ -140,6 +140,7 @@ impl DriveSet {
             read_back: &PlainReads,
             filling: seed::Filling::Even,
             parity,
+            most: wire::MAX_DRIVES,
             only: None,
         };
         let prepared = seed::prepare(&options, &[&source], &specs, &mut ()).unwrap();

@@ -137,6 +137,7 @@ impl Parcel {
             read_back: &PlainReads,
             filling: seed::Filling::Even,
             parity: 0,
+            most: wire::MAX_DRIVES,
             only: None,
         };
         let prepared = seed::prepare(&options, &[&source], &specs, &mut ()).unwrap();

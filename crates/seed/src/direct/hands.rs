@@ -400,7 +400,10 @@ pub(crate) fn sealed(kept: &Signed<Manifest>, state: &Path) -> PreparedDrive {
         serial: header.serial.clone(),
         set: header.set,
         drive: Some(header.drive),
-        role: DriveRole::Data,
+        role: match header.parity {
+            Some(_) => DriveRole::Parity,
+            None => DriveRole::Data,
+        },
         state: DriveState::Sealed,
         objects: kept.body.objects.len() as u64,
         bytes: kept.body.bytes(),

@@ -26,7 +26,6 @@ use model::{Digest, DriveSerial};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{Scope, ScopedJoinHandle};
 use store::Store;
-use wire::MAX_DRIVES;
 
 /// A data drive of the set.
 struct Column {
@@ -139,7 +138,7 @@ impl Draft {
             return Ok(None);
         }
         let (columns, serials) = columns(run, open, shares, numbers);
-        let is_final = rest.is_empty() || columns.len() + count as usize >= MAX_DRIVES;
+        let is_final = rest.is_empty() || columns.len() + count as usize >= run.most;
         let stripes = columns.iter().map(Column::extents).max().unwrap_or(0);
         if !is_final || stripes == 0 || columns.iter().all(|column| column.open.is_none()) {
             return Ok(None);

@@ -130,6 +130,7 @@ impl Site {
             read_back: &PlainReads,
             filling: crate::Filling::Even,
             parity: 0,
+            most: wire::MAX_DRIVES,
             only: None,
         }
     }

@@ -149,6 +149,28 @@ fn what_a_damaged_drive_still_has_is_used_and_what_nobody_has_is_named() {
 }
 
 #[test]
+fn a_set_may_be_of_fewer_drives_than_ten() {
+    let (site, store) = (Site::new(), repository(24, &[1_000_000; 6]));
+    let state = site.path("state");
+    let drives = site.drives(5, 3_800_000);
+    let write = |set, drives: &[DriveSpec]| {
+        let options = Options { parity: 1, most: 2, set, ..site.options(&state) };
+        crate::prepare::prepare_within(site.limits, &options, &[&store], drives, &mut ())
+    };
+    assert!(matches!(write(0, &drives[..3]), Err(Error::TooManyDrives { limit: 2 })));
+    let options = Options { parity: 2, most: 2, ..site.options(&state) };
+    let refused = crate::prepare(&options, &[&store], &drives[..2], &mut ());
+    assert!(matches!(refused, Err(Error::TooMuchParity { limit: 2, .. })));
+    // One for data and one for parity; the rest is for the next set.
+    let first = write(0, &drives[..2]).unwrap();
+    assert!(first.parity_missing == 0 && !first.remaining.is_empty(), "{:?}", first.drives);
+    let second = write(1, &drives[2..4]).unwrap();
+    assert!(second.is_complete(), "{:?}", second.drives);
+    let roles = |prepared: &Prepared| prepared.drives.iter().filter(|it| it.role.is_data()).count();
+    assert_eq!((roles(&first), roles(&second)), (1, 1));
+}
+
+#[test]
 fn a_set_takes_no_more_data_drives_than_leave_room_for_its_parity() {
     let (site, store) = (Site::new(), repository(23, &[1_000_000; 30]));
     // Ten drives, of which the data alone would take more: eight take data, and the set has its parity.

@@ -37,13 +37,8 @@ pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     dock.power_off()
 }
 
-/// Registers, backs up into staging, writes the drives, announces and ships the job. Tells the files' hashes, and
-/// what was said of the drives.
-pub(super) fn prepare(
-    source: &mut Machine,
-    site: &Site,
-    flags: &str,
-) -> anyhow::Result<(String, String)> {
+/// Registers, and backs up into staging. Tells the files' hashes.
+pub(super) fn stage(source: &mut Machine, site: &Site) -> anyhow::Result<String> {
     set::disk(source, "STAGING")?;
     let files = set::files(source, 9_000_000)?;
     source.put("/disk/fs01.json", 0o600, &site.agent)?;
@@ -54,6 +49,16 @@ pub(super) fn prepare(
          --storage-account seedacct --container seeds",
     )?;
     agent(source, "backup now files")?;
+    Ok(files)
+}
+
+/// The same, writes the drives, announces and ships the job. Tells the files' hashes, and what was said of the drives.
+pub(super) fn prepare(
+    source: &mut Machine,
+    site: &Site,
+    flags: &str,
+) -> anyhow::Result<(String, String)> {
+    let files = stage(source, site)?;
     let devices = set::devices(source, &SERIALS)?;
     refuse_too_early(source, &devices)?;
     let said = agent(
@@ -61,12 +66,20 @@ pub(super) fn prepare(
         &format!("diskprep s:/disk/staging --yes --virtual-machine {flags} --drive {devices}"),
     )?;
     set::is_complete(&said)?;
+    ship(source, "--tracking VM-1234567")?;
+    Ok((files, said))
+}
+
+/// Gives the shipping details.
+pub(super) fn ship(source: &mut Machine, flags: &str) -> anyhow::Result<()> {
     agent(
         source,
-        "diskprep u: --yes --carrier FedEx --tracking VM-1234567 --recipient Archive --street Quay \
-         --city Porto --postal-code 4000 --country PT --phone 1 --email a@example.org",
-    )?;
-    Ok((files, said))
+        &format!(
+            "diskprep u: --yes --carrier FedEx {flags} --recipient Archive --street Quay \
+             --city Porto --postal-code 4000 --country PT --phone 1 --email a@example.org"
+        ),
+    )
+    .map(|_| ())
 }
 
 /// Nothing is formatted for a seed that is not whole yet: a group has no first backup.

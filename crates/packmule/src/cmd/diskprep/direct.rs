@@ -8,6 +8,7 @@ use crate::cmd::seed::{By, DriveOptions, MayUse, Shelf, plan_backup, refuse_moun
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use agent::{Group, Written};
+use keyring::DriveKeys;
 use model::{ErrorKind, GroupName};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -38,10 +39,12 @@ impl Source<'_> {
         Ok(self.agent("asking", agent::groups)?.into_iter().find(is))
     }
 
-    fn refuse_for_direct(&self) -> Result<(), Failure> {
+    pub(super) fn refuse_for_direct(&self) -> Result<(), Failure> {
         let options = self.options;
-        let words = if options.parity.is_some_and(|parity| parity > 0) {
-            "parity covers drives that are sealed, and without staging these are closed by then: write the set without --parity"
+        let words = if options.hold_parity || options.send_parity {
+            "parity that stays at home is for seeds with a staging location: leave it out, it travels with the others"
+        } else if options.set_drives.is_some() {
+            "--set-drives is for sets that are written from staging: leave it out, ten drives make a job here"
         } else if options.writing.limit_rate() > 0 {
             "--limit-rate is for what is read from staging, and there is none: leave it out"
         } else if self.is_copy {
@@ -72,7 +75,7 @@ impl Source<'_> {
         let asks = self.ask.is_there();
         self.show_written(&written, begun.elapsed());
         self.unread.set(self.unread.get() | (written.unread > 0));
-        Ok(match (written.complete, asks) {
+        Ok(match (written.complete && !written.uncovered, asks) {
             (true, _) => Round::Complete,
             // Whoever was asked for another one has none.
             (false, true) => Round::Left,
@@ -106,6 +109,7 @@ impl Source<'_> {
             drives: &given,
             read_back: &shelf,
             window: options.window.map_or(seed::direct::WINDOW, |window| window.0),
+            parity: options.parity,
             job: options.job.as_ref(),
         };
         let working = ("backing up", By::default());
@@ -121,7 +125,38 @@ impl Source<'_> {
         });
         // Whatever became of it: the drives can be taken out afterwards.
         shelf.leave(context);
-        written
+        let written = written?;
+        if !written.uncovered {
+            return Ok(written);
+        }
+        let again = DriveOptions { drive: drives.to_vec(), ..options.drives.clone() };
+        let outcome = written.outcome;
+        let covered = self.cover(&again, name, &keys, password)?;
+        Ok(Written { outcome, unread: written.unread, ..covered })
+    }
+
+    /// Parity, once everything else is on sealed drives.
+    fn cover(
+        &self,
+        drives: &DriveOptions,
+        name: &GroupName,
+        keys: &DriveKeys,
+        password: &[u8],
+    ) -> Result<Written, Failure> {
+        let shelf = Shelf::default();
+        let given = shelf.put(drives.ready(self.context, keys, self.ask, || Ok(()))?);
+        let what = agent::Writing {
+            group: name,
+            drives: &given,
+            read_back: &shelf,
+            window: seed::direct::WINDOW,
+            parity: None,
+            job: self.options.job.as_ref(),
+        };
+        let covered =
+            self.agent("writing parity", |agent| agent::cover_drives(agent, &what, password));
+        shelf.leave(self.context);
+        covered
     }
 
     fn show_written(&self, written: &Written, elapsed: Duration) {
@@ -138,7 +173,9 @@ impl Source<'_> {
             "unread": written.unread,
             "locations": written.locations,
         });
-        if written.complete {
+        if written.complete && written.uncovered {
+            printer.line("everything is on sealed drives but parity: run the same command with all drives again");
+        } else if written.complete {
             printer.line("everything is on sealed drives");
             show_jobs(context, &written.jobs, &written.locations);
         } else {

@@ -36,6 +36,9 @@ use zeroize::Zeroizing;
 /// kept for it, as long as the others hold the data; they are written with the data where all drives are given together, else last, in
 /// this call or a later one.
 ///
+/// A seed that is larger than a set spreads over several jobs, which may land in any order. --set-drives N makes sets, and so
+/// parcels, of fewer drives than ten.
+///
 /// A group without a staging location (packmule group create --direct) is backed up by this, straight onto the drives:
 /// `--group NAME` instead of `s:STAGING`, on the source server itself. One drive is filled after the other, and the next one is
 /// asked for; without a terminal the command ends with exit code 13, and the same command with the next drive goes on. A sealed
@@ -74,6 +77,9 @@ pub(crate) struct Diskprep {
     /// Parity drives: how many drives of each set may be lost [default: as for this seed before, else none]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(0..10))]
     parity: Option<u32>,
+    /// Drives of a set at most, parity included: each set gets an import job, and so a parcel, of its own [default: as for this seed before, else 10]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10))]
+    set_drives: Option<u32>,
     /// Of a group without a staging location: bytes of packs held in memory until they were read back, at most [default: 256M]
     #[arg(long, value_name = "SIZE")]
     window: Option<ByteSize>,
@@ -165,6 +171,11 @@ impl Diskprep {
         }
         if let Some(staging) = staging.filter(|_| self.dry_run) {
             return desk.plan(staging);
+        }
+        if let Some(staging) = staging.filter(|_| self.send_parity || self.hold_parity)
+            && desk.direct_group(staging)?.is_some()
+        {
+            desk.refuse_for_direct()?;
         }
         if let Some(staging) = staging.filter(|_| self.send_parity) {
             let ended = desk.send_parity(staging)?;
@@ -383,6 +394,7 @@ impl Source<'_> {
             filling: options.writing.filling(),
             limit_rate: options.writing.limit_rate(),
             parity: options.parity,
+            most: options.set_drives,
             job,
             missing: options.missing,
         };

@@ -14,10 +14,10 @@ use agent::{Desk, Direct};
 use backup::BackupEvent;
 use clap::Args;
 use keyring::DriveKeys;
-use model::{ByteSize, ErrorKind, ObjectKey};
+use model::{ByteSize, ObjectKey};
 use repo::{KdfParams, Repository};
-use seed::direct::{DriveSet, Report};
-use seed::{DriveSpec, Event, Events, SigningKey};
+use seed::direct::{Cover, DriveSet, Report};
+use seed::{DriveSpec, Event, Events, Trust};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,10 +35,15 @@ use store::{Folder, Store};
 /// command with the next drive goes on, as it does after an interruption. A sealed drive need not be there any more, one that is not
 /// sealed has to be: otherwise what is on it is read from the source again.
 ///
+/// With --parity K any K drives may be lost, or be damaged in the same places. All drives have to be attached from the
+/// beginning then, those for parity too: the K largest empty ones are kept for it, and written last, when everything else is
+/// on sealed drives. That reads these once more.
+///
 /// The result is a drive set as that of `seed prepare`, for `seed verify` and `seed import`. Its repository
 /// is made in the state folder, by the first call, with the password that you give. A state folder is for one set.
 ///
 /// Example: packmule seed backup /srv --drive /dev/sdb --state /var/lib/packmule/first
+/// Example: packmule seed backup /srv --drive /dev/sdb /dev/sdc /dev/sdd --parity 1 --state /var/lib/packmule/first
 #[derive(Args, Debug)]
 #[command(mut_arg("drive", |drive| drive.required(true)))]
 #[command(mut_arg("state", |state| state.required(true)))]
@@ -56,7 +61,7 @@ pub(crate) struct Backup {
     /// Bytes of packs held in memory until they were read back, at most [default: 256M]
     #[arg(long, value_name = "SIZE")]
     window: Option<ByteSize>,
-    /// Not possible here: parity is made from staging
+    /// Parity drives: how many drives of the set may be lost; all of them have to be attached together
     #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..10))]
     parity: u32,
     /// Only say how much there is, and what would be done to the drives
@@ -66,11 +71,6 @@ pub(crate) struct Backup {
 
 impl Backup {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
-        if self.parity > 0 {
-            let words = "parity covers drives that are sealed, and without staging these are closed by then: write \
-                the set without --parity, or back up into staging and run packmule seed prepare --parity";
-            return Err(Failure::new(ErrorKind::Invalid, words));
-        }
         let here =
             std::env::current_dir().map_err(|e| Failure::io("looking up", Path::new("."), e))?;
         let paths: Vec<PathBuf> =
@@ -90,11 +90,65 @@ impl Backup {
         let drives: Vec<DriveSpec> = shelf.put(bays).into_iter().map(|given| given.drive).collect();
         let folders = drives.iter().map(|drive| drive.folder.as_path());
         let done = agent::refuse_inside(&paths, folders).map_err(Failure::from).and_then(|()| {
-            self.write(context, (&state, &paths), &repository, (&keys, &shelf, &drives))
+            let data = self.data_drives(&state, &drives)?;
+            self.write(context, (&state, &paths), &repository, (&keys, &shelf, &data))
         });
         // Whatever became of it: the drives can be taken out afterwards.
         shelf.leave(context);
-        done
+        let done = done?;
+        if self.parity == 0 || !matches!(done, Status::Done | Status::Partial) {
+            return Ok(done);
+        }
+        let covered = self.cover(context, &state, &repository, &keys)?;
+        Ok(if covered == Status::Done { done } else { covered })
+    }
+
+    /// All but those that are kept for parity.
+    fn data_drives(&self, state: &Path, drives: &[DriveSpec]) -> Result<Vec<DriveSpec>, Failure> {
+        if self.parity == 0 {
+            return Ok(drives.to_vec());
+        }
+        let signer = super::prepare::signer(state)?;
+        let (folder, trust) = (state.join("seed"), Trust::Key(signer.public()));
+        Ok(seed::direct::roles(&folder, &trust, drives, self.parity)?.data)
+    }
+
+    /// Parity, once everything else is on sealed drives.
+    fn cover(
+        &self,
+        context: &Context,
+        state: &Path,
+        repository: &Repository,
+        keys: &DriveKeys,
+    ) -> Outcome {
+        let signer = super::prepare::signer(state)?;
+        let bays = self.drives.ready(context, keys, &context.terminal(), || Ok(()))?;
+        let what = Cover {
+            state: &state.join("seed"),
+            signer: &signer,
+            seed: agent::seed_of_drives(repository),
+            now: jiff::Timestamp::now(),
+            read_back: &bays,
+            parity: self.parity,
+        };
+        let progress = Progress::new(&context.printer, "writing parity");
+        let mut events = super::rates::Report::new(&progress, &context.stop);
+        let local = Arc::clone(repository.store());
+        let covered = seed::direct::cover(&what, local, &bays.specs, &mut events);
+        progress.finish();
+        bays.leave(context);
+        let covered = covered?;
+        show_drives(context, &covered.drives);
+        let (missing, parity) = (covered.parity_missing, self.parity);
+        context.printer.line(match missing {
+            0 => format!("any {parity} of these drives may be lost"),
+            _ => format!(
+                "{missing} parity drives are missing: run the same command with all drives again"
+            ),
+        });
+        let object = json!({"seed": covered.seed, "parity": parity, "parity_missing": missing});
+        context.printer.object("parity", &object);
+        Ok(if missing == 0 { Status::Done } else { Status::DriveMissing })
     }
 
     /// The repository in the state folder, which the first call makes.
@@ -129,8 +183,7 @@ impl Backup {
         repository: &Repository,
         (keys, shelf, drives): (&DriveKeys, &Shelf, &[DriveSpec]),
     ) -> Outcome {
-        let signer =
-            SigningKey::load_or_create(&state.join("signing.key")).map_err(seed::Error::from)?;
+        let signer = super::prepare::signer(state)?;
         let folder = state.join("seed");
         let set_options = seed::direct::Options {
             state: &folder,
@@ -150,6 +203,10 @@ impl Backup {
                 progress.problem("this drive", &crate::failure::chain(error).join(": "));
             }
             let may_use = |path: &Path| refuse_mount(paths, path);
+            if self.parity > 0 {
+                // It would have to be attached from the beginning, as all others are.
+                return None;
+            }
             let asked = shelf.ask(context, &self.drives, keys, (&progress, &may_use));
             asked.map(|given| given.drive)
         };
@@ -180,7 +237,10 @@ impl Backup {
                 Status::Done
             }
             Direct::NeedsDrive => {
-                context.printer.line("another drive is needed: run the same command with it");
+                context.printer.line(match self.parity {
+                    0 => "another drive is needed: run the same command with it",
+                    _ => "another drive is needed: run the same command with it and all of these",
+                });
                 context.printer.object("summary", &facts(&report));
                 Status::DriveMissing
             }

@@ -162,7 +162,7 @@ impl Prepare {
     }
 }
 
-fn signer(state: &Path) -> Result<SigningKey, Failure> {
+pub(super) fn signer(state: &Path) -> Result<SigningKey, Failure> {
     Ok(SigningKey::load_or_create(&state.join("signing.key")).map_err(seed::Error::from)?)
 }
 
@@ -221,6 +221,7 @@ pub(super) fn write_from(
         read_back: bays,
         filling: writing.filling(),
         parity,
+        most: wire::MAX_DRIVES,
         only,
     };
     let mut store = Arc::clone(store);
