@@ -101,7 +101,7 @@ fn a_full_state_directory_is_said_and_loses_nothing() {
     fs::write(site.source.join("more"), "more").unwrap();
     let said = site.run("backup now files --state state");
     assert_ne!(said.code, 0, "{}{}", said.stdout, said.stderr);
-    said.tells(&["disk is full"]);
+    said.tells(&["has room"]);
     fs::remove_file(full).unwrap();
     assert_eq!(site.points(), before, "what failed has made none");
     site.run("backup now files --state state").exits(0);

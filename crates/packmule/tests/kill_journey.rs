@@ -217,6 +217,7 @@ impl World {
         let mut differences = backup::compare(expected, &target).unwrap().differences;
         differences.retain(|difference| difference.path != Path::new("."));
         assert!(differences.is_empty(), "{point}: {differences:#?}");
+        std::fs::remove_dir_all(target).unwrap();
     }
 }
 

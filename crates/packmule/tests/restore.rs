@@ -228,8 +228,10 @@ fn another_machine_restores_with_the_vaults_credentials_and_the_password() {
     let other =
         site.run("agent register --credentials v.VaultCredentials --name fs01 --state other");
     other.exits(1).tells(&["fs01"]);
-    site.run("agent register --credentials v.VaultCredentials --name fs01 --replace --state other")
-        .exits(0);
+    site.run(
+        "agent register --credentials v.VaultCredentials --name fs01 --take-over --yes --state other",
+    )
+    .exits(0);
     site.run("recovery-point list files --state other").exits(0).shows(&[s(&site.source)]);
     site.run("restore files --target elsewhere --verify --state other").exits(0);
     same(&site.source, &site.restored("elsewhere"));

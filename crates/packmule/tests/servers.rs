@@ -14,6 +14,7 @@ mod support;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,7 +38,10 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        // With the processes that it has made.
+        if let Some(group) = rustix::process::Pid::from_raw(self.0.id().cast_signed()) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
         let _ = self.0.wait();
     }
 }
@@ -57,7 +61,7 @@ impl Proxy {
         command.args(["--num-acceptors", "1", "--basic-auth", "me:s3cret", "--port"]);
         command.arg(port.to_string()).arg("--log-file").arg(&log);
         command.env("HOME", place.path("")).stdout(Stdio::null()).stderr(Stdio::null());
-        let running = Running(command.spawn().unwrap());
+        let running = Running(command.process_group(0).spawn().unwrap());
         let began = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(began.elapsed() < Duration::from_secs(60), "the proxy does not start");
@@ -154,7 +158,7 @@ fn everything_goes_through_the_proxy_that_is_named_and_nothing_tells_its_passwor
         site.place.packmule(&["agent", "run", "--config", "agent.toml", "--state", "state"]);
     let log = std::fs::File::create(site.place.path("service.log")).unwrap();
     service.env_remove("HTTPS_PROXY").env_remove("https_proxy").stdout(Stdio::null()).stderr(log);
-    let running = Running(service.spawn().unwrap());
+    let running = Running(service.process_group(0).spawn().unwrap());
     proxy.has_made_more_than(before);
     drop(running);
     let log = std::fs::read_to_string(site.place.path("service.log")).unwrap();
@@ -174,7 +178,7 @@ fn alerts_go_to_a_mail_server_by_starttls_with_a_login() {
     smtp.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/smtp.py"));
     smtp.arg(data.join("tls/server.pem")).arg(data.join("tls/server.key"));
     smtp.args(["fs01", "m4il", &port.to_string()]).stdout(Stdio::piped());
-    let mut smtp = Running(smtp.spawn().unwrap());
+    let mut smtp = Running(smtp.process_group(0).spawn().unwrap());
     let mut mails = BufReader::new(smtp.0.stdout.take().unwrap()).lines();
     let mut next = || serde_json::from_str::<Value>(&mails.next().unwrap().unwrap()).unwrap();
     assert_eq!(next()["ready"], true);
@@ -190,7 +194,7 @@ fn alerts_go_to_a_mail_server_by_starttls_with_a_login() {
         site.place.packmule(&["agent", "run", "--config", "agent.toml", "--state", "state"]);
     let log = std::fs::File::create(site.place.path("service.log")).unwrap();
     service.env("SSL_CERT_FILE", data.join("tls/ca.pem")).stdout(Stdio::null()).stderr(log);
-    let running = Running(service.spawn().unwrap());
+    let running = Running(service.process_group(0).spawn().unwrap());
     let mail = next();
     assert_eq!((&mail["tls"], &mail["user"]), (&Value::Bool(true), &Value::from("fs01")), "{mail}");
     assert_eq!(mail["to"][0], "backup@example.com");

@@ -167,10 +167,7 @@ pub(crate) fn prepare_within(
     events: &mut dyn Events,
 ) -> Result<Prepared, Error> {
     let trust = Trust::Key(options.signer.public());
-    let most = options.most.clamp(1, MAX_DRIVES);
-    if options.parity as usize >= most {
-        return Err(Error::TooMuchParity { parity: options.parity, limit: most });
-    }
+    let most = most_drives(options)?;
     refuse_same_drives(drives)?;
     let state = State::open(options.state)?;
     let mut bays = Vec::new();
@@ -286,6 +283,15 @@ fn refuse_erased(
 
 /// The frozen list: from the state folder, else from a drive, else made now. It is in the state
 /// folder before this returns, so that no label is ever written without it.
+/// How many drives the set has at most; one of them at least is for data.
+fn most_drives(options: &Options<'_>) -> Result<usize, Error> {
+    let (parity, limit) = (options.parity, options.most.clamp(1, MAX_DRIVES));
+    match parity as usize >= limit {
+        true => Err(Error::TooMuchParity { parity, limit }),
+        false => Ok(limit),
+    }
+}
+
 fn frozen(
     options: &Options<'_>,
     trust: &Trust,

@@ -34,6 +34,9 @@ const CONFIG_LIMIT: usize = 64 << 10;
 const LOCK_LIMIT: u64 = 64 << 10;
 /// Locks of one repository.
 const MAX_LOCKS: usize = 1000;
+/// Key files of one repository. Programs try so many passwords and no more (restic twenty): behind a hundred false keys the
+/// owner's is not found.
+const MAX_KEYS: usize = 16;
 /// Names in one piece of a list on its way out.
 const BATCH: usize = 512;
 
@@ -218,10 +221,14 @@ pub(crate) async fn put(
         put_config(&store, &target, body).await?;
         return Ok(StatusCode::OK);
     };
-    if key.kind() == ObjectKind::Lock {
-        refuse_many_locks(&store, &target).await?;
-    }
     let at = target.place.object(&key);
+    match key.kind() {
+        ObjectKind::Lock => refuse_many_locks(&store, &target).await?,
+        ObjectKind::Key if store.length(&at).await?.is_none() => {
+            refuse_many_keys(&store, &target).await?;
+        }
+        _ => {}
+    }
     let room = match &target.owner {
         Some(owner) if key.kind() != ObjectKind::Lock && store.length(&at).await?.is_none() => {
             quota::reserve(&app, owner, claimed.unwrap_or(limit)).await?
@@ -244,8 +251,7 @@ pub(crate) async fn put(
 
 /// Whoever works on a repository has one lock or two; more than that is litter, which is not counted against a quota.
 async fn refuse_many_locks(store: &Objects, target: &Target) -> Result<(), Error> {
-    let locks = store.list(&target.place.below(ObjectKind::Lock.folder()));
-    let count = locks.try_fold(0, |count: usize, _| std::future::ready(Ok(count + 1))).await?;
+    let count = count(store, target, ObjectKind::Lock).await?;
     if count < MAX_LOCKS {
         return Ok(());
     }
@@ -253,6 +259,22 @@ async fn refuse_many_locks(store: &Objects, target: &Target) -> Result<(), Error
         "there are {count} locks in this repository; remove those that nobody holds any more: restic unlock"
     );
     Err(Error::refused(Code::JobState, message))
+}
+
+async fn refuse_many_keys(store: &Objects, target: &Target) -> Result<(), Error> {
+    let count = count(store, target, ObjectKind::Key).await?;
+    if count < MAX_KEYS {
+        return Ok(());
+    }
+    let message = format!(
+        "there are {count} keys in this repository, and programs try no more than that; remove those that nobody needs: packmule agent keys"
+    );
+    Err(Error::refused(Code::JobState, message))
+}
+
+async fn count(store: &Objects, target: &Target, kind: ObjectKind) -> Result<usize, Error> {
+    let all = store.list(&target.place.below(kind.folder()));
+    all.try_fold(0, |count: usize, _| std::future::ready(Ok(count + 1))).await
 }
 
 async fn put_config(store: &Objects, target: &Target, body: Body) -> Result<(), Error> {

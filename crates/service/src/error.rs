@@ -19,7 +19,7 @@ pub enum Error {
         cause: io::Error,
     },
     /// The history cannot be read or written.
-    #[error("the agent's history {} cannot be used", path.display())]
+    #[error("the agent's history {} cannot be used; see that its file system has room and can be written", path.display())]
     History {
         /// The database.
         path: PathBuf,

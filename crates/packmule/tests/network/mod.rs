@@ -237,10 +237,11 @@ impl Tools {
     }
 }
 
-/// Debian keeps libraries in a folder for the architecture, and Samba its own in one below.
+/// Debian keeps libraries in a folder for the architecture, some packages without `usr`, and Samba its own in one below.
 fn libraries(root: &Path) -> OsString {
-    let entries =
-        std::fs::read_dir(root.join("usr/lib")).unwrap().map(|entry| entry.unwrap().path());
+    let folders = ["usr/lib", "lib"].map(|folder| root.join(folder));
+    let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+    let entries = entries.map(|entry| entry.unwrap().path());
     std::env::join_paths(entries.flat_map(|path| [path.join("samba"), path])).unwrap()
 }
 

@@ -152,7 +152,7 @@ fn what_a_damaged_drive_still_has_is_used_and_what_nobody_has_is_named() {
 fn a_set_may_be_of_fewer_drives_than_ten() {
     let (site, store) = (Site::new(), repository(24, &[1_000_000; 6]));
     let state = site.path("state");
-    let drives = site.drives(5, 3_800_000);
+    let drives = site.drives(5, 5_500_000);
     let write = |set, drives: &[DriveSpec]| {
         let options = Options { parity: 1, most: 2, set, ..site.options(&state) };
         crate::prepare::prepare_within(site.limits, &options, &[&store], drives, &mut ())

@@ -607,6 +607,22 @@ fn locks_are_small_and_bounded_in_number() {
 }
 
 #[test]
+fn no_owner_s_key_is_hidden_behind_false_ones() {
+    let site = Site::new();
+    let agent = site.agent("vault1", "fs01");
+    let key = |bytes: &[u8]| {
+        let path = format!("/vaults/vault1/fs01/keys/{}", hash(bytes));
+        raw(agent.credentials(), own(&agent), &Method::POST, &path, &[], bytes)
+    };
+    for n in 0..16 {
+        assert_eq!(key(format!("key {n}").as_bytes()).status, 200, "{n}");
+    }
+    let answer = key(b"one more");
+    assert_eq!((answer.status, answer.code().as_str()), (409, "JobState"));
+    assert_eq!(key(b"key 0").status, 200, "it is there");
+}
+
+#[test]
 fn a_large_deletion_is_told_to_people_and_a_small_one_is_not() {
     let site = Site::new();
     let (agent, _, sample) = filled(&site, "told", 5);
