@@ -281,8 +281,6 @@ fn refuse_erased(
     Ok(())
 }
 
-/// The frozen list: from the state folder, else from a drive, else made now. It is in the state
-/// folder before this returns, so that no label is ever written without it.
 /// How many drives the set has at most; one of them at least is for data.
 fn most_drives(options: &Options<'_>) -> Result<usize, Error> {
     let (parity, limit) = (options.parity, options.most.clamp(1, MAX_DRIVES));
@@ -292,6 +290,8 @@ fn most_drives(options: &Options<'_>) -> Result<usize, Error> {
     }
 }
 
+/// The frozen list: from the state folder, else from a drive, else made now. It is in the state
+/// folder before this returns, so that no label is ever written without it.
 fn frozen(
     options: &Options<'_>,
     trust: &Trust,

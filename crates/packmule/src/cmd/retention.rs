@@ -20,7 +20,7 @@ use std::sync::Arc;
 ///
 /// Each recovery point is listed with what is decided of it and why; with --dry-run that is all. What no rule keeps is asked to be deleted:
 /// the vault hides it at once, holds it for days, and removes it then, unless its administrator undeletes it. The agent does the same by itself, as
-/// [retention] in agent.toml says. Nothing is deleted while a seed of this server is under way.
+/// `[retention]` in agent.toml says. Nothing is deleted while a seed of this server is under way.
 ///
 /// Example: packmule group prune files --dry-run
 #[derive(Args, Debug)]
