@@ -31,7 +31,7 @@ pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     machine.throttle(victim, STEADY)?;
     // The larger one comes first; a pack or two are in memory at a time.
     let job = machine.begin(&format!(
-        "PACKMULE_PASSWORD=x packmule --json seed backup /disk/data --state /disk/state \
+        "PACKMULE_PASSWORD=open-sesame-vm-01 packmule --json seed backup /disk/data --state /disk/state \
          --pack-size 4MiB --window 8MiB --capacity 200MiB,190MiB --yes --unsuitable --drive {devices}"
     ))?;
     let folder = format!("/run/packmule/drives/{victim}");

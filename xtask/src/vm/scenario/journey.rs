@@ -90,11 +90,11 @@ fn refuse_too_early(source: &mut Machine, devices: &str) -> anyhow::Result<()> {
          --storage-account seedacct --container seeds",
     )?;
     let said = source.run(&format!(
-        "PACKMULE_PASSWORD=x packmule diskprep s:/disk/staging --yes --virtual-machine --drive {devices} --state /disk/agent"
+        "PACKMULE_PASSWORD=open-sesame-vm-01 packmule diskprep s:/disk/staging --yes --virtual-machine --drive {devices} --state /disk/agent"
     ))?;
     ensure!(said.code != 0 && said.all().contains("more"), "{}", said.all());
     let guest = source.run(&format!(
-        "PACKMULE_PASSWORD=x packmule diskprep s:/disk/staging --yes --drive {devices} --state /disk/agent"
+        "PACKMULE_PASSWORD=open-sesame-vm-01 packmule diskprep s:/disk/staging --yes --drive {devices} --state /disk/agent"
     ))?;
     ensure!(guest.code == 13 && guest.all().contains("virtual machine"), "{}", guest.all());
     for serial in SERIALS {
@@ -106,7 +106,9 @@ fn refuse_too_early(source: &mut Machine, devices: &str) -> anyhow::Result<()> {
 
 /// A command of the source server; what it says in JSON.
 pub(super) fn agent(source: &mut Machine, words: &str) -> anyhow::Result<String> {
-    source.done(&format!("PACKMULE_PASSWORD=x packmule --json {words} --state /disk/agent"))
+    source.done(&format!(
+        "PACKMULE_PASSWORD=open-sesame-vm-01 packmule --json {words} --state /disk/agent"
+    ))
 }
 
 fn take_in(dock: &mut Machine, site: &Site) -> anyhow::Result<()> {

@@ -22,7 +22,7 @@ pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let files = set::back_up(&mut source)?;
     let devices = set::devices(&mut source, &SERIALS)?;
     let prepared = source.done(&format!(
-        "PACKMULE_PASSWORD=x packmule --json seed prepare -r /disk/repository --state /disk/state \
+        "PACKMULE_PASSWORD=open-sesame-vm-01 packmule --json seed prepare -r /disk/repository --state /disk/state \
          --capacity {CAPACITY} --parity 2 --yes --drive {devices}"
     ))?;
     set::is_complete(&prepared)?;

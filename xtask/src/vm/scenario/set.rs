@@ -50,7 +50,7 @@ pub(super) fn hashes(machine: &mut Machine, folder: &str) -> anyhow::Result<Stri
 pub(super) fn back_up(machine: &mut Machine) -> anyhow::Result<String> {
     let files = files(machine, 4_600_000)?;
     machine.done(
-        "export PACKMULE_PASSWORD=x; packmule repo init -r /disk/repository && \
+        "export PACKMULE_PASSWORD=open-sesame-vm-01; packmule repo init -r /disk/repository && \
          packmule repo backup -r /disk/repository --pack-size 4MiB --state /disk/state /disk/data",
     )?;
     Ok(files)
@@ -71,7 +71,7 @@ pub(super) fn prepare(
 ) -> anyhow::Result<String> {
     let devices = devices(machine, serials)?;
     Ok(format!(
-        "PACKMULE_PASSWORD=x packmule --json seed prepare -r /disk/repository --state /disk/state \
+        "PACKMULE_PASSWORD=open-sesame-vm-01 packmule --json seed prepare -r /disk/repository --state /disk/state \
          --capacity {CAPACITY} {flags} --drive {devices}"
     ))
 }
@@ -87,7 +87,7 @@ pub(super) fn take_in(machine: &mut Machine, serials: &[&str]) -> anyhow::Result
 /// Checks a repository, restores its last snapshot, and compares that.
 pub(super) fn compare(machine: &mut Machine, repository: &str, files: &str) -> anyhow::Result<()> {
     machine.done(&format!(
-        "export PACKMULE_PASSWORD=x; packmule repo check -r {repository} --read-data && \
+        "export PACKMULE_PASSWORD=open-sesame-vm-01; packmule repo check -r {repository} --read-data && \
          packmule repo restore -r {repository} latest --target /disk/restored"
     ))?;
     same(machine, files)

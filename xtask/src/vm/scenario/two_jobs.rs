@@ -23,11 +23,11 @@ pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let [one, two, three] = devices.as_slice() else { anyhow::bail!("{devices:?}") };
     let write = "diskprep s:/disk/staging --yes --virtual-machine --capacity 24MiB --set-drives 2";
     let too_many = source.run(&format!(
-        "PACKMULE_PASSWORD=x packmule {write} --drive {one} {two} {three} --state /disk/agent"
+        "PACKMULE_PASSWORD=open-sesame-vm-01 packmule {write} --drive {one} {two} {three} --state /disk/agent"
     ))?;
     ensure!(too_many.code != 0 && too_many.all().contains("at most 2"), "{}", too_many.all());
     let full = source.run(&format!(
-        "PACKMULE_PASSWORD=x packmule --json {write} --drive {one} --drive {two} --state /disk/agent"
+        "PACKMULE_PASSWORD=open-sesame-vm-01 packmule --json {write} --drive {one} --drive {two} --state /disk/agent"
     ))?;
     ensure!(full.code == 13, "the next set's drives are not asked for: {}", full.all());
     let first = job_of(&full.all())?;
