@@ -230,7 +230,7 @@ pub enum Error {
     },
     /// Parity is made of all data drives of a set together.
     #[error(
-        "parity is made of all data drives together, and {} of this set {} not attached: give all of them",
+        "parity is made of all data drives together, and {} of this set {} not attached: give all of them, or go without parity (--parity 0)",
         drives.iter().map(DriveSerial::as_str).collect::<Vec<_>>().join(", "),
         if drives.len() == 1 { "is" } else { "are" }
     )]

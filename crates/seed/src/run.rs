@@ -107,7 +107,8 @@ impl Run<'_> {
 
     pub(crate) fn refuse_too_many(&self, bays: &[Bay]) -> Result<(), Error> {
         let empty = bays.iter().filter(|bay| bay.label().is_none()).count();
-        if self.numbers(bays).len() + empty > self.most {
+        // A set that has more than is wanted by now, and takes no further one, ends with what it has.
+        if empty > 0 && self.numbers(bays).len() + empty > self.most {
             return Err(Error::TooManyDrives { limit: self.most });
         }
         Ok(())
