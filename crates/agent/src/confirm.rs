@@ -6,7 +6,7 @@ use crate::record::{Contents, KeptReceipt, SeedRecord, covered};
 use crate::state::State;
 use crate::transit::tell;
 use crate::vault::Vault;
-use crate::{Error, chain, journal, kept};
+use crate::{Error, chain, journal, kept, origin};
 use flow::SeedEvent;
 use model::{Digest, ObjectKey, ObjectKind};
 use repo::{CheckOptions, Repository};
@@ -53,6 +53,7 @@ pub(crate) fn confirm(
     if repository.identity() != contents.repository {
         return Err(Error::OtherRepository { location: repository.location(), seed });
     }
+    origin::arrived(ctx, state, contents.repository)?;
     // A key that is to go may have gone.
     let keys = state.keys()?;
     let goes = |name| keys.get(name).is_some_and(|key| key.to_go.is_some());

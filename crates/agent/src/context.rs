@@ -146,6 +146,8 @@ pub enum Event<'a> {
     Asked(&'a wire::Deletion),
     /// A step of a change of this machine's certificate, or of the repository's keys, is done.
     Step(&'static str),
+    /// The recovery kit that somebody has is of a repository that is not this server's: one was there already.
+    KitVoid,
     /// The next certificate of this machine could not be had yet; the one before goes on.
     NotRenewed {
         /// Why.

@@ -7,7 +7,7 @@ use crate::group::is_no_repository;
 use crate::record::SeedRecord;
 use crate::state::State;
 use crate::vault::{Place, Vault};
-use crate::{Error, journal, passphrase};
+use crate::{Error, journal, origin, passphrase};
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use repo::Repository;
 use sha2::{Digest as _, Sha256};
@@ -18,7 +18,7 @@ use store::{Folder, Overlay, Store};
 use wire::SeedId;
 
 /// A config or key file is a few hundred bytes.
-const SMALL: u64 = 1 << 20;
+pub(crate) const SMALL: u64 = 1 << 20;
 
 /// The repository in staging. Made once only: where it was and is not, a share is not mounted.
 pub(crate) fn staging(
@@ -47,9 +47,16 @@ pub(crate) fn staging(
         Some(repository) => repository,
         None => {
             ctx.tell(Event::Phase(Phase::Init(Place::Staging)));
-            make(ctx, &store, password)?
+            let _lock = state.lock_init()?;
+            clear_halfway(store.as_ref())?;
+            origin::lay(ctx, state, store.as_ref(), password)?;
+            match open(ctx, &store, password)? {
+                Some(repository) => repository,
+                None => make(ctx, &store, password)?,
+            }
         }
     };
+    origin::meet(ctx, state, repository.identity())?;
     let (record, ()) = state.change_seed(record.id, |record| {
         record.repository = Some(repository.identity());
         Ok(())
@@ -145,9 +152,16 @@ pub(crate) fn vault(
     password: &[u8],
 ) -> Result<Repository, Error> {
     if let Some(repository) = open(ctx, store, password)? {
+        origin::arrived(ctx, state, repository.identity())?;
         return Ok(repository);
     }
     let _lock = state.lock_init()?;
+    if origin::lay(ctx, state, store.as_ref(), password)? {
+        ctx.tell(Event::Phase(Phase::Init(Place::Vault)));
+        let repository = Repository::open(Arc::clone(store), password, ctx.author.clone())?;
+        origin::arrived(ctx, state, repository.identity())?;
+        return Ok(repository);
+    }
     let folder = state.init_folder();
     let local: Arc<dyn Store> = Arc::new(Folder::new(&folder));
     ctx.tell(Event::Phase(Phase::Init(Place::Vault)));
@@ -170,7 +184,7 @@ pub(crate) fn vault(
 }
 
 /// Keys before the config: a repository that has a config can be opened.
-fn copy(from: &dyn Store, to: &dyn Store) -> Result<(), Error> {
+pub(crate) fn copy(from: &dyn Store, to: &dyn Store) -> Result<(), Error> {
     to.create()?;
     for listed in from.list(ObjectKind::Key)? {
         to.put(&listed.key, &from.get(&listed.key, SMALL)?)?;
@@ -183,7 +197,7 @@ fn copy(from: &dyn Store, to: &dyn Store) -> Result<(), Error> {
     }
 }
 
-fn open(
+pub(crate) fn open(
     ctx: &Context<'_>,
     store: &Arc<dyn Store>,
     password: &[u8],
@@ -194,7 +208,11 @@ fn open(
     }
 }
 
-fn make(ctx: &Context<'_>, store: &Arc<dyn Store>, password: &[u8]) -> Result<Repository, Error> {
+pub(crate) fn make(
+    ctx: &Context<'_>,
+    store: &Arc<dyn Store>,
+    password: &[u8],
+) -> Result<Repository, Error> {
     passphrase::refuse_short(password)?;
     clear_halfway(store.as_ref())?;
     let author = ctx.author.clone();
@@ -220,7 +238,7 @@ fn clear_halfway(store: &dyn Store) -> Result<(), Error> {
     Ok(())
 }
 
-fn remove(folder: &Path) -> Result<(), Error> {
+pub(crate) fn remove(folder: &Path) -> Result<(), Error> {
     match std::fs::remove_dir_all(folder) {
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::io("removing", folder)(cause))

@@ -30,19 +30,26 @@ pub(crate) struct Spot {
 /// [`OwnError::DrivesFirst`] while drives are written without staging: what they carry is not decided yet.
 pub(crate) fn spots(state: &State, repository: Option<Digest>) -> Result<Vec<Spot>, Error> {
     let mut spots = Vec::new();
+    let mut add = |folder: PathBuf, frozen: bool, wanted: Option<Digest>| {
+        let store = Folder::new(folder);
+        let Ok(config) = store.get(&ObjectKey::Config, SMALL) else { return };
+        let identity = identity_of(&config);
+        let is = |it: Option<Digest>| it.is_none_or(|it| it == identity);
+        if is(wanted) && is(repository) {
+            spots.push(Spot { store, frozen });
+        }
+    };
+    add(state.origin_folder(), false, None);
     for record in state.seeds()? {
         if record.direct && record.contents.is_none() && !record.is_over() {
             return Err(OwnError::DrivesFirst { seed: record.id }.into());
         }
         let frozen = record.contents.is_some();
         let folders: [PathBuf; 2] = [record.staging.clone(), state.kept_folder(record.id)];
+        // What lies there is of no interest before the seed has made it its own.
+        let Some(own) = record.repository else { continue };
         for (folder, frozen) in folders.into_iter().zip([frozen, true]) {
-            let store = Folder::new(folder);
-            let Ok(config) = store.get(&ObjectKey::Config, SMALL) else { continue };
-            let identity = identity_of(&config);
-            if record.repository == Some(identity) && repository.is_none_or(|it| it == identity) {
-                spots.push(Spot { store, frozen });
-            }
+            add(folder, frozen, Some(own));
         }
     }
     Ok(spots)

@@ -8,7 +8,7 @@ use crate::{Error, OwnError};
 use jiff::Timestamp;
 use model::{Digest, RECOVERY_BYTES, RecoveryCode, ServerName, VaultName};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// A recovery kit, to be printed or written down. Shown by its text only.
@@ -66,6 +66,14 @@ pub fn recovery_kit(ctx: &Context<'_>, password: &[u8]) -> Result<Kit, Error> {
         away: opened.away.map(|error| error.to_string()),
         code,
     })
+}
+
+/// Whether somebody has a recovery kit that was made here and holds.
+///
+/// # Errors
+/// The state directory cannot be read.
+pub fn has_kit(state: &Path) -> Result<bool, Error> {
+    Ok(State::open(state)?.keys()?.kit().is_some())
 }
 
 /// Notes that somebody has the kit.

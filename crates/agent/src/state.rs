@@ -15,6 +15,7 @@
 //! <state>/seeds/<seed>.keys/     passwords of its drives, sealed; the keyring crate's own folder
 //! <state>/direct/<job>/repository/   what is kept of a seed that goes straight onto drives, but for what was in the files
 //! <state>/exports/<job>/         what an export job asks for: see `export`
+//! <state>/origin/               what registration made of the repository: see `origin`
 //! <state>/init/                  a repository on its way into an empty vault; init.lock beside it
 //! <state>/restores/              what restores that were interrupted have begun: see `backup`
 //! <state>/snapshots/             which snapshots of file systems there are: see `workload`
@@ -302,6 +303,11 @@ impl State {
     /// Where a repository for the vault is made.
     pub(crate) fn init_folder(&self) -> PathBuf {
         self.root.join("init")
+    }
+
+    /// What was made of the repository when the server was registered.
+    pub(crate) fn origin_folder(&self) -> PathBuf {
+        self.root.join("origin")
     }
 
     /// Held while one is.

@@ -14,6 +14,8 @@ use wire::{Credentials, Role, SeedId};
 /// Where a repository of this server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
+    /// In the state directory, until there is a place for it.
+    Origin,
     /// In the staging location.
     Staging,
     /// On the drives alone.
@@ -27,6 +29,7 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Origin => "the state directory",
             Self::Staging => "staging",
             Self::Drives => "the drives",
             Self::Increments => "the vault, beside the seed",

@@ -35,7 +35,7 @@ impl Site {
         site.run(&format!("vault create offices --server {admin}")).exits(0);
         let made = format!("vault credentials offices -o v.VaultCredentials --server {admin}");
         site.run(&made).exits(0);
-        site.register("").exits(0).shows(&["its certificate is good until"]);
+        site.register("--no-recovery-kit").exits(0).shows(&["its certificate is good until"]);
         site.group();
         site.run("backup now files --state state").exits(0);
         site
@@ -172,6 +172,53 @@ fn a_lost_passphrase_is_no_loss_with_the_recovery_kit() {
     let again = site.run_as(NEW, "agent recovery-kit --revoke --state state --json").exits(0);
     assert_eq!(again.object("revoked")["kits"], 1);
     site.run("agent keys --state state").exits(0).shows(&["recovery kit", "to be removed on"]);
+}
+
+#[test]
+fn a_server_is_registered_with_a_recovery_kit_that_opens_all_that_comes_after() {
+    let server = Server::start();
+    let place = Place::new();
+    let source = place.source("source", 1 << 20);
+    let site = Site { server, place, source };
+    let admin = s(&site.server.admin()).to_owned();
+    site.run(&format!("vault create offices --server {admin}")).exits(0);
+    site.run(&format!("vault credentials offices -o v.VaultCredentials --server {admin}")).exits(0);
+    // Nothing has happened where the paper cannot be written, or the passphrase is missing.
+    site.register("--recovery-kit nowhere/kit.txt").exits(1).tells(&["nowhere/kit.txt"]);
+    let words = "agent register --credentials v.VaultCredentials --name fs01 --state state --recovery-kit kit.txt";
+    let mut silent = site.place.packmule(&words.split_whitespace().collect::<Vec<_>>());
+    silent.env_remove("PACKMULE_PASSWORD");
+    Said::of(silent.output().unwrap()).exits(1).tells(&["no password"]);
+    assert!(!site.place.path("kit.txt").exists() && !site.place.path("state/agent.json").exists());
+    site.run_as("fifteen letters", words)
+        .exits(1)
+        .tells(&["16 at least", "this server is registered, and the recovery kit was not made"]);
+    assert!(!site.place.path("kit.txt").exists());
+    let said = site.register("").exits(0);
+    said.tells(&["there is no recovery kit", "--recovery-kit FILE"]);
+    let quiet = site.register("--no-recovery-kit").exits(0);
+    assert!(!quiet.stderr.contains("recovery kit"), "{}", quiet.stderr);
+    site.run("agent status --state state").exits(0).shows(&["recovery kit: none"]);
+
+    site.run(words).exits(0).shows(&["registered as fs01", "the recovery kit is in kit.txt"]);
+    site.run("agent status --state state").exits(0).shows(&["recovery kit: made"]);
+    site.register("").exits(0);
+    let kit = std::fs::read_to_string(site.place.path("kit.txt")).unwrap();
+    let secret = kit.split_whitespace().find(|word| word.starts_with("PACKMULE-")).unwrap();
+    site.group();
+    site.run_as("not what was chosen then", "backup now files --state state").exits(12);
+    site.run("backup now files --state state").exits(0);
+    site.restores(secret);
+    let vault = support::walk(&site.server.data());
+    let config = vault.iter().find(|file| file.ends_with("fs01/repository/config")).unwrap();
+    let repository = config.parent().unwrap();
+    assert!(kit.contains(&support::hash_of(config)), "{kit}");
+    for restic in support::restics("identity::a_server_is_registered") {
+        let mut command = support::restic_command(&restic, repository, &["snapshots"]);
+        Said::of(command.arg("--no-lock").env("RESTIC_PASSWORD", secret).output().unwrap())
+            .exits(0)
+            .shows(&["1 snapshots"]);
+    }
 }
 
 #[test]

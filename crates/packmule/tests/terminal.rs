@@ -7,6 +7,8 @@
     reason = "tests"
 )]
 
+mod support;
+
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
@@ -26,6 +28,15 @@ struct Sitting {
 
 impl Sitting {
     fn new(words: &[&str]) -> Self {
+        Self::start(words, false)
+    }
+
+    /// With its output on the terminal, too.
+    fn seeing(words: &[&str]) -> Self {
+        Self::start(words, true)
+    }
+
+    fn start(words: &[&str], sees: bool) -> Self {
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&keyboard).unwrap();
         unlockpt(&keyboard).unwrap();
@@ -38,7 +49,10 @@ impl Sitting {
             .args(words)
             .env_remove("PACKMULE_PASSWORD")
             .stdin(terminal.try_clone().unwrap())
-            .stdout(Stdio::null())
+            .stdout(match sees {
+                true => terminal.try_clone().unwrap().into(),
+                false => Stdio::null(),
+            })
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -55,6 +69,18 @@ impl Sitting {
             assert!(read > 0, "{question:?} is not asked: {}", String::from_utf8_lossy(&said));
             said.extend(byte);
         }
+    }
+
+    /// Reads from the terminal until that is shown.
+    fn seen(&mut self, words: &str) -> String {
+        let mut seen = Vec::new();
+        let mut bytes = [0; 512];
+        while !String::from_utf8_lossy(&seen).contains(words) {
+            let read = self.keyboard.read(&mut bytes).unwrap();
+            assert!(read > 0, "{words:?} is not shown: {}", String::from_utf8_lossy(&seen));
+            seen.extend_from_slice(&bytes[..read]);
+        }
+        String::from_utf8(seen).unwrap()
     }
 
     fn shows_what_is_typed(&self) -> bool {
@@ -99,6 +125,47 @@ fn a_password_typed_twice_makes_a_repository_and_is_not_shown() {
         .output()
         .unwrap();
     assert!(check.status.success(), "{check:?}");
+}
+
+#[test]
+fn a_registration_shows_the_recovery_kit_to_whoever_sits_there() {
+    let place = tempfile::tempdir().unwrap();
+    let server = support::served::Server::start();
+    let at = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
+    let admin = server.admin();
+    for words in [
+        ["vault", "create", "offices"].to_vec(),
+        ["vault", "credentials", "offices", "-o", &at("v.VaultCredentials")].to_vec(),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_packmule"));
+        let done = command.args(words).arg("--server").arg(&admin).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+    let (credentials, state) = (at("v.VaultCredentials"), at("state"));
+    let words =
+        ["agent", "register", "--credentials", &credentials, "--name", "fs01", "--state", &state];
+    let mut sitting = Sitting::seeing(&words);
+    sitting.asked("password: ");
+    sitting.types("acht zufällige Wörter");
+    sitting.asked("the same again: ");
+    sitting.types("acht zufällige Wörter");
+    let seen = sitting.seen("type the secret as it is printed: capitals, digits and hyphens.");
+    assert_eq!(sitting.ends(), Some(0));
+    let secret = seen.split_whitespace().find(|word| word.starts_with("PACKMULE-")).unwrap();
+    let origin = place.path().join("state/origin");
+    let check = Command::new(env!("CARGO_BIN_EXE_packmule"))
+        .args(["repo", "check", "-r"])
+        .arg(origin)
+        .env("PACKMULE_PASSWORD", secret)
+        .output()
+        .unwrap();
+    assert!(check.status.success(), "{check:?}");
+    let again = Command::new(env!("CARGO_BIN_EXE_packmule"))
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(again.status.success(), "there is one: nothing is asked: {again:?}");
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod in_transit;
 mod journey;
 mod keeping;
 mod keys;
+mod origin;
 mod refill;
 mod site;
 mod wanted;

@@ -179,6 +179,7 @@ fn show(progress: &Progress<'_>, rates: &super::seed::Rates, event: &Event<'_>) 
         Event::NotKept { seed, why } => progress.note(&format!(
             "seed {seed}: what tells what is in its packs could not be kept ({why}); without it, what is lost with staging cannot be made anew; a later call tries again"
         )),
+        Event::KitVoid => progress.note("the recovery kit that was made at registration opens nothing: there was a repository of another making already, which goes on; make another kit: packmule agent recovery-kit --output FILE"),
         Event::NotRenewed { why } => progress.note(&format!(
             "this machine's certificate could not be renewed yet ({why}); the one before goes on, and a later call tries again"
         )),
@@ -479,7 +480,7 @@ impl RecoveryPoint {
         })?;
         let place = match points.place {
             Place::Vault => "vault",
-            Place::Staging | Place::Increments => "staging",
+            Place::Origin | Place::Staging | Place::Increments => "staging",
             Place::Drives => "drives",
         };
         context.printer.line(match points.place {

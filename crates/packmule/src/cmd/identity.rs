@@ -11,7 +11,7 @@ use credfile::VaultCredentials;
 use model::{Digest, ErrorKind, ServerName};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use wire::Code;
@@ -25,7 +25,10 @@ const LONGEST: u64 = 2 << 20;
 /// By a vault's credentials, which are good for ten days, this server gets a certificate of its own, which is renewed by
 /// itself. Registering again renews it at once; repository, groups and history stay as they are.
 ///
-/// Example: packmule agent register --credentials branch-offices.VaultCredentials --name fs01
+/// A recovery kit is made with it: a second key of the repository, for paper. For that the repository gets its passphrase now. On a
+/// terminal the passphrase is asked for, and the kit shown.
+///
+/// Example: packmule agent register --credentials branch-offices.VaultCredentials --name fs01 --recovery-kit /media/usb/fs01.txt
 #[derive(Args, Debug)]
 pub(crate) struct Register {
     /// The credentials file that the cloud administrator handed over: a vault's, NAME.VaultCredentials,
@@ -46,6 +49,12 @@ pub(crate) struct Register {
     /// Do not ask whether that is meant
     #[arg(long, requires = "take_over")]
     yes: bool,
+    /// Where a recovery kit is written to, as a new file [default: shown on a terminal, once]
+    #[arg(long, value_name = "FILE")]
+    recovery_kit: Option<PathBuf>,
+    /// Make none now: packmule agent recovery-kit does it later
+    #[arg(long, conflicts_with = "recovery_kit")]
+    no_recovery_kit: bool,
     #[command(flatten)]
     password: PasswordOptions,
     #[command(flatten)]
@@ -124,6 +133,10 @@ impl Register {
             return Err(Failure::new(ErrorKind::Invalid, words));
         }
         let bytes = Zeroizing::new(std::fs::read(&self.credentials).map_err(failed)?);
+        // Before anything happens that cannot be taken back.
+        let paper = self.recovery_kit.as_deref().map(Paper::new).transpose()?;
+        let password =
+            paper.as_ref().map(|_| self.password.read(context, !self.take_over)).transpose()?;
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         let done = match text.trim_ascii_start().starts_with(b"<") {
             true => self.by_vault(context, &bytes)?,
@@ -148,7 +161,69 @@ impl Register {
         }
         let object = json!({"vault": done.vault, "server": done.server, "endpoint": done.endpoint, "certificate_until": machine.map(|machine| machine.until)});
         printer.object("registered", &object);
-        if self.take_over { self.found(context) } else { Ok(Status::Done) }
+        let found = if self.take_over { self.found(context)? } else { Status::Done };
+        match (self.kit(context, paper, password, found), found) {
+            (Ok(Status::Done), found) => Ok(found),
+            (made, _) => made,
+        }
+    }
+
+    /// The recovery kit that goes with a registration.
+    fn kit(
+        &self,
+        context: &Context,
+        paper: Option<Paper>,
+        password: Option<Zeroizing<String>>,
+        found: Status,
+    ) -> Outcome {
+        let (printer, state) = (&context.printer, &self.state.state);
+        let later = "packmule agent recovery-kit --output FILE makes one";
+        let is_taken_empty = self.take_over && found == Status::Partial;
+        if is_taken_empty && paper.is_some() {
+            printer.note(format!(
+                "no recovery kit was made: a seed of the machine before may be on its way, and brings the repository; then {later}"
+            ));
+            return Ok(Status::Partial);
+        }
+        if paper.is_none() {
+            if self.no_recovery_kit || self.take_over || ::agent::has_kit(state)? {
+                return Ok(Status::Done);
+            }
+            let is_seen = std::io::stdout().is_terminal() && context.terminal().is_there();
+            if !is_seen || printer.is_json() {
+                printer.note(format!(
+                    "there is no recovery kit, and a lost passphrase loses everything: {later}, and so does --recovery-kit FILE here"
+                ));
+                return Ok(Status::Done);
+            }
+        }
+        let done = self.make_kit(context, paper, password);
+        if done.is_err() {
+            printer.note(format!(
+                "this server is registered, and the recovery kit was not made: {later}"
+            ));
+        }
+        done.map(|()| Status::Done)
+    }
+
+    fn make_kit(
+        &self,
+        context: &Context,
+        paper: Option<Paper>,
+        password: Option<Zeroizing<String>>,
+    ) -> Result<(), Failure> {
+        let password = match password {
+            Some(password) => password,
+            None => {
+                context.printer.note("a recovery kit is made now (--no-recovery-kit leaves it for later): the passphrase of this server's backups, of 16 characters at least, which is never sent anywhere:");
+                self.password.read(context, true)?
+            }
+        };
+        let state = &self.state.state;
+        with_agent(context, state, "making the repository", |agent| {
+            ::agent::begin_repository(agent, password.as_bytes())
+        })?;
+        hand_over(context, state, paper, &password).map(drop)
     }
 
     fn by_vault(&self, context: &Context, bytes: &[u8]) -> Result<Registration, Failure> {
@@ -272,39 +347,8 @@ impl RecoveryKit {
             return self.revoke(context, &password, None);
         }
         // Before there is a key that nobody has.
-        let file = self.output.as_deref().map(created).transpose()?;
-        let kit = with_agent(context, state, "making a recovery kit", |agent| {
-            ::agent::recovery_kit(agent, password.as_bytes())
-        });
-        let kit = match (kit, &self.output) {
-            (Err(failure), Some(path)) => {
-                let _ = std::fs::remove_file(path);
-                return Err(failure);
-            }
-            (kit, _) => kit?,
-        };
-        let text = kit.text();
-        match (file, &self.output) {
-            (Some(mut file), Some(path)) => {
-                let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-                written.map_err(|error| Failure::io("writing", path, error))?;
-                context.printer.line(format!(
-                    "the recovery kit is in {}: keep it where this server is not",
-                    path.display()
-                ));
-            }
-            _ => context.printer.line(text.as_str()),
-        }
-        if let Some(why) = &kit.away {
-            context.printer.note(format!(
-                "the vault does not have its key yet ({why}): it gets it with the next connection"
-            ));
-        }
-        // Shown to a program only where it was not written to a file.
-        let secret = self.output.is_none().then(|| kit.secret().to_string());
-        let object = json!({"key": kit.key, "repository": kit.repository, "file": self.output, "secret": secret, "vault_told": kit.away.is_none()});
-        context.printer.object("recovery_kit", &object);
-        with_agent(context, state, "noting", |agent| ::agent::handed_over(agent, &kit))?;
+        let paper = self.output.as_deref().map(Paper::new).transpose()?;
+        let kit = hand_over(context, state, paper, &password)?;
         if self.revoke { self.revoke(context, &password, Some(&kit)) } else { Ok(Status::Done) }
     }
 
@@ -327,11 +371,73 @@ impl RecoveryKit {
     }
 }
 
-/// A file that was not there, and that nobody else reads.
-fn created(path: &Path) -> Result<std::fs::File, Failure> {
-    let mut options = std::fs::OpenOptions::new();
-    let made = options.write(true).create_new(true).mode(0o600).open(path);
-    made.map_err(|error| Failure::io("creating", path, error))
+/// Makes a recovery kit, and gives it to whoever sits there: on that paper, or on the terminal.
+fn hand_over(
+    context: &Context,
+    state: &Path,
+    paper: Option<Paper>,
+    password: &str,
+) -> Result<Kit, Failure> {
+    let kit = with_agent(context, state, "making a recovery kit", |agent| {
+        ::agent::recovery_kit(agent, password.as_bytes())
+    })?;
+    let text = kit.text();
+    let path = match paper {
+        Some(paper) => {
+            let path = paper.write(text.as_bytes())?;
+            context.printer.line(format!(
+                "the recovery kit is in {}: keep it where this server is not",
+                path.display()
+            ));
+            Some(path)
+        }
+        None => {
+            context.printer.line(text.as_str());
+            None
+        }
+    };
+    if let Some(why) = &kit.away {
+        context.printer.note(format!(
+            "the vault does not have its key yet ({why}): it gets it with the next connection"
+        ));
+    }
+    // Shown to a program only where it was not written to a file.
+    let secret = path.is_none().then(|| kit.secret().to_string());
+    let object = json!({"key": kit.key, "repository": kit.repository, "file": path, "secret": secret, "vault_told": kit.away.is_none()});
+    context.printer.object("recovery_kit", &object);
+    with_agent(context, state, "noting", |agent| ::agent::handed_over(agent, &kit))?;
+    Ok(kit)
+}
+
+/// A file that was not there, that nobody else reads, and that is gone again unless a kit is written to it.
+struct Paper {
+    path: PathBuf,
+    file: std::fs::File,
+    written: bool,
+}
+
+impl Paper {
+    fn new(path: &Path) -> Result<Self, Failure> {
+        let mut options = std::fs::OpenOptions::new();
+        let made = options.write(true).create_new(true).mode(0o600).open(path);
+        let file = made.map_err(|error| Failure::io("creating", path, error))?;
+        Ok(Self { path: path.to_owned(), file, written: false })
+    }
+
+    fn write(mut self, text: &[u8]) -> Result<PathBuf, Failure> {
+        let written = self.file.write_all(text).and_then(|()| self.file.sync_all());
+        written.map_err(|error| Failure::io("writing", &self.path, error))?;
+        self.written = true;
+        Ok(self.path.clone())
+    }
+}
+
+impl Drop for Paper {
+    fn drop(&mut self) {
+        if !self.written {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Keys {

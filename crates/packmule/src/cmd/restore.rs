@@ -89,7 +89,7 @@ impl Restore {
             let points = ::agent::recovery_points(agent, self.group.as_ref(), password.as_bytes())?;
             let repository = match points.place {
                 Place::Vault => Some(::agent::open_vault(agent, password.as_bytes())?),
-                Place::Staging | Place::Increments => {
+                Place::Origin | Place::Staging | Place::Increments => {
                     Some(::agent::open_staging(agent, &points.location, password.as_bytes())?)
                 }
                 Place::Drives => None,
