@@ -203,14 +203,15 @@ fn read_all(repository: &Repository, run: Run<'_>, former: Option<Digest>) -> Re
     std::thread::scope(|scope| {
         for _ in 0..workers {
             let (run, work) = (&run, &work);
-            let files = Files { run, chunker: &chunker, pool: &pool, work };
-            let walk = Walk { run, repository, files };
+            let files = Files::new(run, &chunker, &pool, work);
             scope.spawn(move || {
-                work.take_part(|task| match task {
+                let walk = Walk { run, repository, files };
+                let act = |task| match task {
                     Task::Chunk(chunk) => walk.files.chunk(chunk),
                     Task::File(file) => walk.files.file(file),
                     Task::Directory(directory) => walk.enter(directory),
-                });
+                };
+                work.take_part(act, || walk.files.finish());
             });
         }
     });

@@ -1,8 +1,9 @@
 //! Files: read, cut, and stored piece by piece, by any worker.
 //!
 //! The worker that opens a file reads and cuts it, and stores its pieces itself unless others have
-//! nothing to do. Memory is bounded by the pieces that workers and queue hold, whatever a file's
-//! size. Holes are not read: where a file has one, its pieces are known to be zeros.
+//! nothing to do. Pieces are stored in twos, as two are hashed in less time: a worker keeps one back
+//! until it has the next, which may be another file's. Memory is bounded by the pieces that workers and
+//! queue hold, whatever a file's size. Holes are not read: where a file has one, its pieces are known to be zeros.
 
 use crate::BackupEvent;
 use crate::chunker::{self, Chunker};
@@ -17,6 +18,7 @@ use repo::tree::{Node, NodeKind};
 use repo::{BlobRun, Content};
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io;
@@ -68,29 +70,62 @@ const STEP: usize = 256 << 10;
 
 /// What reads and stores files; each worker has one.
 pub(crate) struct Files<'a, 'run> {
-    pub(crate) run: &'a Run<'run>,
-    pub(crate) chunker: &'a Chunker,
-    pub(crate) pool: &'a Pool,
+    run: &'a Run<'run>,
+    chunker: &'a Chunker,
+    pool: &'a Pool,
     pub(crate) work: &'a Work,
+    /// Kept back, to be stored with the next one.
+    kept: Cell<Option<ChunkJob>>,
 }
 
-impl Files<'_, '_> {
-    /// Stores one piece, and another one beside it if one waits.
+impl<'a, 'run> Files<'a, 'run> {
+    pub(crate) fn new(
+        run: &'a Run<'run>,
+        chunker: &'a Chunker,
+        pool: &'a Pool,
+        work: &'a Work,
+    ) -> Self {
+        Self { run, chunker, pool, work, kept: Cell::new(None) }
+    }
+
+    /// Stores a piece that others left, with one that was kept or waits as well.
     pub(crate) fn chunk(&self, job: ChunkJob) {
+        match self.kept.take().or_else(|| self.work.take_chunk()) {
+            Some(other) => self.store_both([other, job]),
+            None => self.store(job),
+        }
+    }
+
+    /// Stores a piece with the one that was kept, or keeps it.
+    fn keep(&self, job: ChunkJob) {
+        match self.kept.take() {
+            Some(kept) => self.store_both([kept, job]),
+            None => self.kept.set(Some(job)),
+        }
+    }
+
+    /// Stores what was kept.
+    pub(crate) fn finish(&self) {
+        if let Some(kept) = self.kept.take() {
+            self.store(kept);
+        }
+    }
+
+    fn store(&self, job: ChunkJob) {
         if self.run.stopped() {
             return self.pool.give_back(job.piece);
         }
-        match self.work.take_chunk() {
-            Some(other) => {
-                let ids = self.run.save_both([job.piece.bytes(), other.piece.bytes()]);
-                for (job, id) in [job, other].into_iter().zip(ids) {
-                    self.stored(job, id);
-                }
-            }
-            None => {
-                let id = self.run.save_data(job.piece.bytes());
-                self.stored(job, id);
-            }
+        let id = self.run.save_data(job.piece.bytes());
+        self.stored(job, id);
+    }
+
+    fn store_both(&self, jobs: [ChunkJob; 2]) {
+        if self.run.stopped() {
+            return jobs.into_iter().for_each(|job| self.pool.give_back(job.piece));
+        }
+        let ids = self.run.save_both(jobs.each_ref().map(|job| job.piece.bytes()));
+        for (job, id) in jobs.into_iter().zip(ids) {
+            self.stored(job, id);
         }
     }
 
@@ -377,9 +412,9 @@ impl<'a, 'run> Cutter<'a, 'run> {
         let job = ChunkJob { file: Arc::clone(self.file), at: self.file.begin_piece(), piece };
         // The last piece of a small file stays here: handing it over costs more than storing it.
         let alone = self.ended && job.at == 0;
-        let kept = if alone { Err(job) } else { self.files.work.offer_chunk(job) };
-        if let Err(job) = kept {
-            self.files.chunk(job);
+        let left = if alone { Err(job) } else { self.files.work.offer_chunk(job) };
+        if let Err(job) = left {
+            self.files.keep(job);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Room for one piece of a file, and the pool that rooms come from and go back to.
 //!
-//! Most pieces are short, a few are eight times as long: so there are rooms of two sizes, and a
-//! piece that outgrows the small one moves. Only touched pages take memory. Knows nothing of files.
+//! Most pieces are short, a few are eight times as long: so there are rooms of three sizes, and a
+//! piece that outgrows its own moves. Only touched pages take memory. Knows nothing of files.
 
 use crate::chunker::MAX;
 use std::sync::{Mutex, PoisonError};
 
-/// What four of five pieces fit into.
-const SMALL: usize = 2 << 20;
+/// What four of five pieces fit into, all but one of thirty, and all.
+const ROOMS: [usize; 3] = [2 << 20, 4 << 20, MAX];
 
 /// Up to [`MAX`] bytes of a file.
 pub(crate) struct Piece {
@@ -32,7 +32,7 @@ impl Piece {
     pub(crate) fn spare(&mut self, most: usize, pool: &Pool) -> &mut [u8] {
         let end = (self.length + most).min(MAX);
         if end > self.room.len() {
-            let mut larger = pool.large();
+            let mut larger = pool.room(end);
             self.split(0, &mut larger);
             pool.give_back(std::mem::replace(self, larger));
         }
@@ -66,26 +66,33 @@ impl Piece {
 /// Pieces that are not in use, all of them empty.
 #[derive(Default)]
 pub(crate) struct Pool {
-    small: Mutex<Vec<Piece>>,
-    large: Mutex<Vec<Piece>>,
+    /// By their rooms, as in [`ROOMS`].
+    idle: [Mutex<Vec<Piece>>; ROOMS.len()],
 }
 
 impl Pool {
     /// An empty piece with room for a short one.
     pub(crate) fn take(&self) -> Piece {
-        let idle = self.small.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| Piece::of(SMALL))
+        self.room(0)
     }
 
-    fn large(&self) -> Piece {
-        let idle = self.large.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| Piece::of(MAX))
+    /// An empty piece with room for `length` bytes, or [`MAX`].
+    fn room(&self, length: usize) -> Piece {
+        let mut rooms = ROOMS.iter().zip(&self.idle);
+        let Some((size, idle)) = rooms.find(|(size, _)| **size >= length.min(MAX)) else {
+            return Piece::of(MAX);
+        };
+        let idle = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.unwrap_or_else(|| Piece::of(*size))
     }
 
     pub(crate) fn give_back(&self, mut piece: Piece) {
         piece.clear();
-        let idle = if piece.room.len() > SMALL { &self.large } else { &self.small };
-        idle.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+        let room = ROOMS.iter().zip(&self.idle).find(|(size, _)| **size == piece.room.len());
+        // The largest are rare, and too much to keep for the next time.
+        if let Some((_, idle)) = room.filter(|(size, _)| **size < MAX) {
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+        }
     }
 }
 
@@ -108,9 +115,11 @@ mod tests {
         assert_eq!(piece.len(), MAX);
         assert!(piece.bytes() == expected);
         assert!(piece.spare(1, &pool).is_empty());
-        assert_eq!(pool.small.lock().unwrap().len(), 1);
+        let idle = || pool.idle.each_ref().map(|room| room.lock().unwrap().len());
+        assert_eq!(idle(), [1, 1, 0]);
         pool.give_back(piece);
-        assert_eq!(pool.large.lock().unwrap().len(), 1);
-        assert!(pool.take().is_empty() && pool.large().is_empty());
+        assert_eq!(idle(), [1, 1, 0]);
+        assert!(pool.take().is_empty() && pool.room(MAX).is_empty());
+        assert_eq!(idle(), [0, 1, 0]);
     }
 }

@@ -3,7 +3,8 @@
 //! A worker takes a piece of a file before a file, and a file before a directory: what is begun is
 //! finished before more is begun, which bounds memory. Nobody ever waits for room: whoever finds a
 //! queue full does the work itself. So a large file's pieces go to whoever has nothing to do, and
-//! small files stay with one worker from opening to storing. Knows nothing of what the work is.
+//! small files stay with one worker from opening to storing. A worker may keep something back, to do
+//! it with what comes next; before it sleeps it is told to finish that. Knows nothing of what the work is.
 
 use crate::files::{ChunkJob, FileJob};
 use crate::walk::Pending;
@@ -58,9 +59,16 @@ impl Work {
         Self { state: Mutex::new(state), changed: Condvar::new(), bytes_ahead: workers * AHEAD }
     }
 
-    /// Does tasks until there are none, and nobody is left who could add one.
-    pub(crate) fn take_part(&self, mut act: impl FnMut(Task)) {
-        while let Some((task, turn)) = self.next() {
+    /// Does tasks until there are none, and nobody is left who could add one. What `act` keeps back is
+    /// finished by `finish`, which adds no work.
+    pub(crate) fn take_part(&self, mut act: impl FnMut(Task), mut finish: impl FnMut()) {
+        loop {
+            let ready = self.ready();
+            let next = ready.or_else(|| {
+                finish();
+                self.next()
+            });
+            let Some((task, turn)) = next else { return };
             act(task);
             drop(turn);
         }
@@ -102,12 +110,23 @@ impl Work {
         if state.idle > 0 { None } else { state.chunks.pop_front() }
     }
 
+    /// A task, if there is one now.
+    fn ready(&self) -> Option<(Task, Turn<'_>)> {
+        self.begin(&mut self.state())
+    }
+
+    fn begin(&self, state: &mut State) -> Option<(Task, Turn<'_>)> {
+        let task = state.pop()?;
+        state.busy += 1;
+        Some((task, Turn(self)))
+    }
+
+    /// A task, once there is one. None when there will be no more.
     fn next(&self) -> Option<(Task, Turn<'_>)> {
         let mut state = self.state();
         loop {
-            if let Some(task) = state.pop() {
-                state.busy += 1;
-                return Some((task, Turn(self)));
+            if let Some(begun) = self.begin(&mut state) {
+                return Some(begun);
             }
             if state.busy == 0 {
                 self.changed.notify_all();

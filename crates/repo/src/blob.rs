@@ -9,7 +9,6 @@ use crate::crypto::{IV, Key, MAC};
 use crate::index::Location;
 use crate::{Error, codec};
 use model::Digest;
-use sha2::{Digest as _, Sha256};
 use std::io::Write;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
@@ -144,7 +143,27 @@ impl Opener {
         id: &Digest,
         plain_length: Option<u32>,
     ) -> Result<(), String> {
-        self.open_stream(stored, id, plain_length, |_| {})
+        let mut hasher = sha256::Hasher::default();
+        self.open_blocks(stored, plain_length, |plain, _| hasher.update(plain))?;
+        named(&[], hasher.finalize(), id).map(drop)
+    }
+
+    /// As [`verify`](Self::verify), while `pack` takes in the stored bytes. After an error it has some of them.
+    pub(crate) fn verify_beside(
+        &mut self,
+        stored: &[u8],
+        id: &Digest,
+        plain_length: Option<u32>,
+        pack: &mut sha256::Hasher,
+    ) -> Result<(), String> {
+        let mut hasher = sha256::Hasher::default();
+        let mut taken = 0;
+        self.open_blocks(stored, plain_length, |plain, end| {
+            hasher.update_both(plain, pack, stored.get(taken..end).unwrap_or_default());
+            taken = end;
+        })?;
+        pack.update(stored.get(taken..).unwrap_or_default());
+        named(&[], hasher.finalize(), id).map(drop)
     }
 
     /// Gives the plain bytes to `read` as they come. They count only if no error follows.
@@ -155,24 +174,35 @@ impl Opener {
         plain_length: Option<u32>,
         mut read: impl FnMut(&[u8]),
     ) -> Result<(), String> {
-        let mut hasher = Sha256::new();
+        let mut hasher = sha256::Hasher::default();
+        self.open_blocks(stored, plain_length, |plain, _| {
+            hasher.update(plain);
+            read(plain);
+        })?;
+        named(&[], hasher.finalize(), id).map(drop)
+    }
+
+    /// Gives the plain bytes to `read` as they come, with how many stored ones they took so far. Compares nothing with
+    /// the name.
+    fn open_blocks(
+        &mut self,
+        stored: &[u8],
+        plain_length: Option<u32>,
+        mut read: impl FnMut(&[u8], usize),
+    ) -> Result<(), String> {
         let mut fault = Ok(());
         let mut bytes = 0;
         if plain_length.is_some() {
             self.stream.begin()?;
         }
-        let take = |block: &[u8]| match plain_length {
-            None => {
-                hasher.update(block);
-                read(block);
-            }
+        let take = |block: &[u8], end: usize| match plain_length {
+            None => read(block, end),
             Some(length) if fault.is_ok() => {
                 fault = self.stream.feed(block, |plain| {
-                    hasher.update(plain);
                     bytes += plain.len() as u64;
                     // Nobody is given more than was announced.
                     if bytes <= u64::from(length) {
-                        read(plain);
+                        read(plain, end);
                     }
                 });
             }
@@ -183,8 +213,7 @@ impl Opener {
         if let Some(length) = plain_length.filter(|length| u64::from(*length) != bytes) {
             return Err(format!("it has {bytes} bytes where {length} are recorded"));
         }
-        let hash = Digest(hasher.finalize().into());
-        if hash == *id { Ok(()) } else { Err(format!("its bytes hash to {hash}")) }
+        Ok(())
     }
 }
 
@@ -313,8 +342,42 @@ pub(crate) struct SealedBlob<'a> {
     pub(crate) plain_length: Option<u32>,
 }
 
-/// Seals blobs: compresses where that saves something, encrypts, and opens the result again, so that
-/// what a broken memory changed on the way is found before it counts.
+/// A blob that is compressed where that saves something, and has yet to be encrypted to where it will be stored from.
+#[derive(Debug)]
+pub(crate) struct Unsealed<'a> {
+    pub(crate) id: Digest,
+    /// As in [`SealedBlob`].
+    pub(crate) plain_length: Option<u32>,
+    iv: [u8; IV],
+    body: &'a [u8],
+    key: &'a Key,
+    opener: &'a mut Opener,
+}
+
+impl Unsealed<'_> {
+    /// Bytes that it will have when it is stored.
+    pub(crate) fn length(&self) -> usize {
+        IV + self.body.len() + MAC
+    }
+
+    /// A byte that tells nothing of the blob.
+    pub(crate) fn random(&self) -> u8 {
+        self.iv.last().copied().unwrap_or(0)
+    }
+
+    /// Encrypts it onto `out`, and opens it there again, while `pack` takes in what is stored: what a
+    /// broken memory changed on the way is found before it counts. After an error neither is of use.
+    pub(crate) fn seal(self, out: &mut Vec<u8>, pack: &mut sha256::Hasher) -> Result<(), Error> {
+        let Self { id, plain_length, iv, body, key, opener } = self;
+        let start = out.len();
+        key.seal_onto(iv, body, out);
+        opener
+            .verify_beside(out.get(start..).unwrap_or_default(), &id, plain_length, pack)
+            .map_err(|_| Error::Memory { what: "blob", id })
+    }
+}
+
+/// Makes ready what blobs need to be stored.
 pub(crate) struct Sealer {
     key: Key,
     compressor: Compressor<'static>,
@@ -322,8 +385,7 @@ pub(crate) struct Sealer {
     level: i32,
     /// Whether data is.
     compresses: bool,
-    /// Room for IV, compressed bytes and MAC; only ever longer than needed.
-    sealed: Vec<u8>,
+    compressed: Vec<u8>,
     opener: Opener,
 }
 
@@ -333,11 +395,11 @@ impl Sealer {
         let level = compression.level().unwrap_or(FASTEST);
         let compressor = Compressor::new(level).map_err(Error::Compress)?;
         let opener = Opener::new(key)?;
-        Ok(Self { key: key.clone(), compressor, level, compresses, sealed: Vec::new(), opener })
+        Ok(Self { key: key.clone(), compressor, level, compresses, compressed: Vec::new(), opener })
     }
 
-    /// As [`seal`](Self::seal), for a blob of `length` bytes that is not in memory: `write` gives it
-    /// part by part. It is compressed even where others are not, and belongs to the caller.
+    /// As [`ready`](Self::ready), for a blob of `length` bytes that is not in memory: `write` gives it
+    /// part by part. It is compressed even where others are not, encrypted, opened again, and belongs to the caller.
     pub(crate) fn seal_stream(
         &mut self,
         id: Digest,
@@ -363,41 +425,49 @@ impl Sealer {
     }
 
     /// Compressed only where that is wanted and saves something.
-    pub(crate) fn seal(&mut self, id: Digest, plain: &[u8]) -> Result<SealedBlob<'_>, Error> {
-        self.seal_as(id, plain, false)
+    pub(crate) fn ready<'a>(
+        &'a mut self,
+        id: Digest,
+        plain: &'a [u8],
+    ) -> Result<Unsealed<'a>, Error> {
+        self.ready_as(id, plain, false)
     }
 
     /// Compressed in any case: restic packs trees that are not anew.
-    pub(crate) fn seal_tree(&mut self, id: Digest, plain: &[u8]) -> Result<SealedBlob<'_>, Error> {
+    pub(crate) fn ready_tree<'a>(
+        &'a mut self,
+        id: Digest,
+        plain: &'a [u8],
+    ) -> Result<Unsealed<'a>, Error> {
         // The format cannot say that nothing is compressed.
-        self.seal_as(id, plain, !plain.is_empty())
+        self.ready_as(id, plain, !plain.is_empty())
     }
 
-    fn seal_as(&mut self, id: Digest, plain: &[u8], always: bool) -> Result<SealedBlob<'_>, Error> {
+    fn ready_as<'a>(
+        &'a mut self,
+        id: Digest,
+        plain: &'a [u8],
+        always: bool,
+    ) -> Result<Unsealed<'a>, Error> {
         let length = u32::try_from(plain.len()).map_err(|_| Error::TooLarge { what: "a blob" })?;
-        let room = IV + zstd::zstd_safe::compress_bound(plain.len()) + MAC;
-        if self.sealed.len() < room {
-            self.sealed.resize(room, 0);
-        }
-        let body = self.sealed.get_mut(IV..).unwrap_or_default();
-        let compressed = if self.compresses || always {
-            self.compressor.compress_to_buffer(plain, body).map_err(Error::Compress)?
+        self.compressed.clear();
+        let worth = if self.compresses || always {
+            self.compressed.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+            self.compressor
+                .compress_to_buffer(plain, &mut self.compressed)
+                .map_err(Error::Compress)?;
+            always || self.compressed.len() < plain.len()
         } else {
-            plain.len()
+            false
         };
-        let worth = always || compressed < plain.len();
-        let stored = if worth { compressed } else { plain.len() };
-        let bytes = self.sealed.get_mut(..IV + stored + MAC).unwrap_or_default();
-        if worth {
-            self.key.seal_in_place(bytes)?;
-        } else {
-            self.key.seal_into(plain, bytes)?;
-        }
-        let plain_length = worth.then_some(length);
-        self.opener
-            .verify(bytes, &id, plain_length)
-            .map_err(|_| Error::Memory { what: "blob", id })?;
-        Ok(SealedBlob { bytes, plain_length })
+        Ok(Unsealed {
+            id,
+            plain_length: worth.then_some(length),
+            iv: Key::fresh()?,
+            body: if worth { &self.compressed } else { plain },
+            key: &self.key,
+            opener: &mut self.opener,
+        })
     }
 }
 
@@ -413,7 +483,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn hash(bytes: &[u8]) -> Digest {
-        Digest(Sha256::digest(bytes).into())
+        Digest(sha256::hash(bytes))
     }
 
     fn plain() -> impl Strategy<Value = Vec<u8>> {
@@ -421,6 +491,14 @@ mod tests {
             prop::collection::vec(any::<u8>(), 0..400),
             (any::<u8>(), 0..5000usize).prop_map(|(byte, n)| vec![byte; n]),
         ]
+    }
+
+    fn sealed(sealer: &mut Sealer, id: Digest, plain: &[u8]) -> (Vec<u8>, Option<u32>) {
+        let mut stored = Vec::new();
+        let ready = sealer.ready(id, plain).unwrap();
+        let length = ready.plain_length;
+        ready.seal(&mut stored, &mut sha256::Hasher::default()).unwrap();
+        (stored, length)
     }
 
     fn opened_in_place(
@@ -449,9 +527,14 @@ mod tests {
             let mut opener = Opener::new(&key).unwrap();
             for plain in &blobs {
                 let id = hash(plain);
-                let sealed = sealer.seal(id, plain).unwrap();
-                let length = sealed.plain_length;
-                let mut stored = sealed.bytes.to_vec();
+                let ready = sealer.ready(id, plain).unwrap();
+                let (length, bytes) = (ready.plain_length, ready.length());
+                let (mut pack, mut stored) = (sha256::Hasher::default(), b"before".to_vec());
+                pack.update(&stored);
+                ready.seal(&mut stored, &mut pack).unwrap();
+                prop_assert_eq!(pack.finalize(), sha256::hash(&stored));
+                let mut stored = stored.split_off(6);
+                prop_assert_eq!(stored.len(), bytes);
                 prop_assert!(stored.len() <= plain.len() + IV + MAC);
                 prop_assert_eq!(opener.open_bytes(&stored, &id, length).unwrap(), plain.as_slice());
                 prop_assert_eq!(opened_in_place(&mut opener, &stored, id, length).unwrap(), plain.clone());
@@ -469,10 +552,10 @@ mod tests {
             let key = Key::random().unwrap();
             let mut sealer = Sealer::new(&key, Compression::Auto).unwrap();
             let id = hash(&plain);
-            let sealed = sealer.seal(id, &plain).unwrap();
+            let (stored, length) = sealed(&mut sealer, id, &plain);
             let mut opener = Opener::new(&key).unwrap();
-            let opened = opener.open_bytes(sealed.bytes, &id, Some(claim));
-            prop_assert_eq!(opened.is_ok(), sealed.plain_length == Some(claim));
+            let opened = opener.open_bytes(&stored, &id, Some(claim));
+            prop_assert_eq!(opened.is_ok(), length == Some(claim));
         }
     }
 
@@ -506,7 +589,8 @@ mod tests {
     fn what_memory_changed_is_not_stored() {
         let key = Key::random().unwrap();
         let mut sealer = Sealer::new(&key, Compression::Auto).unwrap();
-        let refused = sealer.seal(hash(b"what was read"), b"what memory made of it");
+        let ready = sealer.ready(hash(b"what was read"), b"what memory made of it").unwrap();
+        let refused = ready.seal(&mut Vec::new(), &mut sha256::Hasher::default());
         assert!(matches!(refused, Err(Error::Memory { .. })));
     }
 
@@ -516,9 +600,9 @@ mod tests {
         let mut sealer = Sealer::new(&key, Compression::Auto).unwrap();
         let plain = vec![7; 100_000];
         let id = hash(&plain);
-        let sealed = sealer.seal(id, &plain).unwrap();
+        let (stored, _) = sealed(&mut sealer, id, &plain);
         let mut opener = Opener::new(&key).unwrap();
-        assert!(opener.open_bytes(sealed.bytes, &id, Some(u32::MAX)).is_err());
+        assert!(opener.open_bytes(&stored, &id, Some(u32::MAX)).is_err());
         assert!(opener.plain.capacity() < 1 << 20);
     }
 }

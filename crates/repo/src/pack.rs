@@ -7,11 +7,10 @@
 //! ```
 //! Source: restic's doc/design.rst, "Pack Format". Encodes and decodes; stores nothing.
 
-use crate::blob::SealedBlob;
+use crate::blob::{SealedBlob, Unsealed};
 use crate::crypto::{Key, OVERHEAD};
 use crate::{BlobKind, Error};
 use model::Digest;
-use sha2::{Digest as _, Sha256};
 
 /// The most bytes a pack's header may have; restic's own bound.
 pub(crate) const HEADER_LIMIT: u32 = 16 << 20;
@@ -45,6 +44,8 @@ impl PackedBlob {
 #[derive(Debug, Default)]
 pub(crate) struct OpenPack {
     bytes: Vec<u8>,
+    /// Of the bytes so far.
+    name: sha256::Hasher,
     blobs: Vec<PackedBlob>,
 }
 
@@ -59,7 +60,7 @@ pub(crate) struct FinishedPack {
 impl OpenPack {
     /// An empty pack in that buffer, which is empty.
     pub(crate) fn within(buffer: Vec<u8>) -> Self {
-        Self { bytes: buffer, blobs: Vec::new() }
+        Self { bytes: buffer, ..Self::default() }
     }
 
     /// Its buffer, for another pack.
@@ -80,22 +81,42 @@ impl OpenPack {
         (self.blobs.len() + 2) * COMPRESSED_ENTRY > HEADER_LIMIT as usize
     }
 
+    /// Appends a blob that was opened before.
     pub(crate) fn append(
         &mut self,
         kind: BlobKind,
         id: Digest,
         blob: &SealedBlob<'_>,
     ) -> Result<(), Error> {
+        self.list(kind, id, blob.bytes.len(), blob.plain_length)?;
+        self.name.update(blob.bytes);
+        self.bytes.extend_from_slice(blob.bytes);
+        Ok(())
+    }
+
+    /// Encrypts a blob to its place, and opens it there again. After an error the pack is of no use.
+    pub(crate) fn seal(&mut self, kind: BlobKind, blob: Unsealed<'_>) -> Result<(), Error> {
+        self.list(kind, blob.id, blob.length(), blob.plain_length)?;
+        blob.seal(&mut self.bytes, &mut self.name)
+    }
+
+    /// Lists a blob of that length that comes next.
+    fn list(
+        &mut self,
+        kind: BlobKind,
+        id: Digest,
+        length: usize,
+        plain_length: Option<u32>,
+    ) -> Result<(), Error> {
         let narrow = |n: usize| u32::try_from(n).map_err(|_| Error::TooLarge { what: "a pack" });
         let entry = PackedBlob {
             id,
             kind,
             offset: narrow(self.bytes.len())?,
-            length: narrow(blob.bytes.len())?,
-            plain_length: blob.plain_length,
+            length: narrow(length)?,
+            plain_length,
         };
-        narrow(self.bytes.len() + blob.bytes.len())?;
-        self.bytes.extend_from_slice(blob.bytes);
+        narrow(self.bytes.len() + length)?;
         self.blobs.push(entry);
         Ok(())
     }
@@ -106,6 +127,7 @@ impl OpenPack {
         let shift = narrow(self.bytes.len())?;
         narrow(self.bytes.len() + other.bytes.len())?;
         self.bytes.extend_from_slice(&other.bytes);
+        self.name.update(&other.bytes);
         let moved = |blob: &PackedBlob| PackedBlob { offset: blob.offset + shift, ..*blob };
         self.blobs.extend(other.blobs.iter().map(moved));
         Ok(())
@@ -121,7 +143,8 @@ impl OpenPack {
         let length = u32::try_from(self.bytes.len() - start)
             .map_err(|_| Error::TooLarge { what: "a pack header" })?;
         self.bytes.extend_from_slice(&length.to_le_bytes());
-        let id = Digest(Sha256::digest(&self.bytes).into());
+        self.name.update(self.bytes.get(start..).unwrap_or_default());
+        let id = Digest(self.name.finalize());
         Ok(FinishedPack { id, bytes: self.bytes, blobs: self.blobs })
     }
 }
@@ -223,8 +246,8 @@ mod tests {
         let mut open = OpenPack::default();
         let mut sealer = Sealer::new(key, Compression::Auto).unwrap();
         for (kind, plain) in blobs {
-            let id = Digest(Sha256::digest(plain).into());
-            open.append(*kind, id, &sealer.seal(id, plain).unwrap()).unwrap();
+            let id = Digest(sha256::hash(plain));
+            open.seal(*kind, sealer.ready(id, plain).unwrap()).unwrap();
         }
         open.finish(key).unwrap()
     }
@@ -241,6 +264,7 @@ mod tests {
         fn what_is_packed_is_found_by_the_header_alone(blobs in blobs()) {
             let key = Key::random().unwrap();
             let pack = pack(&key, &blobs);
+            prop_assert_eq!(pack.id, Digest(sha256::hash(&pack.bytes)));
             let listed = header_of(&key, &pack.bytes).unwrap();
             prop_assert_eq!(&listed, &pack.blobs);
             let mut opener = Opener::new(&key).unwrap();

@@ -3,10 +3,11 @@
 //! Callers compress and encrypt in their own threads; full packs go to threads that
 //! store them. A blob counts as indexed only when its pack is durable; an index is
 //! written only over durable packs, and only while the lock holds: without it, others may have
-//! removed packs that no index names yet. At most `OPEN_PACKS` packs a kind are being filled, and a blob
-//! goes to one of them at random, so that a pack's size does not betray a file's.
+//! removed packs that no index names yet. A few packs a kind are being filled, and a blob
+//! goes to one of them at random, so that a pack's size does not betray a file's. Whoever adds a blob encrypts it into the pack,
+//! opens it there, and hashes the pack beside it: meanwhile the pack is theirs.
 //!
-//! Memory: for each kind at most `OPEN_PACKS + uploaders` packs; those of trees are rarely full.
+//! Memory: for each kind at most as many packs as are open and being stored; those of trees are rarely full.
 
 use crate::blob::{Compression, Parts, SealedBlob, Sealer};
 use crate::buffers::Buffers;
@@ -17,11 +18,14 @@ use crate::{Error, Repository};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use model::{Digest, ObjectKey, ObjectKind};
 use std::collections::{HashMap, HashSet};
+use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-const OPEN_PACKS: usize = 2;
+/// How many packs of a kind are being filled: one for each thread that saves, up to a bound.
+const OPEN_PACKS: RangeInclusive<usize> = 2..=4;
 /// What a pack's buffer has beyond the pack's size: its header, unless its blobs are very many.
 const HEADER_ROOM: usize = 256 << 10;
 /// Entries of an index file, so that it stays below restic's 8 MiB.
@@ -70,7 +74,7 @@ struct Shared {
     index: RwLock<Index>,
     /// Blobs on their way: claimed by a caller, not yet indexed.
     claimed: [Mutex<HashSet<Digest>>; 2],
-    open: [Mutex<[OpenPack; OPEN_PACKS]>; 2],
+    open: [Vec<Mutex<OpenPack>>; 2],
     buffers: [Buffers; 2],
     /// Not in use right now; as many are made as callers save at once.
     sealers: Mutex<Vec<Sealer>>,
@@ -105,14 +109,17 @@ impl Writer {
         repository.refuse_old_format()?;
         let at_once = repository.store().puts_at_once().max(1);
         // Being filled, and being stored: whoever fills one meanwhile waits, as storing is faster.
-        let count = OPEN_PACKS + at_once;
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let packs = threads.clamp(*OPEN_PACKS.start(), *OPEN_PACKS.end());
+        let count = packs + at_once;
         let buffers = || Buffers::new(count, options.pack_size + HEADER_ROOM);
+        let open = || (0..packs).map(|_| Mutex::default()).collect();
         let shared = Arc::new(Shared {
             repository: repository.clone(),
             options,
             index: RwLock::new(index),
             claimed: Default::default(),
-            open: Default::default(),
+            open: [open(), open()],
             buffers: [buffers(), buffers()],
             sealers: Mutex::default(),
             unwritten: Mutex::default(),
@@ -166,11 +173,11 @@ impl Writer {
     /// The first failure of any blob or pack; after it everything fails, and nothing more counts.
     pub fn save(&self, kind: BlobKind, id: Digest, plain: &[u8]) -> Result<Saved, Error> {
         self.save_by(kind, id, |sealer| {
-            let sealed = match kind {
-                BlobKind::Data => sealer.seal(id, plain)?,
-                BlobKind::Tree => sealer.seal_tree(id, plain)?,
+            let blob = match kind {
+                BlobKind::Data => sealer.ready(id, plain)?,
+                BlobKind::Tree => sealer.ready_tree(id, plain)?,
             };
-            self.append(kind, id, &sealed)
+            self.append(kind, blob.random(), blob.length(), |pack| pack.seal(kind, blob))
         })
     }
 
@@ -185,7 +192,7 @@ impl Writer {
         if !self.shared.claim(kind, id) {
             return Ok(Saved::Known);
         }
-        self.append(kind, id, blob).inspect_err(|error| self.shared.fail_told(error))
+        self.append_proven(kind, id, blob).inspect_err(|error| self.shared.fail_told(error))
     }
 
     /// As [`save`](Self::save), for a blob of `length` bytes that is better not in memory: `write`
@@ -202,7 +209,7 @@ impl Writer {
     ) -> Result<Saved, Error> {
         self.save_by(kind, id, |sealer| {
             let (bytes, length) = sealer.seal_stream(id, length, write)?;
-            self.append(kind, id, &SealedBlob { bytes: &bytes, plain_length: Some(length) })
+            self.append_proven(kind, id, &SealedBlob { bytes: &bytes, plain_length: Some(length) })
         })
     }
 
@@ -225,11 +232,29 @@ impl Writer {
         stored.inspect_err(|error| self.shared.fail_told(error))
     }
 
-    fn append(&self, kind: BlobKind, id: Digest, blob: &SealedBlob<'_>) -> Result<Saved, Error> {
-        if let Some(full) = self.shared.append(kind, id, blob)? {
+    fn append_proven(
+        &self,
+        kind: BlobKind,
+        id: Digest,
+        blob: &SealedBlob<'_>,
+    ) -> Result<Saved, Error> {
+        // The end of its MAC is as good as a random byte, and tells nothing about its neighbours.
+        let random = blob.bytes.last().copied().unwrap_or(0);
+        self.append(kind, random, blob.bytes.len(), |pack| pack.append(kind, id, blob))
+    }
+
+    /// `add` adds a blob of so many bytes to the pack it is given.
+    fn append(
+        &self,
+        kind: BlobKind,
+        random: u8,
+        length: usize,
+        add: impl FnOnce(&mut OpenPack) -> Result<(), Error>,
+    ) -> Result<Saved, Error> {
+        if let Some(full) = self.shared.append(kind, random, length, add)? {
             self.send(full)?;
         }
-        Ok(Saved::Added { stored: blob.bytes.len() as u64 })
+        Ok(Saved::Added { stored: length as u64 })
     }
 
     fn send(&self, pack: OpenPack) -> Result<(), Error> {
@@ -330,27 +355,38 @@ impl Shared {
     fn append(
         &self,
         kind: BlobKind,
-        id: Digest,
-        blob: &SealedBlob<'_>,
+        random: u8,
+        length: usize,
+        add: impl FnOnce(&mut OpenPack) -> Result<(), Error>,
     ) -> Result<Option<OpenPack>, Error> {
-        let mut open = slot(&self.open, kind).lock().unwrap_or_else(PoisonError::into_inner);
-        // The end of its MAC is as good as a random byte, and tells nothing about its neighbours.
-        let choice = usize::from(blob.bytes.last().copied().unwrap_or(0)) % OPEN_PACKS;
-        let Some(pack) = open.get_mut(choice) else { return Err(Error::WriterGone) };
-        let over = pack.length() + blob.bytes.len() > self.options.pack_size || pack.header_full();
+        let mut pack = self.open_pack(kind, usize::from(random)).ok_or(Error::WriterGone)?;
+        let pack = &mut *pack;
+        let over = pack.length() + length > self.options.pack_size || pack.header_full();
         let full = (over && !pack.is_empty()).then(|| std::mem::take(pack));
         if pack.is_empty() {
             *pack = OpenPack::within(slot(&self.buffers, kind).take());
         }
-        pack.append(kind, id, blob)?;
+        add(pack)?;
         Ok(full)
+    }
+
+    /// The pack that `choice` falls on, or the next one that nobody is adding to.
+    fn open_pack(&self, kind: BlobKind, choice: usize) -> Option<MutexGuard<'_, OpenPack>> {
+        let packs = slot(&self.open, kind);
+        let first = choice % packs.len();
+        let idle =
+            (first..packs.len()).chain(0..first).find_map(|at| packs.get(at)?.try_lock().ok());
+        idle.or_else(|| Some(packs.get(first)?.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// The packs that are not full, made one where they fit into one: a small one would betray its blob's size.
     fn take_open(&self, kind: BlobKind) -> Result<Vec<OpenPack>, Error> {
-        let mut open = slot(&self.open, kind).lock().unwrap_or_else(PoisonError::into_inner);
         let mut packs: Vec<OpenPack> = Vec::new();
-        for pack in std::mem::take(&mut *open).into_iter().filter(|pack| !pack.is_empty()) {
+        for pack in slot(&self.open, kind) {
+            let pack = std::mem::take(&mut *pack.lock().unwrap_or_else(PoisonError::into_inner));
+            if pack.is_empty() {
+                continue;
+            }
             match packs.last_mut() {
                 Some(last) if last.length() + pack.length() <= self.options.pack_size => {
                     last.absorb(&pack)?;

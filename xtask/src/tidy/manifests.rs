@@ -9,8 +9,8 @@ use toml::{Table, Value};
 const RULE: &str = "manifest";
 const ROOT: &str = "Cargo.toml";
 
-/// It has the only `unsafe` there is, which no crate could allow against `forbid`.
-const OWN_LINTS: &str = "crates/sha256/Cargo.toml";
+/// They have the only `unsafe` there is, which no crate could allow against `forbid`.
+const OWN_LINTS: [&str; 2] = ["crates/sha256/Cargo.toml", "crates/poly1305/Cargo.toml"];
 
 /// Fields of `[package]` that have one value for all members.
 const INHERITED: [&str; 5] = ["version", "edition", "rust-version", "license", "publish"];
@@ -34,7 +34,9 @@ pub(crate) fn check(workspace: &Workspace) -> Vec<Problem> {
         match toml::from_str::<Table>(text) {
             Ok(root) => {
                 check_root(text, &root, &used, &mut problems);
-                check_own_lints(workspace, &root, &mut problems);
+                for path in OWN_LINTS {
+                    check_own_lints(path, workspace, &root, &mut problems);
+                }
             }
             Err(error) => problems.push(Problem::new(RULE, ROOT, 0, error.message())),
         }
@@ -44,7 +46,7 @@ pub(crate) fn check(workspace: &Workspace) -> Vec<Problem> {
 
 fn check_member(path: &str, text: &str, manifest: &Table, problems: &mut Vec<Problem>) {
     let mut report = |line, message: String| problems.push(Problem::new(RULE, path, line, message));
-    if path != OWN_LINTS && !manifest.get("lints").is_some_and(from_workspace) {
+    if !OWN_LINTS.contains(&path) && !manifest.get("lints").is_some_and(from_workspace) {
         report(0, "does not inherit the lints: add `[lints]` with `workspace = true`".to_owned());
     }
     let package = manifest.get("package").and_then(Value::as_table);
@@ -68,9 +70,9 @@ fn check_member(path: &str, text: &str, manifest: &Table, problems: &mut Vec<Pro
     }
 }
 
-/// The one manifest with lints of its own: those of the workspace, where `forbid` is `deny`.
-fn check_own_lints(workspace: &Workspace, root: &Table, problems: &mut Vec<Problem>) {
-    let Some(text) = workspace.file(OWN_LINTS).and_then(|file| file.text.as_deref()) else {
+/// A manifest with lints of its own: those of the workspace, where `forbid` is `deny`.
+fn check_own_lints(path: &str, workspace: &Workspace, root: &Table, problems: &mut Vec<Problem>) {
+    let Some(text) = workspace.file(path).and_then(|file| file.text.as_deref()) else {
         return;
     };
     let mut wanted = root.get("workspace").and_then(|table| table.get("lints")).cloned();
@@ -83,7 +85,7 @@ fn check_own_lints(workspace: &Workspace, root: &Table, problems: &mut Vec<Probl
         toml::from_str::<Table>(text).ok().and_then(|manifest| manifest.get("lints").cloned());
     if own != wanted {
         let message = "must have the workspace's lints, with unsafe_code = \"deny\"";
-        problems.push(Problem::new(RULE, OWN_LINTS, line_of(text, "[lints"), message));
+        problems.push(Problem::new(RULE, path, line_of(text, "[lints"), message));
     }
 }
 
@@ -140,12 +142,12 @@ mod tests {
             let (inherited, rest) = GOOD.split_once("[lints]\nworkspace = true\n").unwrap();
             format!("{inherited}[lints.rust]\n{lints}{}", rest.split_once("url.w").unwrap().0)
         };
-        let check = |lints| places(check, &[(ROOT, root), (OWN_LINTS, &own(lints))]);
+        let check = |lints| places(check, &[(ROOT, root), (OWN_LINTS[0], &own(lints))]);
         assert!(check("unsafe_code = \"deny\"\nmissing_docs = \"warn\"\n").is_empty());
         for bad in
             ["unsafe_code = \"deny\"\n", "unsafe_code = \"allow\"\nmissing_docs = \"warn\"\n"]
         {
-            assert_eq!(check(bad), [format!("{OWN_LINTS}:9")]);
+            assert_eq!(check(bad), [format!("{}:9", OWN_LINTS[0])]);
         }
     }
 
