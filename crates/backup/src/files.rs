@@ -45,8 +45,9 @@ pub(crate) struct ChunkJob {
 }
 
 impl ChunkJob {
-    pub(crate) fn len(&self) -> usize {
-        self.piece.len()
+    /// Memory that it takes.
+    pub(crate) fn room(&self) -> usize {
+        self.piece.room()
     }
 }
 

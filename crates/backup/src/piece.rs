@@ -9,6 +9,9 @@ use std::sync::{Mutex, PoisonError};
 /// What four of five pieces fit into, all but one of thirty, and all.
 const ROOMS: [usize; 3] = [2 << 20, 4 << 20, MAX];
 
+/// What rooms of each size may take while they are not in use.
+const IDLE: usize = 8 << 20;
+
 /// Up to [`MAX`] bytes of a file.
 pub(crate) struct Piece {
     room: Vec<u8>,
@@ -22,6 +25,11 @@ impl Piece {
 
     pub(crate) fn len(&self) -> usize {
         self.length
+    }
+
+    /// Memory that it takes, as far as it was ever used.
+    pub(crate) fn room(&self) -> usize {
+        self.room.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -89,9 +97,12 @@ impl Pool {
     pub(crate) fn give_back(&self, mut piece: Piece) {
         piece.clear();
         let room = ROOMS.iter().zip(&self.idle).find(|(size, _)| **size == piece.room.len());
-        // The largest are rare, and too much to keep for the next time.
-        if let Some((_, idle)) = room.filter(|(size, _)| **size < MAX) {
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+        if let Some((size, idle)) = room {
+            let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+            // The larger ones are rare, and too much to keep for the next time.
+            if idle.len() < IDLE / size {
+                idle.push(piece);
+            }
         }
     }
 }
@@ -118,7 +129,14 @@ mod tests {
         let idle = || pool.idle.each_ref().map(|room| room.lock().unwrap().len());
         assert_eq!(idle(), [1, 1, 0]);
         pool.give_back(piece);
-        assert_eq!(idle(), [1, 1, 0]);
+        assert_eq!(idle(), [1, 1, 1]);
+        (0..10)
+            .map(|_| pool.room(MAX))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|p| pool.give_back(p));
+        assert_eq!(idle(), [1, 1, 1]);
+        drop(pool.room(MAX));
         assert!(pool.take().is_empty() && pool.room(MAX).is_empty());
         assert_eq!(idle(), [0, 1, 0]);
     }

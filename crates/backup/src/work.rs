@@ -14,8 +14,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// How many files may be known and not begun.
 const FILES_AHEAD: usize = 256;
 
-/// Bytes of pieces that may wait for each worker: a piece and a half, on average.
-const AHEAD: usize = 2 << 20;
+/// Memory of pieces that may wait for each worker: a piece and a half, on average.
+const AHEAD: usize = 3 << 20;
 
 /// Something to do.
 pub(crate) enum Task {
@@ -28,7 +28,7 @@ pub(crate) enum Task {
 pub(crate) struct Work {
     state: Mutex<State>,
     changed: Condvar,
-    /// Bytes of pieces that may wait: enough that nobody who is faster than the reader runs dry.
+    /// Memory of pieces that may wait: enough that nobody who is faster than the reader runs dry.
     bytes_ahead: usize,
 }
 
@@ -94,7 +94,7 @@ impl Work {
     /// Leaves a piece to others, if they would run out of work without it; else gives it back.
     pub(crate) fn offer_chunk(&self, chunk: ChunkJob) -> Result<(), ChunkJob> {
         let mut state = self.state();
-        let waiting: usize = state.chunks.iter().map(ChunkJob::len).sum();
+        let waiting: usize = state.chunks.iter().map(ChunkJob::room).sum();
         let enough = waiting >= self.bytes_ahead || !state.files.is_empty();
         if enough && state.idle == 0 {
             return Err(chunk);

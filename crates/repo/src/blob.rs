@@ -452,7 +452,7 @@ impl Sealer {
         let length = u32::try_from(plain.len()).map_err(|_| Error::TooLarge { what: "a blob" })?;
         self.compressed.clear();
         let worth = if self.compresses || always {
-            self.compressed.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+            self.compressed.reserve_exact(zstd::zstd_safe::compress_bound(plain.len()));
             self.compressor
                 .compress_to_buffer(plain, &mut self.compressed)
                 .map_err(Error::Compress)?;
