@@ -3,6 +3,7 @@
 //! files that open with the password and fit nothing.
 
 use crate::context::{Context, Event, Phase};
+use crate::elsewhere::Elsewhere;
 use crate::group::is_no_repository;
 use crate::record::SeedRecord;
 use crate::state::State;
@@ -89,7 +90,7 @@ pub(crate) fn open_to_read(
 }
 
 /// The repository of a seed that travels, with what was backed up since: that is in the vault, over what is in
-/// staging.
+/// staging. Of a seed that went straight onto drives, what was in the files is known and cannot be read.
 ///
 /// # Errors
 /// As [`open_to_read`]; the vault is away.
@@ -102,8 +103,24 @@ pub(crate) fn open_in_transit(
     let staged = open_to_read(ctx, state, record, password)?;
     let vault = Vault::connect(ctx, state)?;
     let since = vault.increments(ctx, record.id)?;
-    let over: Arc<dyn Store> = Arc::new(Overlay::new(since, Arc::clone(staged.store())));
+    let over: Arc<dyn Store> = Arc::new(Overlay::new(since, with_drives(state, record, &staged)?));
     Ok(staged.seen_through(over))
+}
+
+/// What is here, with the packs that are on drives alone: those that the seed's signed list names, and that nobody can read here.
+fn with_drives(
+    state: &State,
+    record: &SeedRecord,
+    here: &Repository,
+) -> Result<Arc<dyn Store>, Error> {
+    let here = Arc::clone(here.store());
+    let Some(contents) = record.contents.as_ref().filter(|_| record.direct) else {
+        return Ok(here);
+    };
+    let own = journal::objects(state, record, contents)?;
+    let packs = own.iter().filter(|object| object.kind == ObjectKind::Pack);
+    let named = packs.map(|object| (object.key(), object.length)).collect();
+    Ok(Arc::new(Elsewhere::new(here, named)))
 }
 
 /// Whether staging holds a pack that does not travel: what an interrupted call has left. A backup would take it in, and

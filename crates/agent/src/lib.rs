@@ -32,6 +32,7 @@ mod confirm;
 mod context;
 mod copy;
 mod direct;
+mod elsewhere;
 mod error;
 mod export;
 mod group;
@@ -109,7 +110,7 @@ pub use ship::{ShipTarget, ship, to_be_shipped};
 pub use state::credentials;
 pub use status::{GroupStatus, JobStatus, KeysStatus, SeedStatus, Status, status};
 pub use stop::{Stopped, resume_group, stop_and_delete, stop_group};
-pub use transit::Waiting;
+pub use transit::{ON_DRIVES, Waiting};
 pub use vault::Place;
 pub use wanted::{Answer, WantedRow, send_wanted, wanted};
 

@@ -123,10 +123,7 @@ impl fmt::Display for Next {
                 write!(f, "publish, check and go on over the network: packmule backup now {group}")
             }
             Self::Clean { seed } => {
-                write!(
-                    f,
-                    "the staging folder may be cleaned: packmule agent clean-staging --seed {seed}"
-                )
+                write!(f, "the staging folder may be cleaned: packmule agent clean {seed}")
             }
             Self::Nothing => f.write_str("nothing; backups go over the network"),
         }

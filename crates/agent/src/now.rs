@@ -315,12 +315,8 @@ fn meanwhile(
     if record.contents.is_none() {
         return paused("the drives are being prepared; nothing was backed up");
     }
-    if record.direct {
-        return paused(
-            "what travels is on its drives alone; nothing was backed up until it has arrived",
-        );
-    }
-    // What travels is known by what is in staging: all of it, part of it, or nothing any more.
+    // What travels is known by what is in staging: all of it, part of it, or nothing any more. Where there is none, by what is kept in its
+    // place and by the list that the drives' signer has signed.
     let repository = match init::open_in_transit(ctx, state, record, password) {
         Err(error) if matches!(error.kind(), ErrorKind::NoRepository | ErrorKind::Conflict) => {
             return paused(

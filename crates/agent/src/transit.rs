@@ -36,11 +36,16 @@ pub struct Waiting {
     pub next: Next,
     /// What was backed up meanwhile, into the vault beside the seed.
     pub increment: Option<Arc<BackupOutcome>>,
+    /// What it was added to is on drives alone: nothing of it can be restored before these have arrived.
+    pub on_drives: bool,
     /// Why nothing was backed up meanwhile, where that is so.
     pub paused: Option<String>,
     /// Why the seed could not be taken further, where that is so.
     pub stuck: Option<Arc<Error>>,
 }
+
+/// What is said of a recovery point that relies on drives alone.
+pub const ON_DRIVES: &str = "nothing of it can be restored before the drives have arrived: what it was added to is on them alone";
 
 /// How far a seed is.
 pub(crate) enum Transit {
@@ -66,6 +71,7 @@ impl Waiting {
             refilled: None,
             next,
             increment: None,
+            on_drives: false,
             paused,
             stuck: None,
         })
@@ -104,6 +110,7 @@ impl Waiting {
             refilled,
             next,
             increment: None,
+            on_drives: record.direct,
             paused: None,
             stuck: None,
         })

@@ -274,6 +274,10 @@ fn finish(report: &Report, seen: &Seen<'_>) -> Finish {
             let seed = waiting.seed.map(|seed| seed.to_string());
             match &waiting.increment {
                 Some(outcome) => {
+                    let message = message.map(|said| match waiting.on_drives {
+                        true => format!("{said}; {}", agent::ON_DRIVES),
+                        false => said,
+                    });
                     let finish = Finish { seed, message, ..stored(outcome, "transit") };
                     lacking(finish, waiting.stuck.as_deref())
                 }

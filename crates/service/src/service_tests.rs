@@ -137,6 +137,7 @@ fn waiting() -> crate::Report {
         refilled: None,
         next: agent::Next::Wait,
         increment: None,
+        on_drives: false,
         paused: Some("staging is gone".to_owned()),
         stuck: None,
     })))

@@ -9,6 +9,7 @@ use agent::{
 use flow::{SeedState, WAITING_FOR_IMPORT};
 use model::{ErrorKind, ObjectKey};
 use seed::PlainReads;
+use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -134,7 +135,7 @@ fn a_first_backup_goes_straight_onto_drives_and_its_seed_arrives() {
         panic!("it is confirmed already")
     };
     assert_eq!((outcome.summary.files_new, outcome.summary.files_changed), (1, 0));
-    assert_eq!((points().place, points().points.len()), (Place::Vault, 3));
+    assert_eq!((points().place, points().points.len()), (Place::Vault, 4));
 
     let id = site.seed().record.id;
     let remove = Cleaning::Remove { password: PASSWORD };
@@ -458,4 +459,100 @@ fn a_state_directory_that_moves_takes_its_seed_along() {
     site.ship("TRACK0001").unwrap();
     site.dock("TRACK0001");
     site.arrives();
+}
+
+/// Every recovery point of these is in the vault, and restores to what it was made of.
+fn all_restore(site: &Site, made: &[(model::Digest, BTreeMap<String, Vec<u8>>)]) {
+    let vault = agent::open_vault(&site.ctx(), PASSWORD).unwrap();
+    for (snapshot, was) in made {
+        let target = tempfile::tempdir().unwrap();
+        crate::in_transit::restore(site, &vault, *snapshot, target.path());
+        assert!(tree(target.path()) == *was, "{snapshot}");
+    }
+    let check = vault.check(repo::CheckOptions { read_data: true, threads: 1 }, &|_| {}).unwrap();
+    assert!(!check.damaged(), "{:?}", check.findings);
+}
+
+/// Backs up while the drives travel; what came of it, and what it must restore to.
+fn meanwhile(site: &Site, n: u64) -> (model::Digest, BTreeMap<String, Vec<u8>>) {
+    fs::write(site.source().join(format!("new{n}")), noise(500 + n, 70_000)).unwrap();
+    fs::write(site.source().join("file0"), noise(600 + n, 60_000)).unwrap();
+    let said = waiting(site.backup().unwrap());
+    assert!(said.paused.is_none() && said.on_drives, "{said:?}");
+    let outcome = said.increment.unwrap();
+    assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);
+    assert!(outcome.summary.files_unmodified >= 5, "{:?}", outcome.summary);
+    (outcome.snapshot, tree(&site.source()))
+}
+
+fn travelling_bytes(site: &Site) -> usize {
+    let folder = site.path("data/objects/vaults/vault1/fs01/increments");
+    tree(&folder).values().map(Vec::len).sum()
+}
+
+#[test]
+fn protection_goes_on_while_the_drives_are_the_only_copy() {
+    let site = Site::written();
+    let mut made = vec![meanwhile(&site, 1)];
+    assert!(travelling_bytes(&site) < 200_000, "only what is new: {}", travelling_bytes(&site));
+    site.ship("TRACK0001").unwrap();
+    made.push(meanwhile(&site, 2));
+    assert!(tree(&site.vault_folder()).is_empty(), "nothing is visible before the seed is");
+    // Said beforehand, and refused: what it was added to is nowhere but on the drives.
+    let points = agent::recovery_points(&site.ctx(), Some(&files()), PASSWORD).unwrap();
+    assert_eq!((points.place, points.points.len()), (Place::Drives, 3));
+    assert!(points.unseen.is_none() && points.damaged.is_empty());
+    // A state directory that has lost the list has it from the drives' manifests.
+    fs::remove_file(&site.seed().record.contents.unwrap().inventory_file).unwrap();
+    made.push(meanwhile(&site, 3));
+    site.dock("TRACK0001");
+    site.arrives();
+    assert_eq!(travelling_bytes(&site), 0);
+    all_restore(&site, &made);
+    let keep = policy::Keep { last: 2, ..policy::Keep::default() };
+    let policy = policy::Policy { keep, ..policy::Policy::default() };
+    agent::change_group(&site.ctx(), &files(), None, &policy).unwrap();
+    let zone = jiff::tz::TimeZone::UTC;
+    let how = agent::Keeping { dry_run: false, prune: true, pin: None, zone: &zone };
+    let kept = agent::keep(&site.ctx(), &files(), PASSWORD, how).unwrap();
+    assert_eq!((kept.gone(), kept.stay()), (3, 2));
+    all_restore(&site, &made[2..]);
+}
+
+#[test]
+fn what_relied_on_a_lost_drive_is_complete_once_the_source_has_given_it_again() {
+    let site = Site::written();
+    let made = [meanwhile(&site, 1), meanwhile(&site, 2)];
+    site.ship("TRACK0001").unwrap();
+    site.dock_without("TRACK0001", |key| matches!(key, ObjectKey::Pack(_)));
+    // file0 of the seed is in no file any more: bring it back, as somebody who was asked for it does.
+    let now = fs::read(site.source().join("file0")).unwrap();
+    fs::write(site.source().join("file0"), noise(0, 60_000)).unwrap();
+    let report = site.backup().unwrap();
+    let BackupReport::Stored { confirmed: Some(_), unpublished: None, .. } = report else {
+        panic!("{report:?}")
+    };
+    assert_eq!(site.seed().record.state(), SeedState::Confirmed);
+    all_restore(&site, &made);
+    fs::write(site.source().join("file0"), now).unwrap();
+    assert!(matches!(site.backup().unwrap(), BackupReport::Stored { .. }));
+}
+
+#[test]
+fn what_relied_on_files_that_nobody_has_any_more_is_withheld_and_protection_goes_on() {
+    let site = Site::written();
+    meanwhile(&site, 1);
+    site.ship("TRACK0001").unwrap();
+    site.dock_without("TRACK0001", |key| matches!(key, ObjectKey::Pack(_)));
+    let said = waiting(site.backup().unwrap());
+    assert!(said.increment.is_some(), "{said:?}");
+    assert!(matches!(said.next, Next::Choose { .. }), "{said:?}");
+    let refill = agent::Refilling { repaired: true, ..agent::Refilling::default() };
+    agent::refill(&site.ctx(), &refill, PASSWORD).unwrap();
+    let report = site.backup().unwrap();
+    let BackupReport::Stored { outcome, unpublished: Some(why), .. } = report else {
+        panic!("{report:?}")
+    };
+    assert!(matches!(*why, Error::IncrementsDamaged { .. }), "{why}");
+    all_restore(&site, &[(outcome.snapshot, tree(&site.source()))]);
 }

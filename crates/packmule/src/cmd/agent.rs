@@ -404,10 +404,14 @@ fn report_backup(context: &Context, report: BackupReport, elapsed: std::time::Du
                 "message": waiting.message,
                 "next": waiting.next.to_string(),
                 "paused": waiting.paused,
+                "on_drives": waiting.on_drives,
             });
             let status = match &waiting.increment {
                 Some(outcome) => {
                     super::repo::summarize(context, outcome, elapsed, &extra);
+                    if waiting.on_drives {
+                        context.printer.line(::agent::ON_DRIVES);
+                    }
                     status_of(outcome)
                 }
                 None => {
@@ -521,4 +525,4 @@ impl RecoveryPoint {
 
 /// What is said of recovery points that nothing but drives has.
 pub(crate) const ON_DRIVES: &str = "on the drives alone: until the vault has them, nothing can be restored but with all of these \
-    drives, by packmule seed import and packmule repo restore";
+    drives, by packmule seed import and packmule repo restore; what was backed up since needs them, too";
