@@ -98,6 +98,11 @@ pub enum Event<'a> {
     Backup(backup::BackupEvent<'a>),
     /// What a group protects could not be held still, or something was left of that.
     Workload(&'a workload::Notice),
+    /// What a group protects is held, and its backup begins.
+    Held {
+        /// All of it, by snapshots: whatever is written from now on is not in the backup.
+        whole: bool,
+    },
     /// Of the check of what has landed in the vault.
     Check(repo::CheckEvent<'a>),
     /// How far the server's publication is.

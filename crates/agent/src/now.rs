@@ -12,11 +12,13 @@ use crate::{Error, announce, identity, init, names, publication};
 use backup::{BackupEvent, BackupOptions, BackupOutcome, Fault};
 use flow::{SeedEvent, SeedState};
 use model::{ErrorKind, GroupName};
+use policy::Snapshot;
 use repo::{LockMode, Repository};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use wire::SeedId;
-use workload::{Files, Held, Workload as _};
+use workload::{Files, Held, Notice, Workload as _};
 
 /// What `backup now` did.
 #[derive(Debug)]
@@ -397,7 +399,13 @@ pub(crate) fn hold(ctx: &Context<'_>, group: &Group) -> Result<Box<dyn Held>, Er
         one_file_system: group.policy.exclude.one_file_system,
         notes: ctx.state.join("snapshots"),
     };
-    Ok(files.hold(&|notice| ctx.tell(Event::Workload(&notice)))?)
+    let as_they_are = Cell::new(group.policy.snapshot == Snapshot::Off);
+    let held = files.hold(&|notice| {
+        as_they_are.set(as_they_are.get() || matches!(notice, Notice::NotHeld { .. }));
+        ctx.tell(Event::Workload(&notice));
+    })?;
+    ctx.tell(Event::Held { whole: !as_they_are.get() });
+    Ok(held)
 }
 
 /// How a group is backed up, wherever to.

@@ -8,7 +8,7 @@ use model::{ErrorKind, RecoveryCode};
 use repo::{Author, Repository};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use store::{OpenOptions, Proxies, ProxySettings, RestOptions, RetryPolicy, Store, SystemClock};
 use zeroize::Zeroizing;
 
@@ -86,7 +86,7 @@ pub(crate) fn open_store(location: &str, cacert: Option<&Path>) -> Result<Arc<dy
         None => None,
     };
     let options = OpenOptions {
-        rest: RestOptions { ca_pem, proxies: proxies().clone(), ..RestOptions::default() },
+        rest: RestOptions { ca_pem, proxies: proxies(), ..RestOptions::default() },
         retry: Some((RetryPolicy::default(), Arc::new(SystemClock::new()))),
         rate: None,
     };
@@ -194,21 +194,32 @@ impl PasswordOptions {
     }
 }
 
-static PROXIES: OnceLock<Proxies> = OnceLock::new();
+/// The proxies of this process; none while nobody has named any.
+static PROXIES: RwLock<Option<Named>> = RwLock::new(None);
+
+struct Named {
+    proxies: Proxies,
+    /// Then settings have no say.
+    by_environment: bool,
+}
 
 /// The proxies of this process: as the environment has them, or where it has none, as the settings do.
-pub(crate) fn proxies() -> &'static Proxies {
-    PROXIES.get_or_init(Proxies::default)
+pub(crate) fn proxies() -> Proxies {
+    let named = PROXIES.read().unwrap_or_else(PoisonError::into_inner);
+    named.as_ref().map(|named| named.proxies.clone()).unwrap_or_default()
 }
 
 /// Whether it is settled which proxies there are.
 pub(crate) fn has_proxies() -> bool {
-    PROXIES.get().is_some()
+    PROXIES.read().unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
-/// Uses these, where the environment names none and nobody has used any yet.
+/// Uses these from now on, where the environment names none.
 pub(crate) fn use_proxies(proxies: Proxies) {
-    let _ = PROXIES.set(proxies);
+    let mut named = PROXIES.write().unwrap_or_else(PoisonError::into_inner);
+    if named.as_ref().is_none_or(|named| !named.by_environment) {
+        *named = Some(Named { proxies, by_environment: false });
+    }
 }
 
 fn set_proxies() -> Result<(), Failure> {
@@ -234,7 +245,8 @@ fn set_proxies() -> Result<(), Failure> {
     }
     let proxies =
         Proxies::new(found).map_err(|wrong| Failure::new(ErrorKind::Invalid, wrong.to_string()))?;
-    let _ = PROXIES.set(proxies);
+    *PROXIES.write().unwrap_or_else(PoisonError::into_inner) =
+        Some(Named { proxies, by_environment: true });
     Ok(())
 }
 

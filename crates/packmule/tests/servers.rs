@@ -166,6 +166,82 @@ fn everything_goes_through_the_proxy_that_is_named_and_nothing_tells_its_passwor
 }
 
 #[test]
+fn a_reload_takes_another_proxy_and_a_webhook_goes_through_it() {
+    let Some(python) = python("servers::reload") else { return };
+    let site = Site::new();
+    let source = site.place.source("source", 1000);
+    site.run("agent register --credentials v.VaultCredentials --name fs01 --state state").exits(0);
+    let hook = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hook_at = hook.local_addr().unwrap();
+    let config = |head: &str, groups: &[&str]| {
+        let mut text = format!("{head}\n");
+        for name in groups {
+            text += &format!(
+                "[[group]]\nname = '{name}'\npaths = [{:?}]\nschedule = ['* * * * *']\nbefore = {{ command = ['{}'] }}\n",
+                s(&source),
+                if *name == "fails" { "false" } else { "true" },
+            );
+        }
+        std::fs::write(site.place.path("agent.toml"), text).unwrap();
+    };
+    config("", &["files"]);
+    let proxy = Proxy::start(&python, &site.place);
+    let mut service =
+        site.place.packmule(&["agent", "run", "--config", "agent.toml", "--state", "state"]);
+    for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"] {
+        service.env_remove(name).env_remove(name.to_lowercase());
+    }
+    let log = std::fs::File::create(site.place.path("service.log")).unwrap();
+    service.stdout(Stdio::piped()).stderr(log);
+    let mut running = Running(service.process_group(0).spawn().unwrap());
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
+    while !lines.next().unwrap().unwrap().contains("the agent runs") {}
+    assert_eq!(proxy.tunnels(), 0);
+    let url = format!("http://me:s3cret@127.0.0.1:{}", proxy.port);
+    let head = format!("proxy = '{url}'\n[alerts]\nwebhook = 'http://{hook_at}/hook'");
+    config(&head, &["files", "fails"]);
+    let pid = rustix::process::Pid::from_raw(running.0.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    // Each group is named once.
+    let mut said = Vec::new();
+    while !said.iter().any(|line: &String| line.contains("group fails: created")) {
+        said.push(lines.next().unwrap().unwrap());
+    }
+    assert_eq!(said, ["group files: unchanged", "group fails: created"]);
+    hook.set_nonblocking(true).unwrap();
+    let began = Instant::now();
+    let mut called = loop {
+        if let Ok((called, _)) = hook.accept() {
+            break called;
+        }
+        assert!(began.elapsed() < Duration::from_secs(150), "nobody has called the webhook");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    called.set_nonblocking(false).unwrap();
+    let mut lines = BufReader::new(called.try_clone().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().starts_with("POST /hook"));
+    std::io::Write::write_all(&mut called, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        .unwrap();
+    // What the reload itself asks of the server goes through it, and so does what is told. A tunnel is in the log once it has ended.
+    drop((called, lines));
+    let began = Instant::now();
+    loop {
+        let tunnels = std::fs::read_to_string(&proxy.log).unwrap();
+        let (hook, other): (Vec<&str>, Vec<&str>) = tunnels
+            .lines()
+            .filter(|line| line.contains("CONNECT 127.0.0.1"))
+            .partition(|line| line.contains(&format!("CONNECT {hook_at}")));
+        if !hook.is_empty() && !other.is_empty() {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "it came another way: {tunnels}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let log = std::fs::read_to_string(site.place.path("service.log")).unwrap();
+    assert!(!log.contains("s3cret"), "{log}");
+}
+
+#[test]
 fn alerts_go_to_a_mail_server_by_starttls_with_a_login() {
     let Some(python) = python("servers::mail") else { return };
     let site = Site::new();

@@ -152,3 +152,57 @@ fn a_group_that_requires_snapshots_is_backed_up_from_one_or_not_at_all() {
     run("group set shm --snapshot require --state state").exits(0);
     run("backup now shm --state state").exits(1).tells(&["no snapshot of /dev/shm", "auto"]);
 }
+
+/// What brings a program to rest, and lets it go on as soon as its files are held.
+#[test]
+fn the_command_after_a_backup_runs_while_the_snapshot_is_there_when_it_is_told_so() {
+    let place = Place::new();
+    let test =
+        "snapshot::the_command_after_a_backup_runs_while_the_snapshot_is_there_when_it_is_told_so";
+    let Some(disk) = Disk::mount(test, &place) else { return };
+    let source = disk.0.join("data");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "at rest").unwrap();
+    let server = Server::start();
+    let admin = s(&server.admin()).to_owned();
+    let run = |words: &str| place.run(&words.split_whitespace().collect::<Vec<_>>());
+    run(&format!("vault create offices --server {admin}")).exits(0);
+    run(&format!("vault credentials offices -o v.VaultCredentials --server {admin}")).exits(0);
+    run("agent register --credentials v.VaultCredentials --name fs01 --state state").exits(0);
+    let (folder, seen) = (disk.0.join(".packmule-snapshots"), place.path("seen"));
+    // It writes again at once, and counts the snapshots that there are.
+    let thaw = format!(
+        "rm {0}/frozen; echo on > {0}/file; ls {1} | wc -l > {2}",
+        s(&source),
+        s(&folder),
+        s(&seen)
+    );
+    let group = |when: &str, more: &str| {
+        let text = format!(
+            "[[group]]\nname = 'files'\npaths = [{0:?}]\nsnapshot = 'require'\nbefore = {{ command = ['touch', '{1}/frozen'] }}\nafter = {{ command = ['sh', '-c', {2:?}], when = '{when}' }}\n",
+            s(&source),
+            s(&source),
+            format!("{thaw}{more}"),
+        );
+        fs::write(place.path("agent.toml"), text).unwrap();
+        run("group apply agent.toml --state state").exits(0);
+        fs::write(source.join("file"), "at rest").unwrap();
+    };
+    group("snapshot", "");
+    run("backup now files --state state").exits(0);
+    assert_eq!(fs::read_to_string(&seen).unwrap().trim(), "1", "the snapshot is there");
+    assert_eq!(fs::read_to_string(source.join("file")).unwrap(), "on\n");
+    run("restore files --target out --state state").exits(0);
+    let restored = place.path("out").join(source.strip_prefix("/").unwrap());
+    assert_eq!(fs::read_to_string(restored.join("file")).unwrap(), "at rest");
+    assert!(restored.join("frozen").exists());
+    // By default, when it is through; and what fails is said, with the recovery point made.
+    group("end", "; exit 3");
+    run("backup now files --state state").exits(3).tells(&["after", "exit status: 3"]);
+    assert_eq!(fs::read_to_string(&seen).unwrap().trim(), "0", "the snapshot is gone");
+    group("snapshot", "; exit 3");
+    run("backup now files --state state").exits(3).tells(&["after", "exit status: 3"]);
+    assert_eq!(fs::read_to_string(&seen).unwrap().trim(), "1");
+    assert!(entries(&folder).is_empty());
+    run("agent jobs files --state state").exits(0).shows(&["partial", "done"]);
+}

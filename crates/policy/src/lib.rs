@@ -17,7 +17,7 @@ pub use bandwidth::{Bandwidth, Hours, WorkDays};
 pub use days::Days;
 pub use due::{Due, GRACE, due};
 pub use exclude::{Exclude, Size};
-pub use hook::{Hook, TIMEOUT};
+pub use hook::{Hook, TIMEOUT, When};
 pub use keep::Keep;
 pub use schedule::Schedule;
 pub use snapshot::Snapshot;
@@ -62,9 +62,9 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Snapshot::is_off")]
     pub snapshot: Snapshot,
     /// Runs before each backup.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "hook::before")]
     pub before: Option<Hook>,
-    /// Runs after each backup, however that ended.
+    /// Runs after each backup, however that ended; or within it, once snapshots hold everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Hook>,
 }
@@ -99,7 +99,7 @@ keep = { last = 3, daily = 14, weekly = 8, monthly = 12, yearly = 5 }
 exclude = { patterns = ["*.tmp", "/srv/cache/"], larger-than = "10 GiB", if-present = [".nobackup"], one-file-system = true }
 snapshot = "require"
 before = { command = ["/usr/local/bin/freeze", "--now"], timeout = "5m" }
-after = { command = ["/usr/local/bin/thaw"], required = false }
+after = { command = ["/usr/local/bin/thaw"], required = false, when = "snapshot" }
 "#;
 
     #[test]
@@ -112,6 +112,10 @@ after = { command = ["/usr/local/bin/thaw"], required = false }
         assert_eq!(policy.exclude.larger_than.unwrap().0.0, 10 << 30);
         assert_eq!(policy.before.as_ref().unwrap().timeout, SignedDuration::from_mins(5));
         assert!(!policy.after.as_ref().unwrap().required);
+        assert_eq!(policy.after.as_ref().unwrap().when, When::Snapshot);
+        let sooner = TEXT.replace("timeout = \"5m\"", "when = \"snapshot\"");
+        let wrong = toml::from_str::<Policy>(&sooner).unwrap_err().to_string();
+        assert!(wrong.contains("for the command after"), "{wrong}");
         let json = serde_json::to_string(&policy).unwrap();
         assert_eq!(serde_json::from_str::<Policy>(&json).unwrap(), policy);
     }

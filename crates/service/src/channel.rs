@@ -100,18 +100,18 @@ impl std::fmt::Debug for Channels {
 }
 
 impl Channels {
-    /// The channels of those settings.
+    /// The channels of those settings; a webhook is called by way of the proxies.
     ///
     /// # Errors
     /// [`Error::Settings`] for addresses that are none, or certificates that cannot be read.
-    pub fn new(settings: &Alerts) -> Result<Self, Error> {
+    pub fn new(settings: &Alerts, proxies: &store::Proxies) -> Result<Self, Error> {
         let wrong = |what: String| Error::Settings { path: Path::new("alerts").to_owned(), what };
         let mut all: Vec<(&'static str, Box<dyn Channel>)> = Vec::new();
         if let Some(mail) = &settings.mail {
             all.push(("mail", Box::new(mail::Mailer::new(mail).map_err(wrong)?)));
         }
         if let Some(url) = &settings.webhook {
-            all.push(("webhook", Box::new(webhook::Webhook::new(url).map_err(wrong)?)));
+            all.push(("webhook", Box::new(webhook::Webhook::new(url, proxies).map_err(wrong)?)));
         }
         if let Some(command) = &settings.command {
             all.push(("command", Box::new(command::Program::new(command))));

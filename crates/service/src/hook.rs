@@ -109,7 +109,7 @@ mod tests {
 
     fn hook(script: &str, timeout: SignedDuration) -> Hook {
         let command = ["sh", "-c", script].map(str::to_owned).to_vec();
-        Hook { command, timeout, required: true }
+        Hook { command, timeout, required: true, when: policy::When::End }
     }
 
     fn ran(script: &str) -> Result<(), String> {

@@ -9,7 +9,7 @@ use agent::{BackupReport, Event, Group, Next};
 use backup::{BackupEvent, BackupOutcome};
 use jiff::Timestamp;
 use model::{ErrorKind, GroupName};
-use policy::Hook;
+use policy::{Hook, When};
 use rustix::fs::FlockOperation;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -124,9 +124,11 @@ pub fn run(
         tracing::warn!(group = %group.name, "the command before the backup {what}");
     }
     let seen = Seen::new(of.db, id);
+    let early = Early::new(of, group);
     let shared = of.gate.map(|gate| gate.read().unwrap_or_else(PoisonError::into_inner));
     let report = of.work.back_up(&group.name, of.stop, &|event| {
         seen.look(event);
+        early.look(event, &seen);
         (of.events)(event);
     });
     drop(shared);
@@ -137,7 +139,8 @@ pub fn run(
     }
     let mut failed = None;
     if let Some(after) = &group.policy.after
-        && let Err(what) = beside(of, group, after, "after", Some(finish.state))
+        && let Err(what) =
+            early.ended().unwrap_or_else(|| beside(of, group, after, "after", Some(finish.state)))
     {
         tracing::warn!(group = %group.name, "the command after the backup {what}");
         if after.required {
@@ -155,6 +158,39 @@ pub fn run(
         retention::after_backup(of, group, retention)?;
     }
     Ok(Outcome { run: id, report: Some(report), beside: failed })
+}
+
+/// The command after a backup, where it runs as soon as snapshots hold everything.
+struct Early<'a> {
+    of: RunOf<'a>,
+    group: &'a Group,
+    ran: Mutex<Option<Result<(), String>>>,
+}
+
+impl<'a> Early<'a> {
+    fn new(of: RunOf<'a>, group: &'a Group) -> Self {
+        Self { of, group, ran: Mutex::new(None) }
+    }
+
+    /// The backup waits for it: its files are held, and nothing is lost by that.
+    fn look(&self, event: &Event<'_>, seen: &Seen<'_>) {
+        let Event::Held { whole } = event else { return };
+        let Some(after) = self.group.policy.after.as_ref().filter(|it| it.when == When::Snapshot)
+        else {
+            return;
+        };
+        let mut ran = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
+        if ran.is_some() {
+            seen.say("it was backed up once more in the same run, when the command after it had run already".to_owned());
+        } else if *whole {
+            *ran = Some(beside(self.of, self.group, after, "after", None));
+        }
+    }
+
+    /// How it ended; none where it has not run.
+    fn ended(self) -> Option<Result<(), String>> {
+        self.ran.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn beside(

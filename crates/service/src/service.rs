@@ -125,7 +125,7 @@ impl Service {
         let lock = run::lock_file(&path).map_err(Error::io("locking", &path))?;
         let lock = lock.ok_or_else(|| Error::Second { path: state.clone() })?;
         let db = Db::open(state)?;
-        let channels = Channels::new(&options.settings.alerts)?;
+        let channels = Channels::new(&options.settings.alerts, &options.settings.proxies)?;
         let listener = options.settings.metrics.listen.map(Listener::new).transpose()?;
         let settings = options.settings.clone();
         let set = RwLock::new(Arc::new(Set { settings, channels }));
@@ -232,7 +232,7 @@ impl Service {
             Ok(settings) => settings,
             Err(why) => return wrong(why),
         };
-        let channels = match Channels::new(&settings.alerts) {
+        let channels = match Channels::new(&settings.alerts, &settings.proxies) {
             Ok(channels) => channels,
             Err(why) => return wrong(why.full()),
         };

@@ -59,6 +59,8 @@ pub struct Settings {
     pub metrics: Metrics,
     /// How often the groups' rules are applied to their recovery points.
     pub retention: Retention,
+    /// Which proxies are used: as the file names them, unless whoever reads it knows better.
+    pub proxies: store::Proxies,
 }
 
 /// Whom to tell when something is wrong.
@@ -243,6 +245,7 @@ impl File {
             alerts: self.alerts.clone(),
             metrics: self.metrics.clone(),
             retention: self.retention,
+            proxies: self.proxies().unwrap_or_default(),
         }
     }
 }
@@ -313,7 +316,7 @@ schedule = ["daily 3:00"]
         let (text, _) = text.split_once("```").unwrap();
         let file = File::parse(text).unwrap();
         assert_eq!(file.group.len(), 1);
-        assert!(crate::Channels::new(&file.alerts).is_ok());
+        assert!(crate::Channels::new(&file.alerts, &store::Proxies::default()).is_ok());
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub struct AgentWork {
     /// The zone in which days, months and years of retention are counted.
     pub zone: TimeZone,
     /// Which proxy the way to the server goes through.
-    pub proxies: store::Proxies,
+    pub proxies: Arc<Mutex<store::Proxies>>,
     /// Set when everything is to end.
     pub stop: Arc<AtomicBool>,
 }
@@ -110,7 +110,7 @@ impl AgentWork {
         context.threads = self.threads;
         context.wanted = self.wanted;
         context.rate = self.rate.clone();
-        context.proxies = self.proxies.clone();
+        context.proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner).clone();
         work(&context)
     }
 }

@@ -23,7 +23,7 @@ impl AdminOptions {
     /// Connects.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let credentials = client::load_credentials(&self.server)?;
-        Ok(Client::through(credentials, crate::context::proxies())?)
+        Ok(Client::through(credentials, &crate::context::proxies())?)
     }
 }
 

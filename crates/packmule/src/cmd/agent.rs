@@ -129,7 +129,7 @@ pub(crate) fn with_agent_beside<T>(
         ::agent::Context::new(state, context.author.clone(), &now, &context.stop, &events);
     agent.threads = context.threads;
     agent.wanted = by.way();
-    agent.proxies = crate::context::proxies().clone();
+    agent.proxies = crate::context::proxies();
     let result = operation(&agent, &progress);
     progress.finish();
     Ok(result?)
@@ -346,7 +346,7 @@ impl Backup {
             rate: store::Rate::default(),
             wanted: wanted.way(),
             zone: super::service::zone()?,
-            proxies: crate::context::proxies().clone(),
+            proxies: std::sync::Arc::new(std::sync::Mutex::new(crate::context::proxies())),
             stop: std::sync::Arc::clone(&context.stop),
         };
         let events = |event: &Event<'_>| show(&progress, &rates, event);

@@ -28,9 +28,9 @@ impl CallerOptions {
         match &self.server {
             Some(file) => {
                 let credentials = client::load_credentials(file)?;
-                Ok(Client::through(credentials, crate::context::proxies())?)
+                Ok(Client::through(credentials, &crate::context::proxies())?)
             }
-            None => agent::client(&self.agent_state, crate::context::proxies()).map_err(|error| match error {
+            None => agent::client(&self.agent_state, &crate::context::proxies()).map_err(|error| match error {
                 agent::Error::NotRegistered => Failure::new(
                     ErrorKind::Invalid,
                     "whose credentials? Give --server DATA/admin.json, or run it on a server that is registered with a vault",

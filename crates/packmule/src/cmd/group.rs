@@ -1,8 +1,8 @@
 //! `packmule group`: what is backed up together, and how its first backup, or what the vault lacks, travels.
 
 use super::agent::{StateOptions, with_agent};
-pub(crate) use super::policy::apply;
 use super::policy::{Apply, Set, Show};
+pub(crate) use super::policy::{apply, check};
 use super::retention::{Prune, Resume, Stop};
 use crate::context::Context;
 use crate::exit::Status;

@@ -474,7 +474,7 @@ impl Keys {
 
 impl Token {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
-        let client = ::agent::client(&self.state.state, crate::context::proxies())?;
+        let client = ::agent::client(&self.state.state, &crate::context::proxies())?;
         let known = client.credentials();
         let token = match client.tokens() {
             Some(tokens) => tokens.get()?,

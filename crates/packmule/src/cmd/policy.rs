@@ -113,6 +113,29 @@ impl Apply {
     }
 }
 
+/// Whether the groups can be made as they are wanted, as far as that shows beforehand. Says nothing.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn check(context: &Context, state: &Path, wanted: &[GroupEntry]) -> Result<(), Failure> {
+    looked_at(context, state, wanted).map(drop)
+}
+
+/// The groups that there are, if what is wanted of them can be.
+fn looked_at(
+    context: &Context,
+    state: &Path,
+    wanted: &[GroupEntry],
+) -> Result<Vec<Group>, Failure> {
+    let known = with_agent(context, state, "listing", agent::groups)?;
+    for entry in wanted {
+        if let Some(group) = known.iter().find(|group| group.name == entry.name) {
+            same_way(group, entry)?;
+        }
+    }
+    Ok(known)
+}
+
 /// Makes the groups as they are wanted. All are looked at before one is changed.
 pub(crate) fn apply(
     context: &Context,
@@ -120,13 +143,8 @@ pub(crate) fn apply(
     wanted: &[GroupEntry],
     dry_run: bool,
 ) -> Result<(), Failure> {
-    let known = with_agent(context, state, "listing", agent::groups)?;
+    let known = looked_at(context, state, wanted)?;
     let find = |name: &GroupName| known.iter().find(|group| group.name == *name);
-    for entry in wanted {
-        if let Some(group) = find(&entry.name) {
-            same_way(group, entry)?;
-        }
-    }
     let printer = &context.printer;
     for entry in wanted {
         let name = &entry.name;
@@ -267,7 +285,9 @@ fn hook(given: Option<&str>, known: Option<Hook>) -> Result<Option<Hook>, Failur
         return Err(Failure::new(ErrorKind::Invalid, words));
     }
     let command = text.split_whitespace().map(str::to_owned).collect();
-    Ok(Some(Hook { command, timeout: policy::TIMEOUT, required: true }))
+    // Another command at the same moment.
+    let when = known.map(|known| known.when).unwrap_or_default();
+    Ok(Some(Hook { command, timeout: policy::TIMEOUT, required: true, when }))
 }
 
 impl Show {

@@ -115,7 +115,7 @@ impl Prune {
             password: std::sync::Arc::new(std::sync::Mutex::new(
                 self.password.read(context, false)?,
             )),
-            proxies: crate::context::proxies().clone(),
+            proxies: std::sync::Arc::new(std::sync::Mutex::new(crate::context::proxies())),
             rate: store::Rate::default(),
             wanted: super::seed::By::default().way(),
             zone: zone()?,

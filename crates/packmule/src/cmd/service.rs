@@ -115,7 +115,9 @@ impl Run {
         warn_of_short(context, &password);
         let rate = store::Rate::default();
         let password = Arc::new(Mutex::new(password));
-        let reload = self.reload(context, &password)?;
+        let settings = settings_of(&file);
+        let proxies = Arc::new(Mutex::new(settings.proxies.clone()));
+        let reload = self.reload(context, &password, &proxies)?;
         let work = AgentWork {
             state: state.clone(),
             author: context.author.clone(),
@@ -123,13 +125,13 @@ impl Run {
             password,
             rate: rate.clone(),
             wanted: super::seed::By::default().way(),
-            zone: file.settings().zone,
-            proxies: crate::context::proxies().clone(),
+            zone: settings.zone.clone(),
+            proxies,
             stop: Arc::clone(&context.stop),
         };
         let mut service = Service::new(ServiceOptions {
             state: state.clone(),
-            settings: file.settings(),
+            settings,
             host: context.author.hostname.clone(),
             work: Arc::new(work),
             rate,
@@ -148,31 +150,48 @@ impl Run {
         Ok(Status::Done)
     }
 
-    /// On SIGHUP the file is read again, the passphrase, too, and groups become as the file wants them.
+    /// On SIGHUP the file is read again, the passphrase, too, and groups become as the file wants them. They are looked at by way of the
+    /// proxy that the file names now.
     fn reload(
         &self,
         context: &Context,
         password: &Arc<Mutex<Zeroizing<String>>>,
+        proxies: &Arc<Mutex<store::Proxies>>,
     ) -> Result<Reload, Failure> {
         let asked = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&asked))
             .map_err(|cause| Failure::new(ErrorKind::Internal, format!("signals: {cause}")))?;
         let (config, options) = (self.config.clone(), self.password.clone());
         let (state, own, kept) = (self.state.state.clone(), context.clone(), Arc::clone(password));
+        let used = Arc::clone(proxies);
         let read = move || {
             let said = |failure: Failure| failure.chain().join(": ");
             let file = settings(config.as_deref()).map_err(said)?;
             // Nobody sits there to be asked.
             let new = options.kept(&own).map_err(said)?;
-            super::group::apply(&own, &state, &file.group, true).map_err(said)?;
-            super::group::apply(&own, &state, &file.group, false).map_err(said)?;
+            let before = crate::context::proxies();
+            use_proxies_of_settings(Some(&file));
+            let looked = super::group::check(&own, &state, &file.group);
+            let applied =
+                looked.and_then(|()| super::group::apply(&own, &state, &file.group, false));
+            if let Err(failure) = applied {
+                crate::context::use_proxies(before);
+                return Err(said(failure));
+            }
+            let settings = settings_of(&file);
+            *used.lock().unwrap_or_else(PoisonError::into_inner) = settings.proxies.clone();
             if let Some(new) = new {
                 *kept.lock().unwrap_or_else(PoisonError::into_inner) = new;
             }
-            Ok(file.settings())
+            Ok(settings)
         };
         Ok(Reload { asked, read: Box::new(read) })
     }
+}
+
+/// What the file says of the whole agent, with the proxies that are used.
+fn settings_of(file: &File) -> service::Settings {
+    service::Settings { proxies: crate::context::proxies(), ..file.settings() }
 }
 
 /// A repository that was made before, or by another program, goes on with the passphrase that it has.

@@ -1,4 +1,4 @@
-//! Alerts to a URL: a POST of JSON, with a field `text` as chat programs want it.
+//! Alerts to a URL: a POST of JSON, with a field `text` as chat programs want it; through a proxy where one is named. Reads no environment.
 
 use super::{Channel, Message, PATIENCE, trusted};
 use std::sync::Arc;
@@ -10,7 +10,8 @@ pub(super) struct Webhook {
 }
 
 impl Webhook {
-    pub(super) fn new(url: &str) -> Result<Self, String> {
+    pub(super) fn new(url: &str, proxies: &store::Proxies) -> Result<Self, String> {
+        let proxy = url::Url::parse(url).ok().and_then(|url| proxies.of(&url));
         let mut tls =
             TlsConfig::builder().provider(TlsProvider::Rustls).unversioned_rustls_crypto_provider(
                 Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
@@ -20,6 +21,7 @@ impl Webhook {
         }
         let agent = ureq::Agent::config_builder()
             .tls_config(tls.build())
+            .proxy(proxy)
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent(concat!("packmule/", env!("CARGO_PKG_VERSION")))

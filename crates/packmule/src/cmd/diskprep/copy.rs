@@ -97,7 +97,7 @@ fn with(subscription: &Subscription, note: &StagedSeed) -> Option<client::Result
         client: &client,
         certificate: subscription.identity.certificate().as_der(),
         key: subscription.identity.private_key(),
-        proxies: crate::context::proxies().clone(),
+        proxies: crate::context::proxies(),
     };
     Some(certified.copy_computer(note.id))
 }

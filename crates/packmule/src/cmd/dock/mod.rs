@@ -112,7 +112,7 @@ pub(crate) struct DockOptions {
 impl DockOptions {
     fn client(&self) -> Result<Client, Failure> {
         let credentials = client::load_credentials(&self.credentials)?;
-        Ok(Client::through(credentials, crate::context::proxies())?)
+        Ok(Client::through(credentials, &crate::context::proxies())?)
     }
 }
 
