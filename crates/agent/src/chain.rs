@@ -112,6 +112,16 @@ pub(crate) fn handed_over(
     Ok(())
 }
 
+/// Notes that the owner has given the seed up.
+pub(crate) fn abandoned(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+) -> Result<(), Error> {
+    book(ctx, state, record.id)?.once(custody::Event::Abandoned, ctx.now())?;
+    Ok(())
+}
+
 fn has_left(job: &Job) -> bool {
     !matches!(job.state, JobState::Creating | JobState::Canceled)
 }

@@ -80,7 +80,7 @@ pub enum Error {
     Stopped(GroupName),
     /// What relies on the vault and is not in it yet could lose what it relies on.
     #[error(
-        "nothing is deleted from the vault while seed {seed} is under way ({state}): what it needs there only shows once it has arrived"
+        "nothing is deleted from the vault while seed {seed} is under way ({state}): what it needs there only shows once it has arrived; where nobody goes on with it: packmule seed abandon {seed}"
     )]
     NotMeanwhile {
         /// The seed.

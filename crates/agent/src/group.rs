@@ -457,6 +457,12 @@ impl State {
         Ok(seeds.pop())
     }
 
+    /// The seed with that staging location which is to be gone on with.
+    pub(crate) fn living_seed_at(&self, staging: &Path) -> Result<Option<SeedRecord>, Error> {
+        let living = |seed: &SeedRecord| seed.state() != SeedState::Abandoned;
+        Ok(self.seed_at(staging)?.filter(living))
+    }
+
     /// The groups whose first backup goes to that staging location.
     pub(crate) fn groups_at(&self, staging: &Path) -> Result<Vec<Group>, Error> {
         let mut groups = self.groups()?;

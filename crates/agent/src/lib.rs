@@ -23,6 +23,7 @@
 //!   the import job before that counts as prepared.
 //! - **State is whole at any moment**: each file is replaced in one step.
 
+mod abandon;
 mod adopt;
 mod announce;
 mod bench;
@@ -69,6 +70,7 @@ mod transit;
 mod vault;
 mod wanted;
 
+pub use abandon::{Abandoning, Fate, GivenUp, abandon_seed};
 pub use announce::{StagedSeed, staged_seed};
 pub use chain::formatted;
 pub use clean::{Cleaned, Cleaning, clean_staging};

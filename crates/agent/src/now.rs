@@ -81,7 +81,7 @@ fn network(
         let outcome = into_vault(ctx, state, group, None, password)?;
         return Ok(stored(outcome));
     };
-    let record = state.seed_at(&inputs.staging)?;
+    let record = state.living_seed_at(&inputs.staging)?;
     // What the vault has already goes on over the network, whatever else travels.
     let goes_on = match &record {
         Some(record) => record.catch_up,
@@ -109,7 +109,7 @@ fn offline(
     inputs: &OfflineInputs,
     password: &[u8],
 ) -> Result<BackupReport, Error> {
-    if inputs.direct && state.seed_at(&inputs.staging)?.is_none() {
+    if inputs.direct && state.living_seed_at(&inputs.staging)?.is_none() {
         return Ok(BackupReport::Waiting(Box::new(Waiting::for_first_backup(state, inputs)?)));
     }
     let record = begun(ctx, state, inputs)?;
@@ -129,7 +129,7 @@ pub(crate) fn begun(
     inputs: &OfflineInputs,
 ) -> Result<SeedRecord, Error> {
     let _lock = state.lock()?;
-    if let Some(record) = state.seed_at(&inputs.staging)? {
+    if let Some(record) = state.living_seed_at(&inputs.staging)? {
         return Ok(record);
     }
     let mut id = [0; 16];

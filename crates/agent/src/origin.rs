@@ -6,11 +6,13 @@
 //!                 └────────────────────────▶ vault, over the network ─────────────▶ gone
 //! ```
 //!
-//! invariant: it goes only when the vault has the repository, or a place has another one; then its keys are void, and that is said.
+//! invariant: it goes only when the vault has the repository, or a place has another one; then its keys are void, and that is said. A seed
+//! that is given up before the vault has one leaves its own here.
 
 use crate::context::{Context, Event, Phase};
 use crate::key_files::{self, identity_of};
 use crate::key_record::{OwnKey, Purpose};
+use crate::record::SeedRecord;
 use crate::state::State;
 use crate::vault::Place;
 use crate::{Error, OwnError, init};
@@ -33,9 +35,8 @@ pub fn begin_repository(ctx: &Context<'_>, password: &[u8]) -> Result<bool, Erro
         other => return other.map(|_| false),
     }
     let _lock = state.lock_init()?;
-    let is_there = |seed: &crate::SeedRecord| {
-        seed.repository.is_some() && seed.state() != SeedState::Abandoned
-    };
+    let is_there =
+        |seed: &SeedRecord| seed.repository.is_some() && seed.state() != SeedState::Abandoned;
     if state.seeds()?.iter().any(is_there) {
         return Err(OwnError::NoRepositoryYet.into());
     }
@@ -89,10 +90,50 @@ pub(crate) fn lay(
 
 /// A place has that repository: another one makes void what was made here.
 pub(crate) fn meet(ctx: &Context<'_>, state: &State, there: Digest) -> Result<(), Error> {
-    let Some(own) = identity(state)? else { return Ok(()) };
-    if own == there {
+    match identity(state)? {
+        Some(own) if own != there => {
+            void(ctx, state, own)?;
+            init::remove(&state.origin_folder())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The seed that had the repository is given up. Where the vault has none yet, what comes next is the same one, so that passphrase and
+/// recovery kit stay good; where it is gone with staging, they are void.
+pub(crate) fn take_back(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+    vault_has_one: bool,
+) -> Result<(), Error> {
+    let Some(own) = record.repository.filter(|_| !vault_has_one) else { return Ok(()) };
+    let _lock = state.lock_init()?;
+    if identity(state)? == Some(own) {
         return Ok(());
     }
+    let _keys = state.lock_keys()?;
+    for folder in [record.staging.clone(), state.kept_folder(record.id)] {
+        let place = Folder::new(folder);
+        if place.get(&ObjectKey::Config, init::SMALL).is_ok_and(|it| identity_of(&it) == own) {
+            init::remove(&state.origin_folder())?;
+            let origin = Folder::new(state.origin_folder());
+            init::copy(&place, &origin)?;
+            // What is to go travelled with the seed, and need not come back.
+            for key in state.keys()?.keys.iter().filter(|key| key.to_go.is_some()) {
+                match origin.remove(&ObjectKey::Key(key.id)) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                    _ => {}
+                }
+            }
+            return Ok(());
+        }
+    }
+    void(ctx, state, own)
+}
+
+/// Nothing that is there will be opened by keys that were made here for that repository.
+fn void(ctx: &Context<'_>, state: &State, own: Digest) -> Result<(), Error> {
     let now = ctx.now();
     let is_own = |key: &&mut OwnKey| key.repository == own && key.to_go.is_none();
     let had_kit = state.change_keys(|record| {
@@ -108,7 +149,7 @@ pub(crate) fn meet(ctx: &Context<'_>, state: &State, there: Digest) -> Result<()
     if had_kit {
         ctx.tell(Event::KitVoid);
     }
-    init::remove(&state.origin_folder())
+    Ok(())
 }
 
 /// The vault has that repository: there is nothing to begin any more.

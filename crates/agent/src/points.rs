@@ -60,7 +60,7 @@ pub fn recovery_points(
     let known = group.map(|name| state.group(name)).transpose()?.flatten();
     let direct = known.as_ref().and_then(Group::offline).filter(|inputs| inputs.direct);
     if let Some(inputs) = direct
-        && state.seed_at(&inputs.staging)?.is_none()
+        && state.living_seed_at(&inputs.staging)?.is_none()
     {
         return Ok(none_yet());
     }

@@ -160,7 +160,7 @@ fn seed_status(
 
 fn group_status(state: &State, group: Group, seeds: &[SeedStatus]) -> Result<GroupStatus, Error> {
     let record = match group.offline() {
-        Some(inputs) => state.seed_at(&inputs.staging)?,
+        Some(inputs) => state.living_seed_at(&inputs.staging)?,
         None => None,
     };
     let seed = record.as_ref().map(|record| record.id);

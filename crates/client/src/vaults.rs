@@ -246,6 +246,17 @@ impl Client {
         }
     }
 
+    /// Says that nobody goes on with a seed; said again, it changes nothing.
+    ///
+    /// # Errors
+    /// [`wire::Code::ResourceNotFound`] when the server has never heard of it; [`wire::Code::AlreadyExists`] when it is
+    /// published, or its publication has begun; [`wire::Code::ConcurrentChange`] while it is being published.
+    pub fn abandon_seed(&self, vault: &VaultName, server: &ServerName, seed: SeedId) -> Result<()> {
+        let seed = seed.to_string();
+        let path = ["vaults", vault.as_str(), "servers", server.as_str(), "abandoned-seeds", &seed];
+        self.tell(&Method::PUT, &path, &())
+    }
+
     /// What the vault asks for of a seed, as it was signed; none when that is nothing.
     ///
     /// # Errors

@@ -119,6 +119,8 @@ pub enum Event {
         /// The drive.
         drive: DriveSerial,
     },
+    /// Its owner has given the seed up: it will not be published.
+    Abandoned,
     /// The vault holds the seed, hashed from its own store.
     Published {
         /// The SHA-256 of the repository's config.
@@ -161,6 +163,7 @@ impl Event {
             Self::Repaired { .. } => "repaired",
             Self::Wiped { .. } => "wiped",
             Self::Returned { .. } => "returned",
+            Self::Abandoned => "abandoned",
             Self::Published { .. } => "published",
         }
     }
@@ -179,7 +182,7 @@ impl Event {
             | Self::Wiped { drive, .. }
             | Self::Returned { drive, .. } => Some(drive),
             Self::Repaired { drive, .. } => drive.as_ref(),
-            Self::HandedOver { .. } | Self::Published { .. } => None,
+            Self::HandedOver { .. } | Self::Abandoned | Self::Published { .. } => None,
         }
     }
 
@@ -237,6 +240,7 @@ impl fmt::Display for Event {
             }
             Self::Wiped { job, how: Wiping::Keys, .. } => write!(f, "job {job}, its keys"),
             Self::Wiped { job, how: Wiping::All, .. } => write!(f, "job {job}, all of it"),
+            Self::Abandoned => f.write_str("by its owner"),
             Self::Published { repository, objects, bytes, .. } => {
                 write!(f, "repository {}, {objects} objects, {bytes} bytes", repository.short())
             }

@@ -150,6 +150,54 @@ fn drives_come_one_after_the_other_and_the_seed_arrives() {
 }
 
 #[test]
+fn a_seed_that_nobody_goes_on_with_is_given_up_and_deletions_work_again() {
+    let site = Site::new();
+    site.drive("d1");
+    let said = site.run(&format!("{WRITE} --drive d1")).exits(0);
+    let seed = said.object("summary")["seed"].as_str().unwrap().to_owned();
+    std::fs::write(site.place.path("source/since"), "made while the drive waited").unwrap();
+    site.run("backup now files --state state").exits(0);
+    site.run("group set files --keep-last 1 --state state").exits(0);
+    site.run("group prune files --state state").exits(1).tells(&["under way", "seed abandon"]);
+
+    let words = format!("seed abandon {seed} --state state");
+    let would = site.run(&format!("{words} --dry-run")).exits(0);
+    would.shows(&[
+        "would be given up",
+        "recovery point of files",
+        "not restorable any more",
+        "1 recovery points that were made while it travelled",
+        "import job seed-1 (",
+        "would be cancelled",
+        "group files: the next backup goes over the network",
+    ]);
+    site.run(&words).exits(1).tells(&["no terminal", "--yes"]);
+    site.run("agent status --state state").exits(0).shows(&["Prepared"]);
+    let done = site.run(&format!("{words} --yes --json")).exits(0).object("abandoned");
+    assert_eq!((&done["points_since"], &done["dry_run"]), (&1.into(), &false.into()), "{done}");
+    assert_eq!(done["jobs"][0]["becomes"], "canceled", "{done}");
+    site.run("agent status --state state").exits(0).shows(&["Abandoned", "over the network"]);
+    let admin = s(&site.server.admin()).to_owned();
+    site.run(&format!("job show seed-1 --server {admin}")).exits(0).shows(&["Canceled"]);
+    site.run(&format!("custody show --server {admin}")).exits(0).shows(&["abandoned"]);
+
+    site.run("backup now files --state state").exits(0);
+    std::fs::write(site.place.path("source/later"), "once more").unwrap();
+    site.run("backup now files --state state").exits(0);
+    site.run("group prune files --state state").exits(0);
+    let deletions = site.run(&format!("vault deletions offices --server {admin}")).exits(0);
+    deletions.shows(&["fs01", "carried out from"]);
+    let vault = site.server.data().join("objects/vaults/offices/fs01/repository");
+    for program in restics("direct_job::abandoned") {
+        let target = site.place.folder("by-restic");
+        restic(&program, &vault, &["restore", "latest", "--target", s(&target)]).exits(0);
+        let source = site.place.path("source");
+        same(&target.join(source.strip_prefix("/").unwrap()), &source);
+        std::fs::remove_dir_all(target).unwrap();
+    }
+}
+
+#[test]
 fn killed_again_and_again_it_goes_on_with_what_is_there() {
     let site = Site::new();
     let drive = site.drive("d1");

@@ -143,7 +143,7 @@ pub(crate) async fn of_seed(
     Ok(jobs)
 }
 
-/// The seed whose job of that source server is the newest, cancelled ones and exports aside.
+/// The seed whose job of that source server is the newest, cancelled ones, exports and what was abandoned aside.
 pub(crate) async fn newest_seed(
     app: &App,
     vault: &model::VaultName,
@@ -151,6 +151,8 @@ pub(crate) async fn newest_seed(
 ) -> Result<Option<wire::SeedId>, Error> {
     let row: Option<(String,)> = sqlx::query_as(
         "SELECT seed FROM import_job WHERE vault = ? AND server = ? AND state <> 'Canceled' AND export IS NULL
+           AND NOT EXISTS (SELECT 1 FROM abandoned_seed AS given_up WHERE given_up.vault = import_job.vault
+               AND given_up.server = import_job.server AND given_up.seed = import_job.seed)
          ORDER BY created_at DESC, name DESC LIMIT 1",
     )
     .bind(vault.as_str())

@@ -17,6 +17,7 @@
 //! Nothing of a task's progress is stored but its state: after a crash the same steps run again and
 //! find in storage what is done.
 
+mod abandoned;
 pub(crate) mod increments;
 mod ledger;
 mod plan;
@@ -26,6 +27,7 @@ mod shelf;
 mod steps;
 mod wanted;
 
+pub(crate) use abandoned::{abandon, refuse_abandoned};
 pub(crate) use ledger::void_leases;
 pub(crate) use receipts::{latest_receipt, receipt, seed_receipt};
 pub(crate) use revisions::{get_revision, put_revision};
@@ -149,6 +151,9 @@ pub(crate) async fn start(
         return Err(nothing());
     }
     let owner = (vault, server);
+    let mut connection = app.db.pool().acquire().await?;
+    refuse_abandoned(&mut connection, &owner, seed).await?;
+    drop(connection);
     let published = ledger::is_published(&app, &owner, seed).await?;
     if !published || increments::wait(&app, &owner, seed).await? {
         ledger::ask(&app, &owner, seed, request.root).await?;

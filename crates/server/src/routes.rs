@@ -164,6 +164,7 @@ fn control(table: &mut Table) {
     let wanted = "/api/v1/vaults/{vault}/servers/{server}/want-lists/{seed}";
     let receipt = "/api/v1/vaults/{vault}/servers/{server}/receipts/{seed}";
     let revision = "/api/v1/vaults/{vault}/servers/{server}/revisions/{seed}";
+    let given_up = "/api/v1/vaults/{vault}/servers/{server}/abandoned-seeds/{seed}";
     table.add(Method::GET, "/healthz", Access::Anyone, docks::health);
     table.add(Method::GET, "/readyz", Access::Anyone, docks::ready);
     table.add(Method::GET, "/api/v1/health", Access::Anyone, docks::health);
@@ -201,6 +202,7 @@ fn control(table: &mut Table) {
     table.add(Method::GET, wanted, AGENT_OR_ADMIN, publication::get_want_list);
     table.add(Method::PUT, revision, AGENT, publication::put_revision);
     table.add(Method::GET, revision, AGENT_OR_ADMIN, publication::get_revision);
+    table.add(Method::PUT, given_up, AGENT_OR_ADMIN, publication::abandon);
     let seed = "/api/v1/seeds/{seed}";
     table.add(Method::PUT, seed, AGENT, seeds::announce);
     table.add(Method::GET, seed, WRITER_OR_ADMIN, seeds::get);

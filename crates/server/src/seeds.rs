@@ -11,7 +11,7 @@ use crate::auth::Principal;
 use crate::entra::{By, Right, records};
 use crate::groups::{self, Group};
 use crate::http::{self, Segments};
-use crate::{Error, accounts, db, token};
+use crate::{Error, accounts, db, publication, token};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -45,6 +45,8 @@ pub(crate) async fn announce(
     let text = db::to_json("seed.said", &said)?;
     let mut transaction = app.db.write().await?;
     accounts::must_be_readable(&mut transaction, &said.storage_account, &vault).await?;
+    let owner = (vault.clone(), server.clone());
+    publication::refuse_abandoned(&mut transaction, &owner, id).await?;
     let there = load(&mut transaction, id).await?;
     if there.is_some_and(|there| (&there.vault, &there.server) != (&vault, &server)) {
         return Err(missing(id));

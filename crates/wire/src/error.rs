@@ -100,6 +100,8 @@ codes! {
     ConcurrentChange => Conflict,
     /// The import job's state does not allow it.
     JobState => Conflict,
+    /// Its owner has given the seed up.
+    SeedAbandoned => Conflict,
     /// More drives than a job may have.
     TooManyDrives => Invalid,
     /// The drive is in another open job.

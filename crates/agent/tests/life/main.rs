@@ -7,6 +7,7 @@
     reason = "tests may stop on a surprise; helpers outside of them as well"
 )]
 
+mod abandon;
 mod catch_up;
 mod check;
 mod copy;

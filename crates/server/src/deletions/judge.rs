@@ -34,11 +34,15 @@ pub(super) async fn in_transit(
          WHERE vault = ?1 AND server = ?2 AND export IS NULL AND state <> 'Canceled'
            AND NOT EXISTS (SELECT 1 FROM receipt
                WHERE receipt.vault = ?1 AND receipt.server = ?2 AND receipt.seed = import_job.seed)
+           AND NOT EXISTS (SELECT 1 FROM abandoned_seed AS given_up
+               WHERE given_up.vault = ?1 AND given_up.server = ?2 AND given_up.seed = import_job.seed)
          UNION ALL
          SELECT id, 'is announced' FROM seed
          WHERE vault = ?1 AND server = ?2 AND announced_at > ?3
            AND NOT EXISTS (SELECT 1 FROM receipt
                WHERE receipt.vault = ?1 AND receipt.server = ?2 AND receipt.seed = seed.id)
+           AND NOT EXISTS (SELECT 1 FROM abandoned_seed AS given_up
+               WHERE given_up.vault = ?1 AND given_up.server = ?2 AND given_up.seed = seed.id)
            AND NOT EXISTS (SELECT 1 FROM import_job WHERE import_job.seed = seed.id)
          LIMIT 1",
     )
@@ -63,8 +67,9 @@ pub(super) fn refuse_transit(why: Option<String>) -> Result<(), Error> {
     match why {
         None => Ok(()),
         Some(why) => {
-            let message =
-                format!("nothing is deleted from a vault while data is on its way to it: {why}");
+            let message = format!(
+                "nothing is deleted from a vault while data is on its way to it: {why}; where nobody goes on with a seed: packmule seed abandon SEED"
+            );
             Err(Error::refused(Code::DataInTransit, message))
         }
     }

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::auth::Principal;
 use crate::groups::Group;
 use crate::http::{self, Segments};
-use crate::{Error, accounts, db, place, seeds};
+use crate::{Error, accounts, db, place, publication, seeds};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -49,6 +49,8 @@ pub(crate) async fn create(
     let now = app.now();
     let mut transaction = app.db.write().await?;
     accounts::must_be_readable(&mut transaction, &request.storage_account, &request.vault).await?;
+    let owner = (request.vault.clone(), request.server.clone());
+    publication::refuse_abandoned(&mut transaction, &owner, request.seed.id).await?;
     let there = Record::load(&mut transaction, &name).await?;
     let kept = keys::keep(&mut transaction, &app, &request, &given).await?;
     let status = if there.is_some() { StatusCode::OK } else { StatusCode::CREATED };

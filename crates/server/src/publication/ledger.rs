@@ -109,7 +109,7 @@ pub(super) async fn unfinished(app: &App) -> Result<Vec<(Owner, SeedId)>, Error>
     rows.into_iter().map(parse).collect()
 }
 
-/// Takes the lease for `holder`. False when another process has one that has not run out.
+/// Takes the lease for `holder`. False when another process has one that has not run out, or nobody goes on with the seed.
 pub(super) async fn take_lease(
     app: &App,
     owner: &Owner,
@@ -120,7 +120,9 @@ pub(super) async fn take_lease(
     let done = sqlx::query(
         "UPDATE publication SET holder = ?, lease_until = ?
          WHERE vault = ? AND server = ? AND seed = ?
-           AND (holder IS NULL OR holder = ? OR lease_until < ?)",
+           AND (holder IS NULL OR holder = ? OR lease_until < ?)
+           AND NOT EXISTS (SELECT 1 FROM abandoned_seed AS given_up WHERE given_up.vault = publication.vault
+               AND given_up.server = publication.server AND given_up.seed = publication.seed)",
     )
     .bind(holder)
     .bind(db::time(until(now)))

@@ -169,6 +169,7 @@ async fn refuse_visible(
 async fn keep(app: &App, owner: &Owner, signed: &Signed<Revision>) -> Result<(), Error> {
     let Signed { body: Revision { header, objects }, digest, .. } = signed;
     let mut transaction = app.db.write().await?;
+    super::refuse_abandoned(&mut transaction, owner, header.seed).await?;
     let published = receipts::seed_receipt(&mut transaction, &owner.0, &owner.1, header.seed);
     if published.await?.is_some() {
         let message = "the seed is published; its receipt says as what";

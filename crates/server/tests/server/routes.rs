@@ -49,6 +49,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/want-lists/{seed}", "admin, agent"),
     ("PUT", "/api/v1/vaults/{vault}/servers/{server}/revisions/{seed}", "agent"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/revisions/{seed}", "admin, agent"),
+    ("PUT", "/api/v1/vaults/{vault}/servers/{server}/abandoned-seeds/{seed}", "admin, agent"),
     ("PUT", "/api/v1/seeds/{seed}", "agent"),
     ("GET", "/api/v1/seeds/{seed}", "admin, agent, copy"),
     ("POST", "/api/v1/seeds/{seed}/copy-computer", "application"),

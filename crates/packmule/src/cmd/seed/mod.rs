@@ -1,6 +1,7 @@
 //! `packmule seed`: drive sets from any repository, without a control plane; and what a vault still asks for of
 //! this server's seeds.
 
+mod abandon;
 mod backup;
 mod bays;
 mod drives;
@@ -41,6 +42,7 @@ pub(crate) enum Seed {
     Status(wanted::Status),
     Send(wanted::Send),
     Refill(refill::Refill),
+    Abandon(abandon::Abandon),
 }
 
 impl Seed {
@@ -56,6 +58,7 @@ impl Seed {
             Self::Status(command) => command.run(context),
             Self::Send(command) => command.run(context),
             Self::Refill(command) => command.run(context),
+            Self::Abandon(command) => command.run(context),
         }
     }
 }
