@@ -445,6 +445,41 @@ fn certificate(site: &Site) -> PathBuf {
 }
 
 #[test]
+fn the_owner_of_one_vault_sets_it_and_makes_its_pins_without_rights_on_anything_else() {
+    let site = Site::new();
+    site.run("resource-group create elsewhere").exits(0);
+    site.run("vault create own").exits(0);
+    site.run("vault create other --resource-group elsewhere").exits(0);
+    let keeper = site.json("app create keeper", "application");
+    let identity =
+        credfile::machine_identity(&"keeper".parse().unwrap(), jiff::Timestamp::now()).unwrap();
+    std::fs::write(site.place.path("keeper.pem"), identity.to_pem()).unwrap();
+    site.run("app add-certificate keeper keeper.pem").exits(0);
+    let shown = site.json("vault show own", "vault");
+    let scope = shown["id"].as_str().unwrap_or_else(|| panic!("{shown}"));
+    let scope = scope.split("/providers/").next().unwrap();
+    site.run(&format!("app grant keeper Owner --scope {scope}")).exits(0);
+    // What is written by hand: the administrator's document, as that application.
+    let text = std::fs::read_to_string(&site.admin).unwrap();
+    let mut document: Value = serde_json::from_str(&text).unwrap();
+    document["clientId"] = keeper["clientId"].clone();
+    document["certificateFile"] = "keeper.pem".into();
+    document["token"] = "".into();
+    std::fs::write(site.place.path("keeper.json"), document.to_string()).unwrap();
+    let file = s(&site.place.path("keeper.json")).to_owned();
+    let run = |words: &str| site.run_with(words, &file);
+    run("vault set own --hold 21").exits(0).shows(&["21 days"]);
+    run("vault pin own").exits(0);
+    run("vault deletions own").exits(0);
+    for words in ["vault set other --hold 21", "vault pin other", "vault list", "vault create more"]
+    {
+        run(words).exits(1).tells(&["do not allow"]);
+    }
+    site.run("app revoke keeper Owner").exits(0);
+    run("vault pin own").exits(1).tells(&["do not allow"]);
+}
+
+#[test]
 fn applications_get_certificates_and_roles_and_the_last_owner_stays() {
     let site = Site::new();
     let app = site.json("app create portal", "application");

@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::arm::Fault;
 use crate::audit::{self, Call};
 use crate::entra::{self, Audience, Grant, GraphError, Right};
+use crate::groups::{self, Group};
 use crate::http::RequestId;
 use crate::{Error, db, machines, seeds, token};
 use axum::extract::{RawPathParams, Request, State};
@@ -25,6 +26,8 @@ pub enum Access {
     /// Callers in one of these roles. An agent only below its own vault and name, where the path
     /// names them.
     Roles(&'static [Role]),
+    /// The same, and Owners of the vault that the path names.
+    Vault(&'static [Role]),
     /// Callers with a grant that gives this right for the request's path, and administrators.
     Arm(Right),
     /// Callers with any grant at all, and administrators: for lists, which show each what is theirs.
@@ -44,7 +47,7 @@ impl Access {
     pub fn allows(self, role: Role) -> bool {
         match self {
             Self::Anyone => true,
-            Self::Roles(roles) => roles.contains(&role),
+            Self::Roles(roles) | Self::Vault(roles) => roles.contains(&role),
             Self::Arm(_) | Self::ArmAny | Self::Graph => role == Role::Admin,
             Self::Registration | Self::Application => false,
         }
@@ -63,7 +66,7 @@ impl Access {
     fn lets_in(self, caller: &Principal, path: &str) -> bool {
         match self {
             Self::Anyone => true,
-            Self::Roles(_) => caller.role.is_some_and(|role| self.allows(role)),
+            Self::Roles(_) | Self::Vault(_) => caller.role.is_some_and(|role| self.allows(role)),
             Self::Arm(right) => caller.may(right, path),
             Self::ArmAny => !caller.grants.is_empty(),
             Self::Registration | Self::Application => caller.application.is_some(),
@@ -79,7 +82,7 @@ impl Access {
             Self::Arm(_) | Self::ArmAny => Fault::from(error).into_response(),
             _ => error.into_response(),
         };
-        if unknown && !matches!(self, Self::Anyone | Self::Roles(_)) {
+        if unknown && !matches!(self, Self::Anyone | Self::Roles(_) | Self::Vault(_)) {
             let (endpoint, tenant) = (&app.endpoint, &app.entra.tenant);
             let scheme = format!(
                 "Bearer authorization_uri=\"{endpoint}/{tenant}\", error=\"invalid_token\""
@@ -173,7 +176,16 @@ pub(crate) async fn guard(
         machines::heard(&app, own, &headers).await;
     }
     let subject = caller.subject.clone();
-    let response = if access.lets_in(&caller, &path) && owns(&caller, &params) {
+    let is_in = match access {
+        Access::Vault(_) if !access.lets_in(&caller, &path) => {
+            match owns_vault(&app, &caller, &params).await {
+                Ok(is_in) => is_in,
+                Err(error) => return access.refuse(&app, error),
+            }
+        }
+        _ => access.lets_in(&caller, &path),
+    };
+    let response = if is_in && owns(&caller, &params) {
         request.extensions_mut().insert(caller);
         next.run(request).await
     } else {
@@ -242,6 +254,24 @@ fn owns(principal: &Principal, params: &RawPathParams) -> bool {
         "server" => value == server.as_str(),
         _ => true,
     })
+}
+
+/// Whether an application is Owner of the vault that the path names: there, or above it.
+async fn owns_vault(app: &App, caller: &Principal, params: &RawPathParams) -> Result<bool, Error> {
+    let vault = params.iter().find(|(name, _)| *name == "vault");
+    let Some((_, vault)) = vault.filter(|_| !caller.grants.is_empty() && caller.own.is_none())
+    else {
+        return Ok(false);
+    };
+    let row: Option<(String, String)> =
+        sqlx::query_as("SELECT subscription, resource_group FROM vault WHERE name = ?")
+            .bind(vault)
+            .fetch_optional(app.db.pool())
+            .await?;
+    Ok(row.is_some_and(|(subscription, name)| {
+        let place = Group { subscription, name }.resource(groups::VAULTS, vault);
+        caller.may(Right::Own, &place)
+    }))
 }
 
 #[derive(sqlx::FromRow)]

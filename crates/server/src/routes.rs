@@ -25,6 +25,9 @@ const DOCK: Access = Access::Roles(&[Role::Dock]);
 const AGENT_OR_ADMIN: Access = Access::Roles(&[Role::Agent, Role::Admin]);
 const DOCK_OR_ADMIN: Access = Access::Roles(&[Role::Dock, Role::Admin]);
 const ANY_ROLE: Access = Access::Roles(&[Role::Admin, Role::Agent, Role::Dock]);
+/// Whoever decides about one vault: its Owners, and administrators.
+const OWNER: Access = Access::Vault(&[Role::Admin]);
+const AGENT_OR_OWNER: Access = Access::Vault(&[Role::Agent, Role::Admin]);
 /// Whoever writes drives: the source server, or a copy computer for it.
 const WRITER: Access = Access::Roles(&[Role::Agent, Role::Copy]);
 const WRITER_OR_ADMIN: Access = Access::Roles(&[Role::Agent, Role::Copy, Role::Admin]);
@@ -220,16 +223,16 @@ fn keeping(table: &mut Table) {
     let own = "/api/v1/vaults/{vault}/servers/{server}/deletions";
     let undelete = "/api/v1/vaults/{vault}/servers/{server}/deletions/{id}/undelete";
     let shorten = "/api/v1/vaults/{vault}/servers/{server}/deletions/{id}/shorten";
-    table.add(Method::GET, vault, AGENT_OR_ADMIN, settings::get);
-    table.add(Method::PATCH, vault, ADMIN, settings::patch);
-    table.add(Method::GET, server, AGENT_OR_ADMIN, settings::get_server);
-    table.add(Method::PATCH, server, ADMIN, settings::patch_server);
-    table.add(Method::POST, "/api/v1/vaults/{vault}/pin", ADMIN, deletions::create_pin);
-    table.add(Method::GET, "/api/v1/vaults/{vault}/deletions", ADMIN, deletions::list);
-    table.add(Method::GET, own, AGENT_OR_ADMIN, deletions::list_of_server);
+    table.add(Method::GET, vault, AGENT_OR_OWNER, settings::get);
+    table.add(Method::PATCH, vault, OWNER, settings::patch);
+    table.add(Method::GET, server, AGENT_OR_OWNER, settings::get_server);
+    table.add(Method::PATCH, server, OWNER, settings::patch_server);
+    table.add(Method::POST, "/api/v1/vaults/{vault}/pin", OWNER, deletions::create_pin);
+    table.add(Method::GET, "/api/v1/vaults/{vault}/deletions", OWNER, deletions::list);
+    table.add(Method::GET, own, AGENT_OR_OWNER, deletions::list_of_server);
     table.add(Method::POST, own, AGENT, deletions::request);
-    table.add(Method::POST, undelete, AGENT_OR_ADMIN, deletions::undelete);
-    table.add(Method::POST, shorten, AGENT_OR_ADMIN, deletions::shorten);
+    table.add(Method::POST, undelete, AGENT_OR_OWNER, deletions::undelete);
+    table.add(Method::POST, shorten, AGENT_OR_OWNER, deletions::shorten);
 }
 
 fn import_jobs(table: &mut Table) {

@@ -14,7 +14,8 @@ use wire::{Credentials, DockRequest, ServerRequest};
 /// The administrator's credentials.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct AdminOptions {
-    /// The administrator's credentials, as the server wrote them: DATA/admin.json
+    /// The administrator's credentials, as the server wrote them: DATA/admin.json; or, with an empty token, those of an
+    /// application with less rights
     #[arg(long, env = "PACKMULE_SERVER", value_name = "FILE")]
     server: PathBuf,
 }
@@ -22,8 +23,7 @@ pub(crate) struct AdminOptions {
 impl AdminOptions {
     /// Connects.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let credentials = client::load_credentials(&self.server)?;
-        Ok(Client::through(credentials, &crate::context::proxies())?)
+        super::caller::connect(&self.server)
     }
 }
 

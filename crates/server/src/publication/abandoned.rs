@@ -8,17 +8,15 @@
 //! Invariant: noted in a transaction in which nobody holds the seed's lease and nothing of it is visible, and no lease is given
 //! afterwards: so nothing that is visible ever needs what such a seed had.
 
-use super::shelf::Shelf;
-use super::{Owner, ledger, plan, receipts};
+use super::{Owner, ledger, plan, receipts, revisions};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::http::Segments;
-use crate::place::Place;
 use crate::{Error, db, jobs, notices};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use model::{ObjectKind, ServerName, VaultName};
+use model::{ServerName, VaultName};
 use seed::Object;
 use sqlx::SqliteConnection;
 use std::sync::Arc;
@@ -84,19 +82,11 @@ async fn listed(app: &App, owner: &Owner, seed: SeedId) -> Result<Vec<Object>, E
 
 /// A publication that has died after it had begun to show the seed is gone on with: what is visible needs it.
 async fn refuse_visible(app: &App, owner: &Owner, objects: &[Object]) -> Result<(), Error> {
-    let place = Place::published(&owner.0, &owner.1);
-    let published = Shelf { objects: app.objects.clone(), place };
-    let shows = |object: &&Object| matches!(object.kind, ObjectKind::Index | ObjectKind::Snapshot);
-    for object in objects.iter().filter(shows) {
-        if published.has(object).await? {
-            let message = format!(
-                "the vault shows {} of this seed already: its publication has begun, and the next backup goes on with it",
-                object.key()
-            );
-            return Err(Error::refused(Code::AlreadyExists, message));
-        }
-    }
-    Ok(())
+    let Some(key) = revisions::shown(app, owner, objects.iter()).await? else { return Ok(()) };
+    let message = format!(
+        "the vault shows {key} of this seed already: its publication has begun, and the next backup goes on with it"
+    );
+    Err(Error::refused(Code::AlreadyExists, message))
 }
 
 async fn must_be_known(

@@ -12,6 +12,7 @@
 use super::shelf::Shelf;
 use super::{Owner, ledger, plan, receipts};
 use crate::app::App;
+use crate::deletions::Held;
 use crate::http::Segments;
 use crate::jobs::{self, Record};
 use crate::place::{self, Place};
@@ -21,7 +22,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::StatusCode;
 use futures::stream;
-use model::{Digest, ObjectKind, ServerName, VaultName};
+use model::{Digest, ObjectKey, ObjectKind, ServerName, VaultName};
 use seed::{Object, Revision, Signed, Trust};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -146,23 +147,37 @@ async fn refuse_visible(
     before: &[Object],
     after: &[Object],
 ) -> Result<(), Error> {
+    let stays: BTreeSet<_> = after.iter().map(Object::identity).collect();
+    let goes = before.iter().filter(|object| !stays.contains(&object.identity()));
+    let Some(key) = shown(app, owner, goes).await? else { return Ok(()) };
+    let message = format!(
+        "the vault shows {key} already, which the revision leaves out: its publication has begun, and only its operator can bring back what was lost since"
+    );
+    Err(Error::refused(Code::AlreadyExists, message))
+}
+
+/// The first index or snapshot of these that the vault shows. One that is held for deletion is not shown: it was complete when it was, and what
+/// it needs comes back with it.
+pub(super) async fn shown<'o>(
+    app: &App,
+    owner: &Owner,
+    objects: impl Iterator<Item = &'o Object>,
+) -> Result<Option<ObjectKey>, Error> {
     let place = Place::published(&owner.0, &owner.1);
     let published = Shelf { objects: app.objects.clone(), place };
-    let stays: BTreeSet<_> = after.iter().map(Object::identity).collect();
-    let shows = |object: &&Object| {
-        matches!(object.kind, ObjectKind::Index | ObjectKind::Snapshot)
-            && !stays.contains(&object.identity())
-    };
-    for object in before.iter().filter(shows) {
-        if published.has(object).await? {
-            let key = object.key();
-            let message = format!(
-                "the vault shows {key} already, which the revision leaves out: its publication has begun, and only its operator can bring back what was lost since"
-            );
-            return Err(Error::refused(Code::AlreadyExists, message));
+    let indexes = Held::of(app, owner, ObjectKind::Index).await?;
+    let snapshots = Held::of(app, owner, ObjectKind::Snapshot).await?;
+    for object in objects {
+        let is_held = match object.kind {
+            ObjectKind::Index => indexes.has(&object.name),
+            ObjectKind::Snapshot => snapshots.has(&object.name),
+            _ => continue,
+        };
+        if !is_held && published.has(object).await? {
+            return Ok(Some(object.key()));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Notes it, unless somebody was faster, the seed is published, or is being published right now.

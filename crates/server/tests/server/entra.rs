@@ -409,6 +409,64 @@ fn grants_decide_at_each_request_what_an_application_may() {
 }
 
 #[test]
+fn the_owner_of_one_vault_decides_about_it_and_about_no_other() {
+    let place = Place::new();
+    let graph = place.admin_token(GRAPH);
+    let (id, client) = place.application(&graph, "app");
+    let signer = Signer::new();
+    place.register(&graph, &id, &[&signer]);
+    let manager = token(&place.with_assertion(&signer, &client, MANAGER));
+    place.site.agent("vault1", "fs01");
+    place.site.agent("vault2", "fs01");
+    let scope = |vault: &str| {
+        place.on_database(async |on| {
+            let (scope,): (String,) = sqlx::query_as(
+                "SELECT '/subscriptions/' || subscription || '/resourceGroups/' || resource_group
+                     || '/providers/Microsoft.RecoveryServices/vaults/' || name FROM vault WHERE name = ?",
+            )
+            .bind(vault)
+            .fetch_one(on)
+            .await
+            .unwrap();
+            scope
+        })
+    };
+    let grant = |role: &str| {
+        place.run("DELETE FROM role_grant WHERE principal = (SELECT service_principal FROM application WHERE display_name = 'app')");
+        place.run(&format!(
+            "INSERT INTO role_grant SELECT 'one', service_principal, '{role}', '{}', '2026-01-01T00:00:00Z'
+             FROM application WHERE display_name = 'app'",
+            scope("vault1")
+        ));
+    };
+    let call = |method: &Method, path: &str, body: Value| {
+        place.call(&manager, method, &format!("/api/v1/vaults/{path}"), &body).status
+    };
+    let asks = |vault: &str| {
+        [
+            call(&Method::GET, &format!("{vault}/settings"), Value::Null),
+            call(&Method::PATCH, &format!("{vault}/settings"), json!({"holdDays": 20})),
+            call(&Method::PATCH, &format!("{vault}/servers/fs01/settings"), json!({"quota": 9})),
+            call(&Method::POST, &format!("{vault}/pin"), Value::Null),
+            call(&Method::GET, &format!("{vault}/deletions"), Value::Null),
+        ]
+    };
+    assert_eq!(asks("vault1"), [403; 5]);
+    grant("Contributor");
+    assert_eq!(asks("vault1"), [403; 5], "whoever may not say who may, may not say what goes");
+    grant("Owner");
+    assert_eq!(asks("vault1"), [200, 200, 200, 201, 200]);
+    assert_eq!(asks("vault2"), [403; 5]);
+    assert_eq!(asks("nowhere"), [403; 5]);
+    // It makes no server, and sees no list of all.
+    assert_eq!(call(&Method::POST, "vault1/servers/fs09", json!({})), 403);
+    assert_eq!(place.call(&manager, &Method::GET, "/api/v1/vaults", &Value::Null).status, 403);
+    let read = token(&place.with_assertion(&signer, &client, GRAPH));
+    let wrong = place.call(&read, &Method::POST, "/api/v1/vaults/vault1/pin", &Value::Null);
+    assert_eq!(wrong.status, 401, "a token for something else");
+}
+
+#[test]
 fn version_1_answers_with_text_and_takes_its_own_audience() {
     let place = Place::new();
     let (client, signer) = (place.admin_client(), place.admin_signer());

@@ -32,16 +32,24 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/key-removals", "admin, agent"),
     ("POST", "/api/v1/vaults/{vault}/servers/{server}/key-removals", "agent"),
     ("DELETE", "/api/v1/vaults/{vault}/servers/{server}/key-removals/{key}", "admin, agent"),
-    ("GET", "/api/v1/vaults/{vault}/settings", "admin, agent"),
-    ("PATCH", "/api/v1/vaults/{vault}/settings", "admin"),
-    ("GET", "/api/v1/vaults/{vault}/servers/{server}/settings", "admin, agent"),
-    ("PATCH", "/api/v1/vaults/{vault}/servers/{server}/settings", "admin"),
-    ("POST", "/api/v1/vaults/{vault}/pin", "admin"),
-    ("GET", "/api/v1/vaults/{vault}/deletions", "admin"),
-    ("GET", "/api/v1/vaults/{vault}/servers/{server}/deletions", "admin, agent"),
+    ("GET", "/api/v1/vaults/{vault}/settings", "admin, agent, owner"),
+    ("PATCH", "/api/v1/vaults/{vault}/settings", "admin, owner"),
+    ("GET", "/api/v1/vaults/{vault}/servers/{server}/settings", "admin, agent, owner"),
+    ("PATCH", "/api/v1/vaults/{vault}/servers/{server}/settings", "admin, owner"),
+    ("POST", "/api/v1/vaults/{vault}/pin", "admin, owner"),
+    ("GET", "/api/v1/vaults/{vault}/deletions", "admin, owner"),
+    ("GET", "/api/v1/vaults/{vault}/servers/{server}/deletions", "admin, agent, owner"),
     ("POST", "/api/v1/vaults/{vault}/servers/{server}/deletions", "agent"),
-    ("POST", "/api/v1/vaults/{vault}/servers/{server}/deletions/{id}/undelete", "admin, agent"),
-    ("POST", "/api/v1/vaults/{vault}/servers/{server}/deletions/{id}/shorten", "admin, agent"),
+    (
+        "POST",
+        "/api/v1/vaults/{vault}/servers/{server}/deletions/{id}/undelete",
+        "admin, agent, owner",
+    ),
+    (
+        "POST",
+        "/api/v1/vaults/{vault}/servers/{server}/deletions/{id}/shorten",
+        "admin, agent, owner",
+    ),
     ("POST", "/api/v1/vaults/{vault}/servers/{server}/publications", "admin, agent"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/publications", "admin, agent"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/receipts/latest", "admin, agent"),
@@ -336,9 +344,10 @@ fn words(access: Access) -> String {
         Access::Arm(Right::Read) => "read".to_owned(),
         Access::Arm(Right::Write) => "write".to_owned(),
         Access::Arm(Right::Own) => "own".to_owned(),
-        access @ Access::Roles(_) => {
+        access @ (Access::Roles(_) | Access::Vault(_)) => {
             let allowed = roles.into_iter().filter(|(role, _)| access.allows(*role));
-            allowed.map(|(_, word)| word).collect::<Vec<_>>().join(", ")
+            let owner = matches!(access, Access::Vault(_)).then_some("owner");
+            allowed.map(|(_, word)| word).chain(owner).collect::<Vec<_>>().join(", ")
         }
     }
 }
@@ -428,7 +437,8 @@ fn every_route_lets_in_its_callers_and_nobody_else() {
         }
         let answer = ask(None);
         assert_eq!(answer.status, 401, "{what} without credentials");
-        let scheme = if matches!(route.access, Access::Roles(_)) { "Basic " } else { "Bearer " };
+        let is_ours = matches!(route.access, Access::Roles(_) | Access::Vault(_));
+        let scheme = if is_ours { "Basic " } else { "Bearer " };
         assert!(answer.header("www-authenticate").starts_with(scheme), "{what}");
         assert_eq!(ask(Some(("admin", "wrong"))).status, 401, "{what} with a wrong token");
         let agent_token = own(&callers[1].1).unwrap().1;

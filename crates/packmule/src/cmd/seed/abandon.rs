@@ -109,6 +109,12 @@ fn show(context: &Context, given_up: &GivenUp, again: Option<&JobName>) {
             }
         });
     }
+    if !given_up.groups.is_empty() {
+        printer.line(match again {
+            None => "  where agent.toml has one of these: take its [group.offline] out",
+            Some(_) => "  where agent.toml has one of these: write the new import job into its [group.offline]",
+        });
+    }
     let jobs: Vec<_> = given_up
         .jobs
         .iter()
