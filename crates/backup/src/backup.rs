@@ -1,8 +1,8 @@
 //! One backup from beginning to end: index, walk, read, store, and the snapshot last of all.
 //!
 //! invariant: the snapshot is written only when every blob it needs is in a durable pack that a
-//! durable index names, and the lock still holds. Holds no policy: what to back up, and when, is
-//! the caller's.
+//! durable index names, the lock still holds, and what was read was held to the end. Holds no policy:
+//! what to back up, and when, is the caller's.
 
 use crate::chunker::Chunker;
 use crate::error::{Fault, Problem};
@@ -153,7 +153,13 @@ pub fn backup(
     for fault in damaged {
         run.problem(Path::new(&repository.location()), Fault::Repository(Box::new(fault)));
     }
-    let Done { tree, problems, counters, journal } = read_all(repository, run, former)?;
+    let read = read_all(repository, run, former);
+    if let Err(why) = options.view.was_held() {
+        // What is noted as read may not have been what was there.
+        read.ok().and_then(|done| done.journal).map(Journal::remove);
+        return Err(Error::NotHeld { why });
+    }
+    let Done { tree, problems, counters, journal } = read?;
     writer.finish()?;
     lock.check()?;
     let parent = parent.map(|(id, _)| id);

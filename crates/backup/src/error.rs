@@ -24,6 +24,12 @@ pub enum Error {
     /// No path was asked for, or none could be read.
     #[error("there is nothing to back up")]
     Nothing,
+    /// What was read in place of the paths, a snapshot of a file system, did not last until all of it was read.
+    #[error("no recovery point was made: {why}")]
+    NotHeld {
+        /// Why.
+        why: String,
+    },
     /// The target of a restore holds something already.
     #[error(
         "{target} is not empty; choose another folder, or say what becomes of what is there: --existing skip, overwrite or keep-both"
@@ -88,6 +94,7 @@ impl Error {
                 io::ErrorKind::PermissionDenied => ErrorKind::Denied,
                 _ => ErrorKind::Internal,
             },
+            Self::NotHeld { .. } => ErrorKind::Unavailable,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Random => ErrorKind::Internal,
             Self::Repo(cause) => cause.kind(),

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where what is backed up is read from. Where it is, by default.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +15,17 @@ pub struct View {
     devices: Vec<(u64, u64)>,
     stand_in: Option<u64>,
     strict: bool,
+    checks: Vec<Check>,
+}
+
+/// Whether what is read in place of something is still what it was; if not, why.
+#[derive(Clone)]
+struct Check(Arc<dyn Fn() -> Result<(), String> + Send + Sync>);
+
+impl std::fmt::Debug for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Check")
+    }
 }
 
 impl View {
@@ -35,6 +47,16 @@ impl View {
     /// Whether it counts as a problem when something has to be read as it is.
     pub fn strict(&mut self, strict: bool) {
         self.strict = strict;
+    }
+
+    /// Asked once everything was read: where it answers why not, nothing of that counts.
+    pub fn check(&mut self, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
+        self.checks.push(Check(Arc::new(check)));
+    }
+
+    /// Whether everything was held until now.
+    pub(crate) fn was_held(&self) -> Result<(), String> {
+        self.checks.iter().try_for_each(|check| check.0())
     }
 
     pub(crate) fn is_strict(&self) -> bool {
@@ -85,5 +107,14 @@ mod tests {
         let stands_in = |path: &str, inode| view.is_stand_in(Path::new(path), inode);
         assert!(stands_in("/srv/nested", 2) && !stands_in("/srv/nested", 3));
         assert!(!stands_in("/srv/mounted", 2));
+    }
+
+    #[test]
+    fn what_is_not_held_any_more_is_told_with_its_reason() {
+        let mut view = View::default();
+        assert_eq!(view.was_held(), Ok(()));
+        view.check(|| Ok(()));
+        view.check(|| Err("it is full".to_owned()));
+        assert_eq!(view.clone().was_held(), Err("it is full".to_owned()));
     }
 }

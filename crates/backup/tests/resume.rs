@@ -35,6 +35,15 @@ impl Site {
         repository: &Repository,
         until: u64,
     ) -> (Result<BackupOutcome, Error>, BTreeSet<PathBuf>) {
+        self.run_with(repository, until, backup::View::default())
+    }
+
+    fn run_with(
+        &self,
+        repository: &Repository,
+        until: u64,
+        view: backup::View,
+    ) -> (Result<BackupOutcome, Error>, BTreeSet<PathBuf>) {
         let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
         let remembered = Mutex::new(BTreeSet::new());
         let events = |event: BackupEvent<'_>| match event {
@@ -50,7 +59,7 @@ impl Site {
         };
         let lock = repository.lock(repo::LockMode::Shared).unwrap();
         let options = BackupOptions {
-            view: backup::View::default(),
+            view,
             exclude: backup::Exclude::default(),
             paths: vec![self.source.path().to_owned()],
             hostname: "here".into(),
@@ -127,6 +136,22 @@ fn what_the_repository_has_lost_meanwhile_is_read_again() {
     for pack in repository.names(ObjectKind::Pack).unwrap() {
         store.remove(&ObjectKey::Pack(pack)).unwrap();
     }
+    let (outcome, remembered) = site.run(&repository, u64::MAX);
+    assert!(remembered.is_empty());
+    restores(&repository, &outcome.unwrap(), site.source.path());
+}
+
+#[test]
+fn what_was_not_held_to_the_end_is_no_recovery_point_and_is_read_again() {
+    let site = Site::new(4);
+    let repository = init(Arc::new(Memory::new()));
+    let mut view = backup::View::default();
+    view.check(|| Err("the snapshot was lost".to_owned()));
+    let (lost, _) = site.run_with(&repository, u64::MAX, view);
+    let error = lost.unwrap_err();
+    assert!(error.to_string().contains("the snapshot was lost"), "{error}");
+    assert!(repository.names(ObjectKind::Snapshot).unwrap().is_empty());
+    assert_eq!(site.journals(), 0);
     let (outcome, remembered) = site.run(&repository, u64::MAX);
     assert!(remembered.is_empty());
     restores(&repository, &outcome.unwrap(), site.source.path());

@@ -4,7 +4,6 @@ use crate::snapshot::{self, Taken, mounts::Mounts};
 use crate::{Error, Held, Home, Notice, Workload};
 use backup::{Select, View};
 use policy::Snapshot;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Files and folders.
@@ -141,23 +140,18 @@ impl Holding {
     /// Where the snapshot has it; one is taken, unless there is one of that already.
     fn taken_of(&mut self, mounts: &Mounts, real: &Path) -> Result<PathBuf, String> {
         let source = snapshot::source(mounts, real)?;
-        let known = self.taken.iter().find(|taken| *taken.root() == *source.root());
-        let seen = match known {
-            Some(taken) => taken.seen().to_owned(),
-            None => {
-                let taken = source.take(&self.files.notes)?;
-                let seen = taken.seen().to_owned();
-                let device = |path: &Path| path.metadata().map(|stat| stat.dev());
-                if let (Ok(there), Ok(own)) = (device(&seen), device(taken.root())) {
-                    self.view.device(there, own);
-                }
-                self.taken.push(taken);
-                seen
+        if !self.taken.iter().any(|taken| taken.is_of(&source)) {
+            let taken = source.take(&self.files.notes)?;
+            if let Some((seen, own)) = taken.devices(&source) {
+                self.view.device(seen, own);
             }
-        };
-        let rest = real.strip_prefix(source.root()).map_err(|error| error.to_string())?;
-        // Joining nothing would add a slash, and so ask for a folder.
-        Ok(if rest.as_os_str().is_empty() { seen } else { seen.join(rest) })
+            if let Some(check) = taken.check() {
+                self.view.check(check);
+            }
+            self.taken.push(taken);
+        }
+        let taken = self.taken.iter().find(|taken| taken.is_of(&source));
+        source.seen(taken.ok_or("there is none")?, real)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::cpio::Archive;
 use super::guest;
+use super::kernel;
 use super::parts::Parts;
 use crate::process::{output, status};
 use crate::tools;
@@ -13,6 +14,17 @@ use std::process::Command;
 
 /// Of programs and libraries.
 const EXECUTABLE: u32 = 0o755;
+
+/// Programs that are another one by another name.
+const LINKS: &[(&str, &str)] = &[
+    ("pvcreate", "lvm"),
+    ("vgcreate", "lvm"),
+    ("vgchange", "lvm"),
+    ("vgs", "lvm"),
+    ("lvcreate", "lvm"),
+    ("lvremove", "lvm"),
+    ("lvs", "lvm"),
+];
 
 /// What pthread_cancel loads by name, which Argon2 calls: no list of needed libraries has it.
 const LOADED_BY_NAME: &str = "/lib/x86_64-linux-gnu/libgcc_s.so.1";
@@ -54,6 +66,9 @@ fn programs(
     for (name, program) in &all {
         archive.file(&format!("bin/{name}"), EXECUTABLE, &std::fs::read(program)?)?;
         libraries.extend(needed(parts, program)?);
+    }
+    for (name, program) in LINKS {
+        archive.link(&format!("bin/{name}"), program)?;
     }
     let by_name = Path::new(LOADED_BY_NAME);
     libraries.insert(LOADED_BY_NAME.trim_start_matches('/').to_owned(), by_name.to_owned());
@@ -103,13 +118,24 @@ fn libraries(ldd: &str) -> anyhow::Result<Vec<(String, PathBuf)>> {
 }
 
 fn modules(parts: &Parts, archive: &mut Archive) -> anyhow::Result<()> {
+    let add = |module: &Path, archive: &mut Archive| -> anyhow::Result<String> {
+        let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        archive.file(&format!("lib/modules/{name}"), 0o644, &std::fs::read(module)?)?;
+        Ok(name)
+    };
     let mut order = String::new();
     for module in parts.kernel.modules()? {
-        let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        archive.file(&format!("lib/modules/{name}"), 0o644, &std::fs::read(&module)?)?;
-        order.push_str(&format!("{name}\n"));
+        order.push_str(&format!("{}\n", add(&module, archive)?));
     }
-    archive.file("etc/modules", 0o644, order.as_bytes())
+    archive.file("etc/modules", 0o644, order.as_bytes())?;
+    for (name, wanted) in kernel::BESIDES {
+        let mut order = String::new();
+        for module in parts.kernel.besides(wanted)? {
+            order.push_str(&format!("{}\n", add(&module, archive)?));
+        }
+        archive.file(&format!("etc/modules.{name}"), 0o644, order.as_bytes())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

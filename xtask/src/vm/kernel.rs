@@ -47,6 +47,10 @@ const MODULES: &[&str] = &[
     "ext4",
 ];
 
+/// What some scenarios take besides, by a name: the guest has it, and loads it when it is told to. A boot of all others need not wait for it.
+pub(super) const BESIDES: &[(&str, &[&str])] =
+    &[("volumes", &["dm_snapshot", "dm_thin_pool", "xfs"])];
+
 /// A kernel below a folder.
 #[derive(Debug)]
 pub(super) struct Kernel {
@@ -67,12 +71,24 @@ impl Kernel {
 
     /// The files of [`MODULES`] and of those that they need: none before what it needs.
     pub(super) fn modules(&self) -> anyhow::Result<Vec<PathBuf>> {
+        self.ordered(MODULES)
+    }
+
+    /// The files of those beside [`MODULES`], and of what they need.
+    pub(super) fn besides(&self, modules: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+        let loaded = self.modules()?;
+        let mut files = self.ordered(modules)?;
+        files.retain(|file| !loaded.contains(file));
+        Ok(files)
+    }
+
+    fn ordered(&self, modules: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
         let mut files = BTreeMap::new();
         find(&self.modules.join("kernel"), &mut files)?;
         let built_in = std::fs::read_to_string(self.modules.join("modules.builtin"))?;
         let built_in = built_in.lines().map(|line| name(Path::new(line))).collect();
         let mut order = Order { files, built_in, begun: BTreeSet::new(), done: Vec::new() };
-        MODULES.iter().try_for_each(|name| order.add(name))?;
+        modules.iter().try_for_each(|name| order.add(name))?;
         Ok(order.done)
     }
 }

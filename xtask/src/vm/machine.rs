@@ -25,18 +25,32 @@ use std::time::{Duration, Instant};
 /// Of the guest: Argon2id takes 64 MiB, its file system in memory about 100.
 const MEMORY_MIB: u32 = 1024;
 
+/// How many times longer everything may take, on a machine that does much else.
+const PATIENCE: &str = "PACKMULE_VM_PATIENCE";
+
 /// Until the guest is up: about ten seconds, on a machine that does nothing else.
-const BOOT: Duration = Duration::from_secs(90);
+fn boot() -> Duration {
+    patient(90)
+}
 
 /// Emulated processors sometimes stand still early in a kernel's start, before anything of ours runs:
 /// such a machine is started again.
 const BOOTS: u32 = 3;
 
 /// For a command: an emulated processor is many times slower than a real one.
-const COMMAND: Duration = Duration::from_secs(240);
+fn command() -> Duration {
+    patient(240)
+}
 
 /// For what QEMU or the guest's kernel does at once when it works.
-const MOMENT: Duration = Duration::from_secs(60);
+pub(super) fn moment() -> Duration {
+    patient(60)
+}
+
+fn patient(seconds: u32) -> Duration {
+    let times = std::env::var(PATIENCE).ok().and_then(|times| times.parse().ok());
+    Duration::from_secs(1) * seconds.saturating_mul(times.unwrap_or(1))
+}
 
 /// Between two looks at something that tells nobody when it changes.
 const LOOK: Duration = Duration::from_millis(20);
@@ -90,7 +104,7 @@ impl Machine {
             }
             lab.keep_stuck(number, tried)?;
         }
-        bail!("it has not come up within {} s, {BOOTS} times", BOOT.as_secs())
+        bail!("it has not come up within {} s, {BOOTS} times", boot().as_secs())
     }
 
     fn boot(
@@ -112,7 +126,7 @@ impl Machine {
         network(&mut command, &lab.parts.busybox, &spec.ports)?;
         let mut process = Process::start(&mut command, &lab.folder, number)?;
         let qmp = Qmp::new(process.accept(&listeners.0)?)?;
-        let line = Line::new(process.accept(&listeners.1)?, BOOT)?;
+        let line = Line::new(process.accept(&listeners.1)?, boot())?;
         Ok(line.map(|line| (process, qmp, line)))
     }
 
@@ -124,7 +138,7 @@ impl Machine {
     /// The same with something on standard input.
     pub(crate) fn run_with(&mut self, script: &str, input: &[u8]) -> anyhow::Result<Said> {
         let job = self.line.ask(What::Run(script.to_owned()), input)?;
-        self.line.wait(&job, COMMAND)
+        self.line.wait(&job, command())
     }
 
     /// Runs a script that must succeed, and returns its standard output.
@@ -151,24 +165,32 @@ impl Machine {
 
     /// Waits until it has ended.
     pub(crate) fn wait(&mut self, job: &Job) -> anyhow::Result<Said> {
-        self.line.wait(job, COMMAND)
+        self.line.wait(job, command())
     }
 
     /// Writes a file of the guest, with that mode.
     pub(crate) fn put(&mut self, path: &str, mode: u32, bytes: &[u8]) -> anyhow::Result<()> {
         let job = self.line.ask(What::Put(path.to_owned(), mode), bytes)?;
-        self.line.wait(&job, COMMAND).map(|_| ())
+        self.line.wait(&job, command()).map(|_| ())
     }
 
     /// Reads a file of the guest.
     pub(crate) fn get(&mut self, path: &str) -> anyhow::Result<Vec<u8>> {
         let job = self.line.ask(What::Get(path.to_owned()), b"")?;
-        Ok(self.line.wait(&job, COMMAND)?.out)
+        Ok(self.line.wait(&job, command())?.out)
+    }
+
+    /// Loads modules that not every scenario takes, by their name in `BESIDES`.
+    pub(crate) fn load(&mut self, name: &str) -> anyhow::Result<()> {
+        self.done(&format!(
+            "while read -r module; do insmod /lib/modules/$module || exit; done </etc/modules.{name}"
+        ))
+        .map(|_| ())
     }
 
     /// Waits until a script succeeds, tried again and again.
     pub(crate) fn until(&mut self, script: &str) -> anyhow::Result<()> {
-        let patience = MOMENT.as_secs() * 5;
+        let patience = moment().as_secs() * 5;
         // busybox's sleep takes fractions.
         let tries = format!(
             "n=0; until {script}; do n=$((n+1)); [ $n -lt {patience} ] || exit 1; sleep 0.2; done"
@@ -180,10 +202,10 @@ impl Machine {
 
     /// The device file of the drive with that serial number, as soon as there is one.
     pub(crate) fn device(&mut self, serial: &str) -> anyhow::Result<String> {
-        let until = Instant::now() + MOMENT;
+        let until = Instant::now() + moment();
         loop {
             let job = self.line.ask(What::Find(serial.to_owned()), b"")?;
-            let said = self.line.wait(&job, COMMAND)?;
+            let said = self.line.wait(&job, command())?;
             if said.code == 0 {
                 return Ok(said.text());
             }
@@ -210,7 +232,7 @@ impl Machine {
         let drive = drive.with_context(|| format!("no drive {serial} is plugged in"))?;
         let device = drive::device(serial);
         self.qmp.command("device_del", &json!({ "id": device }))?;
-        self.qmp.deleted(&device, MOMENT)?;
+        self.qmp.deleted(&device, moment())?;
         for node in drive.nodes() {
             self.qmp.command("blockdev-del", &json!({ "node-name": node }))?;
         }
@@ -235,7 +257,7 @@ impl Machine {
     pub(crate) fn power_off(mut self) -> anyhow::Result<()> {
         // The line may end before the answer comes.
         let _ = self.begin("sync; poweroff -f")?;
-        self.process.wait(COMMAND)
+        self.process.wait(command())
     }
 
     /// Takes the power away between two instructions. What the guest had handed to its drives stays,
@@ -258,7 +280,7 @@ impl Process {
     /// QEMU's connection to one of our sockets.
     fn accept(&mut self, listener: &UnixListener) -> anyhow::Result<UnixStream> {
         listener.set_nonblocking(true)?;
-        let until = Instant::now() + MOMENT;
+        let until = Instant::now() + moment();
         loop {
             match listener.accept() {
                 Ok((stream, _)) => {

@@ -36,6 +36,8 @@ const PROGRAMS: &[Program] = &[
     ("wipefs", "util-linux"),
     ("mount", "mount"),
     ("umount", "mount"),
+    ("lvm", "lvm2"),
+    ("mkfs.xfs", "xfsprogs"),
     ("dd", "coreutils"),
     // busybox's own would run busybox's own programs, whatever else is there.
     ("sh", "dash"),

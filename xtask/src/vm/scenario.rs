@@ -15,6 +15,7 @@ mod power;
 mod pulled;
 mod set;
 mod site;
+mod snapshot;
 mod standalone;
 mod two_jobs;
 
@@ -75,6 +76,12 @@ pub(super) const ALL: &[Scenario] = &[
         short: false,
         about: "a backup straight onto drives of which one is pulled half-way is whole on the other",
         run: direct::run,
+    },
+    Scenario {
+        name: "snapshot",
+        short: false,
+        about: "files on LVM are backed up as they were when the snapshot was taken, or not at all",
+        run: snapshot::run,
     },
     Scenario {
         name: "journey",

@@ -1,8 +1,10 @@
 //! Snapshots of btrfs, by its own program: there is no other way without unsafe code.
 
+use super::note::Note;
 use super::program;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 /// The inode of a subvolume's root; `BTRFS_FIRST_FREE_OBJECTID`.
 const ROOT: u64 = 256;
@@ -27,9 +29,11 @@ pub(crate) fn subvolume(path: &Path, mount: &Path) -> Result<PathBuf, String> {
 ///
 /// # Errors
 /// In words.
-pub(crate) fn take(root: &Path, path: &Path) -> Result<(), String> {
+pub(super) fn take(root: &Path, note: &Note) -> Result<(), String> {
+    let path = note.path();
     let arguments = ["subvolume", "snapshot", "-r", "--"].map(AsRef::as_ref);
-    program::run("btrfs", &[&arguments[..], &[root.as_os_str(), path.as_os_str()]].concat())?;
+    let arguments = [&arguments[..], &[root.as_os_str(), path.as_os_str()]].concat();
+    program::run("btrfs", &arguments, note.held())?;
     if is_subvolume(path) { Ok(()) } else { Err("btrfs has made none".to_owned()) }
 }
 
@@ -42,7 +46,8 @@ pub(crate) fn remove(path: &Path) -> Result<(), String> {
         return Err("it is no snapshot".to_owned());
     }
     let arguments = ["subvolume", "delete", "--"].map(AsRef::as_ref);
-    program::run("btrfs", &[&arguments[..], &[path.as_os_str()]].concat())
+    let arguments = [&arguments[..], &[path.as_os_str()]].concat();
+    program::run("btrfs", &arguments, Stdio::null()).map(drop)
 }
 
 fn is_subvolume(path: &Path) -> bool {

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! <root of a subvolume>/.packmule-snapshots/packmule-<16 hex digits>       a snapshot
+//! /dev/<volume group>/packmule-<16 hex digits>                             another; see `lvm`
 //! <notes>/packmule-<16 hex digits>                                         where it is; locked by whoever uses it
 //! ```
 //!
 //! invariant: a snapshot's note is on the disk before the snapshot is, and goes after it. Only what a note names is ever removed,
-//! and only if it has our name, in our folder, and is a snapshot: so whatever is left of a run that was killed is found, and nothing
+//! and only if it has our name, where ours are, and is a snapshot: so whatever is left of a run that was killed is found, and nothing
 //! else is.
 
 mod btrfs;
+mod lvm;
 pub(crate) mod mounts;
 mod note;
 mod program;
@@ -22,23 +24,35 @@ use note::Note;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The folder, in the root of a subvolume, in which its snapshots are while they are used. Not backed up.
+/// The folder in which snapshots are while they are used: in the root of a subvolume, and beside notes. Not backed up.
 pub const FOLDER: &str = ".packmule-snapshots";
 
 /// What snapshots are called, before their number.
 const NAME: &str = "packmule-";
 
+/// What a snapshot is taken of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Of {
+    /// A subvolume of btrfs, by its root.
+    Subvolume(PathBuf),
+    /// A logical volume of LVM.
+    Volume(lvm::Volume),
+}
+
 /// What a snapshot can be taken of.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Source {
-    /// The root of a subvolume.
+    of: Of,
+    /// Where it begins.
     root: PathBuf,
+    /// What of the snapshot that is.
+    within: PathBuf,
 }
 
 /// A snapshot. Dropped, it is removed.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    root: PathBuf,
+    of: Of,
     path: PathBuf,
     note: Option<Note>,
 }
@@ -50,33 +64,61 @@ pub(crate) struct Taken {
 pub(crate) fn source(mounts: &Mounts, path: &Path) -> Result<Source, String> {
     let mount = mounts.of(path).ok_or("it is on no file system that is known")?;
     match mount.kind.as_str() {
-        "btrfs" => Ok(Source { root: btrfs::subvolume(path, &mount.at)? }),
-        other => Err(format!("there are none of {other}, only of btrfs")),
+        "btrfs" => {
+            let root = btrfs::subvolume(path, &mount.at)?;
+            Ok(Source { of: Of::Subvolume(root.clone()), root, within: PathBuf::new() })
+        }
+        "ext2" | "ext3" | "ext4" | "xfs" => {
+            let within = mount.root.strip_prefix("/").unwrap_or(&mount.root).to_owned();
+            Ok(Source { of: Of::Volume(lvm::volume(mount)?), root: mount.at.clone(), within })
+        }
+        other => {
+            Err(format!("there are none of {other}, only of btrfs, and of ext4 and xfs on LVM"))
+        }
     }
 }
 
 impl Source {
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Takes one.
     ///
     /// # Errors
     /// Why not, in words. Nothing is left then.
     pub(crate) fn take(&self, notes: &Path) -> Result<Taken, String> {
-        let folder = self.root.join(FOLDER);
-        own_folder(&folder).map_err(|cause| format!("{}: {cause}", folder.display()))?;
         let mut number = [0; 8];
         getrandom::fill(&mut number).map_err(|_| "the system gives no random numbers")?;
         let name = format!("{NAME}{:016x}", u64::from_le_bytes(number));
-        let path = folder.join(&name);
-        let note = Note::new(notes, &name, &path)
-            .map_err(|cause| format!("it cannot be noted in {}: {cause}", notes.display()))?;
-        let taken = Taken { root: self.root.clone(), path, note: Some(note) };
+        let folder = match &self.of {
+            Of::Subvolume(root) => root.join(FOLDER),
+            Of::Volume(_) => notes.join(FOLDER),
+        };
+        let noted = match &self.of {
+            Of::Subvolume(_) => folder.join(&name),
+            Of::Volume(volume) => lvm::named(volume, &name),
+        };
+        let is_missing = |cause| format!("it cannot be noted in {}: {cause}", notes.display());
+        store::durable::create_folder(notes, 0o700).map_err(is_missing)?;
+        own_folder(&folder).map_err(|cause| format!("{}: {cause}", folder.display()))?;
+        let note = Note::new(notes, &name, &noted).map_err(is_missing)?;
+        let mut taken = Taken { of: self.of.clone(), path: noted, note: None };
         // Dropped where it fails, and with it whatever is there of it.
-        btrfs::take(&self.root, &taken.path)?;
+        let note = taken.note.insert(note);
+        match &self.of {
+            Of::Subvolume(root) => btrfs::take(root, note)?,
+            Of::Volume(volume) => taken.path = lvm::take(volume, &name, note)?,
+        }
         Ok(taken)
+    }
+
+    /// Where something of it can be read in the snapshot.
+    ///
+    /// # Errors
+    /// It is not in it.
+    pub(crate) fn seen(&self, taken: &Taken, path: &Path) -> Result<PathBuf, String> {
+        let rest = path.strip_prefix(&self.root).map_err(|error| error.to_string())?;
+        let parts = [&self.within, rest].into_iter();
+        // Joining nothing would add a slash, and so ask for a folder.
+        let parts = parts.filter(|part| !part.as_os_str().is_empty());
+        Ok(parts.fold(taken.path.clone(), |seen, part| seen.join(part)))
     }
 }
 
@@ -95,13 +137,21 @@ fn own_folder(folder: &Path) -> std::io::Result<()> {
 }
 
 impl Taken {
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
+    /// Whether it is one of that.
+    pub(crate) fn is_of(&self, source: &Source) -> bool {
+        self.of == source.of
     }
 
-    /// Where it can be read.
-    pub(crate) fn seen(&self) -> &Path {
-        &self.path
+    /// Devices on which things are seen, and on which they are.
+    pub(crate) fn devices(&self, source: &Source) -> Option<(u64, u64)> {
+        let device = |path: &Path| path.metadata().map(|stat| stat.dev()).ok();
+        Some((device(&self.path)?, device(&source.root)?))
+    }
+
+    /// What answers whether it is still what it was, where that can change.
+    pub(crate) fn check(&self) -> Option<impl Fn() -> Result<(), String> + Send + Sync + use<>> {
+        let noted = self.note.as_ref()?.path().to_owned();
+        matches!(self.of, Of::Volume(_)).then_some(move || lvm::check(&noted))
     }
 
     pub(crate) fn remove(mut self, tell: &dyn Fn(Notice)) {
@@ -132,12 +182,13 @@ pub fn clear(notes: &Path, tell: &dyn Fn(Notice)) {
 /// Removes a snapshot, and then its note. Answers whether there was one and it is gone.
 fn remove(note: Note, tell: &dyn Fn(Notice)) -> bool {
     let path = note.path().to_owned();
-    match removed(&path) {
-        Ok(Removed::Gone { was_there }) => {
+    match removed(&note) {
+        Ok(Some(was_there)) => {
             note.end();
             was_there
         }
-        Ok(Removed::NotMounted) => false,
+        // Its file system, or its volume group, is not there now.
+        Ok(None) => false,
         Err(why) => {
             tell(Notice::Left { path, why });
             false
@@ -145,35 +196,39 @@ fn remove(note: Note, tell: &dyn Fn(Notice)) -> bool {
     }
 }
 
-enum Removed {
-    Gone { was_there: bool },
-    NotMounted,
-}
-
-fn removed(path: &Path) -> Result<Removed, String> {
-    if !is_named_as_ours(path) {
-        return Err("its note names something that is not ours".to_owned());
+/// Removes what a note names, and answers whether there was something. None where nobody can tell.
+fn removed(note: &Note) -> Result<Option<bool>, String> {
+    let path = note.path();
+    match kind(path).ok_or("its note names something that is not ours")? {
+        Kind::Subvolume => {}
+        Kind::Volume => return lvm::remove(path, note.folder()),
     }
     let there = |path: &Path| path.symlink_metadata();
-    match path.parent().map(there) {
-        Some(Ok(stat)) if stat.is_dir() => {}
-        // Its file system is not there now.
-        _ => return Ok(Removed::NotMounted),
+    if !path.parent().is_some_and(|folder| there(folder).is_ok_and(|stat| stat.is_dir())) {
+        return Ok(None);
     }
     match there(path) {
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-            Ok(Removed::Gone { was_there: false })
-        }
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(Some(false)),
         Err(cause) => Err(cause.to_string()),
-        Ok(_) => btrfs::remove(path).map(|()| Removed::Gone { was_there: true }),
+        Ok(_) => btrfs::remove(path).map(|()| Some(true)),
     }
 }
 
-/// Whether a path is one that [`Source::take`] would choose.
-fn is_named_as_ours(path: &Path) -> bool {
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Subvolume,
+    Volume,
+}
+
+/// What a path is that [`Source::take`] would choose; none if it would not.
+fn kind(path: &Path) -> Option<Kind> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let folder = path.parent().and_then(Path::file_name);
-    path.is_absolute() && is_our_name(name) && folder == Some(FOLDER.as_ref())
+    let is_ours = path.is_absolute() && is_our_name(name);
+    match path.parent().and_then(Path::file_name) {
+        Some(folder) if is_ours && folder == FOLDER => Some(Kind::Subvolume),
+        _ if is_ours && lvm::is_named(path) => Some(Kind::Volume),
+        _ => None,
+    }
 }
 
 pub(crate) fn is_our_name(name: &str) -> bool {
@@ -186,19 +241,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_has_our_name_in_our_folder_is_ours() {
-        assert!(is_named_as_ours(Path::new("/srv/.packmule-snapshots/packmule-00112233aabbccdd")));
+    fn only_what_has_our_name_in_our_folder_or_among_volumes_is_ours() {
+        let kind = |path| kind(Path::new(path));
+        let ours = "/srv/.packmule-snapshots/packmule-00112233aabbccdd";
+        assert_eq!(kind(ours), Some(Kind::Subvolume));
+        assert_eq!(kind("/dev/vg0/packmule-00112233aabbccdd"), Some(Kind::Volume));
         for other in [
             "/srv/.packmule-snapshots/packmule-00112233aabbccd",
             "/srv/.packmule-snapshots/packmule-00112233AABBCCDD",
             "/srv/.packmule-snapshots/packmule-00112233aabbccdd/x",
+            "/dev/vg0/lvol0",
             "/srv/packmule-00112233aabbccdd",
             "/srv/.packmule-snapshots",
             "/srv/.packmule-snapshots/..",
             "srv/.packmule-snapshots/packmule-00112233aabbccdd",
             "/",
         ] {
-            assert!(!is_named_as_ours(Path::new(other)), "{other}");
+            assert_eq!(kind(other), None, "{other}");
         }
     }
 

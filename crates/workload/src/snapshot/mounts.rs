@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mount {
     id: u64,
+    /// The device, as the kernel writes it: `major:minor`.
+    pub(crate) device: String,
+    /// What of the file system is mounted, from its own root.
+    pub(crate) root: PathBuf,
     /// Where.
     pub(crate) at: PathBuf,
     /// What the kernel calls its kind.
@@ -28,13 +32,16 @@ impl Mounts {
         Ok(Self::parse(&std::fs::read("/proc/self/mountinfo")?))
     }
 
-    /// See proc(5): the first field is the mount's number, the fifth the place, the first behind a lone dash the kind.
+    /// See proc(5): the first field is the mount's number, the third the device, then what of it, and where; the first behind a lone
+    /// dash is the kind.
     fn parse(text: &[u8]) -> Self {
         let mount = |line: &[u8]| {
             let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
             let dash = fields.iter().position(|field| *field == b"-")?;
             Some(Mount {
                 id: std::str::from_utf8(fields.first()?).ok()?.parse().ok()?,
+                device: String::from_utf8_lossy(fields.get(2)?).into_owned(),
+                root: OsString::from_vec(unescaped(fields.get(3)?)).into(),
                 at: OsString::from_vec(unescaped(fields.get(4)?)).into(),
                 kind: String::from_utf8_lossy(fields.get(dash + 1)?).into_owned(),
             })
@@ -96,7 +103,7 @@ mod tests {
     use super::*;
 
     const TEXT: &[u8] = b"22 1 0:20 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
-        25 22 0:22 / /srv/data rw master:1 propagate_from:2 - btrfs /dev/vdc rw,subvol=/\n\
+        25 22 0:22 /part\\040of /srv/data rw master:1 propagate_from:2 - btrfs /dev/vdc rw,subvol=/\n\
         26 25 0:23 / /srv/data/a\\040b\\134c rw - tmpfs tmpfs rw\n\
         torn line\n";
 
@@ -111,6 +118,7 @@ mod tests {
         let expected =
             [(22, "/", "ext4"), (25, "/srv/data", "btrfs"), (26, "/srv/data/a b\\c", "tmpfs")];
         assert_eq!(all, expected);
+        assert_eq!((&*mounts.0[1].device, mounts.0[1].root.to_str()), ("0:22", Some("/part of")));
         let below = mounts.named_below(Path::new("/srv/data")).map(|mount| mount.id);
         assert_eq!(below.collect::<Vec<_>>(), [26]);
     }

@@ -15,6 +15,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 const HEADER: &[u8] = b"packmule snapshot 1\n";
 /// No path is longer.
@@ -23,7 +24,7 @@ const LONGEST: u64 = 1 << 16;
 /// A note, locked.
 #[derive(Debug)]
 pub(super) struct Note {
-    _locked: File,
+    locked: File,
     file: PathBuf,
     /// Of the snapshot.
     path: PathBuf,
@@ -45,12 +46,22 @@ impl Note {
         locked.write_all(path.as_os_str().as_bytes())?;
         locked.sync_all()?;
         File::open(notes)?.sync_all()?;
-        Ok(Self { _locked: locked, file, path: path.to_owned() })
+        Ok(Self { locked, file, path: path.to_owned() })
     }
 
     /// The snapshot.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where notes are.
+    pub(super) fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// Something to give to a program: as long as it runs, the note is held, whatever becomes of us.
+    pub(super) fn held(&self) -> Stdio {
+        self.locked.try_clone().map_or_else(|_| Stdio::null(), Stdio::from)
     }
 
     /// It is gone.
@@ -78,7 +89,7 @@ fn read(file: PathBuf) -> Option<Note> {
         return None;
     };
     let path = OsString::from_vec(path.to_vec()).into();
-    Some(Note { _locked: locked, file, path })
+    Some(Note { locked, file, path })
 }
 
 #[cfg(test)]
@@ -87,6 +98,18 @@ mod tests {
 
     const NAME: &str = "packmule-0123456789abcdef";
 
+    /// Another test that is just starting a program has a copy of every lock until that runs.
+    fn soon_left(notes: &Path) -> Vec<Note> {
+        let mut found = left(notes);
+        for _ in 0..1000 {
+            if found.is_empty() {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                found = left(notes);
+            }
+        }
+        found
+    }
+
     #[test]
     fn a_note_is_found_once_nobody_holds_it() {
         let folder = tempfile::tempdir().unwrap();
@@ -94,11 +117,26 @@ mod tests {
         let note = Note::new(folder.path(), NAME, &path).unwrap();
         assert!(left(folder.path()).is_empty());
         drop(note);
-        let found = left(folder.path());
+        let found = soon_left(folder.path());
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].path(), path);
         found.into_iter().for_each(Note::end);
         assert!(left(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn a_program_that_outlives_its_caller_holds_the_note() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = Note::new(folder.path(), NAME, Path::new("/srv/x")).unwrap();
+        let mut sleep = std::process::Command::new("sleep");
+        let mut program = sleep.arg("100").stdin(note.held()).spawn().unwrap();
+        drop(note);
+        assert!(left(folder.path()).is_empty());
+        // What it is made of holds the note as well.
+        drop(sleep);
+        program.kill().unwrap();
+        program.wait().unwrap();
+        assert_eq!(soon_left(folder.path()).len(), 1);
     }
 
     #[test]

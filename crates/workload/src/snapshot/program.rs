@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -14,34 +14,42 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What is worth repeating of what a program says.
 const SAID: usize = 400;
 
-/// Runs a program to its end.
+/// Runs a program to its end, and tells what it has written to its standard output. It gets `input`, and holds that open while it
+/// runs.
 ///
 /// # Errors
 /// Why it did not do what it should, in words.
-pub(super) fn run(name: &str, arguments: &[&OsStr]) -> Result<(), String> {
+pub(super) fn run(name: &str, arguments: &[&OsStr], input: Stdio) -> Result<String, String> {
     let found = PATH.split(':').map(|folder| Path::new(folder).join(name)).find(|it| it.is_file());
-    run_within(&found.ok_or_else(|| format!("{name} is not installed"))?, arguments, PATIENCE)
+    let program = found.ok_or_else(|| format!("{name} is not installed"))?;
+    run_within(&program, arguments, input, PATIENCE)
 }
 
-fn run_within(program: &PathBuf, arguments: &[&OsStr], patience: Duration) -> Result<(), String> {
+fn run_within(
+    program: &Path,
+    arguments: &[&OsStr],
+    input: Stdio,
+    patience: Duration,
+) -> Result<String, String> {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("LC_ALL", "C").env("PATH", PATH);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     let name = program.display();
     let child = command.spawn().map_err(|cause| format!("{name} cannot be run: {cause}"))?;
     let id = child.id();
     let (sender, ended) = mpsc::channel();
-    // Not waited for once patience has ended: what waits for a disk cannot even be killed.
+    // Not waited for once patience has ended: what waits for a disk may do so for ever.
     std::thread::spawn(move || sender.send(child.wait_with_output()));
     let Ok(output) = ended.recv_timeout(patience) else {
+        // Asked to end, not made to: one that has brought a device to a halt has to let it go on first.
         if let Some(process) = i32::try_from(id).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(process, Signal::KILL);
+            let _ = kill_process(process, Signal::TERM);
         }
         return Err(format!("{name} has not ended within {} s", patience.as_secs()));
     };
     let output = output.map_err(|cause| format!("{name} was lost: {cause}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said: String = said.trim().replace('\n', " / ").chars().take(SAID).collect();
@@ -52,18 +60,21 @@ fn run_within(program: &PathBuf, arguments: &[&OsStr], patience: Duration) -> Re
 mod tests {
     use super::*;
 
-    fn sh(script: &str, patience: Duration) -> Result<(), String> {
-        run_within(&"/bin/sh".into(), &["-c".as_ref(), script.as_ref()], patience)
+    fn sh(script: &str, patience: Duration) -> Result<String, String> {
+        let arguments = ["-c".as_ref(), script.as_ref()];
+        run_within(Path::new("/bin/sh"), &arguments, Stdio::null(), patience)
     }
 
     #[test]
     fn a_program_says_why_it_failed_and_is_not_waited_for_for_ever() {
         let long = Duration::from_secs(60);
-        assert_eq!(sh("test \"$LC_ALL\" = C && test -z \"$HOME\"", long), Ok(()));
+        let said = sh("test \"$LC_ALL\" = C && test -z \"$HOME\" && echo yes", long);
+        assert_eq!(said.as_deref(), Ok("yes\n"));
         assert_eq!(sh("echo no room >&2; exit 1", long), Err("no room".to_owned()));
         assert!(sh("exit 3", long).unwrap_err().contains("exit status: 3"));
         let why = sh("sleep 100", Duration::from_millis(100)).unwrap_err();
         assert!(why.contains("has not ended"), "{why}");
-        assert!(run("packmule-no-such-program", &[]).unwrap_err().contains("not installed"));
+        let missing = run("packmule-no-such-program", &[], Stdio::null());
+        assert!(missing.unwrap_err().contains("not installed"));
     }
 }

@@ -1,15 +1,12 @@
 //! A server on the host, and the credentials with which guests reach it. Ends with its value.
 
 use super::super::lab::Lab;
-use super::super::machine::Machine;
+use super::super::machine::{Machine, moment};
 use anyhow::{Context, ensure};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
-
-/// What the server may take to answer.
-const START: Duration = Duration::from_secs(60);
 
 pub(super) struct Site {
     server: Child,
@@ -51,7 +48,7 @@ impl Site {
         let began = Instant::now();
         // Last of all it writes whom it takes for its administrator.
         while !folder.join("admin.json").is_file() {
-            ensure!(began.elapsed() < START, "the server does not start");
+            ensure!(began.elapsed() < moment(), "the server does not start");
             std::thread::sleep(Duration::from_millis(100));
         }
         let admin = admin_from_here(&folder, &seen, port)?;
