@@ -35,6 +35,8 @@ pub struct Enrolment<'a> {
 /// This machine's certificate, as far as people need to know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
+    /// When it begins.
+    pub from: Timestamp,
     /// When it ends.
     pub until: Timestamp,
     /// When the next one is asked for.
@@ -48,7 +50,7 @@ impl Machine {
         let certificate = identity.certificate();
         let (from, until) = (certificate.not_before(), certificate.not_after());
         let third = until.duration_since(from) / 3;
-        Self { until, renewed_from: until.saturating_sub(third).unwrap_or(until), is_new }
+        Self { from, until, renewed_from: until.saturating_sub(third).unwrap_or(until), is_new }
     }
 }
 

@@ -170,6 +170,9 @@ fn decided(
 ) -> Result<Vec<KeptPoint>, Error> {
     let now = ctx.now();
     let is_deleted = matches!(group.stopped, Some(Stopped { delete: true, .. }));
+    // A clock that was ahead has made them: they are nobody's newest, or each later one would go in their stead.
+    let (ahead, own): (Vec<_>, Vec<_>) =
+        own.into_iter().partition(|named| named.snapshot.time > now && !is_deleted);
     let decisions = decide(own, &rules(&group.policy.keep), now, zone);
     let oldest = now.saturating_sub(SignedDuration::from_hours(i64::from(minimum) * 24));
     let oldest = oldest.unwrap_or(Timestamp::MIN);
@@ -184,7 +187,12 @@ fn decided(
         };
         KeptPoint { id, time, why }
     };
-    let points: Vec<KeptPoint> = decisions.into_iter().map(point).collect();
+    let ahead = ahead.into_iter().rev().map(|named| KeptPoint {
+        id: named.id,
+        time: named.snapshot.time,
+        why: Some("dated in the future: a clock was wrong".to_owned()),
+    });
+    let points: Vec<KeptPoint> = ahead.chain(decisions.into_iter().map(point)).collect();
     if !is_deleted && !points.is_empty() && points.iter().all(|point| point.why.is_none()) {
         return Err(Error::WouldEmpty(group.name.clone()));
     }

@@ -227,9 +227,12 @@ fn usable(
 
 fn is_for(certificate: &CertificateDer<'_>, names: &[String], now: Timestamp) -> bool {
     let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return false };
-    let left = parsed.validity().not_after.timestamp() - now.as_second();
+    let (from, until) = (parsed.validity().not_before, parsed.validity().not_after);
+    let left = until.timestamp() - now.as_second();
     let Ok(Some(alternatives)) = parsed.subject_alternative_name() else { return false };
-    left > RENEW_DAYS * 24 * 3600 && alternatives.value.general_names.len() == names.len() && {
+    // Both ends count: a clock may have been wrong when it was made.
+    let lasts = from.timestamp() <= now.as_second() && left > RENEW_DAYS * 24 * 3600;
+    lasts && alternatives.value.general_names.len() == names.len() && {
         let has = |name: &String| {
             alternatives.value.general_names.iter().any(|general| match general {
                 x509_parser::extensions::GeneralName::DNSName(dns) => dns == name,
@@ -283,6 +286,18 @@ mod tests {
         more.push("vault.example.org".into());
         Identity::open(&data, &more, at("2026-03-05T00:00:00Z")).unwrap();
         assert_ne!(data.read(CERTIFICATE).unwrap(), renewed);
+    }
+
+    #[test]
+    fn a_certificate_of_a_clock_that_was_ahead_is_remade() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::open(folder.path()).unwrap();
+        let first = Identity::open(&data, &names(), at("2026-01-01T00:00:00Z")).unwrap();
+        Identity::open(&data, &names(), at("2027-01-01T00:00:00Z")).unwrap();
+        let ahead = data.read(CERTIFICATE).unwrap();
+        let again = Identity::open(&data, &names(), at("2026-01-02T00:00:00Z")).unwrap();
+        assert_eq!(first.ca_pem, again.ca_pem);
+        assert_ne!(data.read(CERTIFICATE).unwrap(), ahead);
     }
 
     #[test]

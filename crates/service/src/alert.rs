@@ -115,11 +115,12 @@ impl Db {
             let mut transaction = sqlx::Connection::begin_with(on, "BEGIN IMMEDIATE").await?;
             let rows = sqlx::query(
                 "SELECT * FROM alert WHERE
-                    (closed IS NULL AND (told = 0 OR (count > told AND told_at <= ?1)))
+                    (closed IS NULL AND (told = 0 OR (count > told AND (told_at <= ?1 OR told_at > ?2))))
                     OR (closed IS NOT NULL AND told > 0)
                  ORDER BY closed IS NOT NULL, severity, opened, key",
             );
-            let rows = rows.bind(again).fetch_all(&mut *transaction).await?;
+            // Told in the future: the clock was put back since.
+            let rows = rows.bind(again).bind(millis(now)).fetch_all(&mut *transaction).await?;
             let items: Vec<Item> = rows.iter().map(item).collect();
             for channel in channels {
                 queue(&mut transaction, channel, host, &items, now).await?;
@@ -246,6 +247,22 @@ mod tests {
         assert_eq!(it.told(301), [("a".into(), 1, false)], "it is a new one");
         let open: Vec<_> = it.db.alerts(false).unwrap().into_iter().map(|it| it.key).collect();
         assert_eq!(open, ["b", "a"]);
+    }
+
+    #[test]
+    fn a_clock_that_was_put_back_keeps_nothing_from_being_told() {
+        let it = Told::new();
+        it.raise("a", 10_000);
+        assert_eq!(it.told(10_000), [("a".into(), 1, false)]);
+        it.raise("a", 1);
+        assert_eq!(it.told(1), [("a".into(), 2, false)]);
+        // A message that could not be delivered is tried again an hour later at most.
+        it.raise("b", 10_000);
+        it.db.tell(&["hook"], "fs01", HOUR, at(10_000)).unwrap();
+        let entry = waiting(&it.db, at(10_000)).unwrap().pop().unwrap();
+        it.db.undelivered(&entry, "no", at(10_000)).unwrap();
+        assert!(waiting(&it.db, at(10_000)).unwrap().is_empty());
+        assert_eq!(waiting(&it.db, at(2)).unwrap().len(), 1);
     }
 
     #[test]

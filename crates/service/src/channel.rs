@@ -183,8 +183,11 @@ pub(crate) struct Waiting {
 /// What is to be delivered now, the oldest first.
 pub(crate) fn waiting(db: &Db, now: Timestamp) -> Result<Vec<Waiting>, Error> {
     let rows = db.with(async |on| {
-        let query = sqlx::query("SELECT * FROM outbox WHERE next <= ? ORDER BY id LIMIT 100");
-        query.bind(millis(now)).fetch_all(on).await
+        // None waits for longer than the longest pause, unless the clock was put back since.
+        let query =
+            sqlx::query("SELECT * FROM outbox WHERE next <= ? OR next > ? ORDER BY id LIMIT 100");
+        let last = now.checked_add(PAUSE).unwrap_or(Timestamp::MAX);
+        query.bind(millis(now)).bind(millis(last)).fetch_all(on).await
     })?;
     let read = |row: &sqlx::sqlite::SqliteRow| {
         let message = serde_json::from_str(&row.get::<String, _>("message"));
@@ -208,7 +211,12 @@ impl Db {
         })
     }
 
-    fn undelivered(&self, entry: &Waiting, why: &str, now: Timestamp) -> Result<(), Error> {
+    pub(crate) fn undelivered(
+        &self,
+        entry: &Waiting,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         if now.duration_since(entry.made) > GIVEN_UP {
             tracing::error!(
                 channel = entry.channel,

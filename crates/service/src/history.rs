@@ -246,6 +246,17 @@ impl Db {
         Ok(last.map(moment))
     }
 
+    /// How many scheduled times have had runs since that one, whatever became of them.
+    pub(crate) fn scheduled_since(&self, group: &GroupName, run: i64) -> Result<usize, Error> {
+        let times = self.with(async |on| {
+            let query = sqlx::query_scalar::<_, i64>(
+                "SELECT count(DISTINCT scheduled) FROM run WHERE grp = ? AND id > ?",
+            );
+            query.bind(group.as_str()).bind(run).fetch_one(on).await
+        })?;
+        Ok(usize::try_from(times).unwrap_or_default())
+    }
+
     /// The newest run that has ended.
     pub(crate) fn last_ended(&self, group: &GroupName) -> Result<Option<Run>, Error> {
         self.newest(group, "state <> 'running'")

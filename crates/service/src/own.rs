@@ -15,6 +15,13 @@ const KEYS: &str = "keys";
 /// Has the certificate renewed when that is due. One that is near its end, and could not be renewed, is an alert.
 pub(crate) fn certificate(db: &Db, work: &dyn Work, now: Timestamp) -> Result<(), Error> {
     let why = match work.renew() {
+        Ok(Some(machine)) if machine.from > now => {
+            let text = format!(
+                "this machine's certificate begins on {:.0}, so a clock was ahead when it was made, or is behind now; if the clock is right, register again with fresh credentials of the vault: packmule agent register --credentials FILE",
+                machine.from
+            );
+            return db.raise(CERTIFICATE, Severity::Error, &text, now);
+        }
         Ok(_) => return db.close(CERTIFICATE, now),
         Err(why) => why,
     };

@@ -21,6 +21,18 @@ fn a_certificate_that_cannot_be_renewed_is_an_alert_before_it_ends_and_not_soone
 }
 
 #[test]
+fn a_certificate_that_is_not_good_yet_is_an_alert() {
+    let mut life = Life::new(Vec::new());
+    *life.work.from.lock().unwrap() = Some("2029-01-01T00:00:00Z".parse().unwrap());
+    life.at("2026-06-01T12:00:00Z");
+    let alert = life.db().alerts(false).unwrap().remove(0);
+    assert!(alert.text.contains("begins on 2029-01-01"), "{}", alert.text);
+    *life.work.from.lock().unwrap() = Some("2026-01-01T00:00:00Z".parse().unwrap());
+    life.at("2026-06-01T13:00:00Z");
+    assert!(life.open().is_empty());
+}
+
+#[test]
 fn a_key_that_somebody_else_wants_removed_is_an_alert() {
     let mut life = Life::new(Vec::new());
     let (asked_at, due_at) = ("2026-06-01T00:00:00Z", "2026-06-15T00:00:00Z");

@@ -484,7 +484,8 @@ impl Inner {
         let set = self.set();
         let (schedule, zone) = (&group.policy.schedule, &set.settings.zone);
         let since = self.since(group, now)?;
-        let newest = self.db.last_success(&group.name)?.map_or(since, |run| run.started.max(since));
+        let success = self.db.last_success(&group.name)?;
+        let newest = success.as_ref().map_or(since, |run| run.started.max(since));
         let ended = self.db.last_ended(&group.name)?;
         let waits = ended.is_some_and(|run| run.state == crate::RunState::Waiting);
         let mut at = newest;
@@ -494,6 +495,10 @@ impl Inner {
             && next <= now
         {
             (at, passed) = (next, passed + 1);
+        }
+        // Made by a clock that was ahead: how long ago is not known, but what came after it is.
+        if let Some(run) = success.filter(|run| run.started > now) {
+            passed = self.db.scheduled_since(&group.name, run.id)?;
         }
         let key = run::stale(&group.name);
         if passed < STALE || waits {

@@ -192,6 +192,22 @@ fn what_no_rule_keeps_is_asked_for_and_everybody_else_s_points_stay() {
 }
 
 #[test]
+fn what_a_clock_that_was_ahead_has_made_stays_and_pushes_nothing_out() {
+    let site = site();
+    let mut made = Made::default();
+    let ahead = || Timestamp::now() + SignedDuration::from_hours(24 * 365);
+    let first = [made.back_up(&site, 0), made.back_up(&site, 1)];
+    let mut later = site.ctx();
+    later.now = &ahead;
+    let wrong = [made.back_up_as(&site, &later, 2), made.back_up_as(&site, &later, 3)];
+    let last = made.back_up(&site, 4);
+    let kept = keep(&site, how(true)).unwrap();
+    assert_eq!(gone(&kept), [first[0]]);
+    assert!(kept.points[0].why.as_ref().unwrap().contains("in the future"), "{kept:?}");
+    made.are(&site, &[first[1], wrong[0], wrong[1], last]);
+}
+
+#[test]
 fn nothing_goes_while_a_seed_is_under_way_and_no_group_is_emptied() {
     let site = Site::with_group();
     let BackupReport::Staged { .. } = site.backup().unwrap() else { panic!() };

@@ -115,6 +115,9 @@ impl Restore {
             group.unwrap_or_default(),
             chosen.time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z")
         ));
+        if chosen.time > Timestamp::now() {
+            context.printer.note("it is dated in the future, so a clock was or is wrong: packmule recovery-point list shows all of them");
+        }
         let _lock = repository.lock(repo::LockMode::Shared)?;
         let named = repository.load_snapshot(chosen.id)?;
         let restoring = Restoring {
