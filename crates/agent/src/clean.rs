@@ -42,6 +42,8 @@ pub struct Cleaned {
     pub removed: Vec<ObjectKey>,
     /// Their bytes.
     pub bytes: u64,
+    /// Packs that were made anew elsewhere and are removed as well: the files.
+    pub made: Vec<PathBuf>,
     /// Objects that the inventory does not list: they stay, and so do config and keys then.
     pub kept: Vec<ObjectKey>,
     /// Whether anything was removed at all.
@@ -108,6 +110,7 @@ fn plan(
         staging: record.staging.clone(),
         removed: Vec::new(),
         bytes: 0,
+        made: Vec::new(),
         kept: Vec::new(),
         dry_run: false,
     };
@@ -137,6 +140,15 @@ fn plan(
         }
         if kind == ObjectKind::Snapshot && !plan.kept.is_empty() {
             return Err(unknown_points(record, &plan.kept));
+        }
+    }
+    for folder in &record.made_in {
+        for found in there(&Folder::new(folder), ObjectKind::Pack)? {
+            let name = found.key.id().map(|name| (ObjectKind::Pack, name));
+            if name.is_some_and(|name| listed.get(&name) == Some(&found.length)) {
+                plan.bytes = plan.bytes.saturating_add(found.length);
+                plan.made.push(folder.join(found.key.path()));
+            }
         }
     }
     Ok(plan)
@@ -210,6 +222,16 @@ fn remove(
             lock = None;
         }
         remove_one(ctx, &store, key)?;
+    }
+    for folder in &record.made_in {
+        let place = Folder::new(folder);
+        for found in there(&place, ObjectKind::Pack)? {
+            ctx.check_stop()?;
+            if plan.made.contains(&folder.join(found.key.path())) {
+                remove_one(ctx, &place, &found.key)?;
+            }
+        }
+        remove_empty_folders(folder);
     }
     if plan.kept.is_empty() {
         announce::remove_note(&record.staging)?;

@@ -153,6 +153,13 @@ pub enum Event<'a> {
     Step(&'static str),
     /// The recovery kit that somebody has is of a repository that is not this server's: one was there already.
     KitVoid,
+    /// What is lost of a seed is not made anew by itself: somebody has to see to it.
+    NotRefilled {
+        /// The seed.
+        seed: SeedId,
+        /// Why.
+        why: &'a str,
+    },
     /// The next certificate of this machine could not be had yet; the one before goes on.
     NotRenewed {
         /// Why.

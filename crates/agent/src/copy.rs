@@ -73,6 +73,7 @@ fn made(ctx: &Context<'_>, seed: &AnnouncedSeed) -> Result<SeedRecord, Error> {
         withheld: 0,
         contents: None,
         revisions: Vec::new(),
+        made_in: Vec::new(),
         parity: 0,
         most_drives: None,
         hold_parity: false,

@@ -270,7 +270,7 @@ pub enum Error {
     },
     /// The seed is not any more what its first drives were to carry.
     #[error(
-        "what was lost of seed {seed} was made anew, and the seed consists of other objects since: write what is missing with packmule diskprep s:STAGING --missing"
+        "what was lost of seed {seed} was made anew, and the seed consists of other objects since: write what is missing with packmule diskprep s:STAGING --missing, or --group GROUP --missing where there is no staging"
     )]
     WasRevised {
         /// The seed.
@@ -315,7 +315,7 @@ pub enum Error {
     },
     /// Another key has signed the drives.
     #[error(
-        "seed {seed} can only be revised with the key that has signed its drives, and that is not this server's: they were written on a copy computer, or signing.key was lost; what is in staging can still be sent, and what is not needs the seed to be given up and another begun"
+        "another key than this server's has signed the drives of seed {seed}: they were written on a copy computer, or signing.key was lost. a machine that has a certificate can sign in its place: register this one by the vault's credentials, packmule agent register --credentials FILE, and run this again"
     )]
     NotSigner {
         /// The seed.
@@ -476,6 +476,9 @@ pub enum Error {
     /// This machine's certificate, or what opens its repository.
     #[error(transparent)]
     Own(#[from] crate::OwnError),
+    /// What is to be exported.
+    #[error(transparent)]
+    Export(#[from] crate::ExportError),
     /// The control plane.
     #[error(transparent)]
     Client(#[from] client::Error),
@@ -522,6 +525,7 @@ impl Error {
             | Self::DriveInside { .. }
             | Self::JobName { .. }
             | Self::NoStorageAccount
+            | Self::Export(_)
             | Self::WhichJob { .. }
             | Self::WhichSeed { .. } => ErrorKind::Invalid,
             Self::Busy { .. } => ErrorKind::Locked,

@@ -5,17 +5,24 @@
 //! <state>/exports/<job>/index/      the new index files, as a repository's folder
 //! <state>/exports/<job>/inventory   the signed list of what is exported
 //! <state>/exports/<job>/lock        held while the job is created
+//! <state>/exports/<job>/parts       of the first of several jobs: which recovery points each brings
 //! ```
 //!
 //! invariant: the list is on the disk before the server hears of the job, so that a call after a death asks for the same.
+
+mod deal;
+
+pub use deal::Load;
 
 use crate::Error;
 use crate::context::{Context, Phase};
 use crate::state::State;
 use crate::vault::Vault;
+use deal::{Drives, Need};
 use model::{AccountName, Digest, JobName, ObjectKey, ObjectKind};
-use repo::{LockMode, Repository, Selection};
+use repo::{Index, LockGuard, LockMode, Repository, Selection};
 use seed::{Inventory, Object, SigningKey, Trust};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -26,42 +33,113 @@ use wire::{ExportJobRequest, Job, JobState, SeedId};
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// The job.
+    /// The job; of several, the first one. The others get a number after it.
     pub job: &'a JobName,
     /// Which recovery points: ids, unambiguous beginnings of them, or `latest`.
     pub snapshots: &'a [String],
-    /// The storage account that the job lies with; none for that of the newest seed.
+    /// The storage account that the jobs lie with; none for that of the newest seed.
     pub account: Option<&'a AccountName>,
-    /// Parity drives.
+    /// Parity drives of each job.
     pub parity: u32,
-    /// Only find out what is needed.
-    pub dry_run: bool,
+    /// Bytes that one of the drives takes. None where that is not known: then there is one job.
+    pub capacity: Option<u64>,
+    /// Drives of a job, parity included, at most.
+    pub most: usize,
 }
 
-/// What an export needs, and the job that was made for it.
-#[derive(Debug)]
-pub struct Export {
-    /// The recovery points.
+/// One export job of a plan.
+#[derive(Debug, Clone)]
+pub struct ExportPart {
+    /// Its name.
+    pub job: JobName,
+    /// The recovery points that it brings, whole.
     pub snapshots: BTreeSet<Digest>,
     /// Packs that have a blob of theirs.
     pub packs: usize,
     /// Bytes of these.
     pub bytes: u64,
+    /// What its data drives get; empty where it is not known what they hold.
+    pub drives: Vec<Load>,
+    /// Parity drives beside these.
+    pub parity: u32,
+}
+
+/// What is to be exported, and by which jobs. The vault is locked until this is dropped.
+#[derive(Debug)]
+pub struct PlannedExport {
+    /// The jobs.
+    pub parts: Vec<ExportPart>,
+    /// The recovery points, those of all jobs.
+    pub snapshots: BTreeSet<Digest>,
+    /// Packs that have a blob of theirs, each once.
+    pub packs: usize,
+    /// Bytes of these.
+    pub bytes: u64,
     /// Indexes of the vault that could not be read.
     pub damaged: Vec<repo::Error>,
-    /// The job; none where only the need was asked for.
-    pub job: Option<Job>,
+    account: Option<AccountName>,
+    selections: Vec<Selection>,
+    state: State,
+    vault: Vault,
+    repository: Repository,
+    lock: LockGuard,
+}
+
+/// Why what is asked for cannot be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// More than a job's drives.
+    #[error(
+        "recovery point {} takes {}, and an export job has {most} at most, parity included: send larger ones, or leave it out",
+        snapshot.short(), drives.map_or_else(|| "larger drives than these".to_owned(), |drives| format!("{drives} data drives of that size"))
+    )]
+    TooLarge {
+        /// The recovery point.
+        snapshot: Digest,
+        /// Data drives that it takes; none where one of its objects fits no drive.
+        drives: Option<u64>,
+        /// Drives of a job.
+        most: usize,
+    },
+    /// More jobs than may be open.
+    #[error(
+        "that takes {jobs} export jobs, and a source server may have {MAX_JOBS} that are not over: export less at once, or send larger drives"
+    )]
+    TooMany {
+        /// How many.
+        jobs: usize,
+    },
+    /// Nothing is left for data.
+    #[error("a job of {most} drives has none for data beside {parity} for parity")]
+    NoData {
+        /// Drives of a job.
+        most: usize,
+        /// Parity drives.
+        parity: u32,
+    },
 }
 
 /// An index has some ten megabytes; this is where something else begins.
 const LONGEST_INDEX: u64 = 256 << 20;
+/// Export jobs of a source server that are not over: so the server has it.
+const MAX_JOBS: usize = 16;
 
-/// Chooses what some recovery points of the vault need, and creates an export job for it. Doing it again goes on with the same list.
+/// Finds out what some recovery points of the vault need, and how many jobs bring it. Asked again under the same name, it is the same
+/// plan.
 ///
 /// # Errors
 /// [`Error::NotRegistered`]; [`Error::Repo`], such as a snapshot that is not there or not whole; [`Error::ExportExists`];
-/// [`Error::NoStorageAccount`]; what the server refuses.
-pub fn export(ctx: &Context<'_>, asked: &Asked<'_>, password: &[u8]) -> Result<Export, Error> {
+/// [`Error::Export`].
+pub fn plan_export(
+    ctx: &Context<'_>,
+    asked: &Asked<'_>,
+    password: &[u8],
+) -> Result<PlannedExport, Error> {
+    let (most, parity) = (asked.most, asked.parity);
+    let data = most.saturating_sub(parity as usize);
+    if data == 0 {
+        return Err(ExportError::NoData { most, parity }.into());
+    }
     let state = State::open(ctx.state)?;
     let vault = Vault::connect(ctx, &state)?;
     let repository = vault.open(ctx, password)?;
@@ -72,49 +150,215 @@ pub fn export(ctx: &Context<'_>, asked: &Asked<'_>, password: &[u8]) -> Result<E
         snapshots.insert(repository.find_snapshot(text)?.id);
     }
     let index = repository.load_index()?;
-    let ids: Vec<Digest> = snapshots.iter().copied().collect();
-    let selection = repository.select(&index.value, &ids)?;
-    drop(index.value);
-    let mut export = Export {
+    let all: Vec<Digest> = snapshots.iter().copied().collect();
+    let whole = repository.select(&index.value, &all)?;
+    let (mut parts, mut selections) = (Vec::new(), Vec::new());
+    let kept = kept_parts(&state, asked.job, &snapshots)?;
+    let shares = match (kept, asked.capacity) {
+        (Some(kept), _) => kept,
+        (None, Some(capacity)) => {
+            let needs = needs(ctx, &repository, &index.value, &all)?;
+            let shares = dealt(&repository, needs, (capacity, data, most))?;
+            if shares.len() > MAX_JOBS {
+                return Err(ExportError::TooMany { jobs: shares.len() }.into());
+            }
+            shares
+        }
+        (None, None) => vec![(snapshots.clone(), Vec::new())],
+    };
+    for ((chosen, drives), number) in shares.into_iter().zip(1..) {
+        let ids: Vec<Digest> = chosen.iter().copied().collect();
+        let selection = match chosen == snapshots {
+            true => whole.clone(),
+            false => repository.select(&index.value, &ids)?,
+        };
+        parts.push(ExportPart {
+            job: numbered(asked.job, number)?,
+            snapshots: chosen,
+            packs: selection.packs.len(),
+            bytes: selection.bytes,
+            drives,
+            parity,
+        });
+        selections.push(selection);
+    }
+    Ok(PlannedExport {
+        parts,
         snapshots,
-        packs: selection.packs.len(),
-        bytes: selection.bytes,
+        packs: whole.packs.len(),
+        bytes: whole.bytes,
         damaged: index.damaged,
-        job: None,
-    };
-    if asked.dry_run {
-        return Ok(export);
-    }
-    let account = account(&state, asked.account)?;
-    let key = state.signing_key()?;
-    let folder = state.export_folder(asked.job);
-    store::durable::create_folder(&folder, 0o700).map_err(Error::io("creating", &folder))?;
-    let _alone = state.lock_export(asked.job)?;
-    let (bytes, list) = listed(ctx, &repository, &selection, (&folder, &key), asked.job)?;
-    lock.check()?;
-    ctx.check_stop()?;
-    ctx.tell(crate::Event::Phase(Phase::ImportJob));
-    let request = ExportJobRequest {
-        vault: vault.vault.clone(),
-        server: vault.server.clone(),
-        id: list.seed,
-        signer: key.public(),
-        root: seed::root(&list.objects),
-        parity: asked.parity,
-        storage_account: account,
-        return_address: None,
-        delivery_package: None,
-    };
-    let job = vault.client.create_export(asked.job, &request)?;
-    if job.state == JobState::Creating {
-        bring(ctx, &vault, asked.job, &folder.join(INDEX))?;
-        let length = bytes.len() as u64;
-        vault.client.put_inventory(asked.job, length, &mut bytes.as_slice())?;
-    }
-    export.job = Some(vault.client.job(asked.job)?);
-    Ok(export)
+        account: asked.account.cloned(),
+        selections,
+        state,
+        vault,
+        repository,
+        lock,
+    })
 }
 
+impl PlannedExport {
+    /// Creates the jobs, one after the other. Doing it again goes on with the same lists.
+    ///
+    /// # Errors
+    /// [`Error::NoStorageAccount`]; what the server refuses. Jobs that were made by then stay.
+    pub fn create(&self, ctx: &Context<'_>) -> Result<Vec<Job>, Error> {
+        let account = account(&self.state, self.account.as_ref())?;
+        if let Some(first) = self.parts.first().filter(|_| self.parts.len() > 1) {
+            keep_parts(&self.state, &first.job, &self.parts)?;
+        }
+        let parts = self.parts.iter().zip(&self.selections);
+        parts.map(|(part, selection)| self.create_one(ctx, part, selection, &account)).collect()
+    }
+
+    fn create_one(
+        &self,
+        ctx: &Context<'_>,
+        part: &ExportPart,
+        selection: &Selection,
+        account: &AccountName,
+    ) -> Result<Job, Error> {
+        let (state, vault) = (&self.state, &self.vault);
+        let key = state.signing_key()?;
+        let folder = state.export_folder(&part.job);
+        store::durable::create_folder(&folder, 0o700).map_err(Error::io("creating", &folder))?;
+        let _alone = state.lock_export(&part.job)?;
+        let (bytes, list) = listed(ctx, &self.repository, selection, (&folder, &key), &part.job)?;
+        self.lock.check()?;
+        ctx.check_stop()?;
+        ctx.tell(crate::Event::Phase(Phase::ImportJob));
+        let request = ExportJobRequest {
+            vault: vault.vault.clone(),
+            server: vault.server.clone(),
+            id: list.seed,
+            signer: key.public(),
+            root: seed::root(&list.objects),
+            parity: part.parity,
+            storage_account: account.clone(),
+            return_address: None,
+            delivery_package: None,
+        };
+        let job = vault.client.create_export(&part.job, &request)?;
+        if job.state == JobState::Creating {
+            bring(ctx, vault, &part.job, &folder.join(INDEX))?;
+            let length = bytes.len() as u64;
+            vault.client.put_inventory(&part.job, length, &mut bytes.as_slice())?;
+        }
+        Ok(vault.client.job(&part.job)?)
+    }
+}
+
+/// The first job has the name that was given.
+fn numbered(name: &JobName, number: usize) -> Result<JobName, Error> {
+    if number == 1 {
+        return Ok(name.clone());
+    }
+    let text = format!("{name}-{number}");
+    text.parse().map_err(|_| Error::JobName { name: text })
+}
+
+type Shares = Vec<(BTreeSet<Digest>, Vec<Load>)>;
+
+fn needs(
+    ctx: &Context<'_>,
+    repository: &Repository,
+    index: &Index,
+    snapshots: &[Digest],
+) -> Result<Vec<Need>, Error> {
+    let need = |snapshot: &Digest| {
+        ctx.check_stop()?;
+        let packs = repository.select(index, std::slice::from_ref(snapshot))?.packs;
+        Ok(Need { snapshot: *snapshot, packs })
+    };
+    snapshots.iter().map(need).collect()
+}
+
+/// By what lies in the vault now.
+fn dealt(
+    repository: &Repository,
+    needs: Vec<Need>,
+    (capacity, data, most): (u64, usize, usize),
+) -> Result<Shares, Error> {
+    let store = repository.store();
+    let listed = |kind| store.list(kind);
+    let sum = |listed: &[store::Listed]| {
+        listed.iter().fold(0_u64, |sum, listed| sum.saturating_add(listed.length))
+    };
+    let packs = listed(ObjectKind::Pack)?;
+    let indexes = listed(ObjectKind::Index)?;
+    let snapshots = listed(ObjectKind::Snapshot)?;
+    let mut common: Vec<Object> = Vec::new();
+    let key = |it: store::Listed| {
+        let (kind, name) = (ObjectKind::Key, it.key.id()?);
+        Some(Object { repository: 0, kind, name, length: it.length })
+    };
+    common.extend(listed(ObjectKind::Key)?.into_iter().filter_map(key));
+    let length = store.length(&ObjectKey::Config)?;
+    let name = repository.identity();
+    common.push(Object { repository: 0, kind: ObjectKind::Config, name, length });
+    let count = (packs.len() as u64).max(1);
+    let drives = Drives {
+        capacity,
+        data,
+        lengths: &packs.iter().filter_map(|it| Some((it.key.id()?, it.length))).collect(),
+        common: &common,
+        snapshot: snapshots.iter().map(|it| it.length).max().unwrap_or(0),
+        index: sum(&indexes) / count + 1024,
+    };
+    let too_large = |large: deal::TooLarge| ExportError::TooLarge {
+        snapshot: large.snapshot,
+        drives: large.drives,
+        most,
+    };
+    let shares = deal::deal(needs, &drives).map_err(too_large)?;
+    Ok(shares.into_iter().map(|share| (share.snapshots, share.drives)).collect())
+}
+
+/// What each of several jobs brings, as it was decided.
+#[derive(Serialize, Deserialize)]
+struct KeptPart {
+    snapshots: BTreeSet<Digest>,
+    drives: Vec<Load>,
+}
+
+/// What was decided under that name; none where nothing was, or there was one job.
+fn kept_parts(
+    state: &State,
+    job: &JobName,
+    snapshots: &BTreeSet<Digest>,
+) -> Result<Option<Shares>, Error> {
+    let path = state.export_folder(job).join(PARTS);
+    let bytes = match fs::read(&path) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(Error::io("reading", &path))?,
+    };
+    let damaged = |what: serde_json::Error| Error::Damaged { path, what: what.to_string() };
+    let kept: Vec<KeptPart> = serde_json::from_slice(&bytes).map_err(damaged)?;
+    let all: BTreeSet<Digest> = kept.iter().flat_map(|part| part.snapshots.clone()).collect();
+    if all != *snapshots {
+        return Err(Error::ExportExists(job.clone()));
+    }
+    Ok(Some(kept.into_iter().map(|part| (part.snapshots, part.drives)).collect()))
+}
+
+/// Before the first of the jobs: a call after a death makes the others as they were decided on.
+fn keep_parts(state: &State, job: &JobName, parts: &[ExportPart]) -> Result<(), Error> {
+    let folder = state.export_folder(job);
+    store::durable::create_folder(&folder, 0o700).map_err(Error::io("creating", &folder))?;
+    let path = folder.join(PARTS);
+    let kept = |part: &ExportPart| KeptPart {
+        snapshots: part.snapshots.clone(),
+        drives: part.drives.clone(),
+    };
+    let kept: Vec<KeptPart> = parts.iter().map(kept).collect();
+    let what =
+        |why: serde_json::Error| Error::Damaged { path: path.clone(), what: why.to_string() };
+    let text = serde_json::to_vec_pretty(&kept).map_err(what)?;
+    store::durable::replace(&path, &text, 0o600).map_err(Error::io("writing", &path))
+}
+
+/// In the folder of the first of several.
+const PARTS: &str = "parts";
 const INDEX: &str = "index";
 const INVENTORY: &str = "inventory";
 

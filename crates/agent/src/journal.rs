@@ -5,7 +5,7 @@ use crate::Error;
 use crate::record::{Contents, SeedRecord, Sum};
 use crate::state::State;
 use model::{Digest, ErrorKind, ObjectKind};
-use seed::{Inventory, Object, Trust};
+use seed::{Inventory, Manifest, Object, Signed, Trust};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -114,6 +114,24 @@ fn sealed(state: &State, record: &SeedRecord) -> Result<Vec<Object>, Error> {
     let objects: BTreeSet<Object> =
         manifests.into_iter().flat_map(|manifest| manifest.body.objects).collect();
     Ok(objects.into_iter().collect())
+}
+
+/// The manifests that a folder keeps of drives that were sealed here: with this server's key, or with the one that it had when
+/// the seed was sent.
+///
+/// # Errors
+/// Somebody else has signed one, or it is damaged.
+pub(crate) fn sealed_here(
+    state: &State,
+    record: &SeedRecord,
+    folder: &Path,
+) -> Result<Vec<Signed<Manifest>>, Error> {
+    let own = state.signing_key()?.public();
+    let before = record.drives_signer().filter(|signer| *signer != own);
+    match (seed::sealed_before(folder, &Trust::Key(own)), before) {
+        (Err(_), Some(before)) => Ok(seed::sealed_before(folder, &Trust::Key(before))?),
+        (sealed, _) => Ok(sealed?),
+    }
 }
 
 fn lost(record: &SeedRecord) -> Error {

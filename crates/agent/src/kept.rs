@@ -102,27 +102,30 @@ pub(crate) fn forget(state: &State, seed: SeedId) {
     }
 }
 
-/// What the source has of a seed: what is kept, and staging.
+/// What the source has of a seed: what is kept, staging, and packs that were made anew elsewhere.
 #[derive(Debug)]
 pub(crate) struct Held {
     kept: Arc<Folder>,
     staging: Arc<Folder>,
+    made: Vec<Arc<Folder>>,
 }
 
 impl Held {
     pub(crate) fn of(state: &State, record: &SeedRecord) -> Self {
         let kept = Arc::new(Folder::new(state.kept_folder(record.id)));
-        Self { kept, staging: Arc::new(Folder::new(&record.staging)) }
+        let made = record.made_in.iter().map(|at| Arc::new(Folder::new(at))).collect();
+        Self { kept, staging: Arc::new(Folder::new(&record.staging)), made }
     }
 
-    fn places(&self) -> [&Folder; 2] {
-        [&self.kept, &self.staging]
+    fn places(&self) -> impl Iterator<Item = &Folder> {
+        let own = [self.kept.as_ref(), self.staging.as_ref()];
+        own.into_iter().chain(self.made.iter().map(Arc::as_ref))
     }
 
     /// Whether something of that name and length is there.
     pub(crate) fn has(&self, object: &Object) -> bool {
         let key = object.key();
-        self.places().into_iter().any(|it| it.length(&key).is_ok_and(|it| it == object.length))
+        self.places().any(|it| it.length(&key).is_ok_and(|it| it == object.length))
     }
 
     /// The object; none when it is nowhere here, or nowhere what its name says.
@@ -150,10 +153,11 @@ impl Held {
         Ok(false)
     }
 
-    /// Both as one store, what is kept first. Nothing may be added.
+    /// All as one store, what is kept first. Nothing may be added.
     pub(crate) fn store(&self) -> Arc<dyn Store> {
         let kept: Arc<dyn Store> = Arc::<Folder>::clone(&self.kept);
-        Arc::new(Overlay::new(kept, Arc::<Folder>::clone(&self.staging)))
+        let own = Arc::new(Overlay::new(kept, Arc::<Folder>::clone(&self.staging)));
+        over(own, self.made.iter().map(Arc::as_ref))
     }
 
     /// What is kept of these objects.
@@ -166,6 +170,17 @@ impl Held {
     pub(crate) fn has_staging(&self) -> bool {
         self.staging.length(&ObjectKey::Config).is_ok()
     }
+}
+
+/// A store over those of the folders that are there.
+pub(crate) fn over<'f>(
+    first: Arc<dyn Store>,
+    others: impl IntoIterator<Item = &'f Folder>,
+) -> Arc<dyn Store> {
+    let there = others.into_iter().filter(|other| is_there(other));
+    there.fold(first, |above, other| {
+        Arc::new(Overlay::new(above, Arc::new(Folder::new(other.root()))))
+    })
 }
 
 fn is(object: &Object, bytes: &[u8]) -> bool {
@@ -192,7 +207,7 @@ pub(crate) fn hashes(place: &Folder, object: &Object) -> Result<bool, Error> {
 }
 
 /// Whether there is a folder at all: one that cannot be reached may still be there.
-fn is_there(place: &Folder) -> bool {
+pub(crate) fn is_there(place: &Folder) -> bool {
     let found = std::fs::symlink_metadata(place.root());
     !found.is_err_and(|cause| cause.kind() == std::io::ErrorKind::NotFound)
 }

@@ -104,7 +104,8 @@ impl fmt::Display for Next {
                 "import job {job} failed; create another for the same drives: packmule diskprep {drives}; if they are lost, packmule seed send, or the same with --missing and other drives, makes up for {}",
                 match drives {
                     Drives::From(_) => "them",
-                    Drives::Of(_) => "what of them is kept here",
+                    Drives::Of(_) =>
+                        "what of them is kept here, and packmule seed refill makes the rest anew",
                 }
             ),
             Self::Missing { objects, drives: Drives::From(_) } => write!(
@@ -117,7 +118,7 @@ impl fmt::Display for Next {
             ),
             Self::Missing { objects, drives } => write!(
                 f,
-                "objects of the seed that have not arrived: {objects}; packmule seed status names them, and those that were on the drives alone; packmule seed send sends the others, packmule diskprep {drives} --missing writes them onto a next drive"
+                "objects of the seed that have not arrived: {objects}; packmule seed status names them, and those that were on the drives alone; packmule seed send sends the others, packmule diskprep {drives} --missing writes them onto a next drive, packmule seed refill makes anew what was on the drives alone"
             ),
             Self::Backup { group } => {
                 write!(f, "publish, check and go on over the network: packmule backup now {group}")

@@ -151,6 +151,7 @@ pub(crate) fn begun(
         withheld: 0,
         contents: None,
         revisions: Vec::new(),
+        made_in: Vec::new(),
         parity: 0,
         most_drives: None,
         hold_parity: false,

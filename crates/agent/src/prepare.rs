@@ -25,7 +25,7 @@ use model::{DriveSerial, ErrorKind, GroupName, JobName};
 use repo::{LockGuard, LockMode};
 use seed::{
     DriveSpec, DriveState, Events, Filling, Options, Prepared, PreparedDrive, ReadBack, Shortfall,
-    SigningKey, Trust,
+    Trust,
 };
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -198,7 +198,7 @@ fn part(
 ) -> Result<Option<(Part, u64)>, Error> {
     if missing {
         let part = wanted::wanted_set(ctx, state, vault, record)?;
-        return kept_here(record, part).map(Some);
+        return Ok(Some(kept_here(state, record, part)?));
     }
     if record.direct {
         return Err(Error::WithoutStaging { staging: record.staging.clone() });
@@ -210,10 +210,10 @@ fn part(
     Ok(record.next_set().map(|set| (Part { set, folder, only: None }, 0)))
 }
 
-/// Of a direct seed, what was in the files is on drives alone.
-fn kept_here(record: &SeedRecord, part: Part) -> Result<(Part, u64), Error> {
+/// Of a direct seed, what was in the files is on drives alone, until it is made anew.
+fn kept_here(state: &State, record: &SeedRecord, part: Part) -> Result<(Part, u64), Error> {
     let Some(objects) = part.only.as_ref().filter(|_| record.direct) else { return Ok((part, 0)) };
-    let here = wanted::there(&Folder::new(&record.staging), objects)?;
+    let here = wanted::there(&*Held::of(state, record).store(), objects)?;
     let gone = objects.len().saturating_sub(here.len()) as u64;
     if here.is_empty() {
         return Err(Error::OnDrivesAlone { seed: record.id, objects: gone });
@@ -401,7 +401,7 @@ fn write(
 ) -> Result<Prepared, Error> {
     let (mut store, lock) = source(ctx, state, record, part, what.drives, password)?;
     let signer = state.signing_key()?;
-    note_encrypted(state, record, part, what, &signer)?;
+    note_encrypted(state, record, part, what)?;
     ctx.tell(Event::Phase(Phase::Drives));
     let options = Options {
         state: &part.folder,
@@ -495,12 +495,10 @@ fn note_encrypted(
     record: &SeedRecord,
     part: &Part,
     what: &Preparation<'_>,
-    signer: &SigningKey,
 ) -> Result<(), Error> {
-    let trust = Trust::Key(signer.public());
-    let mut sealed = seed::sealed_before(&state.seed_folder(record.id), &trust)?;
+    let mut sealed = journal::sealed_here(state, record, &state.seed_folder(record.id))?;
     if part.only.is_some() {
-        sealed.extend(seed::sealed_before(&part.folder, &trust)?);
+        sealed.extend(journal::sealed_here(state, record, &part.folder)?);
     }
     let mut stay: BTreeSet<DriveSerial> =
         sealed.into_iter().map(|manifest| manifest.body.header.serial).collect();

@@ -56,6 +56,9 @@ pub struct SeedRecord {
     /// What it was revised by, in the order of their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revisions: Vec<Revised>,
+    /// Folders that packs made anew were put into, where that was not the staging folder; into the last one the next are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made_in: Vec<PathBuf>,
     /// Drives that are encrypted, of those that were ever given for it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub encrypted: BTreeSet<DriveSerial>,
@@ -262,6 +265,13 @@ impl SeedRecord {
     #[must_use]
     pub fn revision(&self) -> u32 {
         self.revisions.last().map_or(0, |last| last.number)
+    }
+
+    /// Who has signed the drives that the seed was sent with, whoever has revised it since.
+    #[must_use]
+    pub fn drives_signer(&self) -> Option<PublicKey> {
+        let first = self.revisions.first().map(|revised| &revised.before);
+        first.or(self.contents.as_ref()).map(|contents| contents.signer)
     }
 
     /// Whether the vault has everything or nobody wants it: then nothing waits for it.

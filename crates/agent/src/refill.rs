@@ -4,11 +4,13 @@
 //! ```text
 //!  want-list ─ nowhere here? ─▶ lost packs ─ the kept indexes ─▶ lost blobs ─ the kept trees ─▶ files ─▶ read again
 //!                                                                                                      │
-//!   staging ◀── new packs ◀── blobs that the source still has ◀────────────────────────────────────────┘
+//!   a folder ◀─ new packs ◀── blobs that the source still has ◀────────────────────────────────────────┘
 //!   revision ◀─ indexes without the lost packs · snapshots as they are, or, if that is chosen, without the lost files
 //! ```
 //!
 //! Why it is so, and what happens if it dies anywhere, is in `docs/design/refill.md`.
+
+mod room;
 
 use crate::bench::Bench;
 use crate::context::{Context, Event, Phase};
@@ -20,22 +22,25 @@ use crate::state::State;
 use crate::vault::Vault;
 use crate::{Error, journal, publication, wanted};
 use backup::{RegainOptions, Repair};
-use model::{Digest, ObjectKey, ObjectKind};
+use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use repo::{BlobKind, Index, LockGuard, LockMode, Repository, WithoutPacks, Writer, WriterOptions};
 use seed::Object;
 use std::collections::{BTreeSet, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use store::{Folder, Overlay, Rate, RateLimit, Store};
 use wire::{Role, SeedId};
 
 /// What is to be made anew, and how.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Refilling {
     /// Which seed; none for the only one that something is wanted of.
     pub seed: Option<SeedId>,
     /// What the source cannot give any more is left out: snapshots are made without the files concerned.
     pub repaired: bool,
-    /// Bytes a second that are written into staging at most; 0 for no limit.
+    /// Where new packs are put: in the staging folder, where none was ever named for the seed.
+    pub packs: Option<PathBuf>,
+    /// Bytes a second that are written there at most; 0 for no limit.
     pub limit_rate: u64,
     /// Only say which files would be read.
     pub dry_run: bool,
@@ -48,8 +53,10 @@ pub struct Refilled {
     pub seed: SeedId,
     /// Packs that the vault asks for and that are nowhere here.
     pub gone: Vec<Object>,
-    /// Packs with what the source still had of them, in staging now, whichever call has made them.
+    /// Packs with what the source still had of them, there now, whichever call has made them.
     pub packs: u64,
+    /// Where new ones are put.
+    pub folder: PathBuf,
     /// Their bytes.
     pub bytes: u64,
     /// Files that could not be read.
@@ -64,11 +71,11 @@ pub struct Refilled {
 
 /// Makes anew what the vault asks for and the source has no more. Nothing is read that is not lost, and nothing that has
 /// arrived is touched. Where the source cannot give all of it, the seed stays as it is unless
-/// [`repaired`](Refilling::repaired) says otherwise; what could be had stays in staging. The password is the repository's.
+/// [`repaired`](Refilling::repaired) says otherwise; what could be had stays where new packs are put. The password is the repository's.
 ///
 /// # Errors
-/// [`Error::NothingWanted`]; [`Error::NothingGone`]; [`Error::NothingKept`]; [`Error::NotSigner`]; [`Error::SetBegun`]; what
-/// stops the reading, the disk or the server. What was made by then stays, and the same call goes on.
+/// [`Error::NothingWanted`]; [`Error::NothingGone`]; [`Error::NothingKept`]; [`Error::NotSigner`]; [`Error::SetBegun`]; no room
+/// where new packs are put; what stops the reading, the disk or the server. What was made by then stays, and the same call goes on.
 pub fn refill(ctx: &Context<'_>, what: &Refilling, password: &[u8]) -> Result<Refilled, Error> {
     let state = State::open(ctx.state)?;
     let vault = Vault::connect(ctx, &state)?;
@@ -89,7 +96,8 @@ pub fn refill(ctx: &Context<'_>, what: &Refilling, password: &[u8]) -> Result<Re
     if gone.is_empty() {
         return Err(Error::NothingGone { seed: record.id });
     }
-    let done = run(ctx, &state, &vault, &record, gone, what, password)?;
+    let how = How { what, spare: 0 };
+    let done = run(ctx, &state, &vault, &record, gone, &how, password)?;
     if done.revision.is_some() {
         // So that what is wanted now is known.
         publication::until_published(ctx, &state, &vault, &state.seed(record.id)?)?;
@@ -110,14 +118,33 @@ pub(crate) fn by_itself(
     if sent.gone.is_empty() || sent.left > 0 || !Held::of(state, record).has_staging() {
         return Ok(None);
     }
-    let what = Refilling::default();
-    match run(ctx, state, vault, record, sent.gone.clone(), &what, password) {
+    // The state directory's disk is not one that was chosen for so much.
+    let is_chosen = !record.direct || !record.made_in.is_empty();
+    let lost = sent.gone.iter().fold(0_u64, |sum, object| sum.saturating_add(object.length));
+    let how = How { what: &Refilling::default(), spare: if is_chosen { 0 } else { lost } };
+    match run(ctx, state, vault, record, sent.gone.clone(), &how, password) {
         // Somebody has to decide: the seed waits, and says for what.
-        Err(Error::NothingKept { .. } | Error::NotSigner { .. } | Error::SetBegun { .. }) => {
+        Err(error) if needs_somebody(&error) => {
+            ctx.tell(Event::NotRefilled { seed: record.id, why: &crate::wanted::causes(&error) });
             Ok(None)
         }
         other => other.map(Some),
     }
+}
+
+fn needs_somebody(error: &Error) -> bool {
+    let is_full = error.kind() == ErrorKind::Full;
+    is_full
+        || matches!(
+            error,
+            Error::NothingKept { .. } | Error::NotSigner { .. } | Error::SetBegun { .. }
+        )
+}
+
+/// What is to be done, and how many bytes have to stay free beside it.
+struct How<'a> {
+    what: &'a Refilling,
+    spare: u64,
 }
 
 fn run(
@@ -126,12 +153,13 @@ fn run(
     vault: &Vault,
     record: &SeedRecord,
     gone: Vec<Object>,
-    what: &Refilling,
+    how: &How<'_>,
     password: &[u8],
 ) -> Result<Refilled, Error> {
+    let what = how.what;
     ctx.tell(Event::Phase(Phase::Refill));
     let contents = record.contents.as_ref().ok_or(flow::Refused::StillPreparing)?;
-    refuse(state, record, contents)?;
+    refuse(state, vault, record, contents)?;
     if !kept::is_kept(state, record.id) {
         let seed = record.id;
         let nothing = |error: Error| Error::NothingKept { seed, what: error.to_string() };
@@ -150,6 +178,7 @@ fn run(
         gone,
         packs: 0,
         bytes: 0,
+        folder: room::place(record, what.packs.as_deref()),
         problems: Vec::new(),
         lost: Vec::new(),
         repaired: Vec::new(),
@@ -164,7 +193,9 @@ fn run(
         done.lost = backup::lost_files(&view, &without.index, &contents.snapshots, ctx.stop)?;
         return Ok(done);
     }
-    let mut work = Work { ctx, state, record, contents, view, later, own, lost, without };
+    let places = room::Places::take(state, record, what.packs.as_deref(), &own)?;
+    places.check_room(&done.gone, how.spare)?;
+    let mut work = Work { ctx, state, record, contents, view, later, own, lost, without, places };
     let (bench, lock) = work.bench(what.limit_rate)?;
     let (mut index, made) = work.read(&bench, &lock, &mut done)?;
     if !work.later.is_empty() {
@@ -189,13 +220,20 @@ fn run(
 }
 
 /// What stands against a revision, before anything is read.
-fn refuse(state: &State, record: &SeedRecord, contents: &Contents) -> Result<(), Error> {
-    if state.signing_key()?.public() != contents.signer {
+fn refuse(
+    state: &State,
+    vault: &Vault,
+    record: &SeedRecord,
+    contents: &Contents,
+) -> Result<(), Error> {
+    // By its certificate a machine can say that it signs from now on.
+    let is_signer = state.signing_key()?.public() == contents.signer;
+    if !is_signer && vault.client.tokens().is_none() {
         return Err(Error::NotSigner { seed: record.id });
     }
     let set = record.seed.set_count.ok_or(flow::Refused::StillPreparing)?;
     let folder = wanted::folder(state, record, set);
-    if wanted::is_begun(state, &folder)? && !record.is_settled_set(set) {
+    if wanted::is_begun(state, record, &folder)? && !record.is_settled_set(set) {
         return Err(Error::SetBegun { seed: record.id, folder });
     }
     Ok(())
@@ -272,6 +310,7 @@ struct Work<'a, 'c> {
     own: Vec<Object>,
     lost: HashSet<Digest>,
     without: WithoutPacks,
+    places: room::Places,
 }
 
 impl Work<'_, '_> {
@@ -284,13 +323,14 @@ impl Work<'_, '_> {
             }
             _ => {}
         }
-        for folder in [&at, &self.record.staging] {
+        for folder in [at.as_path(), self.places.chosen()] {
             store::durable::create_folder(folder, 0o700).map_err(Error::io("creating", folder))?;
         }
         let rest: Arc<dyn Store> = Arc::new(Folder::new(at));
         let (rate, clock) = (Rate::new(limit_rate), Arc::clone(&self.ctx.clock));
-        let packs = RateLimit::new(Folder::new(&self.record.staging), rate, clock);
-        let bench = Bench::new(Arc::new(packs), Arc::clone(&rest));
+        let packs = RateLimit::new(Folder::new(self.places.chosen()), rate, clock);
+        let packs = self.places.over(Arc::new(packs));
+        let bench = Bench::new(packs, Arc::clone(&rest));
         bench.create()?;
         bench.remove_leftovers()?;
         let repository = self.view.across(Arc::new(bench), rest);
@@ -298,20 +338,12 @@ impl Work<'_, '_> {
         Ok((repository, lock))
     }
 
-    /// Packs in staging that the seed does not list: what an earlier call has made. Each is read whole, and counts only as
+    /// Packs there that the seed does not list: what an earlier call has made. Each is read whole, and counts only as
     /// what its name says.
     fn made_before(&self, bench: &Repository, index: &mut Index) -> Result<(), Error> {
-        let own: HashSet<Digest> = self.own.iter().map(|object| object.name).collect();
-        let staging = Folder::new(&self.record.staging);
-        let mut lengths: Vec<Object> = Vec::new();
-        for listed in staging.list(ObjectKind::Pack)? {
-            let Some(name) = listed.key.id().filter(|name| !own.contains(name)) else { continue };
-            let kind = ObjectKind::Pack;
-            lengths.push(Object { repository: 0, kind, name, length: listed.length });
-        }
-        for object in lengths {
+        for object in self.places.strays(&self.own)? {
             self.ctx.check_stop()?;
-            if !kept::hashes(&staging, &object)? {
+            if !self.places.has_whole(&object)? {
                 continue;
             }
             match bench.read_pack_header(object.name, object.length) {
@@ -357,9 +389,9 @@ impl Work<'_, '_> {
         let lost = self.without.lost.keys();
         let made: BTreeSet<Digest> =
             lost.filter_map(|(kind, id)| index.find(*kind, id)).map(|at| at.pack).collect();
-        let staging = Folder::new(&self.record.staging);
         for pack in &made {
-            done.bytes = done.bytes.saturating_add(staging.length(&ObjectKey::Pack(*pack))?);
+            let length = bench.store().length(&ObjectKey::Pack(*pack))?;
+            done.bytes = done.bytes.saturating_add(length);
         }
         done.packs = made.len() as u64;
         Ok((index, made))
@@ -436,10 +468,9 @@ impl Work<'_, '_> {
                 objects.push(object);
             }
         }
-        let staging = Folder::new(&self.record.staging);
         for name in made {
             let (kind, name) = (ObjectKind::Pack, *name);
-            let length = staging.length(&ObjectKey::Pack(name))?;
+            let length = bench.store().length(&ObjectKey::Pack(name))?;
             objects.push(Object { repository: 0, kind, name, length });
         }
         objects.sort_unstable();

@@ -11,7 +11,7 @@
 //! caught up with by [`settle`], which has the document.
 
 use crate::Error;
-use crate::context::Context;
+use crate::context::{Context, Event};
 use crate::journal;
 use crate::record::{Revised, SeedRecord};
 use crate::state::State;
@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use wire::Code;
 
 /// What a revision is to say.
 #[derive(Debug)]
@@ -109,7 +110,7 @@ pub(crate) fn revise(
     write(&to.note, &note)?;
     write(&to.inventory, &listed)?;
     write(&to.revision, &signed)?;
-    put(vault, record, &to.revision)?;
+    put(ctx, state, vault, record, &to.revision)?;
     take(ctx, state, record, number)
 }
 
@@ -127,7 +128,7 @@ pub(crate) fn settle(
     let (number, known) = (there.as_ref().map_or(0, |it| it.number), record.revision());
     let other = |what: String| Error::OtherRevision { seed: record.id, what };
     for missing in number.saturating_add(1)..=known {
-        put(vault, record, &Documents::of(state, record, missing).revision)?;
+        put(ctx, state, vault, record, &Documents::of(state, record, missing).revision)?;
     }
     let Some(there) = there.filter(|there| there.number >= known) else {
         return Ok(record.clone());
@@ -151,7 +152,29 @@ pub(crate) fn settle(
     if there.number == known { Ok(record.clone()) } else { take(ctx, state, record, number) }
 }
 
-fn put(vault: &Vault, record: &SeedRecord, at: &Path) -> Result<(), Error> {
+/// Where another key has signed the drives, this machine's certificate says that its own key signs from now on.
+fn put(
+    ctx: &Context<'_>,
+    state: &State,
+    vault: &Vault,
+    record: &SeedRecord,
+    at: &Path,
+) -> Result<(), Error> {
+    let own = state.signing_key()?.public();
+    match put_once(vault, record, at) {
+        Err(Error::Client(refusal))
+            if refusal.code() == Some(&Code::ManifestRefused)
+                && record.drives_signer() != Some(own) =>
+        {
+            vault.client.name_successor(&vault.vault, &vault.server, record.id, own)?;
+            ctx.tell(Event::Step("this server's key is named to sign for the seed"));
+            put_once(vault, record, at)
+        }
+        other => other,
+    }
+}
+
+fn put_once(vault: &Vault, record: &SeedRecord, at: &Path) -> Result<(), Error> {
     let mut file = File::open(at).map_err(Error::io("opening", at))?;
     let length = file.metadata().map_err(Error::io("looking at", at))?.len();
     Ok(vault.client.put_revision(&vault.vault, &vault.server, record.id, length, &mut file)?)

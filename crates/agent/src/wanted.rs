@@ -170,7 +170,7 @@ fn believed(
     }
 }
 
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(why) = cause {
@@ -196,7 +196,7 @@ pub(crate) fn wanted_set(
     let set = record.seed.set_count.ok_or(flow::Refused::StillPreparing)?;
     let folder = folder(state, record, set);
     let kept = folder.join("want-list");
-    if is_begun(state, &folder)? {
+    if is_begun(state, record, &folder)? {
         let bytes = std::fs::read(&kept).map_err(Error::io("reading", &kept))?;
         let objects = believed(state, vault, record, &bytes)?;
         return Ok(Part { set, folder, only: Some(objects) });
@@ -225,12 +225,15 @@ pub(crate) fn folder(state: &State, record: &SeedRecord, set: u32) -> PathBuf {
 }
 
 /// Whether drives of the set are sealed: then it goes on with the list that it was begun with.
-pub(crate) fn is_begun(state: &State, folder: &std::path::Path) -> Result<bool, Error> {
+pub(crate) fn is_begun(
+    state: &State,
+    record: &SeedRecord,
+    folder: &std::path::Path,
+) -> Result<bool, Error> {
     if !folder.join("want-list").exists() {
         return Ok(false);
     }
-    let trust = Trust::Key(state.signing_key()?.public());
-    Ok(!seed::sealed_before(folder, &trust)?.is_empty())
+    Ok(!journal::sealed_here(state, record, folder)?.is_empty())
 }
 
 /// What is known of each object.
@@ -270,10 +273,9 @@ type Further = BTreeMap<Object, model::DriveSerial>;
 /// Which drives have objects of the seed: those of its first sets, and those of sets that bring what was
 /// missing.
 fn carriers(state: &State, record: &SeedRecord) -> Result<(First, Further), Error> {
-    let trust = Trust::Key(state.signing_key()?.public());
     let folder = state.seed_folder(record.id);
     let (mut first, mut further) = (First::new(), Further::new());
-    for manifest in seed::sealed_before(&folder, &trust)? {
+    for manifest in journal::sealed_here(state, record, &folder)? {
         let header = &manifest.body.header;
         let of = |object: &Object| (*object, (header.serial.clone(), header.set));
         first.extend(manifest.body.objects.iter().map(of));
@@ -284,7 +286,7 @@ fn carriers(state: &State, record: &SeedRecord) -> Result<(First, Further), Erro
         if !folder.exists() {
             continue;
         }
-        for manifest in seed::sealed_before(&folder, &trust)? {
+        for manifest in journal::sealed_here(state, record, &folder)? {
             let serial = &manifest.body.header.serial;
             further.extend(manifest.body.objects.iter().map(|object| (*object, serial.clone())));
         }

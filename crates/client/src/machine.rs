@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use model::{Digest, ServerName, VaultName};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use store::Proxies;
@@ -126,20 +127,40 @@ impl Certified<'_> {
         Ok(url)
     }
 
+    /// A JSON web token of that kind, signed with the key of the certificate: it says these claims, and that it was made now.
+    ///
+    /// # Errors
+    /// [`Error::Credentials`]: the key cannot sign, or what is claimed is no object.
+    pub fn statement(&self, kind: &str, claims: &impl Serialize) -> Result<String> {
+        let mut claims =
+            serde_json::to_value(claims).map_err(|cause| self.bad(&cause.to_string()))?;
+        let now = Timestamp::now().as_second();
+        if let Some(claims) = claims.as_object_mut() {
+            claims.insert("iat".to_owned(), now.into());
+            claims.insert("exp".to_owned(), (now + GOOD).into());
+        }
+        self.signed(kind, &claims)
+    }
+
     fn assertion(&self, audience: &str) -> Result<String> {
         let now = Timestamp::now().as_second();
         let mut id = [0_u8; 16];
         getrandom::fill(&mut id).map_err(|e| self.bad(&e.to_string()))?;
-        let thumbprint = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.certificate);
-        let header = json!({
-            "alg": "RS256", "typ": "JWT", "x5t#S256": URL_SAFE_NO_PAD.encode(thumbprint),
-        });
         let claims = json!({
             "aud": audience, "iss": self.client, "sub": self.client, "jti": URL_SAFE_NO_PAD.encode(id),
             "iat": now, "nbf": now, "exp": now + GOOD,
         });
+        self.signed("JWT", &claims)
+    }
+
+    /// A JSON web token.
+    fn signed(&self, kind: &str, claims: &Value) -> Result<String> {
+        let thumbprint = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.certificate);
+        let header = json!({
+            "alg": "RS256", "typ": kind, "x5t#S256": URL_SAFE_NO_PAD.encode(thumbprint),
+        });
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&header), part(&claims));
+        let signed = format!("{}.{}", part(&header), part(claims));
         let key = KeyPair::from_pkcs8(self.key)
             .map_err(|_| self.bad("the key of the certificate cannot be used"))?;
         let mut signature = vec![0; key.public_modulus_len()];

@@ -3,6 +3,7 @@
 
 use crate::{Certified, Error, Result};
 use jiff::Timestamp;
+use serde::Serialize;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -102,6 +103,12 @@ impl Tokens {
     /// The server gives none.
     pub fn by(&self, proof: &Proof) -> Result<Zeroizing<String>> {
         Ok(self.certified(proof)?.token_for(RESOURCE)?.0)
+    }
+
+    /// What is said, signed with the key of each certificate that may be good, the likeliest first.
+    pub(crate) fn statements(&self, kind: &str, claims: &impl Serialize) -> Result<Vec<String>> {
+        let proofs = (self.proofs)()?;
+        proofs.iter().map(|proof| self.certified(proof)?.statement(kind, claims)).collect()
     }
 
     fn certified<'a>(&'a self, proof: &'a Proof) -> Result<Certified<'a>> {

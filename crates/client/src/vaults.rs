@@ -7,8 +7,9 @@ use ureq::http::Method;
 use url::Url;
 use wire::{
     Credentials, DockRequest, Health, KeyRemoval, KeyRemovalRequest, List, Location,
-    MachineCertificate, Publication, PublicationRequest, Receipt, SeedId, SeedRevision,
-    ServerRequest, SignedReceipt, StorageAccount, StorageAccountRequest, Vault,
+    MachineCertificate, PublicKey, Publication, PublicationRequest, Receipt, SUCCESSOR_TYPE,
+    SeedId, SeedRevision, ServerRequest, SignedReceipt, StorageAccount, StorageAccountRequest,
+    Successor, SuccessorClaims, SuccessorRequest, Vault,
 };
 use zeroize::Zeroizing;
 
@@ -255,6 +256,58 @@ impl Client {
         let seed = seed.to_string();
         let path = ["vaults", vault.as_str(), "servers", server.as_str(), "abandoned-seeds", &seed];
         self.tell(&Method::PUT, &path, &())
+    }
+
+    /// Names the key that signs the revisions of a seed in the place of its drives' signer, by this machine's certificate; said
+    /// again, it changes nothing.
+    ///
+    /// # Errors
+    /// [`wire::Code::AuthorizationFailed`] for a caller that has no certificate; [`wire::Code::AlreadyExists`] when the
+    /// seed is published.
+    pub fn name_successor(
+        &self,
+        vault: &VaultName,
+        server: &ServerName,
+        seed: SeedId,
+        key: PublicKey,
+    ) -> Result<()> {
+        let id = seed.to_string();
+        let path = ["vaults", vault.as_str(), "servers", server.as_str(), "successors", &id];
+        let claims = SuccessorClaims { vault: vault.clone(), server: server.clone(), seed, key };
+        let statements = match self.tokens() {
+            Some(tokens) => tokens.statements(SUCCESSOR_TYPE, &claims)?,
+            // The server says why not.
+            None => vec![String::new()],
+        };
+        let mut refused = None;
+        for statement in statements {
+            match self.tell(&Method::PUT, &path, &SuccessorRequest { statement }) {
+                Err(error) if error.code() == Some(&wire::Code::AuthorizationFailed) => {
+                    refused = refused.or(Some(error));
+                }
+                other => return other,
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Who signs for a seed in the place of its drives' signer; none where that one does.
+    ///
+    /// # Errors
+    /// The server is away or refuses.
+    pub fn successor(
+        &self,
+        vault: &VaultName,
+        server: &ServerName,
+        seed: SeedId,
+    ) -> Result<Option<Successor>> {
+        let seed = seed.to_string();
+        let path = ["vaults", vault.as_str(), "servers", server.as_str(), "successors", &seed];
+        match self.get(&path) {
+            Ok(successor) => Ok(Some(successor)),
+            Err(error) if error.code() == Some(&wire::Code::ResourceNotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What the vault asks for of a seed, as it was signed; none when that is nothing.

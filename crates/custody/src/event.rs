@@ -3,6 +3,7 @@
 use model::{Digest, DriveSerial, JobName, TrackingNumber};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use wire::PublicKey;
 
 /// Something that has happened to the drives of a seed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +122,14 @@ pub enum Event {
     },
     /// Its owner has given the seed up: it will not be published.
     Abandoned,
+    /// The source server has named another key than the one that has signed the drives: it signs what the seed consists of
+    /// from now on.
+    SignerNamed {
+        /// The key.
+        key: PublicKey,
+        /// The SHA-256 of the certificate by which that was said.
+        certificate: Digest,
+    },
     /// The vault holds the seed, hashed from its own store.
     Published {
         /// The SHA-256 of the repository's config.
@@ -164,6 +173,7 @@ impl Event {
             Self::Wiped { .. } => "wiped",
             Self::Returned { .. } => "returned",
             Self::Abandoned => "abandoned",
+            Self::SignerNamed { .. } => "signer-named",
             Self::Published { .. } => "published",
         }
     }
@@ -182,7 +192,10 @@ impl Event {
             | Self::Wiped { drive, .. }
             | Self::Returned { drive, .. } => Some(drive),
             Self::Repaired { drive, .. } => drive.as_ref(),
-            Self::HandedOver { .. } | Self::Abandoned | Self::Published { .. } => None,
+            Self::HandedOver { .. }
+            | Self::Abandoned
+            | Self::SignerNamed { .. }
+            | Self::Published { .. } => None,
         }
     }
 
@@ -241,6 +254,10 @@ impl fmt::Display for Event {
             Self::Wiped { job, how: Wiping::Keys, .. } => write!(f, "job {job}, its keys"),
             Self::Wiped { job, how: Wiping::All, .. } => write!(f, "job {job}, all of it"),
             Self::Abandoned => f.write_str("by its owner"),
+            Self::SignerNamed { key, certificate } => {
+                let key = signing::Fingerprint::of(key);
+                write!(f, "{key} signs, by certificate {}", certificate.short())
+            }
             Self::Published { repository, objects, bytes, .. } => {
                 write!(f, "repository {}, {objects} objects, {bytes} bytes", repository.short())
             }

@@ -11,11 +11,14 @@
 
 use crate::Error;
 use crate::chain::Custody;
+use crate::log;
 use client::Client;
 use jiff::Timestamp;
 use keyring::DriveKeys;
 use model::{DriveSerial, JobName};
-use seed::{DriveSpec, Event, Events, Filling, Prepared, PreparedDrive, ReadBack};
+use seed::{
+    Document, DriveSpec, Event, Events, Filling, Manifest, Prepared, PreparedDrive, ReadBack, Trust,
+};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -311,11 +314,25 @@ impl<'a, 'e> Desk<'a, 'e> {
         let bytes = fs::read(file).map_err(Error::io("reading", file))?;
         let length = bytes.len() as u64;
         client.put_manifest(job, serial, length, &mut bytes.as_slice()).map_err(Error::Server)?;
+        self.put_copy_log(serial, &bytes)?;
         let event =
             DriveEvent::Finished { bytes: drive.bytes, failures: Vec::new(), rebuilt: None };
         let status = self.tell(serial, &event).map_err(Error::Server)?;
         self.states.insert(serial.clone(), status.state);
         Ok(())
+    }
+
+    /// Before the drive counts as finished, so that whoever sees that finds the log.
+    fn put_copy_log(&self, serial: &DriveSerial, manifest: &[u8]) -> Result<(), Error> {
+        let trust = Trust::Key(self.options.custody.key().public());
+        let manifest = Manifest::decode(manifest, &trust)
+            .map_err(|why| Error::Drive(why.at(Document::Manifest, serial.as_str())))?;
+        let folder = export_state(self.options.state, self.job)?;
+        let path = log::write_exported(&folder, &self.job.name, &manifest)?;
+        let mut file = fs::File::open(&path).map_err(Error::io("opening", &path))?;
+        let length = file.metadata().map_err(Error::io("looking at", &path))?.len();
+        let put = self.client.put_copy_log(&self.job.name, serial, length, &mut file);
+        put.map_err(Error::Server)
     }
 }
 

@@ -131,6 +131,27 @@ fn replace(
     write().map_err(Error::io("writing", path))
 }
 
+/// Writes the log of a drive that was written for an export: all that its manifest lists was read back from it.
+pub(crate) fn write_exported(
+    folder: &Path,
+    job: &JobName,
+    manifest: &Signed<Manifest>,
+) -> Result<PathBuf, Error> {
+    let path = path(folder, &manifest.body.header.serial);
+    replace(&path, folder, |out| {
+        let mut summary = empty(job, manifest);
+        for object in &manifest.body.objects {
+            let Some(repository) = manifest.body.repository(object) else { continue };
+            let (name, length) = (format!("{repository}/{}", object.key()), object.length);
+            summary.count(Status::Completed, length);
+            let status = Status::Completed;
+            line(out, &Line { name: &name, length, status, reason: None, of: None })?;
+        }
+        line(out, &Last { summary })
+    })?;
+    Ok(path)
+}
+
 fn lines(
     out: &mut impl Write,
     job: &JobName,

@@ -111,3 +111,39 @@ fn a_seed_is_copied_and_shipped_elsewhere_and_its_source_goes_on() {
     let source = site.place.path("source");
     same(&source, &site.place.path("restored").join(source.strip_prefix("/").unwrap()));
 }
+
+/// The copy computer's key is not the source's; that one says by its certificate that it signs for what it makes anew.
+#[test]
+fn what_drives_from_elsewhere_have_lost_is_made_anew_at_the_source() {
+    let site = site();
+    let staging = site.staging.clone();
+    ["d1", "d2"].into_iter().for_each(|name| drop(site.place.folder(name)));
+    site.run("backup now files --state state").exits(0);
+    let drives = "--drive d1 d2 --capacity 25M";
+    site.copy(&format!("diskprep s:{staging} p:logistics.publishsettings {drives}")).exits(0);
+    let update = format!("diskprep u: s:{staging} p:logistics.publishsettings {SHIPPING}");
+    site.copy(&update).exits(0);
+    // What tells what is in its packs is kept while staging is there.
+    site.run("agent status --state state").exits(0);
+    site.run("backup now files --state state").exits(0);
+    std::fs::remove_dir_all(site.place.path("staging")).unwrap();
+    let label = seed::inspect(&site.place.path("d1")).unwrap().unwrap();
+    let dock = "--credentials dock.json --state dock-state";
+    let there = label.body.serial.to_string();
+    site.run(&format!("dock receive --tracking copy12345 --drive {there} {dock}")).exits(0);
+    site.run(&format!("dock import --job seed-1 {dock} --drive d1")).exits(0);
+    site.run("backup now files --wanted network --state state").exits(0);
+    let said = site.run("seed refill --json --state state").exits(0);
+    assert_eq!(said.object("summary")["revision"], 1, "{}", said.stdout);
+    let log = site.admin("custody show").exits(0);
+    assert_eq!(log.stdout.matches("signer-named").count(), 1, "{}", log.stdout);
+    site.run("seed send --by network --state state").exits(0);
+    site.run("backup now files --state state").exits(0).shows(&["receipt is verified"]);
+    site.run("restore files --target restored --state state").exits(0);
+    let source = site.place.path("source");
+    same(&source, &site.place.path("restored").join(source.strip_prefix("/").unwrap()));
+    // And it can be proven without the server.
+    site.admin("custody export -o custody.jsonl").exits(0);
+    let shown = site.run("custody verify custody.jsonl --state state");
+    assert!(!shown.stdout.contains("broken"), "{}", shown.stdout);
+}

@@ -318,3 +318,102 @@ fn with_parity_the_job_comes_last_and_a_lost_drive_is_rebuilt_at_the_dock() {
     let repaired = |it: &str| it.contains("repaired") && it.contains(&lost);
     assert!(log.stdout.lines().any(repaired), "{}", log.stdout);
 }
+
+/// The drive was sealed and its parity was not made yet: nothing but the source has what was on it.
+#[test]
+fn a_data_drive_lost_before_its_parity_is_gone_without_and_made_up_for_from_the_source() {
+    let site = Site::new();
+    for n in 1..5 {
+        site.drive(&format!("d{n}"));
+    }
+    let said = site.run(&format!("{WRITE} --drive d1 d2 --capacity 40M --parity 1")).exits(13);
+    assert_eq!(said.object("summary")["complete"], false);
+    let sealed =
+        ["d1", "d2"].map(|name| site.place.path(name)).into_iter().find(|it| is_sealed(it));
+    let (lost, number) = (serial(&sealed.clone().unwrap()), sealed.unwrap());
+    fs::remove_dir_all(&number).unwrap();
+    let left: Vec<&str> =
+        ["d1", "d2", "d3", "d4"].into_iter().filter(|it| site.place.path(it) != number).collect();
+    let with =
+        |more: &str| site.run(&format!("{WRITE} --drive {} --capacity 40M {more}", left.join(" ")));
+    with("").exits(1).tells(&["--parity 0"]);
+    let said = with("--parity 0").exits(0);
+    let summary = said.object("summary");
+    assert_eq!((&summary["complete"], &summary["job"]), (&true.into(), &"seed-1".into()));
+    site.run(&format!("diskprep u: --group files --tracking DIRECT-1 {SHIPPING} --state state"))
+        .exits(0);
+    let dock = "--credentials dock.json --state dock-state";
+    let there: Vec<&str> =
+        left.iter().copied().filter(|name| is_sealed(&site.place.path(name))).collect();
+    let serials: Vec<String> = there.iter().map(|name| serial(&site.place.path(name))).collect();
+    assert!(!serials.is_empty() && !serials.contains(&lost), "{serials:?}");
+    site.run(&format!(
+        "dock receive --tracking direct1 {dock} --drive {}",
+        serials.join(" --drive ")
+    ))
+    .exits(0)
+    .shows(&["NeverReceived"]);
+    site.run(&format!("dock import --job seed-1 {dock} --drive {}", there.join(" "))).exits(0);
+    // What was on the lost drive alone is read from the source once more, and sent.
+    let said = site.run("backup now files --json --state state").exits(0);
+    assert!(said.object("summary")["receipt_objects"].as_u64().unwrap() > 4, "{}", said.stdout);
+    let vault = site.server.data().join("objects/vaults/offices/fs01/repository");
+    restic_is_content("direct_job", &vault);
+    let source = site.place.path("source");
+    for (n, program) in restics("direct_job").iter().enumerate() {
+        let target = site.place.folder(&format!("by-restic{n}"));
+        restic(program, &vault, &["restore", "latest", "--target", s(&target)]).exits(0);
+        same(&target.join(source.strip_prefix("/").unwrap()), &source);
+    }
+}
+
+/// Neither drives nor staging: the source alone, by the commands.
+#[test]
+fn a_direct_seed_whose_parcel_is_lost_is_made_anew_from_the_source_onto_another_drive() {
+    let site = Site::new();
+    let (first, second) = (site.drive("d1"), site.drive("d2"));
+    site.run(&format!("{WRITE} --drive d1")).exits(0);
+    let snapshots = |folder: PathBuf| -> Vec<_> {
+        walk(&folder).iter().map(|it| it.file_name().unwrap().to_owned()).collect()
+    };
+    let before = snapshots(site.place.path("state/direct/seed-1/repository/snapshots"));
+    site.run(&format!("diskprep u: --group files --tracking DIRECT-1 {SHIPPING} --state state"))
+        .exits(0);
+    site.run("job cancel seed-1 --agent-state state").exits(0);
+    fs::remove_dir_all(&first).unwrap();
+    let said = site.run("backup now files --wanted drive --state state");
+    assert!(said.stdout.contains("packmule seed refill"), "{}", said.stdout);
+    site.run("seed refill --dry-run --state state").exits(0).shows(&["packs are gone"]);
+    site.run("seed refill --packs source/packs --state state").exits(1);
+    let packs = site.place.path("packs");
+    let said =
+        site.run(&format!("seed refill --packs {} --json --state state", s(&packs))).exits(0);
+    assert_eq!(said.object("summary")["revision"], 1);
+    assert!(self::packs_in(&packs) > 0);
+    site.run("diskprep --group files --missing --drive d2 --state state").exits(0);
+    assert!(is_sealed(&second));
+    let ship = "diskprep u: --job seed-1-2 --tracking DIRECT-2";
+    site.run(&format!("{ship} {SHIPPING} --state state")).exits(0);
+    let dock = "--credentials dock.json --state dock-state";
+    site.run(&format!("dock receive --tracking direct2 {dock}")).exits(0);
+    site.run(&format!("dock import --job seed-1-2 {dock} --drive d2")).exits(0);
+    site.run("backup now files --wanted drive --state state")
+        .exits(0)
+        .shows(&["receipt is verified"]);
+    let vault = site.server.data().join("objects/vaults/offices/fs01/repository");
+    assert!(before.iter().all(|it| snapshots(vault.join("snapshots")).contains(it)));
+    restic_is_content("direct_job", &vault);
+    let source = site.place.path("source");
+    for (n, program) in restics("direct_job").iter().enumerate() {
+        let target = site.place.folder(&format!("by-restic{n}"));
+        restic(program, &vault, &["restore", "latest", "--target", s(&target)]).exits(0);
+        same(&target.join(source.strip_prefix("/").unwrap()), &source);
+    }
+    let seed = said.object("summary")["seed"].as_str().unwrap().to_owned();
+    site.run(&format!("agent clean {seed} --state state")).exits(0);
+    assert_eq!(self::packs_in(&packs), 0);
+}
+
+fn packs_in(folder: &Path) -> usize {
+    walk(&folder.join("data")).into_iter().filter(|it| it.is_file()).count()
+}

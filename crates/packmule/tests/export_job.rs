@@ -232,3 +232,103 @@ fn nothing_is_written_for_a_job_that_is_not_at_the_dock_or_that_another_dock_wri
     export("other-state").exits(1).tells(&["go on at that dock"]);
     site.run("job cancel restore-1 --agent-state state").exits(1);
 }
+
+#[test]
+fn more_than_a_jobs_drives_hold_is_asked_for_in_several_jobs_each_of_which_is_enough_for_itself() {
+    let site = site(36 << 20);
+    let all = site.snapshots.join(" ");
+    let create = format!(
+        "export create restore-1 {all} --storage-account seedacct --state state --capacity 42M --set-drives 1"
+    );
+    let parts = |said: &Said| -> Vec<serde_json::Value> {
+        let objects = said.objects().into_iter();
+        objects.filter(|it| it["message_type"] == "export_part").collect()
+    };
+    // The plan says which jobs there are, and what is on which drive, and asks for nothing.
+    let plan = parts(&site.run(&format!("{create} --dry-run --json")).exits(0));
+    assert_eq!(plan.len(), 2, "{plan:?}");
+    for part in &plan {
+        let drives = part["drives"].as_array().unwrap();
+        assert_eq!((drives.len(), part["snapshots"].as_array().unwrap().len()), (1, 1));
+        assert!(drives[0]["bytes"].as_u64().unwrap() >= part["bytes"].as_u64().unwrap());
+    }
+    site.run("job show restore-1 --agent-state state").exits(1);
+    let one = format!("{create} --dry-run").replace("42M", "90M");
+    assert_eq!(parts(&site.run(&format!("{one} --json")).exits(0)).len(), 1);
+    let small = format!("{create} --dry-run").replace("42M", "30M");
+    site.run(&small).exits(1).tells(&["2 data drives of that size", "has 1 at most"]);
+    site.run(&format!("{create} --dry-run --parity 1")).exits(1).tells(&["none for data"]);
+
+    let said = site.run(&create).exits(0);
+    said.shows(&["restore-1: 1 recovery points", "drive 1: ", "restore-1-2: Creating"]);
+    // Again it is the same, however large drives are by now; another choice needs another name.
+    site.run(&create.replace("42M", "90M")).exits(0).shows(&["restore-1-2: Creating"]);
+    let other = create.replace(&site.snapshots[0], "");
+    site.run(&other).exits(1).tells(&["choose another name"]);
+
+    let mut signer = String::new();
+    for (number, part) in plan.iter().enumerate() {
+        let (job, drive) = (part["job"].as_str().unwrap(), format!("d{number}"));
+        let folder = site.place.folder(&drive);
+        let shipping = SHIPPING.replace("EXPORT-1", &format!("EXPORT-1{number}"));
+        site.run(&format!("job ship {job} --agent-state state {shipping}")).exits(0);
+        site.dock(&format!("receive --tracking export1{number} --drive E{number}")).exits(0);
+        let given = format!("--drive {} --serial E{number} --capacity 45M", s(&folder));
+        site.dock(&format!("export --job {job} {given}")).exits(0);
+        site.dock(&format!("return --job {job}")).exits(0).shows(&[": Completed"]);
+        let shown = site.run(&format!("job show {job} --agent-state state")).exits(0);
+        let said = shown.stdout.split("drives are signed by ").nth(1).unwrap();
+        signer = said.split_whitespace().next().unwrap().to_owned();
+
+        // By itself: stock restic in place, and taken in.
+        let alone = site.on(&folder);
+        for program in restics("export_job") {
+            restic(&program, &alone, &["check", "--read-data", "--no-lock"]).exits(0);
+            let listed = restic(&program, &alone, &["snapshots", "--json", "--no-lock"]).exits(0);
+            let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+            assert_eq!(listed.as_array().unwrap().len(), 1);
+            assert_eq!(listed[0]["id"], part["snapshots"][0]);
+        }
+        let into = format!("alone{number}");
+        site.run(&format!("seed import --drive {} --into {into} --signer {signer}", s(&folder)))
+            .exits(0);
+        restic_is_content("export_job", &site.place.path(&into));
+
+        // What is on the drive is in its copy log, as a data centre leaves one for an import.
+        let log = site.server.data().join(format!(
+            "objects/accounts/seedacct/waimportexport/{job}/E{number}.copylog.jsonl"
+        ));
+        let log = fs::read_to_string(&log).unwrap();
+        let lines: Vec<serde_json::Value> =
+            log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let (last, objects) = lines.split_last().unwrap();
+        assert_eq!(last["summary"]["objects"], objects.len());
+        assert_eq!((&last["summary"]["failed"], &last["summary"]["job"]), (&0.into(), &job.into()));
+        let mut named: Vec<PathBuf> = objects
+            .iter()
+            .inspect(|line| assert_eq!(line["status"], "Completed", "{line}"))
+            .map(|line| folder.join("repositories").join(line["name"].as_str().unwrap()))
+            .collect();
+        named.sort();
+        let mut there: Vec<PathBuf> = walk(&folder.join("repositories"));
+        there.retain(|it| it.is_file());
+        there.sort();
+        assert_eq!(named, there);
+    }
+    // Together: the drives of both jobs, in one call.
+    let both = format!("--drive {} {}", s(&site.place.path("d0")), s(&site.place.path("d1")));
+    site.run(&format!("seed import {both} --into both --signer {signer}")).exits(0);
+    let both = site.place.path("both");
+    restic_is_content("export_job", &both);
+    let target = site.place.path("restored-both");
+    site.place
+        .run(&["repo", "restore", "-r", "both", &site.snapshots[1], "--target", s(&target)])
+        .exits(0);
+    same(&site.source, &target.join(site.source.strip_prefix("/").unwrap()));
+    for program in restics("export_job") {
+        restic(&program, &both, &["check", "--read-data", "--no-lock"]).exits(0);
+        let listed = restic(&program, &both, &["snapshots", "--json", "--no-lock"]).exits(0);
+        let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+        assert_eq!(listed.as_array().unwrap().len(), 2);
+    }
+}

@@ -183,3 +183,65 @@ fn what_cannot_be_is_refused_before_a_drive_is_touched() {
     site.run("seed import --into there --drive d1").exits(0);
     site.arrives();
 }
+
+/// The other end is a vault, on a server, and is asked over its REST protocol alone.
+#[test]
+fn what_a_vault_lacks_travels_and_nothing_is_written_there() {
+    let (server, place) = (support::served::Server::start(), Place::new());
+    let source = place.source("source", 20 << 20);
+    let site = Site { place, source };
+    for words in ["vault create offices", "vault credentials offices --for fs01 -o offices.json"] {
+        site.run(&format!("{words} --server {}", s(&server.admin()))).exits(0);
+    }
+    site.run("agent register --credentials offices.json --state agent").exits(0);
+    site.run(&format!("group create files --path {} --state agent", s(&site.source))).exits(0);
+    site.run("backup now files --state agent").exits(0);
+    // The source has the same repository at home, and it has grown.
+    let vault = server.data().join("objects/vaults/offices/fs01/repository");
+    copy(&vault, &site.place.path("repo"));
+    let mut rng = support::trees::Rng::new(6);
+    fs::write(site.source.join("new"), rng.bytes(36 << 20)).unwrap();
+    site.back_up();
+    let known = fs::read_to_string(site.place.path("offices.json")).unwrap();
+    let known: serde_json::Value = serde_json::from_str(&known).unwrap();
+    fs::write(site.place.path("ca.pem"), known["caPem"].as_str().unwrap()).unwrap();
+    let endpoint = known["endpoint"].as_str().unwrap().trim_start_matches("https://");
+    let at = |token: &str| format!("rest:https://fs01:{token}@{endpoint}/vaults/offices/fs01/");
+    let lacking = |token: &str, more: &str| {
+        let at = at(token);
+        let words = format!("seed prepare -r repo --lacking-in {at} --cacert ca.pem");
+        site.run(&format!("{words} --state state --json {more}"))
+    };
+    let token = known["token"].as_str().unwrap();
+    let before = contents(&vault);
+    let drive = site.place.folder("d1");
+    let wrong = lacking("wrong", "--drive d1");
+    assert_ne!(wrong.code, 0, "{}", wrong.stdout);
+    assert!(walk(&drive).is_empty());
+    let dry = lacking(token, "--drive d1 --dry-run").exits(0);
+    let said = lacking(token, "--drive d1").exits(0);
+    assert_eq!(dry.object("lacking")["objects"], said.object("lacking")["objects"]);
+    assert!(!format!("{}{}", said.stdout, said.stderr).contains(token), "a secret is shown");
+    assert_eq!(contents(&vault), before, "nothing is written there");
+    copy(&vault, &site.place.path("there"));
+    let expected: BTreeSet<String> =
+        ["data", "index", "snapshots"].iter().flat_map(|kind| site.difference(kind)).collect();
+    assert_eq!((on(&drive), expected.len() > 3), (expected, true));
+    // Where the drives are taken in, it joins what the vault has.
+    site.run("seed import --into there --drive d1").exits(0);
+    site.arrives();
+    // Somebody else's vault has another repository.
+    site.place.repository("other");
+    let words = format!("seed prepare -r other --lacking-in {} --cacert ca.pem", at(token));
+    site.place.folder("d2");
+    site.run(&format!("{words} --state state --drive d2")).exits(1).tells(&["holds repository"]);
+}
+
+/// A copy of every file below.
+fn copy(from: &Path, to: &Path) {
+    for file in walk(from).into_iter().filter(|file| file.is_file()) {
+        let target = to.join(file.strip_prefix(from).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(&file, &target).unwrap();
+    }
+}

@@ -232,3 +232,46 @@ fn parity_that_travels_already_cannot_be_sent_again() {
         .exits(1)
         .tells(&["--hold-parity"]);
 }
+
+#[test]
+fn a_set_that_is_to_have_fewer_drives_by_now_ends_with_what_it_has_and_the_rest_is_the_next() {
+    let site = site();
+    let [d0, d1, d2, d3] = site.place.drives();
+    let staging = s(&site.place.path("staging")).to_owned();
+    let prepare = |drives: &[&Path], more: &str| {
+        let drives: Vec<&str> = drives.iter().map(|drive| s(drive)).collect();
+        let given = if drives.is_empty() { "" } else { "--drive" };
+        let words = format!("diskprep s:{staging} --json --capacity 20M --state state {more}");
+        site.run(&format!("{words} {given} {}", drives.join(" ")))
+    };
+    // One pack fits onto each; three drives are wanted together, and two are sealed.
+    prepare(&[&d0, &d1], "--set-drives 3").exits(13);
+    let sealed = |drive: &Path| drive.join("packmule/manifest").exists();
+    assert!(sealed(&d0) && sealed(&d1));
+    // By now one is to be a set: a further one is not taken into this.
+    prepare(&[&d2], "--set-drives 1").exits(1).tells(&["at most 1 drives"]);
+    assert_eq!(std::fs::read_dir(&d2).unwrap().count(), 0);
+    let said = prepare(&[], "--set-drives 1").exits(13);
+    assert_eq!(said.object("summary")["job"], "seed-1");
+    assert_eq!(drives(&said).len(), 2, "{}", said.stdout);
+    let mut jobs = vec!["seed-1".to_owned()];
+    for drive in [&d2, &d3] {
+        let said = prepare(&[drive], "");
+        jobs.push(said.object("summary")["job"].as_str().unwrap().to_owned());
+        if said.code == 0 {
+            break;
+        }
+    }
+    for (number, job) in jobs.iter().enumerate() {
+        let shipping = SHIPPING.replace("PARITY-1", &format!("SET-{number}"));
+        site.run(&format!("diskprep u: --job {job} --state state {shipping}")).exits(0);
+    }
+    let dock = "--credentials dock.json --state dock-state";
+    for (number, job) in jobs.iter().enumerate().rev() {
+        site.run(&format!("dock receive --tracking set{number} {dock}")).exits(0);
+        let all = [&d0, &d1, &d2, &d3].map(|drive| s(drive));
+        let own = if number == 0 { all[..2].join(" ") } else { all[number + 1].to_owned() };
+        site.run(&format!("dock import --job {job} {dock} --drive {own}")).exits(0);
+    }
+    site.run("backup now files --state state").exits(0).shows(&["receipt is verified"]);
+}

@@ -288,3 +288,29 @@ fn what_the_source_has_no_more_is_named_and_left_out_only_by_choice() {
         assert_eq!(contents(&site.restored_by_restic(&program, new)), before);
     }
 }
+
+#[test]
+fn a_machine_that_has_lost_its_signing_key_revises_by_its_certificate() {
+    let site = site();
+    let snapshot = site.staged();
+    site.run("backup now files --wanted drive --state state").exits(0);
+    std::fs::remove_dir_all(site.place.path("staging")).unwrap();
+    for name in ["signing.key", "machine.pem"] {
+        std::fs::remove_file(site.place.path("state").join(name)).unwrap();
+    }
+    site.run("seed refill --state state").exits(1).tells(&["--take-over"]);
+    let register = "agent register --credentials offices.VaultCredentials --name fs01";
+    // The vault has no repository yet: that is said.
+    site.run(&format!("{register} --take-over --yes --state state")).exits(3);
+    let said = site.run("seed refill --json --state state").exits(0);
+    assert_eq!(said.object("summary")["revision"], 1, "{}", said.stdout);
+    let log = site.admin("custody show").exits(0);
+    assert_eq!(log.stdout.matches("signer-named").count(), 1, "{}", log.stdout);
+    site.run("seed send --by network --state state").exits(0);
+    site.run("backup now files --state state").exits(0).shows(&["receipt is verified"]);
+    site.restores();
+    restic_is_content("refill", &site.vault());
+    for program in restics("refill") {
+        same(&site.place.path("source"), &site.restored_by_restic(&program, &snapshot));
+    }
+}

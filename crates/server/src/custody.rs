@@ -1,5 +1,6 @@
 //! The custody log of each seed: entries come in signed, are checked as the next of their chain, countersigned and
-//! kept. Writes nothing about drives itself: their actors do. Of its own it has the publication.
+//! kept. Writes nothing about drives itself: their actors do. Of its own it has the publication, and
+//! who signs for a seed in another's place.
 //!
 //! ```text
 //!  agent, copy computer, dock ─ signed entries ─▶ one form? signed? whose? next of its chain? ─▶ countersigned ─▶ log
@@ -19,6 +20,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
+use jiff::Timestamp;
 use model::{ActorName, Digest, ServerName, VaultName};
 use sqlx::SqliteConnection;
 use std::sync::Arc;
@@ -303,15 +305,28 @@ async fn push(on: &mut SqliteConnection, app: &App, signed: Signed) -> Result<()
     Ok(())
 }
 
-/// Notes the publication that a receipt is about to be signed for, and answers how long every chain is then.
-pub(crate) async fn published(
+/// Notes that another key signs for the seed from now on than the one that has signed its drives.
+pub(crate) async fn signer_named(
     on: &mut SqliteConnection,
     app: &App,
-    receipt: &Receipt,
-) -> Result<Vec<CustodyHead>, Error> {
+    seed: SeedId,
+    key: PublicKey,
+    certificate: Digest,
+) -> Result<(), Error> {
+    say(on, app, seed, Event::SignerNamed { key, certificate }, app.now()).await
+}
+
+/// Adds to the server's own chain.
+async fn say(
+    on: &mut SqliteConnection,
+    app: &App,
+    seed: SeedId,
+    event: Event,
+    at: Timestamp,
+) -> Result<(), Error> {
     let name: ActorName = db::parsed("the server's own name", OWN)?;
     let actor = Actor { kind: ActorKind::Server, name, key: app.receipt_key.public() };
-    let before = match chain(on, receipt.seed, &actor, None).await? {
+    let before = match chain(on, seed, &actor, None).await? {
         None => None,
         Some(last) => {
             let logged = Logged::decode(&last.line)
@@ -319,10 +334,19 @@ pub(crate) async fn published(
             Some(logged.signed())
         }
     };
+    let key = app.receipt_key.key();
+    push(on, app, Signed::next(before.as_ref(), seed, &actor, key, event, at)).await
+}
+
+/// Notes the publication that a receipt is about to be signed for, and answers how long every chain is then.
+pub(crate) async fn published(
+    on: &mut SqliteConnection,
+    app: &App,
+    receipt: &Receipt,
+) -> Result<Vec<CustodyHead>, Error> {
     let Receipt { repository, objects, bytes, root, seed, issued_at, .. } = *receipt;
     let event = Event::Published { repository, objects, bytes, root };
-    let key = app.receipt_key.key();
-    push(on, app, Signed::next(before.as_ref(), seed, &actor, key, event, issued_at)).await?;
+    say(on, app, seed, event, issued_at).await?;
     heads(on, seed).await
 }
 

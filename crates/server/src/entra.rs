@@ -32,6 +32,7 @@ pub(crate) mod records;
 mod sts;
 mod tenant;
 
+pub(crate) use assertion::{Stated, verify_statement};
 pub(crate) use audience::Audience;
 pub(crate) use bearer::authenticate;
 pub(crate) use bootstrap::{FILE as CERTIFICATE_FILE, self_signed};

@@ -25,12 +25,14 @@ mod receipts;
 mod revisions;
 mod shelf;
 mod steps;
+mod successors;
 mod wanted;
 
 pub(crate) use abandoned::{abandon, refuse_abandoned};
 pub(crate) use ledger::void_leases;
 pub(crate) use receipts::{latest_receipt, receipt, seed_receipt};
 pub(crate) use revisions::{get_revision, put_revision};
+pub(crate) use successors::{get_successor, put_successor};
 pub(crate) use wanted::get_want_list;
 
 use crate::app::App;

@@ -168,6 +168,7 @@ fn control(table: &mut Table) {
     let receipt = "/api/v1/vaults/{vault}/servers/{server}/receipts/{seed}";
     let revision = "/api/v1/vaults/{vault}/servers/{server}/revisions/{seed}";
     let given_up = "/api/v1/vaults/{vault}/servers/{server}/abandoned-seeds/{seed}";
+    let successor = "/api/v1/vaults/{vault}/servers/{server}/successors/{seed}";
     table.add(Method::GET, "/healthz", Access::Anyone, docks::health);
     table.add(Method::GET, "/readyz", Access::Anyone, docks::ready);
     table.add(Method::GET, "/api/v1/health", Access::Anyone, docks::health);
@@ -206,6 +207,8 @@ fn control(table: &mut Table) {
     table.add(Method::PUT, revision, AGENT, publication::put_revision);
     table.add(Method::GET, revision, AGENT_OR_ADMIN, publication::get_revision);
     table.add(Method::PUT, given_up, AGENT_OR_ADMIN, publication::abandon);
+    table.add(Method::PUT, successor, AGENT, publication::put_successor);
+    table.add(Method::GET, successor, AGENT_OR_ADMIN, publication::get_successor);
     let seed = "/api/v1/seeds/{seed}";
     table.add(Method::PUT, seed, AGENT, seeds::announce);
     table.add(Method::GET, seed, WRITER_OR_ADMIN, seeds::get);

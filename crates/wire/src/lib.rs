@@ -43,7 +43,10 @@ pub use resource::{
     MachineRequest, ServerRequest, StorageAccount, StorageAccountRequest, Subscription,
     SubscriptionRequest, Vault, VaultServer, vault_resource_id,
 };
-pub use seed::{AnnouncedSeed, CopyComputer, FirstBackup, SeedAnnouncement, SeedRevision};
+pub use seed::{
+    AnnouncedSeed, CopyComputer, FirstBackup, SUCCESSOR_TYPE, SeedAnnouncement, SeedRevision,
+    Successor, SuccessorClaims, SuccessorRequest,
+};
 
 /// Where the control plane's own routes begin.
 pub const API: &str = "/api/v1";

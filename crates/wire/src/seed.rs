@@ -1,7 +1,7 @@
 //! Seeds that wait for drives: what their source servers announce, so that another computer can write the
 //! drives. Decides nothing.
 
-use crate::{Credentials, SeedId};
+use crate::{Credentials, PublicKey, SeedId};
 use jiff::Timestamp;
 use model::{AccountName, ContainerName, Digest, GroupName, JobName, ServerName, VaultName};
 use schemars::JsonSchema;
@@ -71,6 +71,44 @@ pub struct SeedRevision {
     pub bytes: u64,
     /// When it came.
     pub kept_at: Timestamp,
+}
+
+/// What a machine states about who signs for a seed, as a JSON web token of the kind [`SUCCESSOR_TYPE`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SuccessorRequest {
+    /// The token, signed with the key of the machine's certificate.
+    pub statement: String,
+}
+
+/// The `typ` in the header of such a token.
+pub const SUCCESSOR_TYPE: &str = "packmule-successor";
+
+/// What it claims, beside `iat` and `exp`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuccessorClaims {
+    /// The vault.
+    pub vault: VaultName,
+    /// The source server in it.
+    pub server: ServerName,
+    /// The seed.
+    pub seed: SeedId,
+    /// The key that signs its revisions from now on.
+    pub key: PublicKey,
+}
+
+/// The key that signs the revisions of a seed in the place of its drives' signer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Successor {
+    /// The seed.
+    pub seed: SeedId,
+    /// The key.
+    pub key: PublicKey,
+    /// The SHA-256 of the certificate by which it was named.
+    pub certificate: Digest,
+    /// When.
+    pub named_at: Timestamp,
 }
 
 /// What a copy computer is given: its credentials for one seed, and what that is.

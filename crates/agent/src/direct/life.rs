@@ -151,6 +151,9 @@ pub fn write_drives(
     let record = open(state.seed(record.id)?)?;
     let vault = Vault::connect(ctx, &state)?;
     let record = synced(ctx, &state, &vault, record)?;
+    if record.revision() > 0 && record.next_set().is_some() {
+        return Err(Error::WasRevised { seed: record.id });
+    }
     if record.next_set().is_none() {
         let report = nothing_left(&state, &vault, &record)?;
         return Ok(Written {

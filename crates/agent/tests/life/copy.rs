@@ -1,5 +1,7 @@
 //! Drives written on a computer that is not the source server.
 
+use crate::identity::enrolled;
+use crate::refill;
 use crate::site::{PASSWORD, Site, address, package};
 use agent::{BackupReport, Context, Error, Preparation, PrepareReport, ShipTarget};
 use client::{Certified, Client};
@@ -305,4 +307,41 @@ fn what_another_computer_has_signed_is_not_revised_and_that_is_said() {
     let sent = agent::Sending { way: agent::Way::Network, ..agent::Sending::default() };
     let sent = agent::send_wanted(&site.ctx(), &sent).unwrap();
     assert!(sent.objects > 0 && !sent.gone.is_empty() && sent.left == 0, "{sent:?}");
+}
+
+/// What another computer has signed is revised by the source, which says by its certificate that it signs from now on.
+#[test]
+fn what_is_lost_of_drives_that_were_written_elsewhere_is_made_anew_at_the_source() {
+    let (site, _) = enrolled();
+    agent::create_group(&site.ctx(), &site.group("files")).unwrap();
+    site.backup().unwrap();
+    let copier = Copier::new(&site, "elsewhere");
+    let job = copier.prepare(&site.drives(2)).unwrap().job.unwrap();
+    // The source hears of it, and keeps what tells what is in the packs.
+    assert_eq!(site.seed().record.state().name(), "Prepared");
+    let mut ctx = site.ctx();
+    ctx.wanted = agent::Way::Drive;
+    agent::backup_now(&ctx, &"files".parse().unwrap(), PASSWORD).unwrap();
+    let before = refill::snapshots(&site);
+    let target = ShipTarget::Staging(site.staging());
+    agent::ship(&copier.ctx(), &target, &address(), &package("TRACK0001")).unwrap();
+    let patch = wire::JobPatch { cancel_requested: Some(true), ..wire::JobPatch::default() };
+    copier.client().patch_job(&job.name, &patch).unwrap();
+    refill::lose_packs_of_staging(&site);
+    let lost = refill::refill(&site, &agent::Refilling::default()).unwrap();
+    assert_eq!((lost.revision, lost.lost.len()), (Some(1), 0));
+    let own = seed::SigningKey::load(&site.state().join("signing.key")).unwrap().public();
+    assert_eq!(refill::successor(&site), Some(own));
+    // A next drive is the source's own, beside those of the copy computer.
+    let spare = [site.drive("E0", 520_000), site.drive("E1", 520_000)];
+    let report = site.prepare_missing(&spare).unwrap();
+    let job = report.job.unwrap();
+    assert_eq!(job.carries.as_ref().unwrap().seed.signer, own);
+    let target = ShipTarget::Job(job.name);
+    agent::ship(&site.ctx(), &target, &address(), &package("TRACK0002")).unwrap();
+    site.dock("TRACK0002");
+    let report = agent::backup_now(&ctx, &"files".parse().unwrap(), PASSWORD).unwrap();
+    assert!(refill::confirmed(&report), "{report:?}");
+    assert_eq!(refill::snapshots(&site), before);
+    assert_eq!(refill::differences(&site, before[0]), refill::none());
 }

@@ -1,7 +1,8 @@
 //! Seeds without staging: backed up straight onto their drives, and from there on a seed like any other.
 
 use crate::journey::{files, restore, waiting};
-use crate::site::{PASSWORD, Site, header, noise, tree};
+use crate::refill::{confirmed, differences, none, packs, refill, snapshots};
+use crate::site::{PASSWORD, Site, address, header, noise, package, tree};
 use agent::{
     Answer, BackupReport, Cleaning, Error, Event, Given, NewGroup, NewInitial, Next, Place,
     Sending, Warning, Way, Writing, Written,
@@ -555,4 +556,89 @@ fn what_relied_on_files_that_nobody_has_any_more_is_withheld_and_protection_goes
     };
     assert!(matches!(*why, Error::IncrementsDamaged { .. }), "{why}");
     all_restore(&site, &[(outcome.snapshot, tree(&site.source()))]);
+}
+
+/// The copies on the drives were all there was: the source is read again.
+#[test]
+fn what_only_drives_had_is_made_anew_from_the_source_by_the_next_backup() {
+    let site = Site::written();
+    let before = snapshots(&site);
+    let inventory = site.seed().record.contents.unwrap().whole;
+    site.ship("TRACK0001").unwrap();
+    site.dock_without("TRACK0001", |key| matches!(key, ObjectKey::Pack(_) | ObjectKey::Index(_)));
+    let report = site.backup().unwrap();
+    assert!(confirmed(&report), "{report:?}");
+    let record = site.seed().record;
+    assert_eq!((record.revision(), record.revisions[0].lost), (1, 0));
+    assert_ne!(record.contents.unwrap().whole.root, inventory.root);
+    assert_eq!((snapshots(&site), differences(&site, before[0])), (before.clone(), none()));
+    let remove = Cleaning::Remove { password: PASSWORD };
+    agent::clean_staging(&site.ctx(), record.id, remove).unwrap();
+    assert!(tree(&site.local()).is_empty(), "{:?}", tree(&site.local()).keys());
+}
+
+#[test]
+fn a_parcel_of_a_direct_seed_that_never_came_is_made_anew_onto_another_drive() {
+    let site = Site::written();
+    let before = snapshots(&site);
+    site.ship("TRACK0001").unwrap();
+    site.lose("seed-2026");
+    fs::remove_dir_all(site.path("D0")).unwrap();
+    let said = waiting(site.backup().unwrap());
+    assert!(said.next.to_string().contains("packmule seed refill"), "{}", said.next);
+    let local = tree(&site.local());
+    let what = agent::Refilling { packs: Some(site.path("packs")), ..agent::Refilling::default() };
+    let done = refill(&site, &what).unwrap();
+    assert_eq!((done.revision, done.lost.len()), (Some(1), 0));
+    assert!(!packs(&site.path("packs")).is_empty());
+    let data = |tree: &std::collections::BTreeMap<String, Vec<u8>>| {
+        tree.keys().filter(|it| !it.starts_with("locks")).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(data(&tree(&site.local())), data(&local), "the state directory's disk is spared");
+    // The drives of before are not what the seed consists of any more.
+    let error = site.write(&[site.given("D1", LARGE)]).unwrap_err();
+    assert!(matches!(error, Error::WasRevised { .. }), "{error}");
+    let folder = site.seed().record.staging.display().to_string();
+    let spare = [site.drive("E0", LARGE)];
+    let what = agent::Preparation {
+        staging: &folder,
+        drives: &spare,
+        encrypted: &[],
+        read_back: &PlainReads,
+        filling: seed::Filling::Even,
+        limit_rate: 0,
+        parity: None,
+        most: None,
+        job: None,
+        missing: true,
+    };
+    let report = agent::prepare(&site.ctx(), &what, Some(PASSWORD)).unwrap();
+    assert_eq!((report.gone, report.needed.is_none()), (0, true));
+    let target = agent::ShipTarget::Job(report.job.unwrap().name);
+    agent::ship(&site.ctx(), &target, &address(), &package("TRACK0002")).unwrap();
+    site.dock("TRACK0002");
+    let mut ctx = site.ctx();
+    ctx.wanted = Way::Drive;
+    assert!(confirmed(&agent::backup_now(&ctx, &files(), PASSWORD).unwrap()));
+    assert_eq!((snapshots(&site), differences(&site, before[0])), (before.clone(), none()));
+    let remove = Cleaning::Remove { password: PASSWORD };
+    agent::clean_staging(&site.ctx(), site.seed().record.id, remove).unwrap();
+    assert!(tree(&site.path("packs")).is_empty() && tree(&site.local()).is_empty());
+}
+
+#[test]
+fn a_file_that_a_direct_seed_has_lost_for_good_is_left_out_by_choice_alone() {
+    let site = Site::written();
+    site.ship("TRACK0001").unwrap();
+    site.dock_without("TRACK0001", |key| matches!(key, ObjectKey::Pack(_)));
+    fs::remove_file(site.source().join("file2")).unwrap();
+    let said = waiting(site.backup().unwrap());
+    assert!(matches!(said.next, Next::Choose { files: 1 }), "{said:?}");
+    assert_eq!(site.seed().record.revision(), 0);
+    let what = agent::Refilling { repaired: true, ..agent::Refilling::default() };
+    let done = refill(&site, &what).unwrap();
+    assert_eq!((done.lost.len(), done.repaired.len(), done.revision), (1, 1, Some(1)));
+    assert!(confirmed(&site.backup().unwrap()));
+    let (_, new) = done.repaired[0];
+    assert_eq!((snapshots(&site), differences(&site, new)), (vec![new], none()));
 }

@@ -19,13 +19,17 @@ use store::{Folder, Store};
 
 const NEW: &[u8] = b"eine ganz neue Passphrase";
 
-fn vault_file(site: &Site) -> VaultCredentials {
+pub(crate) fn vault_file(site: &Site) -> VaultCredentials {
     let file = site.admin().vault_credentials(&"vault1".parse().unwrap()).unwrap();
     VaultCredentials::read(&file).unwrap()
 }
 
 /// Registers by a vault's credentials, as if it were so many days ago.
-fn enrol(ctx: &mut Context<'_>, file: &VaultCredentials, take_over: bool) -> agent::Result<()> {
+pub(crate) fn enrol(
+    ctx: &mut Context<'_>,
+    file: &VaultCredentials,
+    take_over: bool,
+) -> agent::Result<()> {
     ctx.now = &Timestamp::now;
     let name = "fs01".parse().unwrap();
     agent::enrol(ctx, &Enrolment { file, name: &name, replace: false, take_over }).map(drop)
@@ -36,14 +40,14 @@ fn long_ago() -> Timestamp {
 }
 
 /// Registered with a certificate of its own.
-fn enrolled() -> (Site, VaultCredentials) {
+pub(crate) fn enrolled() -> (Site, VaultCredentials) {
     let site = Site::unregistered();
     let file = vault_file(&site);
     enrol(&mut site.ctx(), &file, false).unwrap();
     (site, file)
 }
 
-fn client(site: &Site) -> agent::Result<client::Client> {
+pub(crate) fn client(site: &Site) -> agent::Result<client::Client> {
     agent::client(site.state(), &store::Proxies::default())
 }
 

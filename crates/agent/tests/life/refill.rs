@@ -1,6 +1,7 @@
 //! What is lost on the way and gone at the source's staging, too: made anew from the source itself, and the seed revised
 //! by it. Nothing that has arrived is sent again, nothing is published that lacks anything, and nobody chooses for the user.
 
+use crate::identity::{client, enrol, enrolled, vault_file};
 use crate::journey::{files, waiting};
 use crate::site::{PASSWORD, Site, address, noise, package, tree};
 use agent::{Answer, BackupReport, Error, Event, Next, Refilled, Refilling, Sending, Way};
@@ -30,7 +31,7 @@ fn lost_parcel() -> Site {
 }
 
 /// Staging has its repository still, but none of its packs of data.
-fn lose_packs_of_staging(site: &Site) -> usize {
+pub(crate) fn lose_packs_of_staging(site: &Site) -> usize {
     let staging = site.path("staging");
     let kept = packs(&site.path(&kept(site)));
     let data: Vec<ObjectKey> =
@@ -43,13 +44,13 @@ fn kept(site: &Site) -> String {
     format!("state/seeds/{}.refill/repository", site.seed().record.id)
 }
 
-fn packs(folder: &Path) -> BTreeSet<ObjectKey> {
+pub(crate) fn packs(folder: &Path) -> BTreeSet<ObjectKey> {
     let store = store::Folder::new(folder);
     let listed = store::Store::list(&store, ObjectKind::Pack).unwrap();
     listed.into_iter().map(|listed| listed.key).collect()
 }
 
-fn refill(site: &Site, what: &Refilling) -> agent::Result<Refilled> {
+pub(crate) fn refill(site: &Site, what: &Refilling) -> agent::Result<Refilled> {
     agent::refill(&site.ctx(), what, PASSWORD)
 }
 
@@ -57,16 +58,16 @@ fn repaired() -> Refilling {
     Refilling { repaired: true, ..Refilling::default() }
 }
 
-fn confirmed(report: &BackupReport) -> bool {
+pub(crate) fn confirmed(report: &BackupReport) -> bool {
     matches!(report, BackupReport::Stored { confirmed: Some(_), .. })
 }
 
-fn snapshots(site: &Site) -> Vec<Digest> {
+pub(crate) fn snapshots(site: &Site) -> Vec<Digest> {
     site.seed().record.contents.unwrap().snapshots
 }
 
 /// What differs between the source and that snapshot, restored from the vault; the vault is whole besides.
-fn differences(site: &Site, snapshot: Digest) -> BTreeSet<PathBuf> {
+pub(crate) fn differences(site: &Site, snapshot: Digest) -> BTreeSet<PathBuf> {
     let vault = agent::open_vault(&site.ctx(), PASSWORD).unwrap();
     let options = repo::CheckOptions { read_data: true, threads: 2 };
     let report = vault.check(options, &|_| {}).unwrap();
@@ -85,7 +86,7 @@ fn differences(site: &Site, snapshot: Digest) -> BTreeSet<PathBuf> {
     found.into_iter().map(|it| it.path).collect()
 }
 
-fn none() -> BTreeSet<PathBuf> {
+pub(crate) fn none() -> BTreeSet<PathBuf> {
     BTreeSet::new()
 }
 
@@ -304,7 +305,9 @@ fn a_pack_of_an_interrupted_call_counts_only_as_what_its_name_says() {
     lose_packs_of_staging(&site);
     fs::remove_file(site.source().join("file3")).unwrap();
     waiting(site.backup().unwrap());
-    let made: Vec<_> = packs(&site.path("staging")).into_iter().collect();
+    // Packs of trees are there as well, and kept.
+    let kept = packs(&site.path(&kept(&site)));
+    let made: Vec<_> = packs(&site.path("staging")).difference(&kept).copied().collect();
     let at = site.path("staging").join(made[0].path());
     let mut bytes = fs::read(&at).unwrap();
     bytes[9] ^= 1;
@@ -387,14 +390,20 @@ fn server_and_record_are_brought_to_the_same_revision() {
 }
 
 fn forget_revision(site: &mut Site) {
+    forget(site, &["DELETE FROM revision"]);
+}
+
+fn forget(site: &mut Site, statements: &'static [&'static str]) {
     let port = site.server.as_ref().unwrap().address().port();
     site.server.take().unwrap().shutdown().unwrap();
     let url = format!("sqlite://{}", site.path("data/packmule.db").display());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
-        let gone = sqlx::query("DELETE FROM revision").execute(&pool).await.unwrap();
-        assert_eq!(gone.rows_affected(), 1);
+        for statement in statements {
+            let gone = sqlx::query(*statement).execute(&pool).await.unwrap();
+            assert_eq!(gone.rows_affected(), 1, "{statement}");
+        }
         pool.close().await;
     });
     site.start(|config| config.listen.set_port(port));
@@ -679,4 +688,115 @@ fn beside_a_repaired_seed_nothing_of_what_was_backed_up_meanwhile_is_shown_and_t
     let said = site.backup().unwrap();
     assert!(matches!(said, BackupReport::Stored { unpublished: None, .. }), "{said:?}");
     assert!(site.seed().record.withheld > 0);
+}
+
+#[test]
+fn new_packs_go_where_they_are_wanted_and_are_found_there() {
+    let site = lost_parcel();
+    let before = snapshots(&site);
+    fs::remove_dir_all(site.path("staging")).unwrap();
+    let into = |at: PathBuf| Refilling { packs: Some(at), ..Refilling::default() };
+    // They would be backed up, or nobody knows where they are.
+    let error = refill(&site, &into(site.source().join("packs"))).unwrap_err();
+    assert!(matches!(error, Error::StagingInside { .. }), "{error}");
+    let error = refill(&site, &into("packs".into())).unwrap_err();
+    assert!(matches!(error, Error::Staging { .. }), "{error}");
+    assert!(!site.source().join("packs").exists());
+    // What the source has not goes on later, in another folder.
+    let good = fs::read(site.source().join("file3")).unwrap();
+    fs::remove_file(site.source().join("file3")).unwrap();
+    let first = refill(&site, &into(site.path("first"))).unwrap();
+    assert_eq!((first.lost.len(), &first.folder), (1, &site.path("first")));
+    let made = packs(&site.path("first"));
+    assert!(!made.is_empty());
+    fs::write(site.source().join("file3"), good).unwrap();
+    let done = refill(&site, &into(site.path("second"))).unwrap();
+    assert_eq!((done.revision, done.lost.len()), (Some(1), 0));
+    assert_eq!(packs(&site.path("first")), made, "what was made before is not made again");
+    let second = packs(&site.path("second"));
+    assert!(!second.is_empty() && second.is_disjoint(&made));
+    assert!(!site.path("staging").exists());
+    let rows = agent::wanted(&site.ctx(), None).unwrap().remove(0).1;
+    assert!(rows.iter().all(|row| row.answer == Answer::None), "{rows:?}");
+    // Lost once more: the folder is remembered.
+    for pack in &second {
+        fs::remove_file(site.path("second").join(pack.path())).unwrap();
+    }
+    let again = refill(&site, &Refilling::default()).unwrap();
+    assert_eq!((again.revision, &again.folder), (Some(2), &site.path("second")));
+    let what = Sending { way: Way::Network, ..Sending::default() };
+    assert_eq!(agent::send_wanted(&site.ctx(), &what).unwrap().gone.len(), 0);
+    assert!(confirmed(&site.backup().unwrap()));
+    assert_eq!(snapshots(&site), before);
+    // It has come back with another time.
+    assert!(differences(&site, before[0]).iter().all(|path| path == Path::new("file3")));
+    let remove = agent::Cleaning::Remove { password: PASSWORD };
+    let cleaned = agent::clean_staging(&site.ctx(), site.seed().record.id, remove).unwrap();
+    assert!(!cleaned.made.is_empty());
+    for folder in ["first", "second"] {
+        assert!(tree(&site.path(folder)).is_empty(), "{folder}");
+    }
+}
+
+/// As a machine with a certificate, at the dock without packs, and with none in staging.
+fn enrolled_without_packs() -> Site {
+    let (site, _) = enrolled();
+    agent::create_group(&site.ctx(), &site.group("files")).unwrap();
+    site.backup().unwrap();
+    site.prepare(&site.drives(2)).unwrap();
+    site.ship("TRACK0001").unwrap();
+    site.dock_without("TRACK0001", |key| key.kind() == ObjectKind::Pack);
+    lose_packs_of_staging(&site);
+    let mut ctx = site.ctx();
+    ctx.wanted = Way::Drive;
+    waiting(agent::backup_now(&ctx, &files(), PASSWORD).unwrap());
+    site
+}
+
+/// Who signs for the seed in the place of its drives' signer; the custody log says so as often.
+pub(crate) fn successor(site: &Site) -> Option<wire::PublicKey> {
+    let (vault, server) = ("vault1".parse().unwrap(), "fs01".parse().unwrap());
+    let seed = site.seed().record.id;
+    let successor = client(site).unwrap().successor(&vault, &server, seed).unwrap();
+    let mut log = String::new();
+    std::io::Read::read_to_string(&mut site.admin().custody(seed).unwrap(), &mut log).unwrap();
+    assert_eq!(log.matches("signer-named").count(), usize::from(successor.is_some()), "{log}");
+    successor.map(|successor| successor.key)
+}
+
+#[test]
+fn a_machine_that_was_rebuilt_without_its_signing_key_signs_by_its_certificate() {
+    let site = enrolled_without_packs();
+    let before = snapshots(&site);
+    let key = site.state().join("signing.key");
+    fs::remove_file(&key).unwrap();
+    for name in ["machine.pem", "machine.new.pem"] {
+        let _ = fs::remove_file(site.state().join(name));
+    }
+    assert!(site.backup().is_err(), "without its certificate it is nobody");
+    enrol(&mut site.ctx(), &vault_file(&site), true).unwrap();
+    // Its state is asked as before.
+    assert!(!agent::wanted(&site.ctx(), None).unwrap()[0].1.is_empty());
+    assert_eq!(successor(&site), None);
+    assert!(confirmed(&site.backup().unwrap()));
+    let own = seed::SigningKey::load(&key).unwrap().public();
+    assert_eq!(successor(&site), Some(own));
+    let record = site.seed().record;
+    assert_eq!((record.revision(), record.contents.unwrap().signer), (1, own));
+    assert_ne!(record.revisions[0].before.signer, own);
+    assert_eq!((snapshots(&site), differences(&site, before[0])), (before.clone(), none()));
+}
+
+/// The server was put back to before it knew of any of it.
+#[test]
+fn a_server_that_has_forgotten_who_signs_is_told_again() {
+    let mut site = enrolled_without_packs();
+    fs::remove_file(site.state().join("signing.key")).unwrap();
+    assert_eq!(refill(&site, &Refilling::default()).unwrap().revision, Some(1));
+    forget(&mut site, &["DELETE FROM revision", "DELETE FROM successor"]);
+    agent::wanted(&site.ctx(), None).unwrap();
+    let (vault, server) = ("vault1".parse().unwrap(), "fs01".parse().unwrap());
+    let there = client(&site).unwrap().revision(&vault, &server, site.seed().record.id).unwrap();
+    assert_eq!(there.unwrap().number, 1);
+    assert!(confirmed(&site.backup().unwrap()));
 }

@@ -180,6 +180,9 @@ fn show(progress: &Progress<'_>, rates: &super::seed::Rates, event: &Event<'_>) 
             "seed {seed}: what tells what is in its packs could not be kept ({why}); without it, what is lost with staging cannot be made anew; a later call tries again"
         )),
         Event::KitVoid => progress.note("the recovery kit that was made at registration opens nothing: there was a repository of another making already, which goes on; make another kit: packmule agent recovery-kit --output FILE"),
+        Event::NotRefilled { seed, why } => progress.note(&format!(
+            "seed {seed}: what is gone here is not made anew by itself: {why}; see packmule seed refill"
+        )),
         Event::NotRenewed { why } => progress.note(&format!(
             "this machine's certificate could not be renewed yet ({why}); the one before goes on, and a later call tries again"
         )),
@@ -310,9 +313,12 @@ fn clean(
     for key in cleaned.removed.iter().filter(|_| cleaned.dry_run) {
         context.printer.line(format!("  {key}"));
     }
+    for path in cleaned.made.iter().filter(|_| cleaned.dry_run) {
+        context.printer.line(format!("  {}", path.display()));
+    }
     context.printer.line(format!(
         "{} objects ({}) {would} from {}, {} stay",
-        cleaned.removed.len(),
+        cleaned.removed.len() + cleaned.made.len(),
         ByteSize(cleaned.bytes),
         cleaned.staging.display(),
         cleaned.kept.len()
@@ -321,7 +327,7 @@ fn clean(
         "seed": cleaned.seed,
         "staging": cleaned.staging,
         "dry_run": cleaned.dry_run,
-        "objects": cleaned.removed.len(),
+        "objects": cleaned.removed.len() + cleaned.made.len(),
         "bytes": cleaned.bytes,
         "kept": cleaned.kept.len(),
     });

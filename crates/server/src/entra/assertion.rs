@@ -16,6 +16,7 @@ use aws_lc_rs::signature::{
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// By how much a client's clock may be wrong, in seconds.
 pub(super) const SKEW: f64 = 300.0;
@@ -136,6 +137,45 @@ pub(crate) fn verify_possession(
     }
     let times = Times { exp: claims.exp, nbf: claims.nbf, iat: claims.iat };
     in_time(times, now.as_duration().as_secs_f64()).map_err(why)
+}
+
+/// What an application has stated by a certificate.
+#[derive(Debug)]
+pub(crate) struct Stated<T> {
+    pub(crate) claims: T,
+    /// The SHA-256 of the certificate.
+    pub(crate) certificate: [u8; 32],
+}
+
+#[derive(Deserialize)]
+struct Dated {
+    exp: f64,
+    #[serde(default)]
+    nbf: Option<f64>,
+    iat: f64,
+}
+
+/// What a statement of that kind says, if one of these certificates has signed it within the last minutes; otherwise why it
+/// does not count. Its kind is in its header, so that nothing else that is signed with the key can be taken for it.
+pub(crate) fn verify_statement<T: DeserializeOwned>(
+    text: &str,
+    kind: &str,
+    registered: &[Registered],
+    now: Timestamp,
+) -> Result<Stated<T>, &'static str> {
+    let why = |reason| match reason {
+        Reason::Assertion(how) | Reason::Time(how) => how,
+        _ => "it is not accepted",
+    };
+    let (signer, parts) = signed(text, registered, now).map_err(why)?;
+    if parts.header.typ.as_deref() != Some(kind) {
+        return Err("it is a token of another kind");
+    }
+    let dated: Dated = parts.claims().ok_or("it must have iat and exp, each once")?;
+    let times = Times { exp: dated.exp, nbf: dated.nbf, iat: Some(dated.iat) };
+    in_time(times, now.as_duration().as_secs_f64()).map_err(why)?;
+    let claims = parts.claims().ok_or("it does not say what such a statement says")?;
+    Ok(Stated { claims, certificate: signer.certificate.sha256 })
 }
 
 /// The token's parts and the certificate that it is signed with.

@@ -31,6 +31,9 @@ pub(crate) struct Parts<'a> {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Header {
     pub(crate) alg: String,
+    /// What kind of token it is said to be.
+    #[serde(default)]
+    pub(crate) typ: Option<String>,
     #[serde(default)]
     pub(crate) kid: Option<String>,
     /// SHA-1 of the certificate.

@@ -11,7 +11,7 @@ use wire::{
     CustodyEntries, DeletionRequest, DockRequest, DriveEvent, DriveStatus, ExportJobRequest,
     ExportedDrive, JobPatch, JobRequest, KeyRemovalRequest, KeyRequest, MachineCertificate,
     MachineRequest, PinUse, PublicationRequest, ReceiveRequest, SeedAnnouncement, ServerPatch,
-    ServerRequest, StorageAccountRequest, SubscriptionRequest, VaultPatch,
+    ServerRequest, StorageAccountRequest, SubscriptionRequest, SuccessorRequest, VaultPatch,
 };
 
 pub(super) type Generate = fn(&mut SchemaGenerator) -> Schema;
@@ -150,6 +150,19 @@ fn resources() -> Vec<Operation> {
             .refuses(&[404]),
         describe(publication::abandon, "abandonSeed", "Says that nobody goes on with a seed")
             .refuses(&[404, 409]),
+        describe(
+            publication::put_successor,
+            "putSuccessor",
+            "Names the key that signs for a seed in the place of its drives' signer",
+        )
+        .takes::<SuccessorRequest>()
+        .refuses(&[404, 409]),
+        describe(
+            publication::get_successor,
+            "getSuccessor",
+            "Who signs for a seed in the place of its drives' signer",
+        )
+        .refuses(&[404]),
     ]
 }
 

@@ -2,7 +2,7 @@
 //! what publication goes by. Finds no object and moves none.
 //!
 //! ```text
-//!  source ─ signed revision ─▶ signer of the drives? next number? of the list that counts now? ─▶ kept
+//!  source ─ signed revision ─▶ signer of the drives, or who was named in its place? next number? of the list that counts now? ─▶ kept
 //!                              not published, not being published, nothing of the old list visible
 //! ```
 //!
@@ -10,7 +10,7 @@
 //! publication goes by one list from its beginning to its receipt.
 
 use super::shelf::Shelf;
-use super::{Owner, ledger, plan, receipts};
+use super::{Owner, ledger, plan, receipts, successors};
 use crate::app::App;
 use crate::deletions::Held;
 use crate::http::Segments;
@@ -37,7 +37,7 @@ pub(crate) async fn put_revision(
 ) -> Result<StatusCode, Error> {
     let owner = (vault, server);
     let jobs = jobs::of_seed(&app, &owner.0, &owner.1, seed).await?;
-    let signer = signer(&jobs)?;
+    let signer = signer(&app, &owner, seed, &jobs).await?;
     // Two that come at once do not meet.
     let incoming = place::incoming_revision(&owner.0, &owner.1, seed, &token::new()?);
     let (objects, limit) = (&app.objects, app.config.object_limit);
@@ -82,8 +82,23 @@ pub(crate) async fn get_revision(
     Ok(Json(newest.ok_or_else(none)?))
 }
 
+/// Who signs what the seed consists of: whoever was named for that, else who has signed its drives.
+async fn signer(
+    app: &App,
+    owner: &Owner,
+    seed: SeedId,
+    jobs: &[Record],
+) -> Result<PublicKey, Error> {
+    // A seed that has no job is not there, whoever signs.
+    let of_drives = of_drives(jobs);
+    match successors::newest(app.db.pool(), owner, seed).await? {
+        Some(successor) if !jobs.is_empty() => Ok(successor.key),
+        _ => of_drives,
+    }
+}
+
 /// Who has signed the seed's drives: the same for all of its jobs.
-fn signer(jobs: &[Record]) -> Result<PublicKey, Error> {
+fn of_drives(jobs: &[Record]) -> Result<PublicKey, Error> {
     let mut signers = BTreeSet::new();
     for job in jobs {
         signers.insert(job.seed()?.seed.signer.0);
@@ -91,7 +106,9 @@ fn signer(jobs: &[Record]) -> Result<PublicKey, Error> {
     match (signers.pop_first(), signers.is_empty()) {
         (Some(signer), true) => Ok(PublicKey(signer)),
         (None, _) => Err(Error::not_found("import job with that seed")),
-        (Some(_), false) => Err(unfit("the drives of this seed are signed by several keys")),
+        (Some(_), false) => Err(unfit(
+            "the drives of this seed are signed by several keys, and none was named to sign for it",
+        )),
     }
 }
 
@@ -185,6 +202,11 @@ async fn keep(app: &App, owner: &Owner, signed: &Signed<Revision>) -> Result<(),
     let Signed { body: Revision { header, objects }, digest, .. } = signed;
     let mut transaction = app.db.write().await?;
     super::refuse_abandoned(&mut transaction, owner, header.seed).await?;
+    let named = successors::newest(&mut *transaction, owner, header.seed).await?;
+    if named.is_some_and(|named| named.key != signed.signer) {
+        let message = "another key was named to sign for this seed in between; read it again";
+        return Err(Error::refused(Code::ConcurrentChange, message));
+    }
     let published = receipts::seed_receipt(&mut transaction, &owner.0, &owner.1, header.seed);
     if published.await?.is_some() {
         let message = "the seed is published; its receipt says as what";
@@ -195,8 +217,8 @@ async fn keep(app: &App, owner: &Owner, signed: &Signed<Revision>) -> Result<(),
         return Err(Error::refused(Code::ConcurrentChange, message));
     }
     let added = sqlx::query(
-        "INSERT INTO revision (vault, server, seed, number, sha256, root, objects, bytes, kept_at)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+        "INSERT INTO revision (vault, server, seed, number, sha256, root, objects, bytes, kept_at, signer)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
          WHERE ?4 = 1 + coalesce((SELECT max(number) FROM revision
                                   WHERE vault = ?1 AND server = ?2 AND seed = ?3), 0)",
     )
@@ -209,6 +231,7 @@ async fn keep(app: &App, owner: &Owner, signed: &Signed<Revision>) -> Result<(),
     .bind(db::number(objects.len() as u64))
     .bind(db::number(objects.iter().map(|object| object.length).sum()))
     .bind(db::time(app.now()))
+    .bind(signed.signer.0.as_slice())
     .execute(&mut *transaction)
     .await?;
     if added.rows_affected() != 1 {
@@ -226,12 +249,23 @@ struct Columns {
     objects: i64,
     bytes: i64,
     kept_at: String,
+    signer: Option<Vec<u8>>,
+}
+
+/// A revision that is kept, and who has signed it where that is noted.
+struct Kept {
+    revision: SeedRevision,
+    signer: Option<PublicKey>,
 }
 
 /// The newest revision; none where the seed is as its drives say.
 async fn newest(app: &App, owner: &Owner, seed: SeedId) -> Result<Option<SeedRevision>, Error> {
+    Ok(kept(app, owner, seed).await?.map(|kept| kept.revision))
+}
+
+async fn kept(app: &App, owner: &Owner, seed: SeedId) -> Result<Option<Kept>, Error> {
     let row: Option<Columns> = sqlx::query_as(
-        "SELECT number, sha256, root, objects, bytes, kept_at FROM revision
+        "SELECT number, sha256, root, objects, bytes, kept_at, signer FROM revision
          WHERE vault = ? AND server = ? AND seed = ? ORDER BY number DESC LIMIT 1",
     )
     .bind(owner.0.as_str())
@@ -241,7 +275,9 @@ async fn newest(app: &App, owner: &Owner, seed: SeedId) -> Result<Option<SeedRev
     .await?;
     let revision = |row: Columns| {
         let number = db::count("revision.number", row.number)?;
-        Ok(SeedRevision {
+        let signer = row.signer.as_deref().map(|key| db::bytes("revision.signer", key));
+        let signer = signer.transpose()?.map(PublicKey);
+        let revision = SeedRevision {
             seed,
             number: u32::try_from(number).map_err(|why| db::damaged("revision.number", why))?,
             digest: Digest(db::bytes("revision.sha256", &row.sha256)?),
@@ -249,7 +285,8 @@ async fn newest(app: &App, owner: &Owner, seed: SeedId) -> Result<Option<SeedRev
             objects: db::count("revision.objects", row.objects)?,
             bytes: db::count("revision.bytes", row.bytes)?,
             kept_at: db::parsed("revision.kept_at", &row.kept_at)?,
-        })
+        };
+        Ok(Kept { revision, signer })
     };
     row.map(revision).transpose()
 }
@@ -261,11 +298,14 @@ pub(super) async fn objects(
     seed: SeedId,
     jobs: &[Record],
 ) -> Result<Option<Vec<Object>>, Error> {
-    let Some(newest) = newest(app, owner, seed).await? else { return Ok(None) };
+    let Some(Kept { revision: newest, signer }) = kept(app, owner, seed).await? else {
+        return Ok(None);
+    };
     let at = place::revision(&owner.0, &owner.1, seed, &newest.digest);
     let lost = |why: &str| Error::Damaged { what: at.to_string(), why: why.to_owned() };
     let bytes = app.objects.read(&at, app.config.object_limit).await?;
-    let signed = decode(bytes.ok_or_else(|| lost("it is not there"))?, signer(jobs)?).await?;
+    let signer = signer.map_or_else(|| of_drives(jobs), Ok)?;
+    let signed = decode(bytes.ok_or_else(|| lost("it is not there"))?, signer).await?;
     if signed.digest != newest.digest {
         return Err(lost("it is another one than was kept"));
     }

@@ -33,4 +33,5 @@ mod routes;
 mod sample;
 mod site;
 mod subscriptions;
+mod successors;
 mod tls;

@@ -2,22 +2,23 @@
 
 use crate::publication::{dying_before, independent_root, receipt, repository, settled, there};
 use crate::sample::{Journey, Sample, hash, object};
-use crate::site::{Site, rest, vault_of};
+use crate::site::{Site, vault_of};
 use jiff::Timestamp;
 use model::{Digest, ObjectKey, ObjectKind};
 use seed::{Object, Revision, RevisionHeader, SigningKey, WantList};
 use std::sync::atomic::Ordering;
+use store::Store as _;
 use wire::{Code, PublicationState, SeedId};
 
 /// A sample of which a pack is lost: what is made in its place, and the list with that.
-struct Refilled {
+pub(crate) struct Refilled {
     lost: Object,
     /// New pack and new index, as objects with their bytes.
-    new: Vec<(Object, Vec<u8>)>,
-    revision: Revision,
+    pub(crate) new: Vec<(Object, Vec<u8>)>,
+    pub(crate) revision: Revision,
 }
 
-fn refilled(sample: &Sample, number: u32, before: &[Object]) -> Refilled {
+pub(crate) fn refilled(sample: &Sample, number: u32, before: &[Object]) -> Refilled {
     let first = |kind| *before.iter().find(|object| object.kind == kind).unwrap();
     let (lost, index) = (first(ObjectKind::Pack), first(ObjectKind::Index));
     let bytes = |what: &str| format!("{what} {number} that was made anew").into_bytes();
@@ -36,7 +37,7 @@ fn refilled(sample: &Sample, number: u32, before: &[Object]) -> Refilled {
     Refilled { lost, new, revision: Revision { header, objects } }
 }
 
-fn put(journey: &Journey<'_>, bytes: &[u8]) -> client::Result<()> {
+pub(crate) fn put(journey: &Journey<'_>, bytes: &[u8]) -> client::Result<()> {
     let (vault, server) = ("vault1".parse().unwrap(), "fs01".parse().unwrap());
     let (seed, length) = (journey.sample.seed, bytes.len() as u64);
     journey.agent.put_revision(&vault, &server, seed, length, &mut &*bytes)
@@ -46,7 +47,7 @@ fn put_signed(journey: &Journey<'_>, revision: &Revision) -> client::Result<()> 
     put(journey, &revision.encode(&journey.sample.signer).unwrap())
 }
 
-fn newest(journey: &Journey<'_>) -> Option<(u32, Digest)> {
+pub(crate) fn newest(journey: &Journey<'_>) -> Option<(u32, Digest)> {
     let (vault, server) = ("vault1".parse().unwrap(), "fs01".parse().unwrap());
     let newest = journey.agent.revision(&vault, &server, journey.sample.seed).unwrap();
     newest.map(|newest| (newest.number, newest.root))
@@ -60,7 +61,7 @@ fn want_list(journey: &Journey<'_>) -> Option<WantList> {
 }
 
 /// At the dock without one pack.
-fn without_a_pack<'a>(site: &Site, sample: &'a Sample) -> Journey<'a> {
+pub(crate) fn without_a_pack<'a>(site: &Site, sample: &'a Sample) -> Journey<'a> {
     let journey = Journey::new(site, sample, "job-1", &sample.dealt(1));
     journey.create();
     let inventory = sample.inventory();
@@ -73,9 +74,9 @@ fn without_a_pack<'a>(site: &Site, sample: &'a Sample) -> Journey<'a> {
     journey
 }
 
-fn send(journey: &Journey<'_>, new: &[(Object, Vec<u8>)]) {
+pub(crate) fn send(journey: &Journey<'_>, new: &[(Object, Vec<u8>)]) {
     let url = journey.agent.pending_url(&"vault1".parse().unwrap(), &"fs01".parse().unwrap());
-    let pending = rest(&url, journey.agent.credentials());
+    let pending = store::Rest::new(&url, &journey.agent.rest_options()).unwrap();
     new.iter().for_each(|(object, bytes)| pending.put(&object.key(), bytes).unwrap());
 }
 

@@ -58,6 +58,8 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("PUT", "/api/v1/vaults/{vault}/servers/{server}/revisions/{seed}", "agent"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/revisions/{seed}", "admin, agent"),
     ("PUT", "/api/v1/vaults/{vault}/servers/{server}/abandoned-seeds/{seed}", "admin, agent"),
+    ("PUT", "/api/v1/vaults/{vault}/servers/{server}/successors/{seed}", "agent"),
+    ("GET", "/api/v1/vaults/{vault}/servers/{server}/successors/{seed}", "admin, agent"),
     ("PUT", "/api/v1/seeds/{seed}", "agent"),
     ("GET", "/api/v1/seeds/{seed}", "admin, agent, copy"),
     ("POST", "/api/v1/seeds/{seed}/copy-computer", "application"),

@@ -8,20 +8,23 @@ use agent::{Refilled, Refilling};
 use clap::Args;
 use model::ByteSize;
 use serde_json::json;
+use std::path::PathBuf;
 use wire::SeedId;
 
 /// Files named on the screen; all are told with --json, and are in the state folder once published without.
 const NAMED: usize = 1000;
 
-/// Make anew, from the source, what the vault asks for and staging has no more
+/// Make anew, from the source, what the vault asks for and nothing here has any more
 ///
-/// Only files with something lost are read, and only what was lost is stored: in the staging location, from where packmule
-/// seed send or a next drive brings it. Where the source has all of it, recovery points stay as they were. Files that it has
+/// Only files with something lost are read, and only what was lost is stored: in the staging folder, or the one that
+/// --packs names, from where packmule seed send or a next drive brings it. A seed that went straight onto its drives has it in the
+/// state directory, where that is not said otherwise. Where the source has all of it, recovery points stay as they were. Files that it has
 /// not as they were backed up are named, with exit code 3; with --publish-repaired the recovery points are published
 /// without these files, as new ones that are labelled so. An interrupted call goes on.
 ///
 /// Example: packmule seed refill --dry-run
 /// Example: packmule seed refill
+/// Example: packmule seed refill --packs /mnt/large/packs
 /// Example: packmule seed refill --publish-repaired
 #[derive(Args, Debug)]
 pub(crate) struct Refill {
@@ -34,7 +37,10 @@ pub(crate) struct Refill {
     /// Only say which files would be read
     #[arg(long, conflicts_with = "publish_repaired")]
     dry_run: bool,
-    /// Bytes a second that are written into staging at most, such as 10M; 0 for no limit
+    /// Put new packs into this folder, now and by later calls
+    #[arg(long, value_name = "FOLDER")]
+    packs: Option<PathBuf>,
+    /// Bytes a second that are written there at most, such as 10M; 0 for no limit
     #[arg(long, value_name = "BYTES", default_value = "0")]
     limit_rate: ByteSize,
     #[command(flatten)]
@@ -48,6 +54,7 @@ impl Refill {
         let what = Refilling {
             seed: self.seed,
             repaired: self.publish_repaired,
+            packs: self.packs.clone(),
             limit_rate: self.limit_rate.0,
             dry_run: self.dry_run,
         };
@@ -63,7 +70,7 @@ impl Refill {
         object(context, &done, "summary");
         if done.revision.is_some() {
             context.printer.line(
-                "next: packmule seed send, packmule diskprep s:STAGING --missing, or packmule backup now GROUP, which sends and publishes",
+                "next: packmule seed send, packmule diskprep … --missing, or packmule backup now GROUP, which sends and publishes",
             );
         } else {
             context.printer.line(
@@ -97,15 +104,16 @@ fn show_plan(context: &Context, done: &Refilled) {
 pub(crate) fn show_refilled(context: &Context, done: &Refilled) {
     let printer = &context.printer;
     printer.line(format!(
-        "seed {}: {} packs are gone; what the source has of them is in {} new packs ({}) in staging",
+        "seed {}: {} packs are gone; what the source has of them is in {} new packs ({}) in {}",
         done.seed,
         done.gone.len(),
         done.packs,
-        ByteSize(done.bytes)
+        ByteSize(done.bytes),
+        done.folder.display()
     ));
     if !done.lost.is_empty() {
         printer.line(format!(
-            "{} files cannot be had as they were backed up, neither from staging nor from the source:",
+            "{} files cannot be had as they were backed up, neither from here nor from the source:",
             done.lost.len()
         ));
     }
@@ -151,7 +159,7 @@ fn object(context: &Context, done: &Refilled, message_type: &str) {
     let object = json!({
         "seed": done.seed, "gone_packs": done.gone.len(),
         "gone_bytes": done.gone.iter().map(|object| object.length).sum::<u64>(),
-        "made_packs": done.packs, "made_bytes": done.bytes, "files": done.lost.len(),
+        "folder": done.folder.display().to_string(), "made_packs": done.packs, "made_bytes": done.bytes, "files": done.lost.len(),
         "unreadable": done.problems.len(), "repaired": repaired, "revision": done.revision,
     });
     context.printer.object(message_type, &object);

@@ -248,6 +248,34 @@ fn an_assertion_is_good_for_ten_minutes_and_clocks_may_differ_by_five() {
     assert!(late(sign(&json!({"nbf": NOW + 301}))));
 }
 
+fn stated(token: &str, now: i64) -> Result<Stated<Value>, &'static str> {
+    let registered = [OWN.registered.clone()];
+    verify_statement(token, "packmule-test", &registered, Timestamp::from_second(now).unwrap())
+}
+
+#[test]
+fn a_statement_counts_when_its_kind_is_said_and_it_is_of_now() {
+    let header = |kind: &str| json!({"alg": "RS256", "typ": kind, "x5t#S256": URL_SAFE.encode(OWN.sha256())});
+    let claims = json!({"what": "this", "iat": NOW, "exp": NOW + 300}).to_string();
+    let sign = |kind: &str, claims: &str| OWN.sign(&RSA_PKCS1_SHA256, &header(kind), claims);
+    let token = sign("packmule-test", &claims);
+    let good = stated(&token, NOW).unwrap();
+    assert_eq!((&good.claims["what"], good.certificate), (&json!("this"), OWN.sha256()));
+    assert!(stated(&token, NOW + 601).is_err(), "it is over");
+    for kind in ["JWT", "packmule-other", ""] {
+        assert!(stated(&sign(kind, &claims), NOW).is_err(), "{kind}");
+    }
+    let undated = json!({"what": "this", "exp": NOW + 300}).to_string();
+    assert!(stated(&sign("packmule-test", &undated), NOW).is_err());
+    let foreign = json!({"alg": "RS256", "typ": "packmule-test", "x5t#S256": URL_SAFE.encode(FOREIGN.sha256())});
+    assert!(stated(&FOREIGN.sign(&RSA_PKCS1_SHA256, &foreign, &claims), NOW).is_err());
+    let posing =
+        json!({"alg": "RS256", "typ": "packmule-test", "x5t#S256": URL_SAFE.encode(OWN.sha256())});
+    assert!(stated(&FOREIGN.sign(&RSA_PKCS1_SHA256, &posing, &claims), NOW).is_err());
+    // No statement opens the token endpoint, whatever it says.
+    assert!(check(&token).is_err());
+}
+
 #[test]
 fn what_is_remembered_outlives_every_assertion() {
     assert!(REMEMBER.as_secs_f64() > LIFETIME + 2.0 * SKEW);
