@@ -730,8 +730,14 @@ fn new_packs_go_where_they_are_wanted_and_are_found_there() {
     assert_eq!(snapshots(&site), before);
     // It has come back with another time.
     assert!(differences(&site, before[0]).iter().all(|path| path == Path::new("file3")));
-    let remove = agent::Cleaning::Remove { password: PASSWORD };
-    let cleaned = agent::clean_staging(&site.ctx(), site.seed().record.id, remove).unwrap();
+    let clean = || {
+        let remove = agent::Cleaning::Remove { password: PASSWORD };
+        agent::clean_staging(&site.ctx(), site.seed().record.id, remove)
+    };
+    // A staging that is not there may be on a disk that is not mounted.
+    assert_eq!(clean().unwrap_err().kind(), model::ErrorKind::Unavailable);
+    fs::create_dir(site.path("staging")).unwrap();
+    let cleaned = clean().unwrap();
     assert!(!cleaned.made.is_empty());
     for folder in ["first", "second"] {
         assert!(tree(&site.path(folder)).is_empty(), "{folder}");

@@ -147,8 +147,10 @@ fn theirs(
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
-    let groups: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|fault| panic!("{fault}: {}", String::from_utf8_lossy(&output.stdout)));
+    // Where there is no snapshot of that host, it says nothing at all.
+    let said = if output.stdout.is_empty() { b"[]".as_slice() } else { &output.stdout };
+    let groups: Value = serde_json::from_slice(said)
+        .unwrap_or_else(|fault| panic!("{fault}: {}", String::from_utf8_lossy(said)));
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let id = |snapshot: &Value| snapshot["id"].as_str().unwrap().to_owned();
     let mut verdict = Verdict::new();
