@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 const ROOMS: [usize; 3] = [2 << 20, 4 << 20, MAX];
 
 /// What rooms of each size may take while they are not in use.
-const IDLE: usize = 8 << 20;
+const IDLE: usize = 16 << 20;
 
 /// Up to [`MAX`] bytes of a file.
 pub(crate) struct Piece {
@@ -135,7 +135,7 @@ mod tests {
             .collect::<Vec<_>>()
             .into_iter()
             .for_each(|p| pool.give_back(p));
-        assert_eq!(idle(), [1, 1, 1]);
+        assert_eq!(idle(), [1, 1, 2]);
         drop(pool.room(MAX));
         assert!(pool.take().is_empty() && pool.room(MAX).is_empty());
         assert_eq!(idle(), [0, 1, 0]);
