@@ -31,7 +31,10 @@ const ORDER: [usize; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
 /// constant term. None where the processor cannot.
 #[allow(unsafe_code, reason = "the one call of code that not every processor has")]
 pub(super) fn evaluate(r: Limbs, eights: &[Eight]) -> Option<Limbs> {
-    if !is_x86_feature_detected!("avx512f") || !is_x86_feature_detected!("avx512ifma") {
+    let has_all = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512ifma");
+    if !has_all {
         return None;
     }
     // SAFETY: the processor has been asked for all that the function is compiled for.
