@@ -5,21 +5,24 @@
 //!
 //! Because the window forgets everything older than 64 bytes, the first 512 KiB of a chunk need no
 //! scan at all, and stretches of a buffer can be scanned side by side. That is what makes it fast:
-//! one stretch alone waits for each of its steps, [`LANES`] of them keep the processor busy.
+//! 64 of them by the crate `rabin`, where the processor has what it needs; elsewhere
+//! [`LANES`], as one stretch alone waits for each of its steps.
 
+use rabin::{LEAST, Scanner, WINDOW};
 use repo::Polynomial;
 
 /// The least bytes of a chunk, but for a file's last.
 pub const MIN: usize = 512 << 10;
 /// The most bytes of a chunk.
 pub const MAX: usize = 8 << 20;
-const WINDOW: usize = 64;
 /// 20 bits: 1 MiB on average.
 const MASK: u64 = (1 << 20) - 1;
 /// Stretches that are scanned side by side.
 const LANES: usize = 4;
 /// Bytes of each. What lies behind the first cut is scanned in vain: on average half of all lanes.
 const STRETCH: usize = 16 << 10;
+/// Bytes that a scanner is given at once. What lies behind the first cut is scanned in vain here, too.
+const AT_ONCE: usize = 256 << 10;
 
 /// The tables for one polynomial. Cheap to share, made once a run.
 #[derive(Debug, Clone)]
@@ -29,6 +32,8 @@ pub struct Chunker {
     /// What cancels the eight bits above the degree, and their remainder.
     reduce: [u64; 256],
     shift: u32,
+    /// Where this processor has one.
+    scanner: Option<Scanner>,
 }
 
 impl Chunker {
@@ -44,7 +49,8 @@ impl Chunker {
             let top = (top as u64) << degree;
             polynomial.reduce(top) | top
         });
-        Self { out, reduce, shift: degree - 8 }
+        let scanner = Scanner::new(degree, |value| polynomial.reduce(value));
+        Self { out, reduce, shift: degree - 8, scanner }
     }
 
     /// The length of the first chunk of `data`, which holds at least [`MAX`] bytes or the rest of the file.
@@ -63,6 +69,15 @@ impl Chunker {
         let from = from.max(MIN);
         // The place `from` itself is looked at by rolling in the byte before it.
         let mut at = from - 1;
+        if let Some(scanner) = &self.scanner {
+            while data.len().checked_sub(at)? >= LEAST {
+                let end = data.len().min(at + AT_ONCE);
+                match scanner.find(data.get(at - WINDOW..end)?) {
+                    Some(place) => return Some(at + place),
+                    None => at = end,
+                }
+            }
+        }
         while data.len().checked_sub(at)? >= LANES * STRETCH {
             match self.find_in_lanes(data.get(at - WINDOW..at + LANES * STRETCH)?) {
                 Some(place) => return Some(at + place),
@@ -147,6 +162,12 @@ mod tests {
         Polynomial::new(bits).unwrap()
     }
 
+    /// With what this processor has, and with what every one has.
+    fn chunkers(polynomial: Polynomial) -> [Chunker; 2] {
+        let chunker = Chunker::new(polynomial);
+        [chunker.clone(), Chunker { scanner: None, ..chunker }]
+    }
+
     /// The definition, without tables and without rolling: the window as one large polynomial.
     fn slow_cut(polynomial: Polynomial, data: &[u8]) -> usize {
         for end in MIN..=data.len().min(MAX) {
@@ -198,7 +219,9 @@ mod tests {
             // A stretch of zeros makes cuts likelier than once in a million.
             let at = usize::try_from(seed % 100_000).unwrap();
             data[MIN - 1000..].iter_mut().skip(at).take(70).for_each(|byte| *byte = 0);
-            prop_assert_eq!(Chunker::new(polynomial).cut(&data), slow_cut(polynomial, &data));
+            for chunker in chunkers(polynomial) {
+                prop_assert_eq!(chunker.cut(&data), slow_cut(polynomial, &data));
+            }
         }
     }
 
@@ -219,34 +242,39 @@ mod tests {
             if let Some(at) = zeros {
                 data.iter_mut().skip(at).take(70).for_each(|byte| *byte = 0);
             }
-            let chunker = Chunker::new(polynomial);
             let expected = slow_cut(polynomial, &data);
-            prop_assert_eq!(chunker.cut(&data), expected);
-            let (mut from, mut seen) = (MIN, MIN);
-            let cut = loop {
-                if let Some(cut) = chunker.find(&data[..seen], from) {
-                    break cut;
-                }
-                if seen == data.len() {
-                    break seen;
-                }
-                (from, seen) = (seen, (seen + piece).min(data.len()));
-            };
-            prop_assert_eq!(cut, expected);
+            for chunker in chunkers(polynomial) {
+                prop_assert_eq!(chunker.cut(&data), expected);
+                let (mut from, mut seen) = (MIN, MIN);
+                let cut = loop {
+                    if let Some(cut) = chunker.find(&data[..seen], from) {
+                        break cut;
+                    }
+                    if seen == data.len() {
+                        break seen;
+                    }
+                    (from, seen) = (seen, (seen + piece).min(data.len()));
+                };
+                prop_assert_eq!(cut, expected);
+            }
         }
     }
 
     #[test]
     fn a_cut_at_every_place_of_every_lane_is_found() {
         let polynomial = polynomial(0x003D_A335_8B4D_C173);
-        let chunker = Chunker::new(polynomial);
+        let chunkers = chunkers(polynomial);
         // A byte that never cuts by itself, and 64 zeros, which always do: at their end.
         for end in (MIN..MIN + 5 * STRETCH).step_by(STRETCH / 3).chain([MIN, MIN + 1]) {
             let mut data = vec![7; MIN + 6 * STRETCH];
             data[end - WINDOW..end].fill(0);
-            assert_eq!(chunker.cut(&data), end);
+            for chunker in &chunkers {
+                assert_eq!(chunker.cut(&data), end);
+            }
             data[end + 1000..end + 1000 + WINDOW].fill(0);
-            assert_eq!(chunker.cut(&data), end, "the first of two");
+            for chunker in &chunkers {
+                assert_eq!(chunker.cut(&data), end, "the first of two");
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! Files: read, cut, and stored piece by piece, by any worker.
 //!
 //! The worker that opens a file reads and cuts it, and stores its pieces itself unless others have
-//! nothing to do. Pieces are stored in twos, as two are hashed in less time: a worker keeps one back
-//! until it has the next, which may be another file's. Memory is bounded by the pieces that workers and
+//! nothing to do. Two pieces side by side are hashed in less time: a worker keeps one back, to be hashed beside
+//! whatever else it hashes, until that is done and the next one is kept. Memory is bounded by the pieces that workers and
 //! queue hold, whatever a file's size. Holes are not read: where a file has one, its pieces are known to be zeros.
 
 use crate::BackupEvent;
@@ -18,6 +18,7 @@ use repo::tree::{Node, NodeKind};
 use repo::{BlobRun, Content};
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
+use sha256::Aside;
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
@@ -75,8 +76,45 @@ pub(crate) struct Files<'a, 'run> {
     chunker: &'a Chunker,
     pool: &'a Pool,
     pub(crate) work: &'a Work,
-    /// Kept back, to be stored with the next one.
-    kept: Cell<Option<ChunkJob>>,
+    /// Kept back, and hashed beside others meanwhile.
+    kept: Cell<Option<Hashing>>,
+}
+
+/// A piece on its way to its name.
+struct Hashing {
+    job: ChunkJob,
+    hasher: sha256::Hasher,
+    /// Bytes that are hashed: whole blocks.
+    taken: usize,
+}
+
+impl Hashing {
+    fn new(job: ChunkJob) -> Self {
+        Self { job, hasher: sha256::Hasher::default(), taken: 0 }
+    }
+
+    fn left(&self) -> usize {
+        self.job.piece.len() - self.taken
+    }
+
+    /// `work` hashes as much of it as it has room for.
+    fn aside<T>(&mut self, work: impl FnOnce(&mut Aside<'_>) -> T) -> T {
+        let rest = self.job.piece.bytes().get(self.taken..).unwrap_or_default();
+        let mut aside = Aside::of(rest, &mut self.hasher);
+        let done = work(&mut aside);
+        self.taken += rest.len() - aside.left();
+        done
+    }
+
+    /// Hashes what is left, beside another one.
+    fn end(mut self, other: Option<&mut Self>) -> (ChunkJob, Digest) {
+        let rest = self.job.piece.bytes().get(self.taken..).unwrap_or_default();
+        match other {
+            Some(other) => other.aside(|aside| self.hasher.update_beside(rest, aside)),
+            None => self.hasher.update(rest),
+        }
+        (self.job, Digest(self.hasher.finalize()))
+    }
 }
 
 impl<'a, 'run> Files<'a, 'run> {
@@ -89,45 +127,40 @@ impl<'a, 'run> Files<'a, 'run> {
         Self { run, chunker, pool, work, kept: Cell::new(None) }
     }
 
-    /// Stores a piece that others left, with one that was kept or waits as well.
+    /// Stores a piece that others left, beside one that was kept or waits as well.
     pub(crate) fn chunk(&self, job: ChunkJob) {
-        match self.kept.take().or_else(|| self.work.take_chunk()) {
-            Some(other) => self.store_both([other, job]),
-            None => self.store(job),
-        }
+        let kept = self.kept.take().or_else(|| self.work.take_chunk().map(Hashing::new));
+        self.kept.set(kept);
+        self.keep(job);
     }
 
-    /// Stores a piece with the one that was kept, or keeps it.
+    /// Of this piece and the one that was kept, stores the one that is hashed sooner, and keeps the other.
     fn keep(&self, job: ChunkJob) {
-        match self.kept.take() {
-            Some(kept) => self.store_both([kept, job]),
-            None => self.kept.set(Some(job)),
-        }
+        let new = Hashing::new(job);
+        let Some(kept) = self.kept.take() else { return self.kept.set(Some(new)) };
+        let (first, mut second) = if kept.left() <= new.left() { (kept, new) } else { (new, kept) };
+        self.store(first, Some(&mut second));
+        self.kept.set(Some(second));
     }
 
     /// Stores what was kept.
     pub(crate) fn finish(&self) {
         if let Some(kept) = self.kept.take() {
-            self.store(kept);
+            self.store(kept, None);
         }
     }
 
-    fn store(&self, job: ChunkJob) {
+    fn store(&self, first: Hashing, mut beside: Option<&mut Hashing>) {
         if self.run.stopped() {
-            return self.pool.give_back(job.piece);
+            return self.pool.give_back(first.job.piece);
         }
-        let id = self.run.save_data(job.piece.bytes());
+        let (job, id) = first.end(beside.as_deref_mut());
+        let save = |aside: &mut Aside<'_>| self.run.save_named(id, job.piece.bytes(), aside);
+        let id = match beside {
+            Some(beside) => beside.aside(save),
+            None => save(&mut Aside::of(&[], &mut sha256::Hasher::default())),
+        };
         self.stored(job, id);
-    }
-
-    fn store_both(&self, jobs: [ChunkJob; 2]) {
-        if self.run.stopped() {
-            return jobs.into_iter().for_each(|job| self.pool.give_back(job.piece));
-        }
-        let ids = self.run.save_both(jobs.each_ref().map(|job| job.piece.bytes()));
-        for (job, id) in jobs.into_iter().zip(ids) {
-            self.stored(job, id);
-        }
     }
 
     fn stored(&self, job: ChunkJob, id: Result<Digest, Error>) {

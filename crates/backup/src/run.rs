@@ -163,18 +163,22 @@ impl<'a> Run<'a> {
     }
 
     /// Hashes and stores one piece of a file.
-    pub(crate) fn save_data(&self, plain: &[u8]) -> Result<Digest, Error> {
-        self.save_named(Digest(sha256::hash(plain)), plain)
+    fn save_data(&self, plain: &[u8]) -> Result<Digest, Error> {
+        let mut nothing = sha256::Hasher::default();
+        let id = Digest(sha256::hash(plain));
+        self.save_named(id, plain, &mut sha256::Aside::of(&[], &mut nothing))
     }
 
-    /// Two pieces, which takes less time than one after the other.
-    pub(crate) fn save_both(&self, [one, other]: [&[u8]; 2]) -> [Result<Digest, Error>; 2] {
-        let [id, others] = sha256::hash_both([one, other]).map(Digest);
-        [self.save_named(id, one), self.save_named(others, other)]
-    }
-
-    fn save_named(&self, id: Digest, plain: &[u8]) -> Result<Digest, Error> {
-        if let Saved::Added { stored } = self.writer.save(BlobKind::Data, id, plain)? {
+    /// Stores one piece of a file. Of `aside`, as much is hashed as that leaves room for.
+    pub(crate) fn save_named(
+        &self,
+        id: Digest,
+        plain: &[u8],
+        aside: &mut sha256::Aside<'_>,
+    ) -> Result<Digest, Error> {
+        if let Saved::Added { stored } =
+            self.writer.save_beside(BlobKind::Data, id, plain, aside)?
+        {
             add(&self.counters.data_blobs, 1);
             add(&self.counters.bytes_new, plain.len() as u64);
             add(&self.counters.data_added, plain.len() as u64);

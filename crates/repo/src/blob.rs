@@ -7,7 +7,7 @@
 
 use crate::crypto::{IV, Key, MAC};
 use crate::index::Location;
-use crate::{Error, codec};
+use crate::{Error, codec, noise};
 use model::Digest;
 use std::io::Write;
 use zstd::bulk::{Compressor, Decompressor};
@@ -148,21 +148,24 @@ impl Opener {
         named(&[], hasher.finalize(), id).map(drop)
     }
 
-    /// As [`verify`](Self::verify), while `pack` takes in the stored bytes. After an error it has some of them.
+    /// As [`verify`](Self::verify), while `pack` takes in the stored bytes, and as much of `aside` is hashed as these two
+    /// leave room for. After an error they have taken in some.
     pub(crate) fn verify_beside(
         &mut self,
         stored: &[u8],
         id: &Digest,
         plain_length: Option<u32>,
         pack: &mut sha256::Hasher,
+        aside: &mut sha256::Aside<'_>,
     ) -> Result<(), String> {
         let mut hasher = sha256::Hasher::default();
         let mut taken = 0;
         self.open_blocks(stored, plain_length, |plain, end| {
-            hasher.update_both(plain, pack, stored.get(taken..end).unwrap_or_default());
+            let part = stored.get(taken..end).unwrap_or_default();
+            hasher.update_both_beside(plain, pack, part, aside);
             taken = end;
         })?;
-        pack.update(stored.get(taken..).unwrap_or_default());
+        pack.update_beside(stored.get(taken..).unwrap_or_default(), aside);
         named(&[], hasher.finalize(), id).map(drop)
     }
 
@@ -366,13 +369,19 @@ impl Unsealed<'_> {
     }
 
     /// Encrypts it onto `out`, and opens it there again, while `pack` takes in what is stored: what a
-    /// broken memory changed on the way is found before it counts. After an error neither is of use.
-    pub(crate) fn seal(self, out: &mut Vec<u8>, pack: &mut sha256::Hasher) -> Result<(), Error> {
+    /// broken memory changed on the way is found before it counts. After an error neither is of use. Of `aside`, as much is
+    /// hashed as that leaves room for.
+    pub(crate) fn seal(
+        self,
+        out: &mut Vec<u8>,
+        pack: &mut sha256::Hasher,
+        aside: &mut sha256::Aside<'_>,
+    ) -> Result<(), Error> {
         let Self { id, plain_length, iv, body, key, opener } = self;
         let start = out.len();
         key.seal_onto(iv, body, out);
         opener
-            .verify_beside(out.get(start..).unwrap_or_default(), &id, plain_length, pack)
+            .verify_beside(out.get(start..).unwrap_or_default(), &id, plain_length, pack, aside)
             .map_err(|_| Error::Memory { what: "blob", id })
     }
 }
@@ -451,7 +460,7 @@ impl Sealer {
     ) -> Result<Unsealed<'a>, Error> {
         let length = u32::try_from(plain.len()).map_err(|_| Error::TooLarge { what: "a blob" })?;
         self.compressed.clear();
-        let worth = if self.compresses || always {
+        let worth = if always || self.compresses && !noise::is_noise(plain) {
             self.compressed.reserve_exact(zstd::zstd_safe::compress_bound(plain.len()));
             self.compressor
                 .compress_to_buffer(plain, &mut self.compressed)
@@ -493,11 +502,19 @@ mod tests {
         ]
     }
 
+    fn seal(
+        ready: Unsealed<'_>,
+        stored: &mut Vec<u8>,
+        pack: &mut sha256::Hasher,
+    ) -> Result<(), Error> {
+        ready.seal(stored, pack, &mut sha256::Aside::of(&[], &mut sha256::Hasher::default()))
+    }
+
     fn sealed(sealer: &mut Sealer, id: Digest, plain: &[u8]) -> (Vec<u8>, Option<u32>) {
         let mut stored = Vec::new();
         let ready = sealer.ready(id, plain).unwrap();
         let length = ready.plain_length;
-        ready.seal(&mut stored, &mut sha256::Hasher::default()).unwrap();
+        seal(ready, &mut stored, &mut sha256::Hasher::default()).unwrap();
         (stored, length)
     }
 
@@ -531,7 +548,7 @@ mod tests {
                 let (length, bytes) = (ready.plain_length, ready.length());
                 let (mut pack, mut stored) = (sha256::Hasher::default(), b"before".to_vec());
                 pack.update(&stored);
-                ready.seal(&mut stored, &mut pack).unwrap();
+                seal(ready, &mut stored, &mut pack).unwrap();
                 prop_assert_eq!(pack.finalize(), sha256::hash(&stored));
                 let mut stored = stored.split_off(6);
                 prop_assert_eq!(stored.len(), bytes);
@@ -590,7 +607,7 @@ mod tests {
         let key = Key::random().unwrap();
         let mut sealer = Sealer::new(&key, Compression::Auto).unwrap();
         let ready = sealer.ready(hash(b"what was read"), b"what memory made of it").unwrap();
-        let refused = ready.seal(&mut Vec::new(), &mut sha256::Hasher::default());
+        let refused = seal(ready, &mut Vec::new(), &mut sha256::Hasher::default());
         assert!(matches!(refused, Err(Error::Memory { .. })));
     }
 

@@ -27,6 +27,7 @@ mod key_file;
 mod keys;
 mod lock;
 mod lost;
+mod noise;
 mod pack;
 mod polynomial;
 mod prune;

@@ -11,6 +11,7 @@ use crate::blob::{SealedBlob, Unsealed};
 use crate::crypto::{Key, OVERHEAD};
 use crate::{BlobKind, Error};
 use model::Digest;
+use sha256::Aside;
 
 /// The most bytes a pack's header may have; restic's own bound.
 pub(crate) const HEADER_LIMIT: u32 = 16 << 20;
@@ -94,10 +95,16 @@ impl OpenPack {
         Ok(())
     }
 
-    /// Encrypts a blob to its place, and opens it there again. After an error the pack is of no use.
-    pub(crate) fn seal(&mut self, kind: BlobKind, blob: Unsealed<'_>) -> Result<(), Error> {
+    /// Encrypts a blob to its place, and opens it there again. After an error the pack is of no use. Of `aside`, as much
+    /// is hashed as that leaves room for.
+    pub(crate) fn seal(
+        &mut self,
+        kind: BlobKind,
+        blob: Unsealed<'_>,
+        aside: &mut Aside<'_>,
+    ) -> Result<(), Error> {
         self.list(kind, blob.id, blob.length(), blob.plain_length)?;
-        blob.seal(&mut self.bytes, &mut self.name)
+        blob.seal(&mut self.bytes, &mut self.name, aside)
     }
 
     /// Lists a blob of that length that comes next.
@@ -247,7 +254,8 @@ mod tests {
         let mut sealer = Sealer::new(key, Compression::Auto).unwrap();
         for (kind, plain) in blobs {
             let id = Digest(sha256::hash(plain));
-            open.seal(*kind, sealer.ready(id, plain).unwrap()).unwrap();
+            let ready = sealer.ready(id, plain).unwrap();
+            open.seal(*kind, ready, &mut Aside::of(&[], &mut sha256::Hasher::default())).unwrap();
         }
         open.finish(key).unwrap()
     }

@@ -172,12 +172,28 @@ impl Writer {
     /// # Errors
     /// The first failure of any blob or pack; after it everything fails, and nothing more counts.
     pub fn save(&self, kind: BlobKind, id: Digest, plain: &[u8]) -> Result<Saved, Error> {
+        let mut nothing = sha256::Hasher::default();
+        self.save_beside(kind, id, plain, &mut sha256::Aside::of(&[], &mut nothing))
+    }
+
+    /// As [`save`](Self::save). While it is hashed what was stored, as much of `aside` is hashed as that leaves room for.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_beside(
+        &self,
+        kind: BlobKind,
+        id: Digest,
+        plain: &[u8],
+        aside: &mut sha256::Aside<'_>,
+    ) -> Result<Saved, Error> {
         self.save_by(kind, id, |sealer| {
             let blob = match kind {
                 BlobKind::Data => sealer.ready(id, plain)?,
                 BlobKind::Tree => sealer.ready_tree(id, plain)?,
             };
-            self.append(kind, blob.random(), blob.length(), |pack| pack.seal(kind, blob))
+            let (random, length) = (blob.random(), blob.length());
+            self.append(kind, random, length, |pack| pack.seal(kind, blob, aside))
         })
     }
 

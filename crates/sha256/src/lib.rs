@@ -4,7 +4,8 @@
 //! the one before: two messages side by side take 1.3 times as long as one of them, not twice. One
 //! message alone, and all on processors without the unit, is hashed by the crate `sha2`.
 //!
-//! Two messages of very different lengths are side by side for as long as the shorter one lasts.
+//! Two messages of very different lengths are side by side for as long as the shorter one lasts. A third one, which is in no
+//! hurry, can lie [`Aside`]: of that one, as much is hashed as the others leave room for.
 
 #[cfg(target_arch = "x86_64")]
 mod pair;
@@ -53,8 +54,27 @@ impl Hasher {
         self.begin(rest);
     }
 
+    /// Takes in the next part, and as much of `aside` is hashed beside it as there is of both.
+    pub fn update_beside(&mut self, part: &[u8], aside: &mut Aside<'_>) {
+        let (blocks, rest) = self.complete(part);
+        aside.compress_beside(&mut self.state, blocks);
+        self.begin(rest);
+    }
+
     /// Takes in the next part, and `other` takes in its own.
     pub fn update_both(&mut self, part: &[u8], other: &mut Self, others: &[u8]) {
+        let mut nothing = Self::default();
+        self.update_both_beside(part, other, others, &mut Aside::of(&[], &mut nothing));
+    }
+
+    /// As [`update_both`](Self::update_both). What one of the two has more than the other is hashed beside `aside`.
+    pub fn update_both_beside(
+        &mut self,
+        part: &[u8],
+        other: &mut Self,
+        others: &[u8],
+        aside: &mut Aside<'_>,
+    ) {
         let ((blocks, rest), (others, others_rest)) = (self.complete(part), other.complete(others));
         let both = blocks.len().min(others.len());
         let (Some((blocks, alone)), Some((others, others_alone))) =
@@ -63,8 +83,8 @@ impl Hasher {
             return;
         };
         compress_both([&mut self.state, &mut other.state], [blocks, others]);
-        compress256(&mut self.state, alone);
-        compress256(&mut other.state, others_alone);
+        aside.compress_beside(&mut self.state, alone);
+        aside.compress_beside(&mut other.state, others_alone);
         self.begin(rest);
         other.begin(others_rest);
     }
@@ -111,6 +131,42 @@ impl Hasher {
             room.copy_from_slice(rest);
             self.filled = end;
         }
+    }
+}
+
+/// A message that is hashed beside others, block by block.
+#[derive(Debug)]
+pub struct Aside<'m> {
+    /// What of it is not hashed yet.
+    rest: &'m [u8],
+    hasher: &'m mut Hasher,
+}
+
+impl<'m> Aside<'m> {
+    /// A message of which `hasher` has taken in what stands before `rest`: whole blocks.
+    pub fn of(rest: &'m [u8], hasher: &'m mut Hasher) -> Self {
+        Self { rest, hasher }
+    }
+
+    /// How much of it is not hashed yet. Less than a block stays to the end.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+
+    fn compress_beside(&mut self, state: &mut [u32; 8], blocks: &[Block]) {
+        let (own, _) = self.rest.as_chunks();
+        let both = own.len().min(blocks.len());
+        let (Some((beside, alone)), Some(own)) = (blocks.split_at_checked(both), own.get(..both))
+        else {
+            return;
+        };
+        if both > 0 {
+            compress_both([state, &mut self.hasher.state], [beside, own]);
+            self.hasher.length = self.hasher.length.wrapping_add((both * BLOCK) as u64);
+            self.rest = self.rest.get(both * BLOCK..).unwrap_or_default();
+        }
+        compress256(state, alone);
     }
 }
 
@@ -163,6 +219,29 @@ mod tests {
         fn both_hashes_are_what_sha2_says(one in messages(), other in messages()) {
             prop_assert_eq!(hash_both([&one, &other]), [expected(&one), expected(&other)]);
             prop_assert_eq!(hash(&one), expected(&one));
+        }
+
+        #[test]
+        fn what_lies_aside_is_hashed_as_far_as_others_leave_room(
+            (aside, one, other) in (messages(), messages(), messages()),
+            parts in prop::collection::vec((messages(), messages()), 0..4),
+        ) {
+            let (mut hasher, mut first, mut second) = <(Hasher, Hasher, Hasher)>::default();
+            let mut all = (Vec::new(), Vec::new());
+            let mut left = aside.len();
+            for (one, other) in parts.iter().chain([&(one, other)]) {
+                let mut beside = Aside::of(&aside[aside.len() - left..], &mut hasher);
+                first.update_both_beside(one, &mut second, other, &mut beside);
+                first.update_beside(other, &mut beside);
+                left = beside.left();
+                all.0.extend([one.as_slice(), other].concat());
+                all.1.extend_from_slice(other);
+            }
+            prop_assert!((aside.len() - left).is_multiple_of(BLOCK));
+            hasher.update(&aside[aside.len() - left..]);
+            prop_assert_eq!(hasher.finalize(), expected(&aside));
+            prop_assert_eq!(first.finalize(), expected(&all.0));
+            prop_assert_eq!(second.finalize(), expected(&all.1));
         }
 
         #[test]
