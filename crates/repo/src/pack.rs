@@ -79,7 +79,13 @@ impl OpenPack {
 
     /// Whether the header could take no more entries.
     pub(crate) fn header_full(&self) -> bool {
-        (self.blobs.len() + 2) * COMPRESSED_ENTRY > HEADER_LIMIT as usize
+        header_exceeds(self.blobs.len() + 1)
+    }
+
+    /// Whether a pack of that size has room for all of another one, header included.
+    pub(crate) fn has_room_for(&self, other: &Self, pack_size: usize) -> bool {
+        self.length() + other.length() <= pack_size
+            && !header_exceeds(self.blobs.len() + other.blobs.len())
     }
 
     /// Appends a blob that was opened before.
@@ -154,6 +160,11 @@ impl OpenPack {
         let id = Digest(self.name.finalize());
         Ok(FinishedPack { id, bytes: self.bytes, blobs: self.blobs })
     }
+}
+
+/// Whether the header of so many blobs could be longer than one may be.
+fn header_exceeds(blobs: usize) -> bool {
+    (blobs + 1) * COMPRESSED_ENTRY > HEADER_LIMIT as usize
 }
 
 fn encode_entry(blob: &PackedBlob, header: &mut Vec<u8>) {
@@ -258,6 +269,29 @@ mod tests {
             open.seal(*kind, ready, &mut Aside::of(&[], &mut sha256::Hasher::default())).unwrap();
         }
         open.finish(key).unwrap()
+    }
+
+    // No blob can be as small as these; a header knows only their lengths.
+    #[test]
+    fn two_packs_become_one_only_as_far_as_their_header_may_be_long() {
+        let key = Key::random().unwrap();
+        let most = HEADER_LIMIT as usize / COMPRESSED_ENTRY - 1;
+        let with = |blobs: usize| {
+            let mut open = OpenPack::default();
+            for _ in 0..blobs {
+                let blob = SealedBlob { bytes: b"x", plain_length: Some(1) };
+                open.append(BlobKind::Data, Digest([1; 32]), &blob).unwrap();
+            }
+            open
+        };
+        let (mut half, rest) = (with(most / 2), with(most - most / 2));
+        assert!(half.has_room_for(&rest, 1 << 30));
+        assert!(!half.has_room_for(&rest, most - 1));
+        assert!(!half.has_room_for(&with(most - most / 2 + 1), 1 << 30));
+        half.absorb(&rest).unwrap();
+        assert!(half.header_full());
+        let pack = half.finish(&key).unwrap();
+        assert_eq!(header_of(&key, &pack.bytes).unwrap().len(), most);
     }
 
     fn header_of(key: &Key, bytes: &[u8]) -> Result<Vec<PackedBlob>, String> {

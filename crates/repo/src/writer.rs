@@ -382,7 +382,11 @@ impl Shared {
         if pack.is_empty() {
             *pack = OpenPack::within(slot(&self.buffers, kind).take());
         }
-        add(pack)?;
+        if let Err(error) = add(pack) {
+            // Part of a blob may be in it, and its list names all of it: nobody may add to that, or store it.
+            *pack = OpenPack::default();
+            return Err(error);
+        }
         Ok(full)
     }
 
@@ -404,7 +408,7 @@ impl Shared {
                 continue;
             }
             match packs.last_mut() {
-                Some(last) if last.length() + pack.length() <= self.options.pack_size => {
+                Some(last) if last.has_room_for(&pack, self.options.pack_size) => {
                     last.absorb(&pack)?;
                     slot(&self.buffers, kind).give_back(pack.into_buffer());
                 }
@@ -591,6 +595,20 @@ mod tests {
             let at = index.find(BlobKind::Data, &hash(&blob(n))).unwrap();
             assert_eq!(repository.read_blob(&at).unwrap(), blob(n));
         }
+    }
+
+    #[test]
+    fn a_pack_that_a_blob_could_not_be_added_to_is_not_stored() {
+        let repository = repository();
+        let lock = repository.lock(LockMode::Shared).unwrap();
+        let writer = Writer::new(&lock, Index::default(), SMALL).unwrap();
+        let (bytes, id) = (blob(1), hash(&blob(1)));
+        let failed = writer.shared.append(BlobKind::Data, 0, bytes.len(), |pack| {
+            pack.append(BlobKind::Data, id, &SealedBlob { bytes: &bytes, plain_length: None })?;
+            Err(Error::Memory { what: "blob", id })
+        });
+        assert!(matches!(failed, Err(Error::Memory { .. })));
+        assert!(writer.shared.take_open(BlobKind::Data).unwrap().is_empty());
     }
 
     #[test]
