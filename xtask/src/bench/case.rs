@@ -65,6 +65,11 @@ impl Case {
     pub(crate) fn is_beyond_opening(self) -> bool {
         matches!(self, Self::Unchanged | Self::Increment)
     }
+
+    /// Whether what a command leaves in the page cache counts as its own: what is restored is wanted on the medium.
+    pub(crate) fn is_until_written(self) -> bool {
+        self == Self::Restore
+    }
 }
 
 impl FromStr for Case {

@@ -56,7 +56,8 @@ fn goals(results: &Results, cases: &[Case]) -> String {
     let limits: Vec<_> = goal::limits(results, cases).iter().map(limit_row).collect();
     let bound = format!("of the bound ({ENOUGH})");
     let titles = ["times as fast as", "ours, s", "restic", "the best peer", &bound, "met"];
-    let mut out = "What is wanted is in brackets. Unchanged and increment: beyond opening the repository.\n\n"
+    let mut out = "What is wanted is in brackets. Unchanged and increment: beyond opening the repository. Restore: until all is \
+        on the medium.\n\n"
         .to_owned();
     out += &table(&titles, &speed);
     if !limits.is_empty() {
@@ -150,7 +151,12 @@ fn seconds_cell(results: &Results, set: Set, case: Case, tool: &str) -> String {
         results.peak_mib(set, case, tool),
     );
     match figures {
-        (Some(seconds), Some(cpu), Some(peak)) => format!("{seconds:.2} ({cpu:.1}; {peak:.0})"),
+        (Some(seconds), Some(cpu), Some(peak)) => {
+            let settle = results.settle_seconds(set, case, tool);
+            let later = settle.filter(|_| case.is_until_written()).filter(|later| *later >= 0.005);
+            let later = later.map(|later| format!(" + {later:.2}")).unwrap_or_default();
+            format!("{seconds:.2}{later} ({cpu:.1}; {peak:.0})")
+        }
         _ => String::new(),
     }
 }

@@ -81,9 +81,20 @@ impl Results {
         median(self.of(set, case, tool).map(|one| one.usage.seconds))
     }
 
-    /// Median seconds, without those of opening the repository where that is left out: run by run,
-    /// as what a key costs is chosen anew for each repository.
+    /// Median seconds that `sync` took afterwards.
+    pub(crate) fn settle_seconds(&self, set: Set, case: Case, tool: &str) -> Option<f64> {
+        median(self.of(set, case, tool).map(|one| one.settle_seconds))
+    }
+
+    /// Median seconds as they are compared. Without those of opening the repository where that is left out: run by run,
+    /// as what a key costs is chosen anew for each repository. With those of writing what a command left in the page
+    /// cache, where some commands wait for that and others do not.
     pub(crate) fn seconds_compared(&self, set: Set, case: Case, tool: &str) -> Option<f64> {
+        if case.is_until_written() {
+            return median(
+                self.of(set, case, tool).map(|one| one.usage.seconds + one.settle_seconds),
+            );
+        }
         if !case.is_beyond_opening() {
             return self.seconds(set, case, tool);
         }
@@ -212,6 +223,15 @@ mod tests {
         assert!((compared(Case::Unchanged) - 2.0).abs() < 1e-9);
         assert!((compared(Case::First) - 3.5).abs() < 1e-9);
         assert_eq!(results.seconds_compared(Set::B, Case::First, "packmule"), None);
+        results.took("packmule", Case::Restore, 1, 4.0);
+        for sample in &mut results.samples {
+            sample.settle_seconds = 0.5;
+        }
+        assert_eq!(results.seconds_compared(Set::A, Case::Restore, "packmule"), Some(4.5));
+        assert_eq!(
+            results.seconds_compared(Set::A, Case::First, "packmule"),
+            results.seconds(Set::A, Case::First, "packmule")
+        );
         assert_eq!(results.peak_mib(Set::A, Case::First, "packmule"), Some(10.0));
     }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What waits in the page cache is sent to the medium after so many bytes, while others work.
-const SYNC_EVERY: u64 = 32 << 20;
+const SYNC_EVERY: u64 = 128 << 20;
 
 /// What all threads share.
 pub(super) struct Output<'a> {
