@@ -24,6 +24,7 @@ pub(crate) struct Stages {
     pub(crate) stored_bytes: u64,
     pub(crate) look: f64,
     pub(crate) read: f64,
+    pub(crate) key: f64,
     pub(crate) cut: f64,
     pub(crate) hash: f64,
     pub(crate) compress: f64,
@@ -53,7 +54,7 @@ The bound of a case is its core seconds divided by the cores, or the bytes that 
 writes, if that is more. Core seconds of a backup: look + read + cut + hash + compress + seal + name, for what it reads
 and what is new, and reading again what was written (open + decompress + hash); of an unchanged one: look; of a restore: reading what is stored + open + decompress + hash of what is
 unique + making every file; of a check: reading what is stored + name + open + decompress + hash of what is unique.
-Not in it: the key, trees, indexes, and waiting.";
+The key is in it where opening is not left out. Not in it: trees, indexes, and waiting.";
 
 impl Stages {
     /// The shortest time for `case` on that many cores; none when a pass does not tell it.
@@ -65,7 +66,8 @@ impl Stages {
             Case::Check => (self.again() + self.name + self.read_stored(), 0),
             Case::Open => return None,
         };
-        let processor = core_seconds / cores.max(1) as f64;
+        let key = if case.is_beyond_opening() { 0.0 } else { self.key };
+        let processor = (core_seconds + key) / cores.max(1) as f64;
         let disk = match self.direct_write_rate {
             rate if rate > 0.0 => written as f64 / rate,
             _ => 0.0,
@@ -184,6 +186,7 @@ pub(crate) mod fixture {
             stored_bytes: 1_000_000_000,
             look: 0.1,
             read: 1.0,
+            key: 0.5,
             cut: 1.0,
             hash: 1.0,
             compress: 1.0,
@@ -215,18 +218,18 @@ mod tests {
     fn core_seconds_are_shared_by_the_cores() {
         let first = |cores| of(fixture::stages(), Case::First, cores);
         // Half of it is hashed again.
-        assert!(is(first(2), 8.6 / 2.0) && is(first(1), 8.6));
+        assert!(is(first(2), 9.1 / 2.0) && is(first(1), 9.1));
         assert!(is(of(fixture::stages(), Case::Unchanged, 2), 0.05));
-        // Opened, decompressed, half of it hashed; stored bytes named and read.
-        assert!(is(of(fixture::stages(), Case::Check, 2), (2.5 + 1.0 + 0.1) / 2.0));
+        // Opened, decompressed, half of it hashed; stored bytes named and read; and the key.
+        assert!(is(of(fixture::stages(), Case::Check, 2), (2.5 + 1.0 + 0.1 + 0.5) / 2.0));
     }
 
     #[test]
     fn the_disk_is_a_bound_where_it_is_the_slower_one() {
-        // 4 GB at 2 GB/s are more than (2.5 + 0.1 + 0.1) / 2.
+        // 4 GB at 2 GB/s are more than (2.5 + 0.1 + 0.1 + 0.5) / 2.
         assert!(is(of(fixture::stages(), Case::Restore, 2), 2.0));
         let unknown = Stages { direct_write_rate: 0.0, ..fixture::stages() };
-        assert!(is(of(unknown, Case::Restore, 2), 2.7 / 2.0));
+        assert!(is(of(unknown, Case::Restore, 2), 3.2 / 2.0));
         assert!(is(of(fixture::stages(), Case::First, 1000), 0.5));
     }
 

@@ -188,10 +188,11 @@ fn bounds(passes: &[Pass]) -> String {
 type Show = fn(&Stages) -> String;
 
 /// Amounts in GB first, then each stage with its rate in GB/s.
-const STAGES: [(&str, Show); 13] = [
+const STAGES: [(&str, Show); 14] = [
     ("read, GB", |s| gigabytes(s.read_bytes)),
     ("new, GB", |s| gigabytes(s.new_bytes)),
     ("stored, GB", |s| gigabytes(s.stored_bytes)),
+    ("key", |s| format!("{:.2}", s.key)),
     ("look", |s| format!("{:.2}", s.look)),
     ("read", |s| stage(s.read, s.read_bytes)),
     ("cut", |s| stage(s.cut, s.cut_bytes)),
@@ -251,7 +252,7 @@ mod tests {
                 "- borg: 1.0",
                 "- rustic: missing: is not installed",
                 "- set A: 3 files, 0.00 GB (scale 1)",
-                "| first backup A | 5.60 (5.6; 10) | 14.00 (14.0; 10) | 11.20 (11.2; 10) | 4.30 |",
+                "| first backup A | 5.60 (5.6; 10) | 14.00 (14.0; 10) | 11.20 (11.2; 10) | 4.55 |",
                 "| repository A, MB | 2.5 | 2.5 | 2.5 |  |",
                 "| cut | 1.00 at 4.00 GB/s |",
             ],
@@ -266,7 +267,7 @@ mod tests {
         assert_says(
             &text,
             &[
-                "| first backup A | 5.60 | 2.50 (3) | 2.00 by borg (2) | 0.77 | no |",
+                "| first backup A | 5.60 | 2.50 (3) | 2.00 by borg (2) | 0.81 | no |",
                 "| peak memory, first backup A, MiB | 10.0 | 1.00 (1) | yes |",
                 "| repository A, MB | 2.5 | 1.00 (1.02) | yes |",
             ],
@@ -277,7 +278,7 @@ mod tests {
         // 0.85 of what the machine allows is enough.
         assert_says(
             &text,
-            &["| first backup A | 4.90 | 2.86 (3) | 2.29 by borg (2) | 0.88 | yes |"],
+            &["| first backup A | 4.90 | 2.86 (3) | 2.29 by borg (2) | 0.93 | yes |"],
         );
     }
 

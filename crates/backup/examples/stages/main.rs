@@ -31,11 +31,16 @@ struct Report {
     look: f64,
     /// Opening and reading files that are in the page cache.
     read: f64,
+    /// Deriving a key from a password, as this program's repositories have it.
+    key: f64,
     #[serde(flatten)]
     stages: Stages,
     #[serde(flatten)]
     disk: disk::Rates,
 }
+
+/// Of a key.
+const KEY_LANES: usize = 5;
 
 fn main() -> io::Result<()> {
     let args: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
@@ -58,11 +63,23 @@ fn main() -> io::Result<()> {
         known.remember(path, stamp);
     }
     report.stages = stages.stages;
+    for _ in 0..KEY_LANES {
+        timed(&mut report.key, derive_lane)?;
+    }
     report.disk = disk::measure(work, fresh)?;
     known.save(state)?;
     let mut out = io::stdout().lock();
     serde_json::to_writer(&mut out, &report)?;
     writeln!(out)
+}
+
+/// One of the lanes that a key of [`repo::KdfParams::STANDARD`] has: the crate would take several cores for more.
+fn derive_lane() -> io::Result<()> {
+    let params = scrypt::Params::new(15, 8, 1).map_err(io::Error::other)?;
+    let mut key = [0; 64];
+    scrypt::scrypt(b"password", &[7; 64], &params, &mut key).map_err(io::Error::other)?;
+    std::hint::black_box(key);
+    Ok(())
 }
 
 /// The regular files below `root`, relative to it, with what would tell a change.
