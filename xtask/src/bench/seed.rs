@@ -60,12 +60,31 @@ impl Options {
                     let size = value()?;
                     options.size = size.parse().map_err(|_| format!("{size} is no number"))?;
                 }
+                "--sets" => options.sets = sets(value()?)?,
                 "--write" => options.write = true,
                 other => return Err(format!("bench seed has no option {other}")),
             }
         }
         Ok(options)
     }
+}
+
+/// Frees the memory that the page cache has: the drives are in memory, and whoever fills them would wait for the kernel to
+/// find some.
+fn forget_cached() -> anyhow::Result<()> {
+    super::ground::settle()?;
+    let path = "/proc/sys/vm/drop_caches";
+    std::fs::write(path, "1").with_context(|| format!("cannot write {path}"))
+}
+
+/// As `3+1,4+2`: data and parity drives.
+fn sets(text: &str) -> Result<Vec<(usize, usize)>, String> {
+    let pair = |pair: &str| {
+        let (data, parity) = pair.split_once('+')?;
+        Some((data.parse().ok().filter(|data| *data > 1)?, parity.parse().ok()?))
+    };
+    let all: Option<Vec<_>> = text.split(',').map(pair).collect();
+    all.ok_or(format!("{text} is not a list as 3+1,4+2: two data drives at least"))
 }
 
 /// Measures every set with and without limit, then the plan, and prints tables.
@@ -139,6 +158,7 @@ impl Bench {
                     continue;
                 }
                 complain(&format!("{data} + {parity} drives at {rate} MB/s"));
+                forget_cached()?;
                 rows.push(self.row(&source, (*data, *parity), options.size, rate)?);
             }
             std::fs::remove_dir_all(&source)?;
@@ -280,7 +300,15 @@ mod tests {
     fn quick_is_small_and_unknown_options_are_refused() {
         assert!(parsed(&["--quick"]).unwrap().size < parsed(&[]).unwrap().size);
         assert_eq!(parsed(&["--size", "100", "--write"]).unwrap().size, 100);
-        for wrong in [&["--fast"][..], &["--size"], &["--size", "much"]] {
+        assert_eq!(parsed(&["--sets", "3+1,4+2"]).unwrap().sets, [(3, 1), (4, 2)]);
+        for wrong in [
+            &["--fast"][..],
+            &["--size"],
+            &["--size", "much"],
+            &["--sets", "1+1"],
+            &["--sets", "3"],
+            &["--sets", ""],
+        ] {
             assert!(parsed(wrong).is_err(), "{wrong:?}");
         }
     }
