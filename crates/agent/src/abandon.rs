@@ -173,7 +173,8 @@ fn refuse_again(vault: &Vault, record: &SeedRecord, what: Abandoning<'_>) -> Res
         return Ok(());
     }
     match record.direct {
-        true => Err(Error::DirectIsFirst),
+        // Its folder is another one, too.
+        true => Ok(()),
         false => Err(Error::StagingUsed { staging: record.staging.clone(), seed: record.id }),
     }
 }
@@ -202,8 +203,9 @@ fn end(
     record: &SeedRecord,
     again: Option<&JobName>,
 ) -> Result<(), Error> {
-    origin::take_back(ctx, state, record, vault.has_repository()?)?;
-    redirect(state, record, again)?;
+    let catch_up = vault.has_repository()?;
+    origin::take_back(ctx, state, record, catch_up)?;
+    redirect(state, record, (again, catch_up))?;
     if !record.jobs.is_empty() {
         chain::abandoned(ctx, state, record)?;
         chain::send(ctx, state, vault, record.id);
@@ -214,7 +216,11 @@ fn end(
     Ok(())
 }
 
-fn redirect(state: &State, record: &SeedRecord, again: Option<&JobName>) -> Result<(), Error> {
+fn redirect(
+    state: &State,
+    record: &SeedRecord,
+    (again, catch_up): (Option<&JobName>, bool),
+) -> Result<(), Error> {
     let _lock = state.lock()?;
     for mut group in own_groups(state, record)? {
         let Initial::Offline(inputs) = &group.initial else { continue };
@@ -226,7 +232,7 @@ fn redirect(state: &State, record: &SeedRecord, again: Option<&JobName>) -> Resu
                     false => inputs.staging.clone(),
                 },
                 import_job: job.clone(),
-                catch_up: false,
+                catch_up,
                 ..inputs.clone()
             }),
         };

@@ -12,6 +12,7 @@ use seed::{DriveSpec, Event, Events};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use store::{Overlay, Store};
 use wire::SeedId;
 
 /// Who is told, and asked.
@@ -35,7 +36,8 @@ pub enum Direct {
     NeedsDrive,
 }
 
-/// Backs up onto the drives of a set. `repository` is the one that the set keeps locally. Nobody else uses it.
+/// Backs up onto the drives of a set. `repository` is the one that the set keeps locally. Nobody else uses it. What is `known` is
+/// the same repository elsewhere: what that has is not stored again.
 ///
 /// # Errors
 /// Whatever stops it; what counts on drives by then stays, and the same call goes on. An unreadable item and a
@@ -45,16 +47,21 @@ pub fn backup_onto_drives(
     set: &mut DriveSet<'_>,
     desk: &mut dyn Desk,
     options: &BackupOptions<'_>,
+    known: Option<Arc<dyn Store>>,
 ) -> Result<Direct, Error> {
     if set.is_complete() {
         return Ok(Direct::Already);
     }
     let near = set.near();
-    let over = repository.across(set.store(), Arc::clone(&near));
+    let store: Arc<dyn Store> = match known {
+        Some(known) => Arc::new(Overlay::new(set.store(), known)),
+        None => set.store(),
+    };
+    let over = repository.across(store, Arc::clone(&near));
     let beside = repository.across(Arc::clone(&near), near);
     let lock = over.lock(LockMode::Shared)?;
     loop {
-        over.drop_lost_packs(&lock)?;
+        beside.drop_lost_packs(&lock)?;
         set.forget_lost();
         let mut host = Indexing { desk, repository: &beside, lock: &lock, failed: None };
         let (done, ended) = set.run(&mut host, || backup::backup(&over, &lock, options));

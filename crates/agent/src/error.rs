@@ -149,11 +149,6 @@ pub enum Error {
         /// The group.
         group: GroupName,
     },
-    /// The vault has the repository.
-    #[error(
-        "only a first backup goes straight onto drives, and the vault has a repository of this server: give a staging location, which needs room for what is new alone, or back up over the network"
-    )]
-    DirectIsFirst,
     /// Its first backup is made otherwise.
     #[error("the first backup of protection group {0} does not go straight onto drives")]
     NotDirect(GroupName),
@@ -548,7 +543,6 @@ impl Error {
             | Self::OtherStaging { .. }
             | Self::OtherDestination { .. }
             | Self::DirectAlone { .. }
-            | Self::DirectIsFirst
             | Self::NotDirect(_)
             | Self::WithoutStaging { .. }
             | Self::SeedUnderWay { .. }

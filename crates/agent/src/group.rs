@@ -220,9 +220,6 @@ fn keep(state: &State, vault: &Vault, mut group: Group) -> Result<Group, Error> 
     if let Initial::Offline(inputs) = &mut group.initial {
         free_for_seed(state, vault, inputs)?;
         inputs.catch_up = vault.has_repository()?;
-        if inputs.direct && inputs.catch_up {
-            return Err(Error::DirectIsFirst);
-        }
     }
     state.save_group(&group)?;
     Ok(group)
@@ -252,9 +249,6 @@ pub fn catch_up(
     let state = State::open(ctx.state)?;
     let vault = Vault::connect(ctx, &state)?;
     let known = state.known_group(name)?;
-    if matches!(initial, NewInitial::Direct { .. }) {
-        return Err(Error::DirectIsFirst);
-    }
     let estimate = scan(&known.paths, ctx.stop);
     ctx.check_stop()?;
     let (initial, mut warnings) = checked(&state, &vault, (&known.paths, estimate), initial)?;

@@ -65,6 +65,24 @@ pub(crate) fn staging(
     if record.catch_up { open_to_read(ctx, state, &record, password) } else { Ok(repository) }
 }
 
+/// What a seed has of the repository by itself, made where there is none: of one that brings what the vault lacks, without what
+/// that has.
+///
+/// # Errors
+/// As [`staging`].
+pub(crate) fn alone(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+    password: &[u8],
+) -> Result<Repository, Error> {
+    let whole = staging(ctx, state, record, password)?;
+    match record.catch_up {
+        true => open_seed_staging(ctx, &state.seed(record.id)?, password),
+        false => Ok(whole),
+    }
+}
+
 /// The repository of a seed as it will be in the vault: of one that brings what the vault lacks, over what is
 /// there.
 ///

@@ -59,13 +59,16 @@ pub fn recovery_points(
     let state = State::open(ctx.state)?;
     let known = group.map(|name| state.group(name)).transpose()?.flatten();
     let direct = known.as_ref().and_then(Group::offline).filter(|inputs| inputs.direct);
-    if let Some(inputs) = direct
+    // What the vault has already can be had from there, whatever else is on drives.
+    if let Some(inputs) = direct.filter(|inputs| !inputs.catch_up)
         && state.living_seed_at(&inputs.staging)?.is_none()
     {
         return Ok(none_yet());
     }
     let mut unseen = None;
-    let (place, location, repository) = match staged(&state, known.as_ref())? {
+    let in_vault = |record: &SeedRecord| record.direct && record.catch_up;
+    let staged = staged(&state, known.as_ref())?.filter(|record| !in_vault(record));
+    let (place, location, repository) = match staged {
         Some(record) if record.direct && record.contents.is_none() => return Ok(none_yet()),
         Some(record) => {
             let (repository, why) = with_increments(ctx, &state, &record, password)?;

@@ -371,7 +371,7 @@ fn start(ctx: &Context<'_>, record: &mut SeedRecord) -> Result<Vec<Effect>, Erro
     Ok(Vec::new())
 }
 
-/// What was asked for stays for the calls that go on.
+/// What was asked for stays for the calls that go on; what no set can be is refused, and not remembered.
 pub(crate) fn note_wishes(
     state: &State,
     record: SeedRecord,
@@ -382,6 +382,10 @@ pub(crate) fn note_wishes(
     let most = most.or(record.most_drives);
     if (parity, most) == (record.parity, record.most_drives) {
         return Ok(record);
+    }
+    let limit = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(wire::MAX_DRIVES);
+    if parity as usize >= limit {
+        return Err(seed::Error::TooMuchParity { parity, limit }.into());
     }
     let change = |record: &mut SeedRecord| {
         (record.parity, record.most_drives) = (parity, most);

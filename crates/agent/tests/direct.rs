@@ -100,6 +100,7 @@ impl Place {
             now: jiff::Timestamp::UNIX_EPOCH,
             read_back,
             window: 400_000,
+            most: wire::MAX_DRIVES,
         };
         let local = Arc::clone(repository.store());
         let mut set = DriveSet::open(set_options, local, drives, desk)?;
@@ -133,7 +134,7 @@ impl Place {
             stop: &stop,
             events: &count,
         };
-        backup_onto_drives(&repository, &mut set, desk, &options)
+        backup_onto_drives(&repository, &mut set, desk, &options, None)
     }
 
     /// The drives are right; what they bring is a repository without a fault, and it restores to the source.

@@ -27,8 +27,8 @@ struct Site {
 }
 
 impl Site {
-    /// A registered server with 40 MB of noise in files of 2 MB, and a group without a staging location.
-    fn new() -> Self {
+    /// A registered server with 40 MB of noise in files of 2 MB.
+    fn registered() -> Self {
         let site = Self { server: Server::start(), place: Place::new() };
         for words in [
             "vault create offices",
@@ -46,6 +46,12 @@ impl Site {
             fs::write(folder.join(format!("file{n}")), rng.bytes(2 << 20)).unwrap();
         }
         site.run("agent register --credentials offices.json --state state").exits(0);
+        site
+    }
+
+    /// The same with a group without a staging location.
+    fn new() -> Self {
+        let site = Self::registered();
         site.run(&site.create("files", "--direct"))
             .exits(0)
             .tells(&["only the source"])
@@ -96,6 +102,18 @@ impl Site {
         let log = self.run(&format!("custody show --server {admin}")).exits(0);
         for word in ["written", "sealed", "handed-over", "ingested", "published"] {
             assert!(log.stdout.contains(word), "{word} in {}", log.stdout);
+        }
+    }
+
+    /// What is in the vault is content to stock restic, which restores the source from it.
+    fn restic_restores(&self) {
+        let vault = self.server.data().join("objects/vaults/offices/fs01/repository");
+        restic_is_content("direct_job", &vault);
+        let source = self.place.path("source");
+        for (n, program) in restics("direct_job").iter().enumerate() {
+            let target = self.place.folder(&format!("restored{n}"));
+            restic(program, &vault, &["restore", "latest", "--target", s(&target)]).exits(0);
+            same(&target.join(source.strip_prefix("/").unwrap()), &source);
         }
     }
 
@@ -252,7 +270,7 @@ fn what_cannot_be_is_refused_with_the_reason_and_nothing_is_written() {
     fs::write(site.place.path("settings"), "").unwrap();
     for (words, reason) in [
         ("--parity 1", "at least one for data"),
-        ("--parity 1 --hold-parity", "travels with the others"),
+        ("--parity 1 --set-drives 1", "leave none for data"),
         ("--limit-rate 10M", "--limit-rate"),
         ("p:settings", "the source server itself"),
         ("s:/mnt/staging", "not both"),
@@ -416,4 +434,121 @@ fn a_direct_seed_whose_parcel_is_lost_is_made_anew_from_the_source_onto_another_
 
 fn packs_in(folder: &Path) -> usize {
     walk(&folder.join("data")).into_iter().filter(|it| it.is_file()).count()
+}
+
+#[test]
+fn parity_of_a_direct_seed_stays_at_home_and_is_sent_when_it_is_needed() {
+    let site = Site::new();
+    let drives: Vec<PathBuf> = (1..4).map(|n| site.drive(&format!("d{n}"))).collect();
+    let write = format!("{WRITE} --drive d1 d2 d3 --capacity 40M --parity 1 --hold-parity");
+    let said = site.run(&write).exits(0);
+    assert_eq!(said.object("summary")["job"], "seed-1");
+    let (data, parity): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        drives.iter().partition(|drive| seed::inspect(drive).unwrap().unwrap().body.role.is_data());
+    let (lost, there) = (serial(data[0]), serial(data[1]));
+    let admin = s(&site.server.admin()).to_owned();
+    let job = site.run(&format!("job show seed-1 --server {admin}")).exits(0);
+    assert!(!job.stdout.contains(&serial(parity[0])), "{}", job.stdout);
+    site.run(&format!("diskprep u: --group files --tracking DIRECT-1 {SHIPPING} --state state"))
+        .exits(0);
+    let dock = "--credentials dock.json --state dock-state";
+    site.run(&format!("dock receive --tracking direct1 {dock} --drive {there}"))
+        .exits(0)
+        .shows(&["NeverReceived"]);
+    fs::remove_dir_all(data[0]).unwrap();
+    let send = "diskprep --group files --send-parity --state state";
+    site.run(send).exits(0).shows(&["import job seed-1-2: Creating", "(parity)"]);
+    site.run(send).exits(0).shows(&["import job seed-1-2: Creating"]);
+    let ship = format!("diskprep u: --job seed-1-2 --tracking DIRECT-2 {SHIPPING} --state state");
+    site.run(&ship).exits(0);
+    site.run(&format!("dock receive --tracking direct2 {dock}")).exits(0);
+    site.run(&format!("dock import --job seed-1 {dock} --drive {}", s(data[1]))).exits(0);
+    site.run(&format!("dock import --job seed-1-2 {dock} --drive {}", s(parity[0])))
+        .exits(0)
+        .shows(&[&format!("drive {lost}: "), "rebuilt from"]);
+    let said = site.run("backup now files --json --state state").exits(0);
+    assert!(said.object("summary")["receipt_objects"].as_u64().unwrap() > 4, "{}", said.stdout);
+    // Nothing was made anew: parity had it all.
+    assert!(!said.stdout.contains("refilled"), "{}", said.stdout);
+    site.restic_restores();
+}
+
+#[test]
+fn sets_of_fewer_drives_get_a_job_each_and_one_that_is_lost_is_made_up_for() {
+    let site = Site::new();
+    for name in ["d1", "d2", "d3"] {
+        site.drive(name);
+    }
+    site.run(&format!("{WRITE} --set-drives 1 --drive d1 --capacity 30M")).exits(13);
+    // How many was remembered.
+    let said = site.run(&format!("{WRITE} --drive d2 d3 --capacity 60M")).exits(0);
+    assert_eq!(said.object("summary")["jobs"], serde_json::json!(["seed-1", "seed-1-2"]));
+    for (job, number) in [("seed-1", "DIRECT-1"), ("seed-1-2", "DIRECT-2")] {
+        let words = format!("diskprep u: --job {job} --tracking {number} {SHIPPING}");
+        site.run(&format!("{words} --state state")).exits(0);
+    }
+    let second = if is_sealed(&site.place.path("d2")) { "d2" } else { "d3" };
+    let dock = "--credentials dock.json --state dock-state";
+    site.run(&format!("dock receive --tracking direct2 {dock}")).exits(0);
+    site.run(&format!("dock import --job seed-1-2 {dock} --drive {second}")).exits(0);
+    // The other parcel does not come: what it had is read from the source again, by the next drive.
+    fs::remove_dir_all(site.place.path("d1")).unwrap();
+    site.run("job cancel seed-1 --agent-state state").exits(0);
+    site.run("seed send --state state").exits(3);
+    let packs = site.place.path("packs");
+    site.run(&format!("seed refill --packs {} --state state", s(&packs))).exits(0);
+    site.run("seed send --state state").exits(0);
+    site.run("backup now files --state state").exits(0).shows(&["receipt is verified"]);
+    site.restic_restores();
+}
+
+/// The repository is in the vault; what is new since travels straight onto drives, one of which is lost.
+#[test]
+fn the_next_drives_bring_what_the_vault_lacks_without_staging() {
+    let site = Site::registered();
+    let vault = site.server.data().join("objects/vaults/offices/fs01/repository");
+    site.run("group create files --path source --state state").exits(0);
+    site.run("backup now files --state state").exits(0);
+    let there = packs_in(&vault);
+    let mut rng = support::trees::Rng::new(12);
+    for n in 0..10 {
+        fs::write(site.place.path(&format!("source/new{n}")), rng.bytes(2 << 20)).unwrap();
+    }
+    let drives: Vec<PathBuf> = (1..4).map(|n| site.drive(&format!("d{n}"))).collect();
+    let how = "--import-job seed-1 --storage-account seedacct --container seeds --state state";
+    site.run(&format!("group catch-up files --direct {how}")).exits(0).tells(&["only the source"]);
+    site.run("backup now files --state state").exits(13).shows(&["diskprep --group files"]);
+    let write = format!("{WRITE} --drive d1 d2 d3 --capacity 20M --parity 1");
+    let said = site.run(&write).exits(0);
+    let all: u64 =
+        drives.iter().flat_map(|it| walk(&it.join("repositories"))).map(|it| len(&it)).sum();
+    assert!((20 << 20..26 << 20).contains(&all), "what is new, and no more: {all}");
+    assert_eq!((&said.object("summary")["job"], packs_in(&vault)), (&"seed-1".into(), there));
+    // What the vault has can be restored all the time.
+    site.run("recovery-point list files --state state").exits(0).shows(&["in vault"]);
+    site.run("restore files --target before --state state").exits(0);
+    site.run(&format!("diskprep u: --group files --tracking DIRECT-1 {SHIPPING} --state state"))
+        .exits(0);
+    fs::write(site.place.path("source/since"), "made while the drives travelled").unwrap();
+    site.run("backup now files --state state").exits(0);
+    let fullest = drives.iter().max_by_key(|it| packs(it)).unwrap();
+    let left: Vec<&PathBuf> = drives.iter().filter(|it| *it != fullest).collect();
+    let there: Vec<String> = left.iter().map(|it| serial(it)).collect();
+    fs::remove_dir_all(fullest).unwrap();
+    let dock = "--credentials dock.json --state dock-state";
+    let receive =
+        format!("dock receive --tracking direct1 {dock} --drive {}", there.join(" --drive "));
+    site.run(&receive).exits(0);
+    let drives = format!("{} {}", s(left[0]), s(left[1]));
+    site.run(&format!("dock import --job seed-1 {dock} --drive {drives}"))
+        .exits(0)
+        .shows(&["rebuilt from"]);
+    site.run("backup now files --state state").exits(0).shows(&["receipt is verified"]);
+    site.restic_restores();
+    let seed = said.object("summary")["seed"].as_str().unwrap().to_owned();
+    site.run(&format!("agent clean {seed} --state state")).exits(0);
+}
+
+fn len(path: &Path) -> u64 {
+    path.metadata().map_or(0, |it| it.len())
 }

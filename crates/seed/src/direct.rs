@@ -57,6 +57,8 @@ pub struct Options<'a> {
     pub read_back: &'a dyn ReadBack,
     /// Bytes that are held until they were read back, at most; a pack at least.
     pub window: u64,
+    /// Drives of a set at most, parity included. A set that has more by now keeps them.
+    pub most: usize,
 }
 
 /// Who is told, and asked.

@@ -26,6 +26,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use store::Store;
 use wire::{Job, Location, PublicKey, SeedId};
 
 /// A drive at hand, mounted.
@@ -53,6 +54,10 @@ pub struct Writing<'a> {
     /// How many drives may be lost: so many are kept for parity, and all have to be given together. None: as the last call
     /// for this seed was told, or none at all.
     pub parity: Option<u32>,
+    /// Drives of a set at most, parity included. None: as the last call was told, or as many as travel together.
+    pub most: Option<u32>,
+    /// Parity drives stay at home when the others leave; said once, it is remembered.
+    pub hold_parity: bool,
     /// A name for the first import job that is made now, instead of the one given for the group.
     pub job: Option<&'a JobName>,
 }
@@ -115,7 +120,7 @@ pub fn check_direct(
     if record.contents.is_some() {
         return nothing();
     }
-    let repository = init::staging(ctx, &state, &record, password)?;
+    let repository = init::alone(ctx, &state, &record, password)?;
     let (folder, signer) = (state.seed_folder(record.id), state.signing_key()?);
     let options = Options {
         state: &folder,
@@ -124,6 +129,7 @@ pub fn check_direct(
         now: ctx.now(),
         read_back: &seed::PlainReads,
         window: seed::direct::WINDOW,
+        most: record.most(),
     };
     let set = DriveSet::open(options, Arc::clone(repository.store()), &[], &mut ())?;
     if set.is_complete() { nothing() } else { Ok(()) }
@@ -168,8 +174,17 @@ pub fn write_drives(
             locations: report.locations,
         });
     }
-    let record = note_wishes(&state, record, what.parity, None)?;
-    let mut written = write(ctx, &state, &record, (&group, what), next, password)?;
+    let mut record = note_wishes(&state, record, what.parity, what.most)?;
+    if what.hold_parity && !record.hold_parity {
+        let hold = |record: &mut SeedRecord| {
+            record.hold_parity = true;
+            Ok(())
+        };
+        record = state.change_seed(record.id, hold)?.0;
+    }
+    let known = record.catch_up.then(|| Arc::clone(&vault.store));
+    let source = Source { group: &group, known, next };
+    let mut written = write(ctx, &state, &record, what, source, password)?;
     let record = state.seed(written.seed)?;
     chain::written(ctx, &state, &record, &written.drives)?;
     written.uncovered = written.complete && !is_covered(&record, &written.drives);
@@ -197,7 +212,7 @@ pub fn cover_drives(
     let record = open(state.seed(record.id)?)?;
     let vault = Vault::connect(ctx, &state)?;
     let record = synced(ctx, &state, &vault, record)?;
-    let repository = init::staging(ctx, &state, &record, password)?;
+    let repository = init::alone(ctx, &state, &record, password)?;
     let (folder, signer) = (state.seed_folder(record.id), state.signing_key()?);
     let cover = seed::direct::Cover {
         state: &folder,
@@ -206,6 +221,7 @@ pub fn cover_drives(
         now: ctx.now(),
         read_back: what.read_back,
         parity: record.parity,
+        most: record.most(),
     };
     ctx.tell(Event::Phase(Phase::Drives));
     let drives: Vec<DriveSpec> = what.drives.iter().map(|given| given.drive.clone()).collect();
@@ -258,16 +274,24 @@ fn own(state: &State) -> Result<Trust, Error> {
     Ok(Trust::Key(state.signing_key()?.public()))
 }
 
+/// What is backed up, what is known already, and who gives another drive.
+struct Source<'a, 'n> {
+    group: &'a Group,
+    known: Option<Arc<dyn Store>>,
+    next: &'a mut NextDrive<'n>,
+}
+
 /// As far as the drives go.
 fn write(
     ctx: &Context<'_>,
     state: &State,
     record: &SeedRecord,
-    (group, what): (&Group, &Writing<'_>),
-    next: &mut NextDrive<'_>,
+    what: &Writing<'_>,
+    source: Source<'_, '_>,
     password: &[u8],
 ) -> Result<Written, Error> {
-    let repository = init::staging(ctx, state, record, password)?;
+    let Source { group, known, next } = source;
+    let repository = init::alone(ctx, state, record, password)?;
     let (id, folder, signer) = (record.id, state.seed_folder(record.id), state.signing_key()?);
     let trust = Trust::Key(signer.public());
     let fingerprint = signer.fingerprint();
@@ -288,7 +312,8 @@ fn write(
     what.drives.iter().try_for_each(|given| seat.take(given))?;
     let mut drives: Vec<DriveSpec> = what.drives.iter().map(|given| given.drive.clone()).collect();
     if record.parity > 0 {
-        drives = seed::direct::roles(&folder, &trust, &drives, record.parity)?.data;
+        drives =
+            seed::direct::roles(&folder, &trust, &drives, (record.parity, record.most()))?.data;
     }
     let options = Options {
         state: &folder,
@@ -297,6 +322,7 @@ fn write(
         now: ctx.now(),
         read_back: what.read_back,
         window: what.window,
+        most: record.most(),
     };
     let mut set = DriveSet::open(options, Arc::clone(repository.store()), &drives, &mut seat)?;
     if record.contents.is_some() && !set.is_complete() {
@@ -306,7 +332,7 @@ fn write(
     let events = |event: BackupEvent<'_>| unread.hear(event);
     let held = now::hold(ctx, group)?;
     let backing_up = now::options(ctx, group, held.as_ref(), &events)?;
-    let direct = backup_onto_drives(&repository, &mut set, &mut seat, &backing_up);
+    let direct = backup_onto_drives(&repository, &mut set, &mut seat, &backing_up, known);
     held.release(&|notice| ctx.tell(Event::Workload(&notice)));
     let (report, failed) = (set.report(), seat.failed);
     drop(set);

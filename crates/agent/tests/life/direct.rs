@@ -62,6 +62,8 @@ impl Site {
             read_back: &PlainReads,
             window: 200_000,
             parity: None,
+            most: None,
+            hold_parity: false,
             job: None,
         };
         agent::write_drives(ctx, &what, next, PASSWORD)
@@ -419,17 +421,6 @@ fn what_cannot_be_is_refused_with_the_reason() {
     ));
     let checked = agent::check_preparation(&site.ctx(), &folder, false, Some(PASSWORD));
     assert!(checked.is_err(), "{checked:?}");
-
-    // What the vault has already goes over the network, or from staging.
-    let other = Site::new();
-    let group = NewGroup { initial: NewInitial::Network, ..other.group("files") };
-    agent::create_group(&other.ctx(), &group).unwrap();
-    other.backup().unwrap();
-    let late = NewGroup { initial: other.direct(), ..other.group("late") };
-    let error = agent::create_group(&other.ctx(), &late).unwrap_err();
-    assert!(matches!(error, Error::DirectIsFirst), "{error}");
-    let error = agent::catch_up(&other.ctx(), &files(), &other.direct()).unwrap_err();
-    assert!(matches!(error, Error::DirectIsFirst), "{error}");
 }
 
 #[test]
@@ -641,4 +632,87 @@ fn a_file_that_a_direct_seed_has_lost_for_good_is_left_out_by_choice_alone() {
     assert!(confirmed(&site.backup().unwrap()));
     let (_, new) = done.repaired[0];
     assert_eq!((snapshots(&site), differences(&site, new)), (vec![new], none()));
+}
+
+/// In the vault over the network, with new data since that is to travel straight onto drives.
+fn grown() -> Site {
+    let site = Site::new();
+    let group = NewGroup { initial: NewInitial::Network, ..site.group("files") };
+    agent::create_group(&site.ctx(), &group).unwrap();
+    site.backup().unwrap();
+    for n in 20..26_u64 {
+        fs::write(site.source().join(format!("new{n}")), noise(n, 60_000)).unwrap();
+    }
+    agent::catch_up(&site.ctx(), &files(), &site.direct()).unwrap();
+    site
+}
+
+#[test]
+fn the_next_drives_of_a_direct_seed_carry_what_the_vault_lacks_and_nothing_else() {
+    let site = grown();
+    let there = packs(&site.vault_folder());
+    let points = || agent::recovery_points(&site.ctx(), Some(&files()), PASSWORD).unwrap();
+    assert_eq!((points().place, points().points.len()), (Place::Vault, 1));
+    let write = Next::WriteDrives { group: files() };
+    assert_eq!(waiting(site.backup().unwrap()).next, write);
+    // In two calls, and the first drive has left by the second.
+    let first = site.write(&[site.given("D0", SMALL)]).unwrap();
+    assert!(!first.complete && site.path("D0/packmule/manifest").exists());
+    assert_eq!((points().place, points().points.len()), (Place::Vault, 1));
+    let written = site.write(&[site.given("D1", LARGE)]).unwrap();
+    assert!(written.complete && written.jobs.len() == 1, "{written:?}");
+    let outcome = written.outcome.unwrap();
+    assert!(outcome.parent.is_some(), "what the vault has counts as known");
+    assert_eq!(packs(&site.vault_folder()), there, "nothing went there");
+    let on_drives: std::collections::BTreeSet<ObjectKey> = ["D0", "D1"]
+        .into_iter()
+        .flat_map(|drive| tree(&site.path(drive)).into_keys())
+        .filter_map(|path| {
+            ObjectKey::from_path(path.split_once("repositories/")?.1.split_once('/')?.1)
+        })
+        .collect();
+    let data: std::collections::BTreeSet<_> =
+        on_drives.iter().filter(|key| matches!(key, ObjectKey::Pack(_))).copied().collect();
+    assert!(data.len() > 4 && data.is_disjoint(&there));
+    assert!(on_drives.contains(&ObjectKey::Config));
+    site.ship("TRACK0001").unwrap();
+    assert_eq!((points().place, points().points.len()), (Place::Vault, 1));
+    site.dock("TRACK0001");
+    site.arrives();
+    assert!(packs(&site.vault_folder()).is_superset(&data));
+    let id = site.seed().record.id;
+    let remove = Cleaning::Remove { password: PASSWORD };
+    agent::clean_staging(&site.ctx(), id, remove).unwrap();
+    assert!(tree(&site.local()).is_empty(), "{:?}", tree(&site.local()).keys());
+}
+
+#[test]
+fn a_drive_of_a_direct_catch_up_that_is_lost_is_made_up_for_and_so_is_a_vault_that_is_away() {
+    let mut site = grown();
+    let port = site.server.as_ref().unwrap().address().port();
+    site.server.take().unwrap().shutdown().unwrap();
+    // What it has cannot be known then: nothing is written that may be there already.
+    let error = site.write(&[site.given("D0", LARGE)]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(!site.path("D0/packmule/manifest").exists());
+    site.start(|config| config.listen.set_port(port));
+    let (passes, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let victim = site.path("D0");
+    let events = |event: Event<'_>| match event {
+        Event::Direct(seed::Event::ObjectDone { .. })
+            if done.fetch_add(1, Ordering::Relaxed) == 3 =>
+        {
+            fs::remove_dir_all(&victim).unwrap();
+        }
+        Event::AnotherPass => drop(passes.fetch_add(1, Ordering::Relaxed)),
+        _ => {}
+    };
+    let mut spare = vec![site.given("D1", LARGE)];
+    let first = site.given("D0", LARGE);
+    let written = site.write_in(&site.hearing(&events), &[first], &mut |_| spare.pop()).unwrap();
+    assert!(written.complete && passes.load(Ordering::Relaxed) > 0, "{written:?}");
+    site.ship("TRACK0001").unwrap();
+    // And lost again on its way: the source is read for what the vault has not.
+    site.dock_without("TRACK0001", |key| matches!(key, ObjectKey::Pack(_)));
+    site.arrives();
 }

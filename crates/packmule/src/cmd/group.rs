@@ -37,8 +37,8 @@ pub(crate) enum Group {
 ///
 /// With --staging its first backup travels on drives; without, over the network. With --direct it travels on drives, too,
 /// and is made straight onto them, for data that no disk has room for a second time: by packmule diskprep --group, on this
-/// computer. Until the vault has everything, nothing of it can be restored but from all of the drives. It must be this
-/// server's first backup, and the only one that travels with it.
+/// computer. Until the vault has everything, nothing of it can be restored but from all of the drives. It is the only
+/// backup that travels with it.
 ///
 /// Example: packmule group create files --path /srv --direct --import-job seed-2026 --storage-account seedacct --container seeds
 /// Example: packmule group create files --path /srv --staging /mnt/staging --import-job seed-2026 --storage-account seedacct --container seeds
@@ -71,16 +71,21 @@ pub(crate) struct CreateGroup {
 /// Let a group's next backup travel on drives, with what the vault lacks by then and nothing else
 ///
 /// The next `packmule backup now` goes into the staging location; drives, import job and everything after that are
-/// as for a first backup. Then backups go over the network again. Other groups go on meanwhile.
+/// as for a first backup. Then backups go over the network again. Other groups go on meanwhile. With --direct it is made
+/// straight onto the drives, while the vault can be reached: by packmule diskprep --group, on this computer.
 ///
+/// Example: packmule group catch-up files --direct --import-job catch-up-2026 --storage-account seedacct --container seeds
 /// Example: packmule group catch-up files --staging /mnt/staging2 --import-job catch-up-2026 --storage-account seedacct --container seeds
 #[derive(Args, Debug)]
 pub(crate) struct CatchUp {
     /// The group
     name: GroupName,
     /// Staging location: another folder or share than that of an earlier seed
-    #[arg(long, value_name = "DIR")]
-    staging: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "direct")]
+    staging: Option<PathBuf>,
+    /// No staging location: the backup is made straight onto its drives, by packmule diskprep --group
+    #[arg(long, conflicts_with = "staging")]
+    direct: bool,
     /// Name of the import job that will carry it
     #[arg(long, value_name = "NAME")]
     import_job: JobName,
@@ -149,12 +154,14 @@ impl CreateGroup {
 
 impl CatchUp {
     fn run(&self, context: &Context) -> Outcome {
-        let staging = backup::absolute(&here()?, &self.staging).to_string_lossy().into_owned();
-        let initial = NewInitial::Offline {
-            staging,
-            import_job: self.import_job.clone(),
-            storage_account: self.storage_account.clone(),
-            container: self.container.clone(),
+        let (import_job, storage_account, container) =
+            (self.import_job.clone(), self.storage_account.clone(), self.container.clone());
+        let initial = match &self.staging {
+            Some(staging) => {
+                let staging = backup::absolute(&here()?, staging).to_string_lossy().into_owned();
+                NewInitial::Offline { staging, import_job, storage_account, container }
+            }
+            None => NewInitial::Direct { import_job, storage_account, container },
         };
         let changed = with_agent(context, &self.state.state, "looking at the paths", |agent| {
             agent::catch_up(agent, &self.name, &initial)

@@ -28,20 +28,24 @@ pub struct Roles {
 }
 
 /// Says which of these drives are for data and which for parity: what they are already, and of the empty ones the largest
-/// for parity. Changes nothing.
+/// for parity. Changes nothing. A set with parity is the only one, of so many drives at most.
 ///
 /// # Errors
 /// [`Error::NotAttached`] where a drive of the set is missing; [`Error::TooFewForParity`];
-/// [`Error::TooMuchParity`]; drives that cannot be used.
+/// [`Error::TooMuchParity`]; [`Error::TooManyDrives`]; drives that cannot be used.
 pub fn roles(
     state: &Path,
     trust: &Trust,
     drives: &[DriveSpec],
-    parity: u32,
+    (parity, most): (u32, usize),
 ) -> Result<Roles, Error> {
     let wanted = usize::try_from(parity).unwrap_or(usize::MAX);
-    if wanted >= MAX_DRIVES {
-        return Err(Error::TooMuchParity { parity, limit: MAX_DRIVES });
+    let limit = most.clamp(1, MAX_DRIVES);
+    if wanted >= limit {
+        return Err(Error::TooMuchParity { parity, limit });
+    }
+    if drives.len() > limit {
+        return Err(Error::TooManyDrives { limit });
     }
     refuse_same_drives(drives)?;
     all_attached(state, trust, drives)?;
@@ -98,6 +102,8 @@ pub struct Cover<'a> {
     pub read_back: &'a dyn ReadBack,
     /// How many drives may be lost.
     pub parity: u32,
+    /// Drives of the set at most.
+    pub most: usize,
 }
 
 /// Writes the parity drives of a complete set. `local` has all that is not packs of data; `drives` are all of the set, data
@@ -129,7 +135,7 @@ pub fn cover(
         read_back: what.read_back,
         filling: Filling::Even,
         parity: what.parity,
-        most: MAX_DRIVES,
+        most: what.most,
         only: None,
     };
     prepare::prepare(&options, &[source.as_ref()], drives, events)

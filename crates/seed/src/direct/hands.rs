@@ -369,7 +369,8 @@ impl<'a> DriveSet<'a> {
 
     /// The next number that no drive has.
     pub(crate) fn free_number(&self) -> (u32, u32) {
-        let per_set = u32::try_from(MAX_DRIVES).unwrap_or(u32::MAX);
+        let most = self.fixed.options.most.clamp(1, MAX_DRIVES);
+        let per_set = u32::try_from(most).unwrap_or(u32::MAX);
         let mut all = (0..).flat_map(|set| (0..per_set).map(move |drive| (set, drive)));
         all.find(|number| !self.numbers.contains(number)).unwrap_or_default()
     }

@@ -120,6 +120,7 @@ impl Case {
             now: "2026-03-01T12:00:00Z".parse().unwrap(),
             read_back,
             window: self.window,
+            most: wire::MAX_DRIVES,
         };
         let opened =
             DriveSet::open_within(self.site.limits, options, Arc::clone(&local), drives, desk);
@@ -622,6 +623,7 @@ fn whoever_is_told_may_die_at_any_event_and_nobody_waits_for_ever() {
                 now: "2026-03-01T12:00:00Z".parse().unwrap(),
                 read_back: &PlainReads,
                 window: case.window,
+                most: wire::MAX_DRIVES,
             };
             let mut host = Dies(Desk::default(), deaths);
             let local = Arc::clone(&local);

@@ -41,11 +41,7 @@ impl Source<'_> {
 
     pub(super) fn refuse_for_direct(&self) -> Result<(), Failure> {
         let options = self.options;
-        let words = if options.hold_parity || options.send_parity {
-            "parity that stays at home is for seeds with a staging location: leave it out, it travels with the others"
-        } else if options.set_drives.is_some() {
-            "--set-drives is for sets that are written from staging: leave it out, ten drives make a job here"
-        } else if options.writing.limit_rate() > 0 {
+        let words = if options.writing.limit_rate() > 0 {
             "--limit-rate is for what is read from staging, and there is none: leave it out"
         } else if self.is_copy {
             return Err(only_on_the_source());
@@ -110,6 +106,8 @@ impl Source<'_> {
             read_back: &shelf,
             window: options.window.map_or(seed::direct::WINDOW, |window| window.0),
             parity: options.parity,
+            most: options.set_drives,
+            hold_parity: options.hold_parity,
             job: options.job.as_ref(),
         };
         let working = ("backing up", By::default());
@@ -151,6 +149,8 @@ impl Source<'_> {
             read_back: &shelf,
             window: seed::direct::WINDOW,
             parity: None,
+            most: None,
+            hold_parity: false,
             job: self.options.job.as_ref(),
         };
         let covered =

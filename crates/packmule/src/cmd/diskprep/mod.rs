@@ -172,11 +172,6 @@ impl Diskprep {
         if let Some(staging) = staging.filter(|_| self.dry_run) {
             return desk.plan(staging);
         }
-        if let Some(staging) = staging.filter(|_| self.send_parity || self.hold_parity)
-            && desk.direct_group(staging)?.is_some()
-        {
-            desk.refuse_for_direct()?;
-        }
         if let Some(staging) = staging.filter(|_| self.send_parity) {
             let ended = desk.send_parity(staging)?;
             return if self.shipping.is_complete() {
@@ -185,7 +180,9 @@ impl Diskprep {
                 Ok(ended)
             };
         }
-        if let Some(staging) = staging.filter(|_| self.hold_parity) {
+        if let Some(staging) = staging.filter(|_| self.hold_parity)
+            && desk.direct_group(staging)?.is_none()
+        {
             desk.agent("asking", |agent| agent::hold_parity(agent, staging))?;
         }
         let say = |line: &str| context.printer.note(line);

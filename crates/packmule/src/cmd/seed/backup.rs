@@ -110,7 +110,7 @@ impl Backup {
         }
         let signer = super::prepare::signer(state)?;
         let (folder, trust) = (state.join("seed"), Trust::Key(signer.public()));
-        Ok(seed::direct::roles(&folder, &trust, drives, self.parity)?.data)
+        Ok(seed::direct::roles(&folder, &trust, drives, (self.parity, wire::MAX_DRIVES))?.data)
     }
 
     /// Parity, once everything else is on sealed drives.
@@ -130,6 +130,7 @@ impl Backup {
             now: jiff::Timestamp::now(),
             read_back: &bays,
             parity: self.parity,
+            most: wire::MAX_DRIVES,
         };
         let progress = Progress::new(&context.printer, "writing parity");
         let mut events = super::rates::Report::new(&progress, &context.stop);
@@ -192,6 +193,7 @@ impl Backup {
             now: jiff::Timestamp::now(),
             read_back: shelf,
             window: self.window.map_or(seed::direct::WINDOW, |window| window.0),
+            most: wire::MAX_DRIVES,
         };
         let progress = Progress::new(&context.printer, "backing up").counting("files");
         let show = |event: BackupEvent<'_>| show_backup(&progress, &event);
@@ -213,7 +215,8 @@ impl Backup {
         let mut teller = Teller { progress: &progress, rates: &rates, stop, ask: &ask };
         let local = Arc::clone(repository.store());
         let mut set = DriveSet::open(set_options, local, drives, &mut teller)?;
-        let backing_up = || agent::backup_onto_drives(repository, &mut set, &mut teller, &options);
+        let backing_up =
+            || agent::backup_onto_drives(repository, &mut set, &mut teller, &options, None);
         let done = counting(&progress, paths, backing_up);
         held.release(&|notice| progress.note(&notice.to_string()));
         let done = done?;
