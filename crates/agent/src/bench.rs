@@ -82,6 +82,10 @@ impl Store for Bench {
         self.packs.puts_at_once()
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.packs.lists_at_once() && self.rest.lists_at_once()
+    }
+
     fn remove_leftovers(&self) -> Result<()> {
         self.packs.remove_leftovers()?;
         self.rest.remove_leftovers()

@@ -74,6 +74,10 @@ impl Store for Elsewhere {
         self.here.puts_at_once()
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.here.lists_at_once()
+    }
+
     fn remove_leftovers(&self) -> Result<()> {
         self.here.remove_leftovers()
     }

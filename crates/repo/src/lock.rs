@@ -1,8 +1,8 @@
 //! Locks, as restic writes and respects them.
 //!
 //! A shared lock says "I read or add"; an exclusive one "I remove". Shared locks bear each other;
-//! an exclusive one bears none. A lock is written, then, after a moment, all others are looked at
-//! again: of two that came at once, one at least sees the other and gives way. A lock is renewed
+//! an exclusive one bears none. A lock is written, then all others are looked at
+//! again, after a moment where the store may show them late: of two that came at once, one at least sees the other and gives way. A lock is renewed
 //! every five minutes by a new file, and held for abandoned 30 minutes after its last renewal, or
 //! when its process on this host is gone. Host names are not unique and process ids are counted
 //! anew in every container, so our locks say in which space of process ids theirs counts; of a lock
@@ -26,7 +26,7 @@ const STALE: SignedDuration = SignedDuration::from_mins(30);
 const LOST: SignedDuration = SignedDuration::from_mins(22);
 /// Two renewals missed: a process that seems gone, but may be in another container, is gone.
 const MISSED: SignedDuration = SignedDuration::from_mins(11);
-/// How long a lock of another process may take to become visible to a listing.
+/// How long a lock of another process may take to become visible to a listing, where it may take any time.
 const SETTLE: Duration = Duration::from_millis(200);
 const LOCK_LIMIT: u64 = 1 << 16;
 
@@ -142,7 +142,10 @@ impl Held {
     pub(crate) fn settled(&self) -> Result<(), Error> {
         let mut settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(written) = *settling {
-            std::thread::sleep(SETTLE.saturating_sub(written.elapsed()));
+            // Whoever writes and then looks sees all who had written: the wait is for what is seen late.
+            if !self.repository.store().lists_at_once() {
+                std::thread::sleep(SETTLE.saturating_sub(written.elapsed()));
+            }
             let own = self.current().id;
             self.repository.refuse_if_locked(self.mode, Some(own))?;
             *settling = None;
@@ -309,6 +312,7 @@ fn refresh(held: &Held, stopped: &Receiver<()>) {
 mod tests {
     use super::*;
     use crate::testing::repository;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn locks(repository: &Repository) -> usize {
         repository.store().list(ObjectKind::Lock).unwrap().len()
@@ -350,6 +354,33 @@ mod tests {
         assert_eq!(repository.names(ObjectKind::Pack).unwrap(), []);
         drop(begun);
         assert_eq!(locks(&repository), 1, "the other's");
+    }
+
+    // In a real folder, on whatever file system tests have for theirs.
+    #[test]
+    fn of_those_who_come_at_once_one_at_most_is_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = std::sync::Arc::new(store::Folder::new(folder.path().join("repository")));
+        let made = crate::testing::repository_in(store);
+        let (inside, alone) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for pause in [1, 2, 5, 11] {
+                let (made, inside, alone) = (&made, &inside, &alone);
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        // All of those who come at once may give way.
+                        std::thread::sleep(Duration::from_millis(pause));
+                        let Ok(guard) = made.lock(LockMode::Exclusive) else { continue };
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        guard.alone().unwrap();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        alone.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!(locks(&made), 0);
+        assert!(alone.into_inner() > 0);
     }
 
     #[test]

@@ -19,10 +19,19 @@ const ROOM: usize = 1 << 20;
 /// ext4, XFS, Btrfs and F2FS, by the numbers in Linux's `magic.h`.
 const WELL: [FsWord; 4] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010];
 
+const TMPFS: FsWord = 0x0102_1994;
+
 /// Whether a file or folder is on a file system of the kernel's own that is meant for disks: these
 /// take direct writes well, and keep what `syncfs` promises.
 pub fn is_on_a_disk(file: impl AsFd) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|stat| WELL.contains(&stat.f_type))
+}
+
+/// Whether whatever is put into that folder is in everybody's next listing of it: so on the file systems of disks, and in
+/// memory. What comes over a network may have been cached.
+pub(crate) fn lists_at_once(folder: impl AsFd) -> bool {
+    rustix::fs::fstatfs(folder)
+        .is_ok_and(|stat| stat.f_type == TMPFS || WELL.contains(&stat.f_type))
 }
 
 /// Lets a file's reads and writes pass the page cache by, or no longer.
@@ -155,6 +164,14 @@ mod tests {
         }
         large.finish().unwrap();
         std::fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_a_disk_may_list_late() {
+        assert!(!lists_at_once(File::open("/proc").unwrap()));
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::open(folder.path()).unwrap();
+        assert!(lists_at_once(&file) || !is_on_a_disk(&file));
     }
 
     #[test]

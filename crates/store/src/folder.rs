@@ -1,7 +1,7 @@
 //! A repository in a local folder, laid out as restic does. Makes the repository's own folder only
 //! when asked to: a drive that is not mounted must not become files beneath its mount point.
 
-use crate::direct::LargeFile;
+use crate::direct::{self, LargeFile};
 use crate::durable::{self, Closed, Partial, is_one_of};
 use crate::stream::{BUFFER, Checked, Source, read_full, read_limited, read_some};
 use crate::{Error, Listed, Result, Store};
@@ -452,6 +452,10 @@ impl Store for Folder {
 
     fn length(&self, key: &ObjectKey) -> Result<u64> {
         Ok(self.require(key)?.1)
+    }
+
+    fn lists_at_once(&self) -> bool {
+        File::open(&self.root).is_ok_and(direct::lists_at_once)
     }
 
     fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {

@@ -137,6 +137,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         1
     }
 
+    /// Whether an object that anybody has put is in the next list that anybody asks for. Services, and file systems that come
+    /// over a network, may take a moment.
+    fn lists_at_once(&self) -> bool {
+        false
+    }
+
     /// Removes what writers that died more than a day ago left unfinished. Objects are not touched.
     /// Places where nothing unfinished is ever left have nothing to do.
     ///

@@ -65,6 +65,10 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn lists_at_once(&self) -> bool {
+        true
+    }
+
     fn put(&self, key: &ObjectKey, bytes: &[u8]) -> Result<()> {
         let location = self.location();
         let mut objects = self.objects();

@@ -88,6 +88,10 @@ impl Store for Overlay {
         self.above.puts_at_once()
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.above.lists_at_once() && self.below.lists_at_once()
+    }
+
     fn remove_leftovers(&self) -> Result<()> {
         self.above.remove_leftovers()
     }

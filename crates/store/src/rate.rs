@@ -186,6 +186,10 @@ impl<S: Store> Store for RateLimit<S> {
         self.inner.puts_at_once()
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
+
     fn remove_leftovers(&self) -> Result<()> {
         self.inner.remove_leftovers()
     }

@@ -157,6 +157,10 @@ impl<S: Store> Store for Retry<S> {
         self.inner.puts_at_once()
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
+
     fn remove_leftovers(&self) -> Result<()> {
         self.run(|| self.inner.remove_leftovers())
     }

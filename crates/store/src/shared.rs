@@ -53,6 +53,10 @@ macro_rules! store_behind {
                 self.as_ref().puts_at_once()
             }
 
+            fn lists_at_once(&self) -> bool {
+                self.as_ref().lists_at_once()
+            }
+
             fn remove_leftovers(&self) -> Result<()> {
                 self.as_ref().remove_leftovers()
             }
