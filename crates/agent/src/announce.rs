@@ -82,6 +82,15 @@ pub(crate) fn announce(ctx: &Context<'_>, vault: &Vault, record: &SeedRecord) ->
     store::durable::replace(&path, &text, 0o644).map_err(Error::io("writing", &path))
 }
 
+/// Whether a note is in staging: no other computer finds a seed without it.
+pub(crate) fn is_announced(record: &SeedRecord) -> bool {
+    match staged_seed(&record.staging.to_string_lossy()) {
+        Ok(note) => note.id == record.id,
+        // One that cannot be read now may have been read before.
+        Err(error) => !matches!(error, Error::NoNote { .. }),
+    }
+}
+
 /// Removes the note of a seed that is over.
 pub(crate) fn remove_note(staging: &Path) -> Result<(), Error> {
     let path = staging.join(NOTE);

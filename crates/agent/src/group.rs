@@ -11,6 +11,7 @@ use model::{AccountName, ContainerName, ErrorKind, GroupName, JobName};
 use policy::Policy;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use wire::SeedId;
 
 /// What is backed up together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +151,26 @@ pub enum Warning {
 /// The state directory cannot be read.
 pub fn groups(ctx: &Context<'_>) -> Result<Vec<Group>, Error> {
     State::open(ctx.state)?.groups()
+}
+
+/// The seed that would have travelled in that way, and that nobody goes on with: what names it is out of date, and no more.
+///
+/// # Errors
+/// The state directory cannot be read; a staging location that is none.
+pub fn given_up(ctx: &Context<'_>, way: &NewInitial) -> Result<Option<SeedId>, Error> {
+    let NewInitial::Offline { staging, import_job, storage_account, container } = way else {
+        return Ok(None);
+    };
+    let staging = names::staging_folder(staging)?;
+    let is_it = |seed: &SeedRecord| {
+        seed.state() == SeedState::Abandoned
+            && seed.import_job == *import_job
+            && seed.storage_account == *storage_account
+            && seed.container == *container
+            && names::same(&seed.staging, &staging)
+    };
+    let seeds = State::open(ctx.state)?.seeds()?;
+    Ok(seeds.into_iter().rev().find(is_it).map(|seed| seed.id))
 }
 
 /// Creates a group. Creating it again with the same settings changes nothing.

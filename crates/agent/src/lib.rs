@@ -85,7 +85,7 @@ pub use error::Error;
 pub use export::{Asked, ExportError, ExportPart, Load, PlannedExport, plan_export};
 pub use group::{
     CreatedGroup, Group, Initial, NewGroup, NewInitial, OfflineInputs, Warning, catch_up,
-    change_group, create_group, groups,
+    change_group, create_group, given_up, groups,
 };
 pub use held::{hold_parity, send_parity};
 pub use identity::{Enrolment, Machine, client, enrol, machine, renew};

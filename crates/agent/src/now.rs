@@ -8,7 +8,7 @@ use crate::record::{SeedRecord, StagedBackup};
 use crate::state::State;
 use crate::transit::{self, Transit, Waiting};
 use crate::vault::{Place, Vault};
-use crate::{Error, announce, identity, init, names, publication};
+use crate::{Error, adopt, announce, identity, init, names, publication};
 use backup::{BackupEvent, BackupOptions, BackupOutcome, Fault};
 use flow::{SeedEvent, SeedState};
 use model::{ErrorKind, GroupName};
@@ -17,7 +17,7 @@ use repo::{LockMode, Repository};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use wire::SeedId;
+use wire::{Job, JobState, SeedId};
 use workload::{Files, Held, Notice, Workload as _};
 
 /// What `backup now` did.
@@ -94,12 +94,50 @@ fn network(
     let Some(record) = record else {
         return Ok(BackupReport::Waiting(Box::new(Waiting::for_first_backup(state, &inputs)?)));
     };
-    match record.state() {
-        SeedState::Staging | SeedState::Staged => {
+    let written = match written_elsewhere(ctx, state, &record) {
+        Err(error) if error.kind() == ErrorKind::Unavailable => Written::Here,
+        other => other?,
+    };
+    match (record.state(), written) {
+        (SeedState::Staging | SeedState::Staged, Written::Here | Written::Now) => {
             Ok(BackupReport::Waiting(Box::new(Waiting::local(state, &record)?)))
         }
         _ => on_the_way(ctx, state, group, record.id, password),
     }
+}
+
+/// Who writes the drives of a seed that is complete in staging, as far as that is known.
+enum Written {
+    /// Nobody has, or this computer.
+    Here,
+    /// A copy computer is at it: the server does not have all of its documents yet.
+    Now,
+    /// A copy computer has, and its import job is the seed's from now on.
+    Elsewhere,
+}
+
+/// Asks before anything is added to staging: what a copy computer has written lists what was there by then, and nothing that comes later
+/// travels. Only an announced seed can be in the hands of another computer.
+fn written_elsewhere(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+) -> Result<Written, Error> {
+    if record.state() != SeedState::Staged || !announce::is_announced(record) {
+        return Ok(Written::Here);
+    }
+    let vault = Vault::connect(ctx, state)?;
+    let all = vault.client.jobs()?;
+    let record = adopt::adopt(ctx, state, &vault, record.clone(), &all)?;
+    if record.state() != SeedState::Staged {
+        return Ok(Written::Elsewhere);
+    }
+    let own_key = state.signing_key()?.public();
+    let is_at_it = |job: &Job| {
+        let signer = transit::signer(job, &record);
+        job.state != JobState::Canceled && signer.is_some_and(|signer| signer != own_key)
+    };
+    Ok(if all.iter().any(is_at_it) { Written::Now } else { Written::Here })
 }
 
 fn offline(
@@ -173,10 +211,22 @@ fn stage(
     id: SeedId,
     password: &[u8],
 ) -> Result<BackupReport, Error> {
-    let _lock = state.lock_seed(id)?;
+    let lock = state.lock_seed(id)?;
     let record = state.seed(id)?;
     if !matches!(record.state(), SeedState::Staging | SeedState::Staged) {
         return Err(Error::Busy { what: format!("seed {id}") });
+    }
+    match written_elsewhere(ctx, state, &record)? {
+        Written::Here => {}
+        Written::Now => {
+            let mut waiting = Waiting::local(state, &record)?;
+            waiting.paused = Some("the drives are being written on another computer; nothing was backed up".to_owned());
+            return Ok(BackupReport::Waiting(Box::new(waiting)));
+        }
+        Written::Elsewhere => {
+            drop(lock);
+            return on_the_way(ctx, state, group, id, password);
+        }
     }
     let repository = init::staging(ctx, state, &record, password)?;
     let outcome = back_up(ctx, Place::Staging, &repository, group)?;

@@ -289,6 +289,45 @@ fn settings_are_applied_as_they_are_and_what_is_wrong_changes_nothing() {
     shown.shows(&["mon-fri 12:00, 22:00", "daily 14"]);
 }
 
+/// Whoever gives a seed up need not edit a file before the agent starts again.
+#[test]
+fn a_seed_that_was_given_up_stops_no_agent_whose_settings_still_name_it() {
+    let site = site();
+    let admin = s(&site.server.admin()).to_owned();
+    site.run(&format!("storage-account create seedacct --server {admin}")).exits(0);
+    let (config, photos) = (site.place.path("agent.toml"), site.place.source("photos", 1 << 20));
+    let offline = |job: &str| {
+        let staging = site.place.path("staging");
+        let text = format!(
+            "[[group]]\nname = 'photos'\npaths = [{:?}]\n[group.offline]\nstaging = {:?}\nimport-job = '{job}'\nstorage-account = 'seedacct'\ncontainer = 'seeds'\n",
+            s(&photos),
+            s(&staging),
+        );
+        std::fs::write(&config, text).unwrap();
+    };
+    offline("seed-1");
+    let (config, apply) = (s(&config), format!("group apply {} --state state", s(&config)));
+    site.run(&apply).exits(0);
+    let staged = site.run("backup now photos --json --state state").exits(0);
+    let seed = staged.object("summary")["seed"].as_str().unwrap().to_owned();
+    let status = format!("agent status --config {config} --state state");
+    assert!(!site.run(&status).exits(0).stdout.contains("given up"));
+
+    site.run(&format!("seed abandon {seed} --yes --state state")).exits(0);
+    site.run(&status).exits(0).shows(&[&seed, "seed-1", "over the network", "[group.offline]"]);
+    site.run(&apply).exits(0).shows(&["group photos: unchanged"]).tells(&[&seed, "given up"]);
+    let running = Running::start(&site, &["--config", config], |_| {});
+    running.stop();
+    site.run("backup now photos --state state").exits(0);
+    let points = site.run("recovery-point list photos --state state").exits(0);
+    points.shows(&["in vault"]);
+    // Any other way is still refused, and that is said before the agent is started again.
+    offline("seed-2");
+    site.run(&apply).exits(1).tells(&["was decided when it was created"]);
+    site.run(&status).exits(3).tells(&["agent.toml", "was decided when it was created"]);
+    site.run(&format!("agent run --config {config} --state state")).exits(1);
+}
+
 /// The commands about retention, from both ends, with stock restic as the judge of what is left.
 #[test]
 fn recovery_points_go_by_rules_come_back_and_are_gone_with_a_pin() {

@@ -2,7 +2,7 @@
 
 use crate::identity::enrolled;
 use crate::refill;
-use crate::site::{PASSWORD, Site, address, package};
+use crate::site::{PASSWORD, Site, address, noise, package, tree};
 use agent::{BackupReport, Context, Error, Preparation, PrepareReport, ShipTarget};
 use client::{Certified, Client};
 use credfile::{PublishSettings, Subscription};
@@ -113,6 +113,59 @@ fn a_seed_travels_on_drives_that_another_computer_has_written() {
     assert!(cleaned.kept.is_empty());
     let left: Vec<_> = fs::read_dir(site.staging()).unwrap().collect();
     assert!(left.iter().all(|entry| entry.as_ref().unwrap().path().is_dir()), "{left:?}");
+}
+
+#[test]
+fn once_another_computer_has_written_the_drives_nothing_more_goes_into_staging() {
+    let site = staged();
+    let copier = Copier::new(&site, "elsewhere");
+    copier.prepare(&site.drives(2)).unwrap();
+    let packs = |site: &Site| tree(&site.path("staging")).len();
+    let before = packs(&site);
+    fs::write(site.source().join("since"), noise(40, 90_000)).unwrap();
+    // Nobody has looked at the seed since: the backup does it by itself.
+    let BackupReport::Waiting(waiting) = site.backup().unwrap() else { panic!() };
+    assert!(waiting.increment.is_some(), "{waiting:?}");
+    assert_eq!(waiting.state.unwrap().name(), "Prepared");
+    assert_eq!(packs(&site), before, "what travels is what was written");
+    let target = ShipTarget::Staging(site.staging());
+    agent::ship(&copier.ctx(), &target, &address(), &package("TRACK0001")).unwrap();
+    site.dock("TRACK0001");
+    let BackupReport::Stored { confirmed, .. } = site.backup().unwrap() else { panic!() };
+    assert!(confirmed.is_some());
+}
+
+#[test]
+fn while_another_computer_may_be_at_the_drives_nothing_goes_into_staging() {
+    let mut site = staged();
+    let copier = Copier::new(&site, "elsewhere");
+    let before = tree(&site.path("staging"));
+    // Its job is there, and its documents are still on their way.
+    let request = wire::JobRequest {
+        vault: "vault1".parse().unwrap(),
+        server: "fs01".parse().unwrap(),
+        seed: wire::SeedRef { id: copier.seed, set: 0, sets: None, signer: wire::PublicKey([9; 32]) },
+        storage_account: "seedacct".parse().unwrap(),
+        container: "seeds".parse().unwrap(),
+        diagnostics: None,
+        return_address: None,
+        delivery_package: None,
+        drive_list: vec![wire::DriveRequest {
+            role: model::DriveRole::Data,
+            drive_id: "F0".parse().unwrap(),
+            manifest_hash: model::Digest([1; 32]),
+            bit_locker_key: None,
+            drive_header_hash: None,
+        }],
+    };
+    copier.client().create_job(&"seed-2026".parse().unwrap(), &request).unwrap();
+    fs::write(site.source().join("since"), noise(40, 90_000)).unwrap();
+    let BackupReport::Waiting(waiting) = site.backup().unwrap() else { panic!() };
+    assert!(waiting.increment.is_none() && waiting.paused.unwrap().contains("another computer"));
+    // Nor where the server cannot say.
+    site.server.take().unwrap().shutdown().unwrap();
+    assert_eq!(site.backup().unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(tree(&site.path("staging")), before);
 }
 
 #[test]

@@ -290,8 +290,10 @@ fn status(context: &Context, config: Option<&Path>, state: &StateOptions) -> Out
         }
         printer.object("seed", &json!({"seed": seed.record.id, "state": name, "staging": seed.record.staging, "direct": seed.record.direct, "next": seed.next.to_string(), "revision": seed.record.revision(), "lost_files": seed.record.revisions.iter().map(|revised| revised.lost).sum::<u64>(), "jobs": seed.jobs.iter().map(|job| &job.own.name).collect::<Vec<_>>()}));
     }
+    let known: Vec<_> = status.groups.iter().map(|it| it.group.clone()).collect();
+    let refused = super::service::show_out_of_date(context, config, &state.state, &known)?;
     let wrong = super::service::status(context, config, &state.state)?;
-    Ok(if wrong || foreign || status.away.is_some() { Status::Partial } else { Status::Done })
+    Ok(if wrong || refused || foreign || status.away.is_some() { Status::Partial } else { Status::Done })
 }
 
 fn clean(

@@ -2,7 +2,7 @@
 
 use super::agent::{StateOptions, with_agent};
 use super::policy::{Apply, Set, Show};
-pub(crate) use super::policy::{apply, check};
+pub(crate) use super::policy::{apply, check, out_of_date};
 use super::retention::{Prune, Resume, Stop};
 use crate::context::Context;
 use crate::exit::Status;

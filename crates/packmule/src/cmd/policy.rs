@@ -12,6 +12,7 @@ use policy::{Exclude, Hook, Keep, Missed, Policy, Schedule, Size, Snapshot};
 use serde_json::json;
 use service::GroupEntry;
 use std::path::{Path, PathBuf};
+use wire::SeedId;
 
 /// Create and change groups as a settings file says
 ///
@@ -130,10 +131,38 @@ fn looked_at(
     let known = with_agent(context, state, "listing", agent::groups)?;
     for entry in wanted {
         if let Some(group) = known.iter().find(|group| group.name == entry.name) {
-            same_way(group, entry)?;
+            same_way(context, state, group, entry)?;
         }
     }
     Ok(known)
+}
+
+/// What is said of each group whose file names a seed that was given up: the group goes on, by the way that it has now.
+pub(crate) fn out_of_date(
+    context: &Context,
+    state: &Path,
+    known: &[Group],
+    wanted: &[GroupEntry],
+) -> Result<Vec<String>, Failure> {
+    let mut said = Vec::new();
+    for entry in wanted {
+        let Some(group) = known.iter().find(|group| group.name == entry.name) else { continue };
+        let (Some(seed), Some(offline)) = (same_way(context, state, group, entry)?, &entry.offline)
+        else {
+            continue;
+        };
+        let (goes, then) = match group.offline() {
+            None => ("its backups go over the network".to_owned(), "take [group.offline] out"),
+            Some(now) => {
+                (format!("it travels by import job {}", now.import_job), "write that into it")
+            }
+        };
+        said.push(format!(
+            "group {}: agent.toml still names import job {}, but seed {seed} was given up, and {goes}; {then} when you edit the file next",
+            group.name, offline.import_job
+        ));
+    }
+    Ok(said)
 }
 
 /// Makes the groups as they are wanted. All are looked at before one is changed.
@@ -175,6 +204,9 @@ pub(crate) fn apply(
         printer.line(format!("group {name}: {would}{what}"));
         printer.object("group", &json!({"name": name, "dry_run": dry_run, "outcome": what}));
     }
+    for words in out_of_date(context, state, &known, wanted)? {
+        printer.note(words);
+    }
     Ok(())
 }
 
@@ -190,9 +222,15 @@ fn initial(entry: &GroupEntry) -> NewInitial {
     }
 }
 
-/// How a first backup travels is decided once; a file that says something else is not what is there.
-fn same_way(group: &Group, entry: &GroupEntry) -> Result<(), Failure> {
-    let Some(offline) = &entry.offline else { return Ok(()) };
+/// How a first backup travels is decided once; a file that says something else is not what is there. Answers which seed it names that
+/// was given up: that one is out of date, as whoever gives a seed up has no time to edit files.
+fn same_way(
+    context: &Context,
+    state: &Path,
+    group: &Group,
+    entry: &GroupEntry,
+) -> Result<Option<SeedId>, Failure> {
+    let Some(offline) = &entry.offline else { return Ok(None) };
     let same = group.offline().is_some_and(|inputs| {
         inputs.import_job == offline.import_job
             && inputs.storage_account == offline.storage_account
@@ -200,7 +238,13 @@ fn same_way(group: &Group, entry: &GroupEntry) -> Result<(), Failure> {
             && inputs.staging == offline.staging
     });
     if same {
-        return Ok(());
+        return Ok(None);
+    }
+    let way = initial(entry);
+    let seed =
+        with_agent(context, state, "asking", |agent| agent::given_up(agent, &way))?;
+    if seed.is_some() {
+        return Ok(seed);
     }
     let words = format!(
         "group {}: how its first backup travels was decided when it was created, and is something else in the file; take [group.offline] out of the file, or use packmule group catch-up for what the vault lacks",

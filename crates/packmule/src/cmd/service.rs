@@ -447,6 +447,33 @@ impl Limit {
     }
 }
 
+/// Where the settings file is out of date about its groups, or would not be taken, for `agent status`. Answers whether that is wrong.
+pub(crate) fn show_out_of_date(
+    context: &Context,
+    config: Option<&Path>,
+    state: &Path,
+    known: &[::agent::Group],
+) -> Result<bool, Failure> {
+    let file = match config {
+        Some(_) => settings(config)?,
+        None => settings(None).unwrap_or_default(),
+    };
+    match super::group::out_of_date(context, state, known, &file.group) {
+        Ok(said) => {
+            for words in said {
+                context.printer.line(&words);
+                context.printer.object("out_of_date", &json!({"message": words}));
+            }
+            Ok(false)
+        }
+        Err(why) if why.kind == ErrorKind::Conflict => {
+            context.printer.problem("agent.toml", &why.chain().join(": "));
+            Ok(true)
+        }
+        Err(why) => Err(why),
+    }
+}
+
 /// What the service knows of groups and alerts, for `agent status`. Answers whether something is wrong.
 pub(crate) fn status(
     context: &Context,

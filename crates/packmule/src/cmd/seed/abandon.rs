@@ -111,8 +111,8 @@ fn show(context: &Context, given_up: &GivenUp, again: Option<&JobName>) {
     }
     if !given_up.groups.is_empty() {
         printer.line(match again {
-            None => "  where agent.toml has one of these: take its [group.offline] out",
-            Some(_) => "  where agent.toml has one of these: write the new import job into its [group.offline]",
+            None => "  where agent.toml has one of these: take its [group.offline] out when you edit it next; until then it says nothing",
+            Some(_) => "  where agent.toml has one of these: write the new import job into its [group.offline] when you edit it next; until then that says nothing",
         });
     }
     let jobs: Vec<_> = given_up
