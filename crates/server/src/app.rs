@@ -13,6 +13,7 @@ use crate::objects::Objects;
 use crate::publication::Publications;
 use crate::quota::Usage;
 use crate::receipt::ReceiptKey;
+use crate::seen::{Moment, Seen};
 use jiff::Timestamp;
 use keyring::Keyring;
 use model::{ServerName, VaultName};
@@ -40,11 +41,17 @@ pub(crate) struct App {
     pub(crate) usage: Usage,
     pub(crate) entra: Entra,
     pub(crate) heard: Heard,
+    pub(crate) seen: Seen,
 }
 
 impl App {
     pub(crate) fn now(&self) -> Timestamp {
         self.config.clock.now()
+    }
+
+    /// Now, for what is counted in time that was seen to pass as well.
+    pub(crate) fn moment(&self) -> Moment {
+        self.seen.now(&self.config.clock)
     }
 
     /// The credentials document that goes with a new token.

@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wire::Location;
 
 /// Everything a server is told. Make one with [`Config::new`] and change what differs.
@@ -100,27 +100,47 @@ pub struct TlsFiles {
     pub authority: Option<PathBuf>,
 }
 
-/// Tells the time.
+/// Tells the time: by a clock that people and programs set, and by one that only goes on.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct Clock {
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    steady: Arc<dyn Fn() -> Duration + Send + Sync>,
+}
 
 impl Clock {
-    /// The operating system's clock.
+    /// The operating system's clocks.
     #[must_use]
     pub fn system() -> Self {
-        Self::from_fn(Timestamp::now)
+        let begun = Instant::now();
+        Self { now: Arc::new(Timestamp::now), steady: Arc::new(move || begun.elapsed()) }
     }
 
-    /// Any other clock.
+    /// Any other clock. As much time passes as it says.
     #[must_use]
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
+        let begun = now();
+        let now: Arc<dyn Fn() -> Timestamp + Send + Sync> = Arc::new(now);
+        let wall = Arc::clone(&now);
+        let steady = move || wall().duration_since(begun).try_into().unwrap_or_default();
+        Self { now, steady: Arc::new(steady) }
+    }
+
+    /// The same, while in truth as much time passes as the operating system sees: this one was moved.
+    #[must_use]
+    pub fn moved(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self { now: Arc::new(now), ..Self::system() }
     }
 
     /// Now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        (self.0)()
+        (self.now)()
+    }
+
+    /// How much time has passed since some moment of this process.
+    #[must_use]
+    pub fn steady(&self) -> Duration {
+        (self.steady)()
     }
 }
 

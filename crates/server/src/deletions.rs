@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::auth::Principal;
 use crate::http::{self, Segments};
 use crate::place::Place;
+use crate::seen::Moment;
 use crate::{Error, db, notices, settings};
 use axum::body::Body;
 use axum::extract::State;
@@ -196,10 +197,11 @@ async fn begin(
     (owner, caller): (&Owner, &Principal),
     asked: &DeletionRequest,
 ) -> Result<i64, Error> {
-    let now = app.now();
+    let now = app.moment();
+    let due = due(on, owner, asked, now).await?;
     let done = sqlx::query(
-        "INSERT INTO deletion (vault, server, subject, reason, grp, oldest, newest, asked_at, due_at, state)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'held')",
+        "INSERT INTO deletion (vault, server, subject, reason, grp, oldest, newest, asked_at, asked_seen, due_at, due_seen, state)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'held')",
     )
     .bind(owner.0.as_str())
     .bind(owner.1.as_str())
@@ -208,8 +210,10 @@ async fn begin(
     .bind(asked.group.as_ref().map(model::GroupName::as_str))
     .bind(asked.oldest.map(db::time))
     .bind(asked.newest.map(db::time))
-    .bind(db::time(now))
-    .bind(db::time(due(on, owner, asked, now).await?))
+    .bind(db::time(now.wall))
+    .bind(db::time(now.seen))
+    .bind(db::time(due.wall))
+    .bind(db::time(due.seen))
     .execute(&mut *on)
     .await?;
     Ok(done.last_insert_rowid())
@@ -221,14 +225,14 @@ async fn due(
     on: &mut SqliteConnection,
     owner: &Owner,
     asked: &DeletionRequest,
-    now: Timestamp,
-) -> Result<Timestamp, Error> {
+    now: Moment,
+) -> Result<Moment, Error> {
     let rules = settings::rules(on, &owner.0).await?;
     let hold = match asked.indexes.is_empty() && asked.packs.is_empty() {
         true => rules.hold_days,
         false => rules.hold_days.max(rules.minimum_retention_days),
     };
-    Ok(now.saturating_add(judge::days(hold)).unwrap_or(Timestamp::MAX))
+    Ok(now.after(judge::days(hold)))
 }
 
 /// A further part of the newest deletion, from which its hold counts.
@@ -238,15 +242,16 @@ async fn go_on(
     (owner, asked): (&Owner, &DeletionRequest),
     id: u64,
 ) -> Result<i64, Error> {
-    let due = due(on, owner, asked, app.now()).await?;
+    let due = due(on, owner, asked, app.moment()).await?;
     let done = sqlx::query(
-        "UPDATE deletion SET due_at = max(due_at, ?1) WHERE id = ?2 AND vault = ?3 AND server = ?4 AND state = 'held' AND shortened = 0
+        "UPDATE deletion SET due_at = max(due_at, ?1), due_seen = max(coalesce(due_seen, due_at), ?5) WHERE id = ?2 AND vault = ?3 AND server = ?4 AND state = 'held' AND shortened = 0
          AND id = (SELECT max(id) FROM deletion WHERE vault = ?3 AND server = ?4)",
     )
-    .bind(db::time(due))
+    .bind(db::time(due.wall))
     .bind(db::number(id))
     .bind(owner.0.as_str())
     .bind(owner.1.as_str())
+    .bind(db::time(due.seen))
     .execute(on)
     .await?;
     if done.rows_affected() == 1 {

@@ -5,6 +5,7 @@
 use crate::app::App;
 use crate::http::{self, Segments};
 use crate::place::Place;
+use crate::seen::Moment;
 use crate::{Error, db};
 use axum::Json;
 use axum::body::Body;
@@ -65,8 +66,9 @@ pub(crate) async fn ask(
     body: Body,
 ) -> Result<Json<KeyRemoval>, Error> {
     let KeyRemovalRequest { key } = http::json(body).await?;
+    let moment = app.moment();
     // As exactly as it is kept.
-    let now: Timestamp = db::parsed("now", &db::time(app.now()))?;
+    let now: Timestamp = db::parsed("now", &db::time(moment.wall))?;
     let there = keys(&app, &owner).await?;
     let mut transaction = app.db.write().await?;
     let known = removals(&mut *transaction, &owner).await?;
@@ -83,13 +85,14 @@ pub(crate) async fn ask(
     }
     let due_at = now.checked_add(app.config.key_hold).unwrap_or(Timestamp::MAX);
     sqlx::query(
-        "INSERT INTO key_removal (vault, server, key, asked_at, due_at) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO key_removal (vault, server, key, asked_at, due_at, due_seen) VALUES (?, ?, ?, ?, ?, ?)",
     )
     .bind(owner.0.as_str())
     .bind(owner.1.as_str())
     .bind(key.to_hex())
     .bind(db::time(now))
     .bind(db::time(due_at))
+    .bind(db::time(moment.after(app.config.key_hold).seen))
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;
@@ -112,15 +115,36 @@ pub(crate) async fn take_back(
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn is_due(
+    on: impl SqliteExecutor<'_>,
+    owner: &Owner,
+    key: &Digest,
+    now: Moment,
+) -> Result<bool, Error> {
+    let row: Option<(i64,)> = sqlx::query_as(
+        "SELECT 1 FROM key_removal WHERE vault = ? AND server = ? AND key = ? AND due_at <= ? AND coalesce(due_seen, due_at) <= ?",
+    )
+    .bind(owner.0.as_str())
+    .bind(owner.1.as_str())
+    .bind(key.to_hex())
+    .bind(db::time(now.wall))
+    .bind(db::time(now.seen))
+    .fetch_optional(on)
+    .await?;
+    Ok(row.is_some())
+}
+
 /// Removes the key files whose time has come. What is not there any more is removed already; the last one that nobody wants
 /// removed is looked for again.
 pub(crate) async fn carry_out(app: &App) -> Result<(), Error> {
-    let now = db::time(app.now());
-    let owners: Vec<(String, String)> =
-        sqlx::query_as("SELECT DISTINCT vault, server FROM key_removal WHERE due_at <= ?")
-            .bind(&now)
-            .fetch_all(app.db.pool())
-            .await?;
+    let now = app.moment();
+    let owners: Vec<(String, String)> = sqlx::query_as(
+        "SELECT DISTINCT vault, server FROM key_removal WHERE due_at <= ? AND coalesce(due_seen, due_at) <= ?",
+    )
+    .bind(db::time(now.wall))
+    .bind(db::time(now.seen))
+    .fetch_all(app.db.pool())
+    .await?;
     for (vault, server) in owners {
         let owner: Owner =
             (db::parsed("key_removal.vault", &vault)?, db::parsed("key_removal.server", &server)?);
@@ -128,7 +152,10 @@ pub(crate) async fn carry_out(app: &App) -> Result<(), Error> {
         // Held while objects go: nobody asks for another one meanwhile.
         let mut transaction = app.db.write().await?;
         let known = removals(&mut *transaction, &owner).await?;
-        for due in known.iter().filter(|removal| db::time(removal.due_at) <= now) {
+        for due in &known {
+            if !is_due(&mut *transaction, &owner, &due.key, now).await? {
+                continue;
+            }
             if !leaves_one(&there, &known, &due.key) {
                 tracing::error!(%vault, %server, key = %due.key, "the last key of a repository is not removed");
                 continue;

@@ -57,6 +57,7 @@ mod receipt;
 mod routes;
 mod run;
 mod seeds;
+mod seen;
 mod settings;
 mod subscriptions;
 mod target;

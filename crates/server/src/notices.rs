@@ -87,6 +87,17 @@ pub(crate) async fn of_vault(
     Ok(())
 }
 
+/// Keeps what the operator should hear of the server itself.
+pub(crate) async fn of_server(db: &db::Db, text: &str, now: Timestamp) -> Result<(), Error> {
+    tracing::warn!("{text}");
+    sqlx::query("INSERT INTO notice (at, audience, text) VALUES (?, 'operator', ?)")
+        .bind(db::time(now))
+        .bind(text)
+        .execute(db.pool())
+        .await?;
+    Ok(())
+}
+
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Page {
     /// Only those after this one.

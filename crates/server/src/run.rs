@@ -15,7 +15,10 @@ use crate::objects::{self, Objects};
 use crate::publication::{self, Publications};
 use crate::quota::Usage;
 use crate::receipt::ReceiptKey;
-use crate::{Error, admin, connections, deletions, groups, jobs, key_removals, machines, routes};
+use crate::seen::Seen;
+use crate::{
+    Error, admin, connections, deletions, groups, jobs, key_removals, machines, notices, routes,
+};
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsConfig, from_tcp_rustls};
 use std::net::{IpAddr, SocketAddr};
@@ -224,6 +227,9 @@ async fn serve(
     renewing.abort();
     // The data folder is its own, too: it is let go of before anybody hears that the server has ended.
     let _ = renewing.await;
+    if let Err(error) = app.seen.end(&app.db, &app.config.clock).await {
+        tracing::error!(%error, "the time since the last look does not count for holds");
+    }
     app.db.close().await;
     served.map_err(listening(address))
 }
@@ -256,6 +262,7 @@ async fn open(
         ca_file: identity.ca_file,
     };
     admin::open(data, &db, known, now).await?;
+    let seen = Seen::open(&db, &config.clock).await?;
     let tls = RustlsConfig::from_config(identity.tls);
     let app = App {
         config,
@@ -274,6 +281,7 @@ async fn open(
         group,
         entra,
         heard: machines::Heard::default(),
+        seen,
     };
     Ok((Arc::new(app), tls))
 }
@@ -323,6 +331,9 @@ async fn tick(app: Arc<App>) {
     let mut interval = tokio::time::interval(app.config.tick);
     loop {
         interval.tick().await;
+        if let Err(error) = see(&app).await {
+            tracing::error!(%error, "the time that has passed cannot be kept");
+        }
         if let Err(error) = jobs::tick_all(&app).await {
             tracing::error!(%error, "the import jobs' timers cannot be looked at");
         }
@@ -330,6 +341,18 @@ async fn tick(app: Arc<App>) {
             tracing::error!(%error, "key files that are due cannot be removed");
         }
     }
+}
+
+/// Keeps the time that was seen to pass. A clock that was moved is said: its holds count on as if it had not been.
+async fn see(app: &App) -> Result<(), Error> {
+    app.seen.keep(&app.db, &app.config.clock).await?;
+    let Some(by) = app.seen.moved(&app.config.clock) else { return Ok(()) };
+    let way = if by.is_negative() { "back" } else { "ahead" };
+    let text = format!(
+        "this server's clock was moved {way} by {:#}, or its machine slept so long; holds of deletions go on as if it had not been: look at what sets it",
+        by.abs().round(jiff::Unit::Minute).unwrap_or(by)
+    );
+    notices::of_server(&app.db, &text, app.now()).await
 }
 
 /// Shows a new certificate when there is one: renewed by the server itself, or in the files that it was

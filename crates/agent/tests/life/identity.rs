@@ -340,11 +340,7 @@ fn the_passphrase_of_a_vault_is_changed_and_the_old_one_goes_after_the_hold() {
     let BackupReport::Stored { outcome, .. } = report else { panic!() };
     assert_eq!(outcome.summary.data_blobs, 0, "it is the same repository");
     let mut site = site;
-    site.start(|config| {
-        config.tick = Duration::from_millis(20);
-        config.clock =
-            server::Clock::from_fn(|| Timestamp::now() + SignedDuration::from_hours(24 * 15));
-    });
+    site.later(15, |config| config.tick = Duration::from_millis(20));
     let began = std::time::Instant::now();
     while opens(&vault, PASSWORD) {
         assert!(began.elapsed() < Duration::from_secs(60));

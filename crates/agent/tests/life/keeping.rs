@@ -8,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 use model::{Digest, GroupName};
 use policy::{Keep, Policy};
 use repo::Author;
-use server::Clock;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
@@ -127,11 +126,7 @@ fn skip(reason: &str) {
 
 /// The server again, so many days later, until everything that was asked for by then is carried out.
 fn carried_out(site: &mut Site, days: i64) {
-    let ahead = SignedDuration::from_hours(24 * days);
-    site.start(|config| {
-        config.clock = Clock::from_fn(move || Timestamp::now() + ahead);
-        config.tick = Duration::from_millis(20);
-    });
+    site.later(days, |config| config.tick = Duration::from_millis(20));
     let until = Instant::now() + Duration::from_secs(30);
     let vault = "vault1".parse().unwrap();
     let open = |site: &Site| {
@@ -297,8 +292,7 @@ fn the_vault_s_minimum_retention_is_respected_by_its_own_clock() {
     assert!(kept.deletion.is_none(), "{kept:?}");
     assert!(kept.points[2].why.as_ref().unwrap().contains("minimum retention"), "{kept:?}");
     made.are(&site, &all);
-    let ahead = SignedDuration::from_hours(24 * 31);
-    site.start(|config| config.clock = Clock::from_fn(move || Timestamp::now() + ahead));
+    site.later(31, |_| {});
     let mut ctx = site.ctx();
     later(&mut ctx);
     let kept = agent::keep(&ctx, &files(), PASSWORD, how(true)).unwrap();
@@ -369,11 +363,7 @@ fn a_backup_beside_the_carrying_out_is_whole() {
     let mut made = Made::default();
     let mut all: Vec<Digest> = (0..6).map(|n| made.back_up(&site, n)).collect();
     keep(&site, how(true)).unwrap();
-    let ahead = SignedDuration::from_hours(24 * 15);
-    site.start(|config| {
-        config.clock = Clock::from_fn(move || Timestamp::now() + ahead);
-        config.tick = Duration::from_millis(1);
-    });
+    site.later(15, |config| config.tick = Duration::from_millis(1));
     // What was backed up first is there again, and was in what goes.
     all.extend((0..4).map(|n| made.back_up(&site, n)));
     carried_out(&mut site, 15);

@@ -3,17 +3,17 @@
 
 use agent::{BackupReport, Context, Event, NewGroup, NewInitial, Preparation, ShipTarget};
 use client::Client;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::{Address, Digest, DriveSerial, Package};
 use repo::{Author, KdfParams};
 use seed::{DriveSpec, Landing, PlainReads, ReadBack, Trust};
-use server::{Config, Server};
+use server::{Clock, Config, Server};
 use sha2::Digest as _;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 use store::{Rest, RestOptions, RetryPolicy, Store};
@@ -99,6 +99,19 @@ impl Site {
         }];
         change(&mut config);
         self.server = Some(Server::start(config).unwrap());
+    }
+
+    /// The server again, and then so many days later, all of which it has seen pass.
+    pub(crate) fn later(&mut self, days: i64, change: impl FnOnce(&mut Config)) {
+        let ahead = Arc::new(AtomicI64::new(0));
+        let hours = Arc::clone(&ahead);
+        self.start(|config| {
+            config.clock = Clock::from_fn(move || {
+                Timestamp::now() + SignedDuration::from_hours(hours.load(Ordering::Relaxed))
+            });
+            change(config);
+        });
+        ahead.store(24 * days, Ordering::Relaxed);
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::error::causes;
 use crate::place::Place;
 use crate::publication::Step;
+use crate::seen::Moment;
 use crate::{Error, audit, db, settings};
 use jiff::Timestamp;
 use model::{Digest, ObjectKey, ObjectKind};
@@ -79,15 +80,16 @@ async fn all(app: &App) -> Result<(), Error> {
 
 /// Whether it was carried out.
 async fn one(app: &App, owner: &Owner, id: i64) -> Result<bool, Error> {
-    let due: Option<(i64,)> = sqlx::query_as(
-        "SELECT 1 FROM deletion WHERE id = ? AND state IN ('held', 'going') AND (state = 'going' OR due_at <= ?)",
-    )
-    .bind(id)
-    .bind(db::time(app.now()))
-    .fetch_optional(app.db.pool())
-    .await?;
-    if due.is_none() {
-        return Ok(false);
+    match due(app, id).await? {
+        Due::Now => {}
+        Due::Later => return Ok(false),
+        Due::Unseen(until) => {
+            let why = format!(
+                "its hold is counted in time that this server has seen pass, too, and that is over at {until:.0} at the earliest: its clock was moved, or it did not run meanwhile"
+            );
+            wait(app, id, &why).await?;
+            return Ok(false);
+        }
     }
     // What was begun is brought to its end, whatever stands against it by now: it cannot come back.
     for kind in KINDS {
@@ -114,6 +116,34 @@ async fn one(app: &App, owner: &Owner, id: i64) -> Result<bool, Error> {
         }
     }
     finish(app, owner, id).await
+}
+
+enum Due {
+    Now,
+    Later,
+    /// Its date has come, and so much time has not passed.
+    Unseen(Timestamp),
+}
+
+async fn due(app: &App, id: i64) -> Result<Due, Error> {
+    let row: Option<(String, String, String)> = sqlx::query_as(
+        "SELECT state, due_at, coalesce(due_seen, due_at) FROM deletion WHERE id = ? AND state IN ('held', 'going')",
+    )
+    .bind(id)
+    .fetch_optional(app.db.pool())
+    .await?;
+    let Some((state, wall, seen)) = row else { return Ok(Due::Later) };
+    let at = Moment {
+        wall: db::parsed("deletion.due_at", &wall)?,
+        seen: db::parsed("deletion.due_seen", &seen)?,
+    };
+    let now = app.moment();
+    Ok(match at.ahead_of(now) {
+        _ if state == "going" => Due::Now,
+        None => Due::Now,
+        Some(until) if at.is_unseen(now) => Due::Unseen(until),
+        Some(_) => Due::Later,
+    })
 }
 
 async fn wait(app: &App, id: i64, why: &str) -> Result<(), Error> {
@@ -161,16 +191,18 @@ async fn against(app: &App, owner: &Owner, id: i64) -> Result<Option<String>, Er
 
 /// Until when indexes and packs are kept, whichever snapshots need them; none when that is over. What a PIN has ended is.
 async fn held_until(app: &App, id: i64, minimum: u32) -> Result<Option<Timestamp>, Error> {
-    let row: Option<(String,)> = sqlx::query_as(
-        "SELECT asked_at FROM deletion WHERE id = ? AND shortened = 0 AND indexes + packs > 0",
+    let row: Option<(String, String)> = sqlx::query_as(
+        "SELECT asked_at, coalesce(asked_seen, asked_at) FROM deletion WHERE id = ? AND shortened = 0 AND indexes + packs > 0",
     )
     .bind(id)
     .fetch_optional(app.db.pool())
     .await?;
-    let Some((asked,)) = row else { return Ok(None) };
-    let asked: Timestamp = db::parsed("deletion.asked_at", &asked)?;
-    let until = asked.saturating_add(judge::days(minimum)).unwrap_or(Timestamp::MAX);
-    Ok((until > app.now()).then_some(until))
+    let Some((wall, seen)) = row else { return Ok(None) };
+    let asked = Moment {
+        wall: db::parsed("deletion.asked_at", &wall)?,
+        seen: db::parsed("deletion.asked_seen", &seen)?,
+    };
+    Ok(asked.after(judge::days(minimum)).ahead_of(app.moment()))
 }
 
 async fn names(

@@ -5,6 +5,7 @@
 
 use super::Owner;
 use crate::app::App;
+use crate::seen::Moment;
 use crate::{Error, db};
 use futures::TryStreamExt as _;
 use model::{Digest, ObjectKey, ObjectKind};
@@ -124,7 +125,7 @@ async fn free(app: &App, owner: &Owner, key: &ObjectKey, kind: i64) -> Result<()
             .await?
             .rows_affected();
     if key.kind() == ObjectKind::Snapshot {
-        arrived(&mut transaction, owner, &name, freed > 0, &db::time(app.now())).await?;
+        arrived(&mut transaction, owner, &name, freed > 0, app.moment()).await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -136,17 +137,18 @@ async fn arrived(
     owner: &Owner,
     snapshot: &Digest,
     anew: bool,
-    now: &str,
+    now: Moment,
 ) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO arrival (vault, server, snapshot, at) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO UPDATE SET at = CASE WHEN ?5 THEN excluded.at ELSE at END",
+        "INSERT INTO arrival (vault, server, snapshot, at, seen) VALUES (?1, ?2, ?3, ?4, ?6)
+         ON CONFLICT DO UPDATE SET at = excluded.at, seen = excluded.seen WHERE ?5",
     )
     .bind(owner.0.as_str())
     .bind(owner.1.as_str())
     .bind(snapshot.as_bytes().as_slice())
-    .bind(now)
+    .bind(db::time(now.wall))
     .bind(anew)
+    .bind(db::time(now.seen))
     .execute(on)
     .await?;
     Ok(())

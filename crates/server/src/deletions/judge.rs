@@ -5,6 +5,7 @@ use super::Owner;
 use crate::app::App;
 use crate::place::Place;
 use crate::publication::increments;
+use crate::seen::Moment;
 use crate::{Error, db, jobs, seeds};
 use jiff::{SignedDuration, Timestamp};
 use model::{Digest, ErrorKind, JobName, ObjectKey, ObjectKind};
@@ -75,27 +76,28 @@ pub(super) fn refuse_transit(why: Option<String>) -> Result<(), Error> {
     }
 }
 
-/// When a snapshot came.
+/// When a snapshot came. One that nobody has noted is as old as its file, by the wall clock alone.
 async fn arrival(
     app: &App,
     on: &mut SqliteConnection,
     owner: &Owner,
     snapshot: &Digest,
-) -> Result<Option<Timestamp>, Error> {
-    let row: Option<(String,)> =
-        sqlx::query_as("SELECT at FROM arrival WHERE vault = ? AND server = ? AND snapshot = ?")
-            .bind(owner.0.as_str())
-            .bind(owner.1.as_str())
-            .bind(snapshot.as_bytes().as_slice())
-            .fetch_optional(on)
-            .await?;
-    match row {
-        Some((at,)) => db::parsed("arrival.at", &at).map(Some),
-        None => {
-            let key = ObjectKey::new(ObjectKind::Snapshot, *snapshot);
-            app.objects.changed(&Place::published(&owner.0, &owner.1).object(&key)).await
-        }
+) -> Result<Option<Moment>, Error> {
+    let row: Option<(String, String)> = sqlx::query_as(
+        "SELECT at, coalesce(seen, at) FROM arrival WHERE vault = ? AND server = ? AND snapshot = ?",
+    )
+    .bind(owner.0.as_str())
+    .bind(owner.1.as_str())
+    .bind(snapshot.as_bytes().as_slice())
+    .fetch_optional(on)
+    .await?;
+    if let Some((wall, seen)) = row {
+        let (wall, seen) = (db::parsed("arrival.at", &wall)?, db::parsed("arrival.seen", &seen)?);
+        return Ok(Some(Moment { wall, seen }));
     }
+    let key = ObjectKey::new(ObjectKind::Snapshot, *snapshot);
+    let at = app.objects.changed(&Place::published(&owner.0, &owner.1).object(&key)).await?;
+    Ok(at.map(|wall| Moment { wall, seen: wall }))
 }
 
 /// Those of the snapshots that have not been there for so many days, with the moment from which on all of them will have been.
@@ -106,15 +108,14 @@ pub(super) async fn too_young(
     snapshots: &[Digest],
     minimum: u32,
 ) -> Result<Option<(Vec<Digest>, Timestamp)>, Error> {
-    let now = app.now();
+    let now = app.moment();
     let (mut young, mut until) = (Vec::new(), Timestamp::MIN);
     if minimum == 0 {
         return Ok(None);
     }
     for snapshot in snapshots {
         let Some(at) = arrival(app, on, owner, snapshot).await? else { continue };
-        let free = at.saturating_add(days(minimum)).unwrap_or(Timestamp::MAX);
-        if free > now {
+        if let Some(free) = at.after(days(minimum)).ahead_of(now) {
             young.push(*snapshot);
             until = until.max(free);
         }

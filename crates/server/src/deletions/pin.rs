@@ -93,14 +93,16 @@ pub(crate) async fn shorten(
         transaction.commit().await?;
         return Err(refusal);
     }
+    let now = app.moment();
     let rows: Vec<(i64,)> = sqlx::query_as(
-        "UPDATE deletion SET due_at = ?1, shortened = 1
+        "UPDATE deletion SET due_at = ?1, due_seen = ?5, shortened = 1
          WHERE vault = ?2 AND server = ?3 AND id <= ?4 AND state = 'held' RETURNING id",
     )
-    .bind(db::time(app.now()))
+    .bind(db::time(now.wall))
     .bind(owner.0.as_str())
     .bind(owner.1.as_str())
     .bind(id)
+    .bind(db::time(now.seen))
     .fetch_all(&mut *transaction)
     .await?;
     let mut value = Vec::with_capacity(rows.len());

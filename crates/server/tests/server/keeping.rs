@@ -48,11 +48,11 @@ impl Moved {
     }
 }
 
-fn vault() -> VaultName {
+pub(crate) fn vault() -> VaultName {
     "vault1".parse().unwrap()
 }
 
-fn fs01() -> ServerName {
+pub(crate) fn fs01() -> ServerName {
     "fs01".parse().unwrap()
 }
 
@@ -61,7 +61,7 @@ fn repository(site: &Site) -> PathBuf {
 }
 
 /// A repository in a vault: packs, two indexes, two snapshots.
-fn filled(site: &Site, tag: &str, packs: usize) -> (Client, Arc<dyn Store>, Sample) {
+pub(crate) fn filled(site: &Site, tag: &str, packs: usize) -> (Client, Arc<dyn Store>, Sample) {
     let (agent, sample) = (site.agent("vault1", "fs01"), Sample::new(tag, packs));
     let store = vault_of(&agent);
     for (object, bytes) in &sample.objects {
@@ -70,12 +70,12 @@ fn filled(site: &Site, tag: &str, packs: usize) -> (Client, Arc<dyn Store>, Samp
     (agent, store, sample)
 }
 
-fn names(sample: &Sample, kind: ObjectKind) -> Vec<Digest> {
+pub(crate) fn names(sample: &Sample, kind: ObjectKind) -> Vec<Digest> {
     let of_kind = sample.objects.iter().filter(|(object, _)| object.kind == kind);
     of_kind.map(|(object, _)| object.name).collect()
 }
 
-fn everything(sample: &Sample) -> DeletionRequest {
+pub(crate) fn everything(sample: &Sample) -> DeletionRequest {
     DeletionRequest {
         reason: "a test".to_owned(),
         snapshots: names(sample, ObjectKind::Snapshot),
@@ -85,11 +85,11 @@ fn everything(sample: &Sample) -> DeletionRequest {
     }
 }
 
-fn ask(agent: &Client, request: &DeletionRequest) -> client::Result<Deletion> {
+pub(crate) fn ask(agent: &Client, request: &DeletionRequest) -> client::Result<Deletion> {
     agent.delete(&vault(), &fs01(), request)
 }
 
-fn listed(store: &Arc<dyn Store>) -> Vec<ObjectKey> {
+pub(crate) fn listed(store: &Arc<dyn Store>) -> Vec<ObjectKey> {
     let kinds = [ObjectKind::Snapshot, ObjectKind::Index, ObjectKind::Pack];
     let mut keys: Vec<ObjectKey> = kinds
         .into_iter()
@@ -100,7 +100,7 @@ fn listed(store: &Arc<dyn Store>) -> Vec<ObjectKey> {
     keys
 }
 
-fn all_keys(sample: &Sample) -> Vec<ObjectKey> {
+pub(crate) fn all_keys(sample: &Sample) -> Vec<ObjectKey> {
     let kinds = [ObjectKind::Snapshot, ObjectKind::Index, ObjectKind::Pack];
     let objects = sample.objects.iter().filter(|(object, _)| kinds.contains(&object.kind));
     let mut keys: Vec<ObjectKey> = objects.map(|(object, _)| object.key()).collect();
@@ -108,12 +108,12 @@ fn all_keys(sample: &Sample) -> Vec<ObjectKey> {
     keys
 }
 
-fn code(result: client::Result<impl std::fmt::Debug>) -> Code {
+pub(crate) fn code(result: client::Result<impl std::fmt::Debug>) -> Code {
     result.unwrap_err().code().unwrap().clone()
 }
 
 /// The deletion once it is in that state: the server gets there by itself.
-fn reaches(admin: &Client, id: u64, state: DeletionState) -> Deletion {
+pub(crate) fn reaches(admin: &Client, id: u64, state: DeletionState) -> Deletion {
     let until = Instant::now() + Duration::from_secs(30);
     loop {
         let all = admin.deletions(&vault(), None).unwrap();
@@ -127,7 +127,7 @@ fn reaches(admin: &Client, id: u64, state: DeletionState) -> Deletion {
 }
 
 /// The deletion once it says why it waits.
-fn waits(admin: &Client, id: u64) -> String {
+pub(crate) fn waits(admin: &Client, id: u64) -> String {
     let until = Instant::now() + Duration::from_secs(30);
     loop {
         let all = admin.deletions(&vault(), None).unwrap();

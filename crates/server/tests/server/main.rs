@@ -21,6 +21,7 @@ mod events;
 mod exports;
 mod files;
 mod jobs;
+mod jumps;
 mod keeping;
 mod key_removals;
 mod keys;

@@ -1,5 +1,6 @@
 //! What a seed consists of, said anew: from then on exactly that is published, whoever says it otherwise is refused.
 
+use crate::keeping::{ask, filled};
 use crate::publication::{dying_before, independent_root, receipt, repository, settled, there};
 use crate::sample::{Journey, Sample, hash, object};
 use crate::site::{Site, vault_of};
@@ -8,7 +9,7 @@ use model::{Digest, ObjectKey, ObjectKind};
 use seed::{Object, Revision, RevisionHeader, SigningKey, WantList};
 use std::sync::atomic::Ordering;
 use store::Store as _;
-use wire::{Code, PublicationState, SeedId};
+use wire::{Code, DeletionRequest, PublicationState, SeedId};
 
 /// A sample of which a pack is lost: what is made in its place, and the list with that.
 pub(crate) struct Refilled {
@@ -250,6 +251,35 @@ fn nothing_is_revised_while_it_is_being_published_or_after_it_was_begun_to_be_sh
         object.key() == ObjectKey::Config
             || vault.get(&object.key(), 1 << 20).is_ok_and(|there| there == *bytes)
     }));
+}
+
+/// What is held was whole when it was shown, and comes back so: it keeps no seed from being revised that has it, too.
+#[test]
+fn what_is_held_for_deletion_is_in_no_revisions_way_and_what_is_shown_is() {
+    let site = Site::new();
+    let (agent, _, sample) = filled(&site, "held-revised", 6);
+    let first = |kind| sample.list().into_iter().find(|object| object.kind == kind).unwrap();
+    let (index, snapshot) = (first(ObjectKind::Index), first(ObjectKind::Snapshot));
+    let held = DeletionRequest {
+        snapshots: vec![snapshot.name],
+        indexes: vec![index.name],
+        ..DeletionRequest::default()
+    };
+    let held = ask(&agent, &held).unwrap();
+    let journey = without_a_pack(&site, &sample);
+    let without = |goes: &[Object]| {
+        let mut revision = refilled(&sample, 1, &sample.list()).revision;
+        revision.objects.retain(|object| !goes.contains(object));
+        revision
+    };
+    let shown = sample.list().into_iter().rev().find(|it| it.kind == ObjectKind::Snapshot).unwrap();
+    assert_ne!(shown, snapshot);
+    let error = put_signed(&journey, &without(&[shown])).unwrap_err();
+    assert_eq!(error.code(), Some(&Code::AlreadyExists), "{error}");
+    assert!(error.to_string().contains(&shown.key().to_string()), "{error}");
+    put_signed(&journey, &without(&[snapshot])).unwrap();
+    assert_eq!(newest(&journey).map(|(number, _)| number), Some(1));
+    assert_eq!(held.snapshots, 1);
 }
 
 #[test]

@@ -210,3 +210,17 @@ fn whatever_the_machines_certificate_has_not_signed_names_nobody() {
     assert_eq!(error.code(), Some(&Code::AuthorizationFailed), "{error}");
     assert!(error.to_string().contains("agent register"), "{error}");
 }
+
+#[test]
+fn nobody_is_named_to_sign_for_a_seed_that_was_given_up() {
+    let site = Site::new();
+    let sample = Sample::new("abandoned", 6);
+    let (journey, machine) = machine(&site, &sample);
+    let (vault, server) = ("vault1".parse().unwrap(), "fs01".parse().unwrap());
+    journey.agent.abandon_seed(&vault, &server, sample.seed).unwrap();
+    let key = SigningKey::from_bytes(&[37; 32]).public();
+    let error = journey.agent.name_successor(&vault, &server, sample.seed, key).unwrap_err();
+    assert_eq!(error.code(), Some(&Code::SeedAbandoned), "{error}");
+    assert_eq!(named(&machine.client, sample.seed), None);
+    assert!(!log(&site, sample.seed).contains("signer-named"));
+}

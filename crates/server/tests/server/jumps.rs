@@ -1,0 +1,124 @@
+//! Clocks that jump: what is held is held for as long as time passes, whatever a clock says of it.
+
+use crate::keeping::{all_keys, ask, code, everything, filled, fs01, listed, reaches, vault, waits};
+use crate::sample::Sample;
+use crate::site::{Site, vault_of};
+use client::Client;
+use jiff::{SignedDuration, Timestamp};
+use model::{ObjectKey, ObjectKind};
+use server::{Clock, Config};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+use wire::{Code, DeletionState, VaultPatch};
+
+/// A wall clock that somebody sets; time passes as ever. By less than two months, after which the server would make a certificate that
+/// nobody takes yet.
+#[derive(Clone, Default)]
+struct Jumping(Arc<AtomicI64>);
+
+impl Jumping {
+    fn config(&self) -> impl Fn(&mut Config) + use<> {
+        let ahead = Arc::clone(&self.0);
+        move |config| {
+            let ahead = Arc::clone(&ahead);
+            config.clock = Clock::moved(move || {
+                Timestamp::now() + SignedDuration::from_hours(24 * ahead.load(Ordering::Relaxed))
+            });
+            config.tick = Duration::from_millis(20);
+        }
+    }
+
+    fn to(&self, days: i64) {
+        self.0.store(days, Ordering::Relaxed);
+    }
+}
+
+fn told(admin: &Client, words: &str) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !admin.notices(None, 0).unwrap().iter().any(|notice| notice.text.contains(words)) {
+        assert!(Instant::now() < until, "nobody was told: {words}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_ends_no_hold_and_the_next_start_does_not_either() {
+    let clock = Jumping::default();
+    let mut site = Site::with(clock.config());
+    let (agent, store, sample) = filled(&site, "jump", 3);
+    store.put(&ObjectKey::Key(crate::sample::hash(b"another key")), b"another key").unwrap();
+    let key = store.list(ObjectKind::Key).unwrap()[0].key.id().unwrap();
+    agent.remove_key(&vault(), &fs01(), key).unwrap();
+    let deletion = ask(&agent, &everything(&sample)).unwrap();
+    clock.to(50);
+    let why = waits(&site.admin(), deletion.id);
+    assert!(why.contains("has seen pass"), "{why}");
+    told(&site.admin(), "was moved ahead by");
+    site.stop();
+    site.start(clock.config());
+    std::thread::sleep(Duration::from_millis(200));
+    let agent = site.again(&agent);
+    let held = reaches(&site.admin(), deletion.id, DeletionState::Held);
+    assert!(held.due_at < Timestamp::now() + SignedDuration::from_hours(24 * 15));
+    assert!(vault_of(&agent).list(ObjectKind::Key).unwrap().iter().any(|it| it.key.id() == Some(key)));
+    // And all of it is still there.
+    site.admin().undelete(&vault(), &fs01(), deletion.id).unwrap();
+    let store = vault_of(&agent);
+    assert_eq!(listed(&store), all_keys(&sample));
+    for (object, bytes) in &sample.objects {
+        assert_eq!(store.get(&object.key(), 1 << 20).unwrap(), *bytes);
+    }
+    // A PIN is somebody's word, whatever the clock says.
+    let deletion = ask(&agent, &everything(&sample)).unwrap();
+    let pin = site.admin().make_pin(&vault()).unwrap().pin;
+    agent.shorten(&vault(), &fs01(), deletion.id, &pin).unwrap();
+    reaches(&site.admin(), deletion.id, DeletionState::Done);
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_makes_no_snapshot_older() {
+    let clock = Jumping::default();
+    let site = Site::with(clock.config());
+    let (agent, _, sample) = filled(&site, "young", 2);
+    let patch = VaultPatch { minimum_retention_days: Some(30), ..VaultPatch::default() };
+    site.admin().set_vault(&vault(), &patch).unwrap();
+    clock.to(50);
+    assert_eq!(code(ask(&agent, &everything(&sample))), Code::RetentionRefused);
+}
+
+#[test]
+fn what_was_asked_for_by_a_clock_that_was_ahead_is_held_until_the_date_that_was_told() {
+    let clock = Jumping::default();
+    let site = Site::with(clock.config());
+    let (agent, _, sample) = filled(&site, "ahead", 2);
+    clock.to(50);
+    let deletion = ask(&agent, &everything(&sample)).unwrap();
+    clock.to(20);
+    told(&site.admin(), "was moved back by");
+    let held = reaches(&site.admin(), deletion.id, DeletionState::Held);
+    assert!(held.due_at > Timestamp::now() + SignedDuration::from_hours(24 * 63));
+}
+
+/// A server that did not run has seen nothing, and goes on counting where it was.
+#[test]
+fn time_in_which_the_server_did_not_run_does_not_count() {
+    let mut site = Site::with(|config| config.tick = Duration::from_millis(20));
+    let (agent, _, sample): (Client, _, Sample) = filled(&site, "away", 2);
+    let deletion = ask(&agent, &everything(&sample)).unwrap();
+    site.stop();
+    let later = Arc::new(AtomicI64::new(20));
+    let days = Arc::clone(&later);
+    site.start(|config| {
+        config.tick = Duration::from_millis(20);
+        config.clock = Clock::from_fn(move || {
+            Timestamp::now() + SignedDuration::from_hours(24 * days.load(Ordering::Relaxed))
+        });
+    });
+    assert!(waits(&site.admin(), deletion.id).contains("did not run"));
+    later.store(33, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(200));
+    reaches(&site.admin(), deletion.id, DeletionState::Held);
+    later.store(35, Ordering::Relaxed);
+    reaches(&site.admin(), deletion.id, DeletionState::Done);
+}
