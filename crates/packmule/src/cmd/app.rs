@@ -150,8 +150,9 @@ impl AppName {
 /// Where a role holds.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct ScopeOptions {
-    /// Where, and everywhere below: / for the whole server, a subscription by its id or name, or
-    /// /subscriptions/ID/resourceGroups/GROUP [default: the first subscription]
+    /// Where, and everywhere below: / for the whole server, a subscription by its id or name,
+    /// /subscriptions/ID/resourceGroups/GROUP, or the id of a vault, as vault show --json says it [default: the first
+    /// subscription]
     #[arg(long, value_name = "SCOPE")]
     scope: Option<String>,
 }

@@ -3,11 +3,11 @@
 
 use super::body;
 use super::fault::Fault;
-use super::scope;
 use super::version::ApiVersion;
+use super::{scope, vaults};
 use crate::app::App;
-use crate::db;
 use crate::entra::Guid;
+use crate::{db, groups};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, RawPathParams, State};
@@ -27,11 +27,16 @@ const ROLES: &[(&str, &str, &str)] = &[
     ("Reader", "acdd72a7-3385-48ef-bd42-f606fba81ae7", "Sees everything, changes nothing"),
 ];
 
-/// The scope that a path names, as it is kept: `/`, a subscription or a resource group.
+/// The scope that a path names, as it is kept: `/`, a subscription, a resource group or a vault.
 async fn scope_of(on: &mut SqliteConnection, params: &RawPathParams) -> Result<String, Fault> {
     let param = |wanted| params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
     match (param("subscription"), param("group")) {
         (None, _) => Ok("/".to_owned()),
+        (Some(id), Some(group)) if param("vault").is_some() => {
+            let group = scope::group(&mut *on, id, group).await?.group;
+            let vault = vaults::name_in(on, &group, param("vault").unwrap_or_default()).await?;
+            Ok(group.resource(groups::VAULTS, vault.as_str()))
+        }
         (Some(id), None) => {
             let (id, _) = scope::subscription(on, id).await?;
             Ok(format!("/subscriptions/{id}"))

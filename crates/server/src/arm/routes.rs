@@ -45,6 +45,12 @@ fn authorization(table: &mut Table) {
             "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.authorization/roledefinitions",
             "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.authorization/roledefinitions/{id}",
         ),
+        (
+            "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.recoveryservices/vaults/{vault}/providers/microsoft.authorization/roleassignments",
+            "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.recoveryservices/vaults/{vault}/providers/microsoft.authorization/roleassignments/{id}",
+            "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.recoveryservices/vaults/{vault}/providers/microsoft.authorization/roledefinitions",
+            "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.recoveryservices/vaults/{vault}/providers/microsoft.authorization/roledefinitions/{id}",
+        ),
     ] {
         table.add(Method::GET, all, READ, auth::list);
         table.add(Method::GET, one, READ, auth::get);

@@ -276,6 +276,15 @@ pub(super) async fn patch(
     Ok(Json(vault.shown()))
 }
 
+/// The name of a vault of that group, as it is kept.
+pub(super) async fn name_in(
+    on: &mut SqliteConnection,
+    group: &Group,
+    name: &str,
+) -> Result<VaultName, Fault> {
+    Ok(in_group(on, group, name).await?.name)
+}
+
 /// Only an empty one. Newer versions answer that it is under way, older ones that it is done.
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
@@ -300,6 +309,11 @@ pub(super) async fn delete(
             message,
         ));
     }
+    // Another one of that name is not theirs.
+    sqlx::query("DELETE FROM role_grant WHERE scope = ? COLLATE NOCASE")
+        .bind(group.resource(VAULTS, vault.name.as_str()))
+        .execute(&mut *transaction)
+        .await?;
     sqlx::query("DELETE FROM account_reader WHERE vault = ?")
         .bind(vault.name.as_str())
         .execute(&mut *transaction)

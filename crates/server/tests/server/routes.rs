@@ -240,6 +240,36 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ),
     (
         "GET",
+        "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.recoveryservices/vaults/{vault}/providers/microsoft.authorization/roleassignments",
+        "read",
+    ),
+    (
+        "GET",
+        "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.recoveryservices/vaults/{vault}/providers/microsoft.authorization/roleassignments/{id}",
+        "read",
+    ),
+    (
+        "PUT",
+        "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.recoveryservices/vaults/{vault}/providers/microsoft.authorization/roleassignments/{id}",
+        "own",
+    ),
+    (
+        "DELETE",
+        "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.recoveryservices/vaults/{vault}/providers/microsoft.authorization/roleassignments/{id}",
+        "own",
+    ),
+    (
+        "GET",
+        "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.recoveryservices/vaults/{vault}/providers/microsoft.authorization/roledefinitions",
+        "read",
+    ),
+    (
+        "GET",
+        "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.recoveryservices/vaults/{vault}/providers/microsoft.authorization/roledefinitions/{id}",
+        "read",
+    ),
+    (
+        "GET",
         "/subscriptions/{subscription}/resourcegroups/{group}/providers/microsoft.importexport/jobs",
         "read",
     ),
