@@ -120,7 +120,7 @@ pub(crate) fn go_through(
     let points = decided(ctx, group, own, (minimum, how.zone))?;
     let mut kept =
         Kept { group: group.name.clone(), points, deletion: None, figures: None, unreadable };
-    let mut asking = Asking { ctx, vault: &vault, lock: &lock, undone, deletion: None };
+    let mut asking = Asking { ctx, state, vault: &vault, lock: &lock, undone, deletion: None };
     if !how.dry_run {
         asking.snapshots(group, &mut kept)?;
     }
@@ -206,6 +206,7 @@ fn young(minimum: u32) -> String {
 /// What is asked for, part by part: one deletion.
 struct Asking<'a> {
     ctx: &'a Context<'a>,
+    state: &'a State,
     vault: &'a Vault,
     lock: &'a LockGuard,
     undone: u64,
@@ -278,6 +279,9 @@ impl Asking<'_> {
                 let Vault { client, vault, server, .. } = self.vault;
                 let deletion = client.delete(vault, server, &part)?;
                 self.ctx.tell(Event::Asked(&deletion));
+                if self.deletion.is_none() {
+                    self.state.note_asked(&deletion)?;
+                }
                 self.deletion = Some(deletion);
             }
         }

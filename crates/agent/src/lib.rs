@@ -32,6 +32,7 @@ mod clean;
 mod confirm;
 mod context;
 mod copy;
+mod deletions;
 mod direct;
 mod elsewhere;
 mod error;
@@ -77,6 +78,7 @@ pub use clean::{Cleaned, Cleaning, clean_staging};
 pub use confirm::Confirmed;
 pub use context::{Context, Event, Phase};
 pub use copy::{copy_state, take_copy};
+pub use deletions::{OwnDeletion, allow_deletion, deletions, undelete};
 pub use direct::life::{
     Given, NextDrive, Writing, Written, begin_direct, check_direct, cover_drives, write_drives,
 };

@@ -220,7 +220,10 @@ fn stage(
         Written::Here => {}
         Written::Now => {
             let mut waiting = Waiting::local(state, &record)?;
-            waiting.paused = Some("the drives are being written on another computer; nothing was backed up".to_owned());
+            waiting.paused = Some(
+                "the drives are being written on another computer; nothing was backed up"
+                    .to_owned(),
+            );
             return Ok(BackupReport::Waiting(Box::new(waiting)));
         }
         Written::Elsewhere => {

@@ -1,4 +1,4 @@
-//! What can go wrong with this machine's certificate and with what opens its repository. Decides nothing.
+//! What can go wrong with this machine's certificate, with what opens its repository, and with what is deleted from it. Decides nothing.
 
 use model::{Digest, ErrorKind};
 use std::io;
@@ -27,6 +27,9 @@ pub enum OwnError {
         /// The seed.
         seed: SeedId,
     },
+    /// No such deletion.
+    #[error("the vault knows no deletion {0} of this server; packmule agent deletions lists them")]
+    NoDeletion(u64),
     /// Nothing to make a key for.
     #[error(
         "there is no repository of this server yet, in staging or in the vault: the first packmule backup now GROUP makes it"
@@ -59,6 +62,7 @@ impl OwnError {
             Self::Making { .. } => ErrorKind::Internal,
             Self::DrivesFirst { .. } => ErrorKind::Conflict,
             Self::NoRepositoryYet => ErrorKind::NoRepository,
+            Self::NoDeletion(_) => ErrorKind::NotFound,
             _ => ErrorKind::Invalid,
         }
     }

@@ -5,6 +5,7 @@
 //! <state>/agent.json             the credentials document
 //! <state>/machine.pem            this machine's certificate with its key; machine.new.pem while the next one takes its place
 //! <state>/keys.json              which key files of the repository were made here; keys/ has those that the vault lacks
+//! <state>/asked.json             which deletions from the vault were asked for here
 //! <state>/signing.key            signs drives; made by the seed crate
 //! <state>/groups/<group>.json    a protection group
 //! <state>/seeds/<seed>.json      a seed's record
@@ -27,6 +28,7 @@
 //! so that groups can be shipped and listed while a backup runs.
 
 use crate::Error;
+use crate::deletions::AskedRecord;
 use crate::group::{Group, Initial};
 use crate::key_record::KeyRecord;
 use crate::record::SeedRecord;
@@ -40,7 +42,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use wire::{Credentials, SeedId};
+use wire::{Credentials, Deletion, SeedId};
 
 /// The version of the documents that this code writes and reads.
 const VERSION: u32 = 1;
@@ -157,6 +159,20 @@ impl State {
             write(&self.root.join("keys.json"), &document)?;
         }
         Ok(answer)
+    }
+
+    /// Which deletions from the vault this machine has asked for.
+    pub(crate) fn asked(&self) -> Result<AskedRecord, Error> {
+        Ok(read(&self.root.join("asked.json"))?.unwrap_or_default())
+    }
+
+    /// One more of these.
+    pub(crate) fn note_asked(&self, deletion: &Deletion) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        let mut record = self.asked()?;
+        record.add(deletion);
+        let document = Versioned { version: VERSION, body: record };
+        write(&self.root.join("asked.json"), &document)
     }
 
     /// Held while key files of the repository are made or are to go.

@@ -8,11 +8,11 @@ use crate::record::{SeedJob, SeedRecord};
 use crate::state::State;
 use crate::transit;
 use crate::vault::{Place, Vault, owner};
-use crate::{Error, Machine, Registration, identity};
+use crate::{Error, Machine, Registration, deletions, identity};
 use flow::SeedState;
 use jiff::Timestamp;
 use model::Digest;
-use wire::{Job, KeyRemoval, SeedId};
+use wire::{Deletion, Job, KeyRemoval, SeedId};
 
 /// Everything that the source knows, with what the server says about it.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Status {
     pub machine: Option<Machine>,
     /// What opens the repository.
     pub keys: KeysStatus,
+    /// Deletions from the repository that are not over, and that somebody else has asked for.
+    pub deletions: Vec<Deletion>,
 }
 
 /// What is known of what opens the repository.
@@ -138,7 +140,16 @@ pub fn status(ctx: &Context<'_>) -> Result<Status, Error> {
     let groups = groups.collect::<Result<_, _>>()?;
     let machine = identity::machine(ctx.state)?;
     let keys = KeysStatus::of(&state, vault.as_ref())?;
-    Ok(Status { registration, away, groups, seeds, machine, keys })
+    let foreign = vault.as_ref().map(|vault| deletions::foreign(&state, vault));
+    let deletions = match foreign {
+        Some(Ok(foreign)) => foreign,
+        Some(Err(error)) => {
+            away = away.or(Some(error));
+            Vec::new()
+        }
+        None => Vec::new(),
+    };
+    Ok(Status { registration, away, groups, seeds, machine, keys, deletions })
 }
 
 fn seed_status(

@@ -306,14 +306,13 @@ fn a_moment_names_the_recovery_point_that_was_there_then() {
 #[test]
 fn a_latest_recovery_point_from_the_future_is_restored_and_that_is_said() {
     let site = Site::new();
-    let restore = |target: &str| {
-        site.run(&format!("restore files --target {target} --state state")).exits(0)
-    };
+    let restore =
+        |target: &str| site.run(&format!("restore files --target {target} --state state")).exits(0);
     assert!(!restore("before").stderr.contains("future"));
     // As a backup leaves it that was made while the clock was ahead.
     let vault = support::open(&site.server.data().join("objects/vaults/offices/fs01/repository"));
     let mut ahead = vault.snapshots().unwrap().value.pop().unwrap().snapshot;
-    ahead.time = ahead.time + jiff::SignedDuration::from_hours(24 * 365);
+    ahead.time += jiff::SignedDuration::from_hours(24 * 365);
     let id = vault.save_snapshot(&ahead).unwrap();
     let said = restore("after");
     said.tells(&[&id.short().to_string(), "dated in the future", "recovery-point list"]);

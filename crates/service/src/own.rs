@@ -1,14 +1,17 @@
-//! Alerts of this machine's certificate and of what opens its repository. Renews nothing itself.
+//! Alerts of this machine's certificate, of what opens its repository, and of what is deleted from it. Changes nothing itself.
 
 use crate::alert::Severity;
 use crate::{Db, Error, Work};
 use agent::KeysStatus;
 use jiff::{SignedDuration, Timestamp};
+use wire::Deletion;
 
 /// So long before its end, a certificate that cannot be renewed is an alert.
 const WARNED: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// The alert that tells of this machine's certificate.
 const CERTIFICATE: &str = "certificate";
+/// The alert that tells of what somebody wants deleted.
+const DELETIONS: &str = "deletions";
 /// The alert that tells of keys that somebody wants removed.
 const KEYS: &str = "keys";
 
@@ -52,4 +55,25 @@ pub(crate) fn keys(db: &Db, keys: &KeysStatus, asked: bool, now: Timestamp) -> R
         removal.due_at
     );
     db.raise(KEYS, Severity::Error, &text, now)
+}
+
+/// Tells of what somebody else wants deleted from this server's repository; `asked` as for [`keys`].
+pub(crate) fn deletions(
+    db: &Db,
+    foreign: &[Deletion],
+    asked: bool,
+    now: Timestamp,
+) -> Result<(), Error> {
+    // The first one: to undelete it is to undelete those after it.
+    let Some(first) = foreign.iter().min_by_key(|deletion| deletion.id) else {
+        return if asked { db.close(DELETIONS, now) } else { Ok(()) };
+    };
+    let Deletion { id, subject, due_at, .. } = first;
+    let sum = |of: fn(&Deletion) -> u64| foreign.iter().map(of).sum::<u64>();
+    let text = format!(
+        "somebody has asked the vault to delete {} recovery points and {} packs of this server, and it was not this machine (deletion {id}, by {subject}, carried out from {due_at:.0} on): packmule agent deletions --undelete {id} brings all of it back; if it is wanted: packmule agent deletions --allow {id}",
+        sum(|deletion| deletion.snapshots),
+        sum(|deletion| deletion.packs),
+    );
+    db.raise(DELETIONS, Severity::Error, &text, now)
 }

@@ -47,6 +47,30 @@ fn a_key_that_somebody_else_wants_removed_is_an_alert() {
 }
 
 #[test]
+fn what_somebody_else_wants_deleted_is_an_alert_that_names_the_first_of_them() {
+    let mut life = Life::new(Vec::new());
+    let deletion = |id: u64| -> wire::Deletion {
+        serde_json::from_value(serde_json::json!({
+            "id": id, "server": "fs01", "subject": "vault1/fs01", "reason": "pay",
+            "askedAt": "2026-06-01T00:00:00Z", "dueAt": "2026-06-15T00:00:00Z", "state": "held",
+            "snapshots": 3, "indexes": 1, "packs": 4, "bytes": 5,
+        }))
+        .unwrap()
+    };
+    // The newest first, as the vault lists them.
+    life.work.deletions.lock().unwrap().extend([deletion(8), deletion(7)]);
+    life.at("2026-06-01T12:00:00Z");
+    assert_eq!(life.open(), ["deletions"]);
+    let alert = life.db().alerts(false).unwrap().remove(0);
+    let says = ["6 recovery points and 8 packs", "--undelete 7", "--allow 7", "2026-06-15"];
+    assert!(says.iter().all(|words| alert.text.contains(words)), "{}", alert.text);
+    assert_eq!(alert.severity, Severity::Error);
+    life.work.deletions.lock().unwrap().clear();
+    life.at("2026-06-01T12:05:00Z");
+    assert!(life.open().is_empty());
+}
+
+#[test]
 fn settings_that_are_read_again_hold_at_once_and_broken_ones_change_nothing() {
     let mut life = Life::new(vec![group("files", NIGHTLY)]);
     let limited = |limit: &str, zone: &str| Settings {

@@ -527,7 +527,9 @@ impl Inner {
             }
             None => self.db.close("server", now)?,
         }
-        own::keys(&self.db, &status.keys, status.away.is_none(), now)?;
+        let asked = status.away.is_none();
+        own::keys(&self.db, &status.keys, asked, now)?;
+        own::deletions(&self.db, &status.deletions, asked, now)?;
         let mut facts = Vec::new();
         for seed in &status.seeds {
             let (record, key) = (&seed.record, format!("seed/{}", seed.record.id));

@@ -29,6 +29,7 @@ struct Fake {
     /// Until when a certificate is good that cannot be renewed.
     until: Mutex<Option<Timestamp>>,
     foreign: Mutex<Vec<wire::KeyRemoval>>,
+    deletions: Mutex<Vec<wire::Deletion>>,
     /// Whether snapshots hold all that is backed up, and where it is noted that it is read.
     held: Mutex<Option<(bool, PathBuf)>>,
     /// From when on the certificate is good, where that is not the question.
@@ -95,6 +96,7 @@ impl Work for Fake {
                 foreign: self.foreign.lock().unwrap().clone(),
                 ..agent::KeysStatus::default()
             },
+            deletions: self.deletions.lock().unwrap().clone(),
         })
     }
 

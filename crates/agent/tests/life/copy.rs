@@ -144,7 +144,12 @@ fn while_another_computer_may_be_at_the_drives_nothing_goes_into_staging() {
     let request = wire::JobRequest {
         vault: "vault1".parse().unwrap(),
         server: "fs01".parse().unwrap(),
-        seed: wire::SeedRef { id: copier.seed, set: 0, sets: None, signer: wire::PublicKey([9; 32]) },
+        seed: wire::SeedRef {
+            id: copier.seed,
+            set: 0,
+            sets: None,
+            signer: wire::PublicKey([9; 32]),
+        },
         storage_account: "seedacct".parse().unwrap(),
         container: "seeds".parse().unwrap(),
         diagnostics: None,

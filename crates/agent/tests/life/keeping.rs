@@ -370,6 +370,39 @@ fn a_backup_beside_the_carrying_out_is_whole() {
     made.are(&site, &all[4..]);
 }
 
+/// Whoever has this machine's credentials can ask for deletions, and the machine knows that it has not.
+#[test]
+fn a_deletion_that_this_machine_has_not_asked_for_is_seen_and_can_be_undone_or_allowed() {
+    let site = site();
+    let mut made = Made::default();
+    let all: Vec<Digest> = (0..4).map(|n| made.back_up(&site, n)).collect();
+    let own = keep(&site, how(true)).unwrap().deletion.unwrap();
+    let foreign = |site: &Site| -> Vec<u64> {
+        let status = agent::status(&site.ctx()).unwrap();
+        status.deletions.into_iter().map(|deletion| deletion.id).collect()
+    };
+    assert!(foreign(&site).is_empty(), "what the rules have asked for is its own");
+    let (vault, server) = ("vault1".parse().unwrap(), "fs01".parse().unwrap());
+    let request = wire::DeletionRequest {
+        reason: "pay".to_owned(),
+        snapshots: vec![all[2]],
+        ..wire::DeletionRequest::default()
+    };
+    let theirs = site.agent().delete(&vault, &server, &request).unwrap();
+    assert_eq!(foreign(&site), [theirs.id]);
+    let listed = agent::deletions(&site.ctx()).unwrap();
+    let by_us: Vec<(u64, bool)> = listed.iter().map(|own| (own.deletion.id, own.by_us)).collect();
+    assert_eq!(by_us, [(theirs.id, false), (own.id, true)]);
+    made.are(&site, &all[3..]);
+    agent::undelete(&site.ctx(), theirs.id).unwrap();
+    assert!(foreign(&site).is_empty(), "it is over");
+    made.are(&site, &all[2..]);
+    let wanted = site.agent().delete(&vault, &server, &request).unwrap();
+    agent::allow_deletion(&site.ctx(), wanted.id).unwrap();
+    assert!(foreign(&site).is_empty(), "somebody here wants it");
+    assert!(agent::allow_deletion(&site.ctx(), 77).is_err());
+}
+
 /// Events come while something is held; phases say which.
 #[test]
 fn what_is_done_is_told() {

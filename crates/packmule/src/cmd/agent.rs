@@ -1,5 +1,6 @@
 //! `packmule agent`, `backup`, `recovery-point`: the source server.
 
+use super::deletions::Deletions;
 use super::identity::{Keys, Passphrase, RecoveryKit, Register, Token};
 use super::seed::By;
 use super::service::{Alerts, Jobs, Limit, Run};
@@ -29,6 +30,7 @@ pub(crate) enum Agent {
     Passphrase(Passphrase),
     RecoveryKit(RecoveryKit),
     Keys(Keys),
+    Deletions(Deletions),
     Token(Token),
     Run(Run),
     Jobs(Jobs),
@@ -224,6 +226,7 @@ impl Agent {
             Self::Passphrase(passphrase) => passphrase.run(context),
             Self::RecoveryKit(kit) => kit.run(context),
             Self::Keys(keys) => keys.run(context),
+            Self::Deletions(deletions) => deletions.run(context),
             Self::Token(token) => token.run(context),
             Self::Run(run) => run.run(context),
             Self::Jobs(jobs) => jobs.run(context),
@@ -250,7 +253,8 @@ fn status(context: &Context, config: Option<&Path>, state: &StateOptions) -> Out
     if let Some(away) = &status.away {
         printer.problem("server", &away.to_string());
     }
-    let foreign = super::service::show_identity(context, &status);
+    let mut foreign = super::service::show_identity(context, &status);
+    foreign |= super::deletions::warn(context, &status.deletions);
     for group in &status.groups {
         printer.line(format!("group {}: next: {}", group.group.name, group.next));
         printer.object("group", &json!({"name": group.group.name, "paths": group.group.paths, "seed": group.seed, "next": group.next.to_string()}));
@@ -293,7 +297,11 @@ fn status(context: &Context, config: Option<&Path>, state: &StateOptions) -> Out
     let known: Vec<_> = status.groups.iter().map(|it| it.group.clone()).collect();
     let refused = super::service::show_out_of_date(context, config, &state.state, &known)?;
     let wrong = super::service::status(context, config, &state.state)?;
-    Ok(if wrong || refused || foreign || status.away.is_some() { Status::Partial } else { Status::Done })
+    Ok(if wrong || refused || foreign || status.away.is_some() {
+        Status::Partial
+    } else {
+        Status::Done
+    })
 }
 
 fn clean(

@@ -7,6 +7,7 @@ pub(crate) mod audit;
 pub(crate) mod caller;
 pub(crate) mod certgen;
 pub(crate) mod custody;
+pub(crate) mod deletions;
 pub(crate) mod demo;
 pub(crate) mod diskprep;
 pub(crate) mod dock;

@@ -241,8 +241,7 @@ fn same_way(
         return Ok(None);
     }
     let way = initial(entry);
-    let seed =
-        with_agent(context, state, "asking", |agent| agent::given_up(agent, &way))?;
+    let seed = with_agent(context, state, "asking", |agent| agent::given_up(agent, &way))?;
     if seed.is_some() {
         return Ok(seed);
     }

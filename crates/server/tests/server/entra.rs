@@ -466,6 +466,78 @@ fn the_owner_of_one_vault_decides_about_it_and_about_no_other() {
     assert_eq!(wrong.status, 401, "a token for something else");
 }
 
+/// By the resource manager alone, as `az role assignment create --scope` does it.
+#[test]
+fn roles_at_a_single_vault_hold_there_and_nowhere_else() {
+    let place = Place::new();
+    let graph = place.admin_token(GRAPH);
+    let (id, client) = place.application(&graph, "app");
+    let signer = Signer::new();
+    place.register(&graph, &id, &[&signer]);
+    let (admin, app) =
+        (place.admin_token(MANAGER), token(&place.with_assertion(&signer, &client, MANAGER)));
+    place.site.agent("vault1", "fs01");
+    place.site.agent("vault2", "fs01");
+    let (group, principal) = place.on_database(async |on| {
+        let row: (String, String) = sqlx::query_as(
+            "SELECT '/subscriptions/' || subscription || '/resourceGroups/' || resource_group,
+                (SELECT service_principal FROM application WHERE display_name = 'app')
+             FROM vault WHERE name = 'vault1'",
+        )
+        .fetch_one(on)
+        .await
+        .unwrap();
+        row
+    });
+    let vault = |name: &str| format!("{group}/providers/Microsoft.RecoveryServices/vaults/{name}");
+    let ask = |who: &str, method: &Method, path: &str, body: &Value| {
+        place.call(who, method, &format!("{path}?api-version=2022-04-01"), body)
+    };
+    let assignment = |scope: &str, n: u8| {
+        format!(
+            "{scope}/providers/Microsoft.Authorization/roleAssignments/00000000-0000-0000-0000-0000000000{n:02x}"
+        )
+    };
+    let role =
+        |name: &str| json!({"properties": {"roleDefinitionId": name, "principalId": principal}});
+    let does = |name: &str| {
+        let path = vault(name);
+        [
+            ask(&app, &Method::GET, &path, &Value::Null).status,
+            ask(&app, &Method::PATCH, &path, &json!({"tags": {"by": "app"}})).status,
+            ask(&app, &Method::PUT, &assignment(&path, 99), &role("Reader")).status,
+        ]
+    };
+    assert_eq!(does("vault1"), [403; 3]);
+    for (n, (name, may)) in (1..).zip([
+        ("Reader", [200, 403, 403]),
+        ("Contributor", [200, 200, 403]),
+        ("Owner", [200, 200, 201]),
+    ]) {
+        let path = assignment(&vault("VAULT1"), n);
+        let made = ask(&admin, &Method::PUT, &path, &role(name));
+        assert_eq!(made.status, 201, "{}", String::from_utf8_lossy(&made.body));
+        let made: Value = serde_json::from_slice(&made.body).unwrap();
+        assert_eq!(made["properties"]["scope"], vault("vault1"), "as the vault is written");
+        assert_eq!(does("vault1"), may, "{name}");
+        assert_eq!(does("vault2"), [403; 3], "{name}");
+        assert_eq!(ask(&app, &Method::GET, &group, &Value::Null).status, 403, "{name}");
+        let above = ask(&app, &Method::PUT, &assignment(&group, 98), &role("Reader"));
+        assert_eq!(above.status, 403, "{name} gives nothing above it");
+        let end = assignment(&vault("vault1"), if name == "Owner" { 99 } else { n });
+        assert_eq!(ask(&admin, &Method::DELETE, &end, &Value::Null).status, 200);
+    }
+    // It has no role at what is not there.
+    let nowhere = assignment(&vault("nowhere"), 97);
+    assert_eq!(ask(&admin, &Method::PUT, &nowhere, &role("Reader")).status, 404);
+    let at = format!("{}/providers/Microsoft.Authorization/roleAssignments", vault("vault1"));
+    let listed = ask(&app, &Method::GET, &at, &Value::Null);
+    let listed: Value = serde_json::from_slice(&listed.body).unwrap();
+    let of_app = listed["value"].as_array().unwrap().iter();
+    let of_app = of_app.filter(|it| it["properties"]["principalId"] == *principal);
+    assert_eq!(of_app.count(), 1, "{listed}");
+}
+
 #[test]
 fn version_1_answers_with_text_and_takes_its_own_audience() {
     let place = Place::new();

@@ -1,6 +1,8 @@
 //! Clocks that jump: what is held is held for as long as time passes, whatever a clock says of it.
 
-use crate::keeping::{all_keys, ask, code, everything, filled, fs01, listed, reaches, vault, waits};
+use crate::keeping::{
+    all_keys, ask, code, everything, filled, fs01, listed, reaches, vault, waits,
+};
 use crate::sample::Sample;
 use crate::site::{Site, vault_of};
 use client::Client;
@@ -61,7 +63,9 @@ fn a_clock_that_jumps_ahead_ends_no_hold_and_the_next_start_does_not_either() {
     let agent = site.again(&agent);
     let held = reaches(&site.admin(), deletion.id, DeletionState::Held);
     assert!(held.due_at < Timestamp::now() + SignedDuration::from_hours(24 * 15));
-    assert!(vault_of(&agent).list(ObjectKind::Key).unwrap().iter().any(|it| it.key.id() == Some(key)));
+    assert!(
+        vault_of(&agent).list(ObjectKind::Key).unwrap().iter().any(|it| it.key.id() == Some(key))
+    );
     // And all of it is still there.
     site.admin().undelete(&vault(), &fs01(), deletion.id).unwrap();
     let store = vault_of(&agent);
