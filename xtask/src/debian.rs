@@ -25,7 +25,7 @@ pub(crate) fn complete(place: &Path, get: Had) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Unpacks those packages, with those of their dependencies that the machine lacks.
+/// Unpacks those packages, whether the machine has them or not, with those of their dependencies that it lacks.
 ///
 /// # Errors
 /// This is no Debian, has no package lists, or apt fails.
@@ -36,7 +36,11 @@ pub(crate) fn unpack_with_dependencies(packages: &[&str], into: &Path) -> anyhow
         let mut plan = Command::new("apt-get");
         output(plan.args(["install", "--simulate", "--no-install-recommends"]).args(packages))
     })?;
-    unpack_alone(&to_install(&planned), into)
+    let mut all = to_install(&planned);
+    all.extend(packages);
+    all.sort_unstable();
+    all.dedup();
+    unpack_alone(&all, into)
 }
 
 /// Unpacks those packages, and nothing that they depend on.

@@ -192,3 +192,28 @@ fn with_parity_any_drive_may_be_lost_the_last_one_with_the_list_too() {
         same(&place.path(&target).join(source.strip_prefix("/").unwrap()), &source);
     }
 }
+
+#[test]
+fn with_parity_a_drive_pulled_half_way_does_not_keep_the_others_from_being_covered() {
+    let place = Place::new();
+    let source = source(&place);
+    let drives: Vec<PathBuf> = (0..4).map(|n| place.folder(&format!("d{n}"))).collect();
+    // The largest is kept for parity, and the next one is the first in use.
+    let parity = ["--parity", "1", "--capacity", "40M,30M,30M,60M"];
+    let child = place.start(&words(&source, &drives, &parity));
+    let data = |drive: &Path| walk(&drive.join("repositories")).len();
+    until("a few packs count", || (data(&drives[0]) > 2).then_some(()));
+    signal(&child, Signal::STOP);
+    assert!(!is_sealed(&drives[0]));
+    fs::remove_dir_all(&drives[0]).unwrap();
+    signal(&child, Signal::CONT);
+    let said = Said::of(child.wait_with_output().unwrap()).exits(0);
+    assert_eq!(said.object("parity")["parity_missing"], 0);
+    let signer = signer(&said);
+    said.shows(&["is not attached any more"]);
+    let sealed: Vec<&PathBuf> = drives.iter().filter(|drive| is_sealed(drive)).collect();
+    let (lost, rest) = sealed.split_first().unwrap();
+    assert!(*lost == &drives[1] && rest.last() == Some(&&drives[3]), "{sealed:?}");
+    let rest: Vec<PathBuf> = rest.iter().map(|drive| (*drive).clone()).collect();
+    arrives(&place, &source, &rest, &signer);
+}

@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Tells the guest that systemd is to be its first process.
+pub(super) const SYSTEMD: &str = "packmule.systemd";
+
 /// Of programs and libraries.
 const EXECUTABLE: u32 = 0o755;
 
@@ -49,6 +52,46 @@ pub(super) fn make(parts: &Parts, packmule: &Path) -> anyhow::Result<PathBuf> {
     modules(parts, &mut archive)?;
     let path = parts.place.join("initramfs");
     std::fs::write(&path, archive.finish()?).context("cannot write the guest's file system")?;
+    Ok(path)
+}
+
+/// Writes the same with systemd, which becomes the first process where the kernel is told [`SYSTEMD`].
+pub(super) fn with_systemd(parts: &Parts, initramfs: &Path) -> anyhow::Result<PathBuf> {
+    let mut archive = Archive::default();
+    let mut libraries = BTreeMap::new();
+    for (place, program) in [
+        ("lib/systemd/systemd", "lib/systemd/systemd"),
+        ("bin/systemctl", "bin/systemctl"),
+        ("bin/systemd-creds", "bin/systemd-creds"),
+    ] {
+        let program = parts.systemd.join(program);
+        archive.file(place, EXECUTABLE, &std::fs::read(&program)?)?;
+        libraries.extend(needed(parts, &program)?);
+    }
+    for (place, library) in libraries {
+        archive.file(&place, EXECUTABLE, &std::fs::read(library)?)?;
+    }
+    let units = parts.systemd.join("lib/systemd/system");
+    for entry in std::fs::read_dir(units).context("there are no units")? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.ends_with(".target") && path.is_file() {
+            archive.file(&format!("lib/systemd/system/{name}"), 0o644, &std::fs::read(path)?)?;
+        }
+    }
+    archive.link("etc/systemd/system/default.target", "/lib/systemd/system/multi-user.target")?;
+    archive.file("etc/machine-id", 0o444, b"0123456789abcdef0123456789abcdef\n")?;
+    for folder in ["var/lib", "var/tmp", "usr/local"] {
+        archive.folder(folder)?;
+    }
+    archive.link("usr/bin", "/bin")?;
+    archive.link("usr/local/bin", "/bin")?;
+    // The kernel takes one archive after the other.
+    let mut all = std::fs::read(initramfs)?;
+    all.resize(all.len().next_multiple_of(4), 0);
+    all.extend(archive.finish()?);
+    let path = parts.place.join("initramfs-systemd");
+    std::fs::write(&path, all).context("cannot write the guest's file system")?;
     Ok(path)
 }
 

@@ -11,6 +11,7 @@
 use super::drive::{self, AHCI, Controller, Drive, XHCI};
 use super::frame::What;
 use super::guest;
+use super::initramfs;
 use super::lab::Lab;
 use super::line::{Job, Line, Said};
 use super::qmp::Qmp;
@@ -63,6 +64,7 @@ const SERVER: &str = "10.0.2.100";
 pub(crate) struct Spec {
     drives: Vec<Drive>,
     ports: Vec<u16>,
+    systemd: bool,
 }
 
 impl Spec {
@@ -81,6 +83,12 @@ impl Spec {
     /// [`Machine::server`], and nothing else.
     pub(crate) fn reaches(mut self, port: u16) -> Self {
         self.ports.push(port);
+        self
+    }
+
+    /// With systemd as its first process, which may still be starting when the machine takes commands.
+    pub(crate) fn systemd(mut self) -> Self {
+        self.systemd = true;
         self
     }
 }
@@ -116,7 +124,7 @@ impl Machine {
         let [qmp, line] = ["qmp", "line"].map(|name| sockets.path().join(name));
         let listeners = (UnixListener::bind(&qmp)?, UnixListener::bind(&line)?);
         let mut command = lab.parts.qemu();
-        base(&mut command, lab, number);
+        base(&mut command, lab, number, spec.systemd)?;
         chardev(&mut command, "qmp", &qmp);
         command.args(["-mon", "chardev=qmp,mode=control"]);
         chardev(&mut command, "line", &line);
@@ -319,16 +327,24 @@ impl Drop for Process {
     }
 }
 
-fn base(command: &mut Command, lab: &Lab<'_>, number: u32) {
+fn base(command: &mut Command, lab: &Lab<'_>, number: u32, systemd: bool) -> anyhow::Result<()> {
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     // The older of the two boards, whose slots take drives while it runs without bridges.
     command.args(["-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]);
     command.arg("-m").arg(MEMORY_MIB.to_string());
-    command.arg("-kernel").arg(&lab.parts.kernel.image).arg("-initrd").arg(lab.initramfs);
-    command.args(["-append", "console=ttyS0 panic=-1 cryptomgr.notests"]);
+    // Where much else runs, an emulated timer is late, and the kernel would take it for a broken one.
+    let mut line = "console=ttyS0 panic=-1 no_timer_check cryptomgr.notests".to_owned();
+    let mut initramfs = lab.initramfs.to_owned();
+    if systemd {
+        initramfs = initramfs::with_systemd(lab.parts, lab.initramfs)?;
+        line = format!("{line} {}", initramfs::SYSTEMD);
+    }
+    command.arg("-kernel").arg(&lab.parts.kernel.image).arg("-initrd").arg(initramfs);
+    command.arg("-append").arg(line);
     command.arg("-serial").arg(format!("file:{}", Lab::console(number)));
     command.args(["-device", "virtio-rng-pci"]);
     command.arg("-device").arg(format!("qemu-xhci,id={XHCI}"));
+    Ok(())
 }
 
 fn chardev(command: &mut Command, name: &str, socket: &Path) {

@@ -6,7 +6,7 @@ use super::kernel::{self, Kernel};
 use crate::debian::{Had, complete, unpack_with_dependencies};
 use crate::tools;
 use anyhow::{Context, ensure};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,7 +14,8 @@ use std::process::Command;
 const QEMU: &str = "qemu-system-x86_64";
 
 /// Where Debian's packages put libraries.
-const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
+const LIBRARIES: [&str; 3] =
+    ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/systemd"];
 
 /// Where they put what QEMU starts a machine with.
 const FIRMWARE: [&str; 2] = ["usr/share/qemu", "usr/share/seabios"];
@@ -51,6 +52,8 @@ pub(super) struct Parts {
     pub(super) kernel: Kernel,
     /// A busybox that needs no libraries.
     pub(super) busybox: PathBuf,
+    /// Debian's systemd, unpacked.
+    pub(super) systemd: PathBuf,
     /// By the names that they have in the guest.
     pub(super) programs: Vec<(&'static str, PathBuf)>,
 }
@@ -75,6 +78,7 @@ impl Parts {
         }
         had("busybox", |into| crate::debian::unpack_alone(&["busybox-static"], into))?;
         had("kernel", kernel::fetch)?;
+        had("systemd", |into| unpack_with_dependencies(&["systemd", "libsystemd-shared"], into))?;
         if PROGRAMS.iter().any(|program| find(&place, program).is_err()) {
             let old = place.join("programs");
             if fetch && old.is_dir() {
@@ -85,6 +89,7 @@ impl Parts {
         Ok(Self {
             kernel: Kernel::within(&place.join("kernel"))?,
             busybox: within(&place.join("busybox"), "busybox").context("there is no busybox")?,
+            systemd: place.join("systemd"),
             programs: PROGRAMS.iter().map(|p| find(&place, p)).collect::<anyhow::Result<_>>()?,
             place,
         })
@@ -104,7 +109,8 @@ impl Parts {
 
     /// Where libraries are looked for that this machine does not have.
     pub(super) fn libraries(&self) -> OsString {
-        libraries(&self.place.join("programs"))
+        let folders = ["programs", "systemd"].map(|folder| libraries(&self.place.join(folder)));
+        folders.join(OsStr::new(":"))
     }
 }
 

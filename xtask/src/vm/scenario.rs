@@ -17,6 +17,7 @@ mod set;
 mod site;
 mod snapshot;
 mod standalone;
+mod systemd;
 mod two_jobs;
 
 use super::lab::Lab;
@@ -76,6 +77,12 @@ pub(super) const ALL: &[Scenario] = &[
         short: false,
         about: "a backup straight onto drives of which one is pulled half-way is whole on the other",
         run: direct::run,
+    },
+    Scenario {
+        name: "systemd",
+        short: false,
+        about: "the agent's unit under systemd: ready, fed, reloaded, killed, hung, with snapshots of LVM, stopped",
+        run: systemd::run,
     },
     Scenario {
         name: "snapshot",

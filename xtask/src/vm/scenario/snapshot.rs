@@ -40,8 +40,7 @@ pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let mut machine = lab.boot(spec)?;
     machine.load("volumes")?;
     set::disk(&mut machine, "DISK")?;
-    machine.done("mkdir -p /etc/lvm")?;
-    machine.put("/etc/lvm/lvm.conf", 0o644, WITHOUT_UDEV)?;
+    without_udev(&mut machine)?;
     let device = machine.device("VOLUMES")?;
     machine.done(&format!("DEVICE={device}; {VOLUMES}"))?;
     for folder in ["plain", "thin"] {
@@ -60,6 +59,12 @@ pub(super) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     filled_up(&mut machine)?;
     machine.done(&format!("lvs vg-0/{NOT_OURS}"))?;
     machine.power_off()
+}
+
+/// Has LVM's programs make the device files.
+pub(super) fn without_udev(machine: &mut Machine) -> anyhow::Result<()> {
+    machine.done("mkdir -p /etc/lvm")?;
+    machine.put("/etc/lvm/lvm.conf", 0o644, WITHOUT_UDEV)
 }
 
 fn back_up(words: &str) -> String {

@@ -128,6 +128,7 @@ impl Source<'_> {
             return Ok(written);
         }
         let again = DriveOptions { drive: drives.to_vec(), ..options.drives.clone() };
+        let again = again.still_attached(context);
         let outcome = written.outcome;
         let covered = self.cover(&again, name, &keys, password)?;
         Ok(Written { outcome, unread: written.unread, ..covered })

@@ -18,9 +18,9 @@ use wire::Job;
 
 /// Write what an export job asks for onto drives
 ///
-/// The drives are those that were in the job's package; further ones count as the job's from then on. As few of them as can hold
-/// everything are formatted, encrypted, written, read back and signed with this dock's key; the others go home as they came. The server
-/// gets their passwords, for the job's owner. When drives run out or one breaks, run the same command with others: nothing is written twice.
+/// The drives are those that were in the job's package; further ones count as the job's from then on. All of them are
+/// formatted and encrypted; as few as can hold everything are written, read back and signed with this dock's key, and the others go home
+/// empty. The server gets their passwords, for the job's owner. When drives run out or one breaks, run the same command with others: nothing is written twice.
 ///
 /// Example: packmule dock export --job restore-1 --drive /dev/sdb /dev/sdc --credentials dock.json
 #[derive(Args, Debug)]

@@ -122,7 +122,8 @@ impl Backup {
         keys: &DriveKeys,
     ) -> Outcome {
         let signer = super::prepare::signer(state)?;
-        let bays = self.drives.ready(context, keys, &context.terminal(), || Ok(()))?;
+        let drives = self.drives.still_attached(context);
+        let bays = drives.ready(context, keys, &context.terminal(), || Ok(()))?;
         let what = Cover {
             state: &state.join("seed"),
             signer: &signer,

@@ -84,6 +84,21 @@ impl DriveOptions {
         self.capacity.get(at).or(all).map(|size| size.0)
     }
 
+    /// Without drives that are not attached any more, which is said: nothing more can be done with these.
+    pub(crate) fn still_attached(&self, context: &Context) -> Self {
+        let mut left = self.clone();
+        // A single capacity is that of all drives.
+        if left.capacity.len() > 1 {
+            let mut drives = self.drive.iter();
+            left.capacity.retain(|_| drives.next().is_some_and(|path| path.exists()));
+        }
+        left.drive.retain(|path| path.exists());
+        for path in self.drive.iter().filter(|path| !left.drive.contains(path)) {
+            context.printer.problem(&path.display().to_string(), "is not attached any more");
+        }
+        left
+    }
+
     /// Makes every drive ready to be written. `may_format` is asked before anybody is, and where a drive
     /// has to be formatted only.
     ///
