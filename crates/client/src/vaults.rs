@@ -2,14 +2,16 @@
 
 use crate::{Client, Error, Result, verify_receipt};
 use model::{AccountName, BackendName, ContainerName, Digest, JobName, ServerName, VaultName};
+use serde::Serialize;
 use std::io::Read;
 use ureq::http::Method;
 use url::Url;
 use wire::{
-    Credentials, DockRequest, Health, KeyRemoval, KeyRemovalRequest, List, Location,
-    MachineCertificate, PublicKey, Publication, PublicationRequest, Receipt, SUCCESSOR_TYPE,
-    SeedId, SeedRevision, ServerRequest, SignedReceipt, StorageAccount, StorageAccountRequest,
-    Successor, SuccessorClaims, SuccessorRequest, Vault,
+    CERTIFICATE_TYPE, CertificateClaims, Credentials, DockRequest, Health, KeyRemoval,
+    KeyRemovalRequest, List, Location, MachineCertificate, PublicKey, Publication,
+    PublicationRequest, Receipt, SUCCESSOR_TYPE, SeedId, SeedRevision, ServerRequest,
+    SignedReceipt, StorageAccount, StorageAccountRequest, Successor, SuccessorClaims,
+    SuccessorRequest, Vault,
 };
 use zeroize::Zeroizing;
 
@@ -99,11 +101,11 @@ impl Client {
         self.file(&["subscriptions", subscription, "publish-settings"])
     }
 
-    /// A machine's next certificate, in DER: good beside the one that this client calls with. Said with the one that it
-    /// calls with, others end.
+    /// A machine's next certificate, in DER: good beside the one that this machine has, whose key signs for it. Where that
+    /// is the same one, others end.
     ///
     /// # Errors
-    /// What the server refuses.
+    /// [`wire::Code::AuthorizationFailed`] for a caller that has no certificate; what else the server refuses.
     pub fn put_certificate(
         &self,
         vault: &VaultName,
@@ -111,9 +113,40 @@ impl Client {
         certificate: &[u8],
     ) -> Result<()> {
         use base64::Engine as _;
-        let certificate = base64::engine::general_purpose::STANDARD.encode(certificate);
         let path = ["vaults", vault.as_str(), "servers", server.as_str(), "certificate"];
-        self.tell(&Method::PUT, &path, &MachineCertificate { certificate })
+        let mut sha256 = Digest([0; 32]);
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+        sha256.0.copy_from_slice(hash.as_ref());
+        let claims = CertificateClaims { vault: vault.clone(), server: server.clone(), sha256 };
+        let certificate = base64::engine::general_purpose::STANDARD.encode(certificate);
+        self.stated(CERTIFICATE_TYPE, &claims, |statement| {
+            let certificate = certificate.clone();
+            self.tell(&Method::PUT, &path, &MachineCertificate { certificate, statement })
+        })
+    }
+
+    /// Says by this machine's certificate what `claims` are: with each that may be good, until one is taken.
+    fn stated(
+        &self,
+        kind: &str,
+        claims: &impl Serialize,
+        say: impl Fn(String) -> Result<()>,
+    ) -> Result<()> {
+        let statements = match self.tokens() {
+            Some(tokens) => tokens.statements(kind, claims)?,
+            // The server says why not.
+            None => vec![String::new()],
+        };
+        let mut refused = None;
+        for statement in statements {
+            match say(statement) {
+                Err(error) if error.code() == Some(&wire::Code::AuthorizationFailed) => {
+                    refused = refused.or(Some(error));
+                }
+                other => return other,
+            }
+        }
+        refused.map_or(Ok(()), Err)
     }
 
     /// Key files of the vault's repository that will be removed.
@@ -274,21 +307,9 @@ impl Client {
         let id = seed.to_string();
         let path = ["vaults", vault.as_str(), "servers", server.as_str(), "successors", &id];
         let claims = SuccessorClaims { vault: vault.clone(), server: server.clone(), seed, key };
-        let statements = match self.tokens() {
-            Some(tokens) => tokens.statements(SUCCESSOR_TYPE, &claims)?,
-            // The server says why not.
-            None => vec![String::new()],
-        };
-        let mut refused = None;
-        for statement in statements {
-            match self.tell(&Method::PUT, &path, &SuccessorRequest { statement }) {
-                Err(error) if error.code() == Some(&wire::Code::AuthorizationFailed) => {
-                    refused = refused.or(Some(error));
-                }
-                other => return other,
-            }
-        }
-        refused.map_or(Ok(()), Err)
+        self.stated(SUCCESSOR_TYPE, &claims, |statement| {
+            self.tell(&Method::PUT, &path, &SuccessorRequest { statement })
+        })
     }
 
     /// Who signs for a seed in the place of its drives' signer; none where that one does.

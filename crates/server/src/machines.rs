@@ -3,10 +3,10 @@
 
 use crate::app::App;
 use crate::auth::{self, Principal};
-use crate::entra::{Certificate, records};
+use crate::entra::{Certificate, Stated, records, verify_statement};
 use crate::http::{self, Segments};
 use crate::principals::{self, Subject};
-use crate::{Error, db, files, vaults};
+use crate::{Error, db, files, notices, vaults};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -17,7 +17,9 @@ use model::{Digest, ServerName, VaultName};
 use sqlx::SqliteConnection;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use wire::{Code, Credentials, MachineCertificate, MachineRequest};
+use wire::{
+    CERTIFICATE_TYPE, CertificateClaims, Code, Credentials, MachineCertificate, MachineRequest,
+};
 
 /// How exactly it is known when a machine was last heard of: not every request is a row that is written.
 const EXACT: SignedDuration = SignedDuration::from_mins(1);
@@ -184,19 +186,19 @@ async fn taken(
     Ok(Error::refused(Code::AlreadyExists, message))
 }
 
-/// A machine's next certificate is good beside the one that it calls with, until it calls with the new one and says
-/// so: then the old one ends. Said again, it changes nothing.
+/// A machine's next certificate is good beside the one that it has, until that one's own key says so: then the old one
+/// ends. Said again, it changes nothing. A token alone says nothing here: whoever gets hold of one must not become the machine.
 pub(crate) async fn certify(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
-    Segments(_own): Segments<(VaultName, ServerName)>,
+    Segments((vault, server)): Segments<(VaultName, ServerName)>,
     body: Body,
 ) -> Result<StatusCode, Error> {
     let request: MachineCertificate = http::json(body).await?;
     let der = decoded(&request.certificate)?;
+    let denied = |message: String| Error::refused(Code::AuthorizationFailed, message);
     let own = caller.application.ok_or_else(|| {
-        let message = "only a machine that calls by a certificate can have a next one";
-        Error::refused(Code::AuthorizationFailed, message)
+        denied("only a machine that calls by a certificate can have a next one".to_owned())
     })?;
     let now = app.now();
     let certificate = Certificate::parse(&der).map_err(Error::invalid)?;
@@ -204,9 +206,21 @@ pub(crate) async fn certify(
         return Err(Error::invalid("the certificate is not good now"));
     }
     let mut transaction = app.db.write().await?;
+    let registered = records::registered(&mut *transaction, &own.object_id, now).await?;
+    let stated: Stated<CertificateClaims> =
+        verify_statement(&request.statement, CERTIFICATE_TYPE, &registered, now).map_err(
+            |why| denied(format!("a certificate of this machine has to sign for it: {why}")),
+        )?;
+    let claims = &stated.claims;
+    let is_this = claims.sha256.0 == certificate.sha256;
+    if (&claims.vault, &claims.server) != (&vault, &server) || !is_this {
+        return Err(denied("the statement is about another certificate".to_owned()));
+    }
     let rows = records::certificates(&mut *transaction, &own.object_id).await?;
+    let by = registered.iter().find(|known| known.certificate.sha256 == stated.certificate);
+    let by = by.map(|known| known.key_id.as_str());
     let is_there = rows.iter().any(|row| row.der == der);
-    for row in rows.iter().filter(|row| row.key_id != own.credential && row.der != der) {
+    for row in rows.iter().filter(|row| Some(row.key_id.as_str()) != by && row.der != der) {
         sqlx::query("DELETE FROM app_certificate WHERE key_id = ?")
             .bind(&row.key_id)
             .execute(&mut *transaction)
@@ -215,6 +229,12 @@ pub(crate) async fn certify(
     if !is_there {
         let (on, object) = (&mut transaction, &own.object_id);
         files::certify(on, object, &der, now, certificate.ends_at).await?;
+        let text = format!(
+            "the machine's next certificate is registered: SHA-256 {}, good until {:.0}; the one before has signed for it",
+            Digest(certificate.sha256),
+            certificate.ends_at
+        );
+        notices::of_vault(&mut transaction, &(vault, server), &text, now).await?;
     }
     transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT)

@@ -39,9 +39,10 @@ pub use publication::{JobOutcome, Publication, PublicationRequest, PublicationSt
 pub use receipt::{KeysFrom, Receipt, SignedReceipt};
 pub use record::{Audience, AuditEntry, Notice};
 pub use resource::{
-    DockRequest, Health, KeyRemoval, KeyRemovalRequest, List, Location, MachineCertificate,
-    MachineRequest, ServerRequest, StorageAccount, StorageAccountRequest, Subscription,
-    SubscriptionRequest, Vault, VaultServer, vault_resource_id,
+    CERTIFICATE_TYPE, CertificateClaims, DockRequest, Health, KeyRemoval, KeyRemovalRequest, List,
+    Location, MachineCertificate, MachineRequest, ServerRequest, StorageAccount,
+    StorageAccountRequest, Subscription, SubscriptionRequest, Vault, VaultServer,
+    vault_resource_id,
 };
 pub use seed::{
     AnnouncedSeed, CopyComputer, FirstBackup, SUCCESSOR_TYPE, SeedAnnouncement, SeedRevision,

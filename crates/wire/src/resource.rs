@@ -136,6 +136,23 @@ pub struct MachineRequest {
 pub struct MachineCertificate {
     /// DER in base64.
     pub certificate: String,
+    /// That it is, as a JSON web token of the kind [`CERTIFICATE_TYPE`], signed with the key of a certificate that the
+    /// machine has.
+    pub statement: String,
+}
+
+/// The `typ` in the header of such a token.
+pub const CERTIFICATE_TYPE: &str = "packmule-certificate";
+
+/// What it claims, beside `iat` and `exp`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateClaims {
+    /// The vault.
+    pub vault: VaultName,
+    /// The source server in it.
+    pub server: ServerName,
+    /// The SHA-256 of the certificate in DER.
+    pub sha256: Digest,
 }
 
 /// A key file of a repository that is to be removed.

@@ -9,7 +9,7 @@ use sha2::Digest as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use ureq::http::Method;
-use wire::Credentials;
+use wire::{CERTIFICATE_TYPE, CertificateClaims, Credentials};
 
 struct Place {
     site: Site,
@@ -234,6 +234,71 @@ fn a_machine_has_a_next_certificate_beside_the_old_one_until_the_next_one_has_wo
     let fs09 = "fs09".parse().unwrap();
     let refused = agent.put_certificate(&vault, &fs09, next.certificate().as_der()).unwrap_err();
     assert_eq!(refused.code(), Some(&wire::Code::AuthorizationFailed), "{refused}");
+}
+
+#[test]
+fn whoever_has_a_machines_token_alone_gets_no_certificate_registered_for_it() {
+    let place = Place::new();
+    let file = place.vault_file();
+    let (credentials, machine) = place.register(&file, "fs01", (false, &[])).unwrap();
+    let (stranger, theirs) = place.register(&file, "fs02", (false, &[])).unwrap();
+    let (vault, server) = ("vault1".parse().unwrap(), "fs01".parse::<model::ServerName>().unwrap());
+    let made = || machine_identity(&server, jiff::Timestamp::now()).unwrap();
+    let (next, other) = (made(), made());
+    let hash =
+        |identity: &Identity| Digest(sha2::Sha256::digest(identity.certificate().as_der()).into());
+    let claims = |server: &str, of: &Identity| CertificateClaims {
+        vault: "vault1".parse().unwrap(),
+        server: server.parse().unwrap(),
+        sha256: hash(of),
+    };
+    let states = |by: &Identity, kind: &str, claims: &CertificateClaims| {
+        place.certified("", "", by).statement(kind, claims).unwrap()
+    };
+    let client = place.machine(&credentials, &[&machine]);
+    let token = client.tokens().unwrap().get().unwrap();
+    let put = |statement: &str| {
+        use base64::Engine as _;
+        let certificate = next.certificate().as_der();
+        let certificate = base64::engine::general_purpose::STANDARD.encode(certificate);
+        let body = serde_json::json!({ "certificate": certificate, "statement": statement });
+        let path = "/api/v1/vaults/vault1/servers/fs01/certificate";
+        let (bearer, basic) = (format!("Bearer {}", token.as_str()), ("fs01", token.as_str()));
+        let kind = ("content-type", "application/json");
+        let body = body.to_string();
+        let headers = [("authorization", bearer.as_str()), kind];
+        let by_bearer = raw(&place.known, None, &Method::PUT, path, &headers, body.as_bytes());
+        let by_basic = raw(&place.known, Some(basic), &Method::PUT, path, &[kind], body.as_bytes());
+        assert_eq!(by_bearer.status, by_basic.status);
+        by_bearer.status
+    };
+    let good = states(&machine, CERTIFICATE_TYPE, &claims("fs01", &next));
+    for (what, statement) in [
+        ("nothing", String::new()),
+        ("its own certificate", states(&next, CERTIFICATE_TYPE, &claims("fs01", &next))),
+        ("another machine's", states(&theirs, CERTIFICATE_TYPE, &claims("fs01", &next))),
+        ("about another one", states(&machine, CERTIFICATE_TYPE, &claims("fs01", &other))),
+        ("of another machine", states(&machine, CERTIFICATE_TYPE, &claims("fs02", &next))),
+        ("of another kind", states(&machine, "JWT", &claims("fs01", &next))),
+        ("half of it", good[..good.len() / 2].to_owned()),
+    ] {
+        assert_eq!(put(&statement), 403, "{what}");
+    }
+    let works =
+        |of: &Credentials, identity: &Identity| place.machine(of, &[identity]).locations().is_ok();
+    assert!(works(&credentials, &machine) && !works(&credentials, &next));
+    let notices = || {
+        let all = place.site.admin().notices(None, 0).unwrap();
+        all.iter().filter(|notice| notice.text.contains(&hash(&next).to_hex())).count()
+    };
+    assert_eq!(notices(), 0);
+    assert_eq!(put(&good), 204);
+    assert!(works(&credentials, &machine) && works(&credentials, &next));
+    // It is told, once to whoever the machine is of and once to whoever runs the server.
+    assert_eq!(notices(), 2);
+    client.put_certificate(&vault, &server, next.certificate().as_der()).unwrap();
+    assert_eq!(notices(), 2);
+    assert!(works(&stranger, &theirs));
 }
 
 #[test]
