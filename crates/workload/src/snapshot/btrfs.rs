@@ -1,7 +1,7 @@
 //! Snapshots of btrfs, by its own program: there is no other way without unsafe code.
 
 use super::note::Note;
-use super::program;
+use super::program::{self, Failure};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -28,13 +28,13 @@ pub(crate) fn subvolume(path: &Path, mount: &Path) -> Result<PathBuf, String> {
 /// Takes a snapshot that cannot be written to.
 ///
 /// # Errors
-/// In words.
-pub(super) fn take(root: &Path, note: &Note) -> Result<(), String> {
+/// It did not become one, or not yet.
+pub(super) fn take(root: &Path, note: &Note) -> Result<(), Failure> {
     let path = note.path();
     let arguments = ["subvolume", "snapshot", "-r", "--"].map(AsRef::as_ref);
     let arguments = [&arguments[..], &[root.as_os_str(), path.as_os_str()]].concat();
     program::run("btrfs", &arguments, note.held())?;
-    if is_subvolume(path) { Ok(()) } else { Err("btrfs has made none".to_owned()) }
+    if is_subvolume(path) { Ok(()) } else { Err("btrfs has made none".to_owned().into()) }
 }
 
 /// Removes a snapshot.
@@ -47,7 +47,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), String> {
     }
     let arguments = ["subvolume", "delete", "--"].map(AsRef::as_ref);
     let arguments = [&arguments[..], &[path.as_os_str()]].concat();
-    program::run("btrfs", &arguments, Stdio::null()).map(drop)
+    Ok(program::run("btrfs", &arguments, Stdio::null()).map(drop)?)
 }
 
 fn is_subvolume(path: &Path) -> bool {

@@ -228,7 +228,7 @@ fn fields<const N: usize>(line: &str) -> Result<[&str; N], String> {
 
 fn lvm(program: &str, arguments: &[&str], input: Stdio) -> Result<String, String> {
     let arguments: Vec<&OsStr> = arguments.iter().map(AsRef::as_ref).collect();
-    program::run(program, &arguments, input)
+    Ok(program::run(program, &arguments, input)?)
 }
 
 #[cfg(test)]

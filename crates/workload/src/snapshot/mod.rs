@@ -103,7 +103,7 @@ impl Source {
         // Dropped where it fails, and with it whatever is there of it.
         let note = taken.note.insert(note);
         match &self.of {
-            Of::Subvolume(root) => btrfs::take(root, note)?,
+            Of::Subvolume(root) => btrfs::take(root, note).map_err(|why| taken.failed(why))?,
             Of::Volume(volume) => taken.path = lvm::take(volume, &name, note)?,
         }
         Ok(taken)
@@ -137,6 +137,15 @@ fn own_folder(folder: &Path) -> std::io::Result<()> {
 }
 
 impl Taken {
+    /// What is left where it could not be taken. A program that still runs may take it yet: it holds the note, by which both are removed
+    /// once it has ended.
+    fn failed(&mut self, failure: program::Failure) -> String {
+        if failure.runs {
+            self.note = None;
+        }
+        failure.why
+    }
+
     /// Whether it is one of that.
     pub(crate) fn is_of(&self, source: &Source) -> bool {
         self.of == source.of
@@ -258,6 +267,29 @@ mod tests {
             "/",
         ] {
             assert_eq!(kind(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_taken_yet_keeps_its_note_and_what_is_not_does_not() {
+        let place = tempfile::tempdir().unwrap();
+        let (notes, folder) = (place.path().join("notes"), place.path().join(FOLDER));
+        own_folder(&folder).unwrap();
+        let name = "packmule-00112233aabbccdd";
+        for runs in [false, true] {
+            let path = folder.join(name);
+            let note = Some(Note::new(&notes, name, &path).unwrap());
+            let of = Of::Subvolume(place.path().to_owned());
+            let mut taken = Taken { of, path, note };
+            taken.failed(program::Failure { why: "too slow".to_owned(), runs });
+            drop(taken);
+            assert_eq!(notes.join(name).exists(), runs);
+        }
+        // Whoever clears up finds that nothing came of it, once nobody holds the note.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while notes.join(name).exists() {
+            clear(&notes, &|_| {});
+            assert!(std::time::Instant::now() < until);
         }
     }
 

@@ -14,12 +14,33 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What is worth repeating of what a program says.
 const SAID: usize = 400;
 
+/// Why a program did not do what it should.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// In words.
+    pub(super) why: String,
+    /// Whether it may do it yet: it was told to end, and has not.
+    pub(super) runs: bool,
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self { why, runs: false }
+    }
+}
+
+impl From<Failure> for String {
+    fn from(failure: Failure) -> Self {
+        failure.why
+    }
+}
+
 /// Runs a program to its end, and tells what it has written to its standard output. It gets `input`, and holds that open while it
 /// runs.
 ///
 /// # Errors
-/// Why it did not do what it should, in words.
-pub(super) fn run(name: &str, arguments: &[&OsStr], input: Stdio) -> Result<String, String> {
+/// Why it did not do what it should.
+pub(super) fn run(name: &str, arguments: &[&OsStr], input: Stdio) -> Result<String, Failure> {
     let found = PATH.split(':').map(|folder| Path::new(folder).join(name)).find(|it| it.is_file());
     let program = found.ok_or_else(|| format!("{name} is not installed"))?;
     run_within(&program, arguments, input, PATIENCE)
@@ -30,7 +51,7 @@ fn run_within(
     arguments: &[&OsStr],
     input: Stdio,
     patience: Duration,
-) -> Result<String, String> {
+) -> Result<String, Failure> {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("LC_ALL", "C").env("PATH", PATH);
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -45,7 +66,8 @@ fn run_within(
         if let Some(process) = i32::try_from(id).ok().and_then(Pid::from_raw) {
             let _ = kill_process(process, Signal::TERM);
         }
-        return Err(format!("{name} has not ended within {} s", patience.as_secs()));
+        let why = format!("{name} has not ended within {} s", patience.as_secs());
+        return Err(Failure { why, runs: true });
     };
     let output = output.map_err(|cause| format!("{name} was lost: {cause}"))?;
     if output.status.success() {
@@ -53,14 +75,14 @@ fn run_within(
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said: String = said.trim().replace('\n', " / ").chars().take(SAID).collect();
-    Err(if said.is_empty() { format!("{name}: {}", output.status) } else { said })
+    Err(if said.is_empty() { format!("{name}: {}", output.status) } else { said }.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sh(script: &str, patience: Duration) -> Result<String, String> {
+    fn sh(script: &str, patience: Duration) -> Result<String, Failure> {
         let arguments = ["-c".as_ref(), script.as_ref()];
         run_within(Path::new("/bin/sh"), &arguments, Stdio::null(), patience)
     }
@@ -70,11 +92,11 @@ mod tests {
         let long = Duration::from_secs(60);
         let said = sh("test \"$LC_ALL\" = C && test -z \"$HOME\" && echo yes", long);
         assert_eq!(said.as_deref(), Ok("yes\n"));
-        assert_eq!(sh("echo no room >&2; exit 1", long), Err("no room".to_owned()));
-        assert!(sh("exit 3", long).unwrap_err().contains("exit status: 3"));
-        let why = sh("sleep 100", Duration::from_millis(100)).unwrap_err();
-        assert!(why.contains("has not ended"), "{why}");
+        assert_eq!(sh("echo no room >&2; exit 1", long), Err("no room".to_owned().into()));
+        assert!(sh("exit 3", long).unwrap_err().why.contains("exit status: 3"));
+        let failure = sh("sleep 100", Duration::from_millis(100)).unwrap_err();
+        assert!(failure.why.contains("has not ended") && failure.runs, "{failure:?}");
         let missing = run("packmule-no-such-program", &[], Stdio::null());
-        assert!(missing.unwrap_err().contains("not installed"));
+        assert!(missing.unwrap_err().why.contains("not installed"));
     }
 }
