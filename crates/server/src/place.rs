@@ -27,6 +27,11 @@ impl Place {
         Self(format!("vaults/{vault}/{server}/increments/{seed}"))
     }
 
+    /// Snapshots of what was backed up while that seed travelled, which are never shown.
+    pub(crate) fn withheld(vault: &VaultName, server: &ServerName, seed: SeedId) -> Self {
+        Self(format!("vaults/{vault}/{server}/withheld/{seed}"))
+    }
+
     /// What has landed in a storage account.
     pub(crate) fn landed(
         account: &AccountName,

@@ -28,7 +28,7 @@ mod steps;
 mod successors;
 mod wanted;
 
-pub(crate) use abandoned::{abandon, refuse_abandoned};
+pub(crate) use abandoned::{abandon, is_abandoned, refuse_abandoned};
 pub(crate) use ledger::void_leases;
 pub(crate) use receipts::{latest_receipt, receipt, seed_receipt};
 pub(crate) use revisions::{get_revision, put_revision};
@@ -137,26 +137,28 @@ impl Progress {
 
 pub(crate) async fn start(
     State(app): State<Arc<App>>,
-    Segments((vault, server)): Segments<Owner>,
+    Segments(owner): Segments<Owner>,
     body: Body,
 ) -> Result<Json<Publication>, Error> {
     let request: PublicationRequest = http::json_or_default(body).await?;
     let seed = match request.seed {
         Some(seed) => Some(seed),
-        None => jobs::newest_seed(&app, &vault, &server).await?,
+        None => jobs::newest_seed(&app, &owner.0, &owner.1).await?,
     };
-    let nothing =
-        || Error::not_found(format_args!("import job with a seed of {server} in vault {vault}"));
+    let nothing = || {
+        let (vault, server) = &owner;
+        Error::not_found(format_args!("import job with a seed of {server} in vault {vault}"))
+    };
     let seed = seed.ok_or_else(nothing)?;
-    // What an export brings is in the vault already.
-    if jobs::of_seed(&app, &vault, &server, seed).await?.iter().all(|job| job.export.is_some()) {
+    let published = ledger::is_published(&app, &owner, seed).await?;
+    // What an export brings is in the vault already. The jobs of a seed that is published may be gone.
+    let jobs = jobs::of_seed(&app, &owner.0, &owner.1, seed).await?;
+    if !published && jobs.iter().all(|job| job.export.is_some()) {
         return Err(nothing());
     }
-    let owner = (vault, server);
     let mut connection = app.db.pool().acquire().await?;
     refuse_abandoned(&mut connection, &owner, seed).await?;
     drop(connection);
-    let published = ledger::is_published(&app, &owner, seed).await?;
     if !published || increments::wait(&app, &owner, seed).await? {
         ledger::ask(&app, &owner, seed, request.root).await?;
         let progress = spawn(&app, &owner, seed);

@@ -82,7 +82,10 @@ pub struct Publication {
     /// Their bytes.
     #[serde(default)]
     pub wanted_bytes: u64,
-    /// Why it waits or failed, for people.
+    /// How many snapshots that were made while the seed travelled are never shown, as they may lack something.
+    #[serde(default)]
+    pub withheld: u64,
+    /// Why it waits, has failed or withholds something, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
@@ -109,6 +112,7 @@ impl Publication {
             missing_count: 0,
             wanted_count: 0,
             wanted_bytes: 0,
+            withheld: 0,
             message: None,
         }
     }

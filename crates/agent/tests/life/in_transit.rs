@@ -193,6 +193,14 @@ fn an_increment_that_the_vaults_disk_has_damaged_is_said_and_protection_goes_on(
     let mut whole = Made::default();
     whole.note(&site, outcome.snapshot);
     whole.are_all_at(&site, Place::Vault);
+    // Who has not heard it is told again; who has is not.
+    assert!(matches!(site.backup().unwrap(), BackupReport::Stored { unpublished: None, .. }));
+    let record = site.state().join(format!("seeds/{}.json", site.seed().record.id));
+    let text = fs::read_to_string(&record).unwrap();
+    assert_eq!(text.matches("\"withheld\": 2").count(), 1, "{text}");
+    fs::write(&record, text.replace("\"withheld\": 2", "\"withheld\": 0")).unwrap();
+    let BackupReport::Stored { unpublished, .. } = site.backup().unwrap() else { panic!() };
+    assert!(matches!(*unpublished.unwrap(), Error::IncrementsDamaged { count: 2, .. }));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{events, refused};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::groups::Group;
-use crate::{Error, db, notices, place};
+use crate::{Error, db, notices, place, publication};
 use flow::{Effect, ImportJob, JobEvent, JobType};
 use jiff::Timestamp;
 use model::{AccountName, Address, DriveSerial, JobName, Package};
@@ -294,7 +294,7 @@ pub(crate) async fn remove(
     record.flow.record_may_be_removed().map_err(refused)?;
     if !may_go(&mut transaction, &record).await? {
         let message = format!(
-            "Import job {name} brought a part of a seed that its vault has not confirmed yet; it can be deleted when the receipt is there, or after it is cancelled."
+            "Import job {name} brought a part of a seed that its vault has not confirmed yet; it can be deleted when the receipt is there, or after the job is cancelled or the seed abandoned (packmule seed abandon SEED)."
         );
         return Err(Error::refused(Code::JobState, message));
     }
@@ -313,6 +313,10 @@ pub(super) async fn may_go(on: &mut SqliteConnection, record: &Record) -> Result
     };
     let state = super::view::job_state(&record.flow.state);
     if matches!(state, JobState::Creating | JobState::Canceled) {
+        return Ok(true);
+    }
+    let owner = (request.vault.clone(), request.server.clone());
+    if publication::is_abandoned(&mut *on, &owner, request.seed.id).await? {
         return Ok(true);
     }
     let receipt: Option<(i64,)> =

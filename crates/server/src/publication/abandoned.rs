@@ -5,8 +5,9 @@
 //!  owner ─ abandons ─▶ published? being published? anything of it visible? ─▶ noted ─▶ no lease for it any more
 //! ```
 //!
-//! Invariant: noted in a transaction in which nobody holds the seed's lease and nothing of it is visible, and no lease is given
-//! afterwards: so nothing that is visible ever needs what such a seed had.
+//! Invariant: noted while nobody holds the seed's lease and nothing of it is visible, and no lease is given afterwards: so nothing
+//! that is visible ever needs what such a seed had. Storage is looked at before the transaction, which finds that no publication has
+//! begun or ended since.
 
 use super::{Owner, ledger, plan, receipts, revisions};
 use crate::app::App;
@@ -16,7 +17,7 @@ use crate::{Error, db, jobs, notices};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use model::{ServerName, VaultName};
+use model::{ObjectKey, ServerName, VaultName};
 use seed::Object;
 use sqlx::SqliteConnection;
 use std::sync::Arc;
@@ -29,7 +30,9 @@ pub(crate) async fn abandon(
     Segments((vault, server, seed)): Segments<(VaultName, ServerName, SeedId)>,
 ) -> Result<StatusCode, Error> {
     let owner = (vault, server);
+    let seen = ledger::mark(&mut *app.db.pool().acquire().await?, &owner, seed).await?;
     let objects = listed(&app, &owner, seed).await?;
+    let visible = revisions::shown(&app, &owner, objects.iter()).await?;
     let mut transaction = app.db.write().await?;
     if is_abandoned(&mut transaction, &owner, seed).await? {
         return Ok(StatusCode::NO_CONTENT);
@@ -45,7 +48,11 @@ pub(crate) async fn abandon(
         let message = "the seed is being published right now; ask again when that has ended";
         return Err(Error::refused(Code::ConcurrentChange, message));
     }
-    refuse_visible(&app, &owner, &objects).await?;
+    if ledger::mark(&mut transaction, &owner, seed).await? != seen {
+        let message = "the publication of the seed was going on until just now; ask again";
+        return Err(Error::refused(Code::ConcurrentChange, message));
+    }
+    refuse_visible(visible)?;
     sqlx::query(
         "INSERT INTO abandoned_seed (vault, server, seed, subject, abandoned_at) VALUES (?, ?, ?, ?, ?)",
     )
@@ -81,8 +88,8 @@ async fn listed(app: &App, owner: &Owner, seed: SeedId) -> Result<Vec<Object>, E
 }
 
 /// A publication that has died after it had begun to show the seed is gone on with: what is visible needs it.
-async fn refuse_visible(app: &App, owner: &Owner, objects: &[Object]) -> Result<(), Error> {
-    let Some(key) = revisions::shown(app, owner, objects.iter()).await? else { return Ok(()) };
+fn refuse_visible(visible: Option<ObjectKey>) -> Result<(), Error> {
+    let Some(key) = visible else { return Ok(()) };
     let message = format!(
         "the vault shows {key} of this seed already: its publication has begun, and the next backup goes on with it"
     );

@@ -1,19 +1,22 @@
 //! What was backed up while a seed travelled becomes visible once that is. Nobody here can read a snapshot: that
 //! each is complete follows from the order in which it came and goes.
 //!
+//! What is not shown, as it may lack something, is withheld for good: its snapshots go where nobody looks for them, so that nothing waits for
+//! them, and no later call judges otherwise.
+//!
 //! Whoever backs up stores packs, then indexes, then the snapshot. So what is listed the other way round has everything
 //! that the snapshots in it need, beside what the seed has brought; and it becomes visible in the order in which it came.
 
 use super::shelf::Shelf;
 use super::steps::checkpoint;
-use super::{Owner, Progress, Step, receipts};
+use super::{Owner, Progress, Step, revisions};
 use crate::app::App;
 use crate::place::Place;
-use crate::{Error, db, deletions, jobs};
+use crate::{Error, db, deletions, notices};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::{Digest, ObjectKey, ObjectKind};
 use seed::Object;
-use wire::{PublicationState, Receipt, SeedId};
+use wire::{PublicationState, SeedId};
 
 /// Renames at once: each waits for a disk to sync.
 const WIDTH: usize = 16;
@@ -36,7 +39,7 @@ pub(crate) async fn pend(app: &App, owner: &Owner) -> Result<Option<SeedId>, Err
             .await?;
     for (seed,) in rows {
         let seed = db::parsed("receipt.seed", &seed)?;
-        if wait(app, owner, seed).await? && !is_repaired(app, owner, seed).await? {
+        if wait(app, owner, seed).await? && !revisions::is_repaired(app, owner, seed).await? {
             return Ok(Some(seed));
         }
     }
@@ -53,37 +56,57 @@ pub(super) async fn publish(
 ) -> Result<(), Error> {
     let place = Place::increments(&owner.0, &owner.1, seed);
     let from = Shelf { objects: app.objects.clone(), place };
-    let message = match wait(app, owner, seed).await? && is_repaired(app, owner, seed).await? {
-        true => Some(
-            "the seed was published without files that were lost, and what was backed up while it travelled may need them: none of it is published; the next backup makes a complete recovery point".to_owned(),
-        ),
+    let why = match revisions::is_repaired(app, owner, seed).await? {
+        true => wait(app, owner, seed).await?.then(|| {
+            "the seed was published without files that were lost, and what was backed up while it travelled may need them: none of it is published".to_owned()
+        }),
         false => all(app, owner, &from, progress).await?,
     };
+    if let Some(why) = &why {
+        withhold(app, owner, (seed, &from), why).await?;
+    }
+    let withheld = withheld(app, owner, seed).await?;
     progress.set(|status| {
         status.state = PublicationState::Published;
-        status.message = message;
+        status.withheld = withheld;
+        status.message = (withheld > 0).then(|| {
+            let why = why.as_deref().unwrap_or(
+                "what was backed up while the seed travelled may lack something: none of it is published",
+            );
+            format!("{why}; the next backup makes a complete recovery point")
+        });
     });
     Ok(())
 }
 
-/// Whether the seed was published with other snapshots than it was sent with: something of these was lost for good.
-async fn is_repaired(app: &App, owner: &Owner, seed: SeedId) -> Result<bool, Error> {
-    let mut connection = app.db.pool().acquire().await?;
-    let signed = receipts::seed_receipt(&mut connection, &owner.0, &owner.1, seed).await?;
-    drop(connection);
-    let Some(signed) = signed else { return Ok(false) };
-    let receipt: Receipt = db::json("receipt.document", &signed.receipt)?;
-    for job in jobs::of_seed(app, &owner.0, &owner.1, seed).await? {
-        if !job.inventory {
-            continue;
-        }
-        let sent = jobs::read_inventory(app, &job).await?.objects;
-        let snapshots = sent.iter().filter(|object| object.kind == ObjectKind::Snapshot);
-        if snapshots.into_iter().any(|object| !receipt.snapshots.contains(&object.name)) {
-            return Ok(true);
-        }
+/// How many snapshots of what was backed up while that seed travelled are never shown.
+async fn withheld(app: &App, owner: &Owner, seed: SeedId) -> Result<u64, Error> {
+    let place = Place::withheld(&owner.0, &owner.1, seed);
+    let shelf = Shelf { objects: app.objects.clone(), place };
+    Ok(list(&shelf, ObjectKind::Snapshot).await?.len() as u64)
+}
+
+/// Takes the snapshots out of what is looked for; packs and indexes stay, for whoever wants to look at them.
+async fn withhold(
+    app: &App,
+    owner: &Owner,
+    (seed, from): (SeedId, &Shelf),
+    why: &str,
+) -> Result<(), Error> {
+    let snapshots = list(from, ObjectKind::Snapshot).await?;
+    if snapshots.is_empty() {
+        return Ok(());
     }
-    Ok(false)
+    let mut transaction = app.db.write().await?;
+    let text = format!("seed {seed}, {} recovery points: {why}", snapshots.len());
+    notices::of_vault(&mut transaction, owner, &text, app.now()).await?;
+    transaction.commit().await?;
+    let to = Place::withheld(&owner.0, &owner.1, seed);
+    for object in snapshots {
+        checkpoint(app, Step::Increment)?;
+        app.objects.rename(&from.at(&object.key()), &to.object(&object.key())).await?;
+    }
+    Ok(())
 }
 
 async fn all(
@@ -105,7 +128,7 @@ async fn all(
         status.objects_total = objects.len() as u64;
         status.bytes_total = objects.iter().map(|object| object.length).sum();
     });
-    // What is damaged stays where it is: without it, nobody would know that something is missing. Sent again, it is repaired.
+    // What is damaged stays where it is: without it, nobody would know that something is missing.
     let looks = objects
         .iter()
         .copied()
@@ -114,7 +137,7 @@ async fn all(
     let damaged = good.iter().filter(|good| !**good).count();
     if damaged > 0 {
         return Ok(Some(format!(
-            "{damaged} objects of what was backed up while the seed travelled are damaged, and none of it is published; the next backup makes a complete recovery point"
+            "{damaged} objects of what was backed up while the seed travelled are damaged, and none of it is published"
         )));
     }
     let to = Shelf { objects: app.objects.clone(), place: Place::published(&owner.0, &owner.1) };

@@ -82,6 +82,24 @@ pub(super) async fn is_held(
     Ok(row.is_some())
 }
 
+/// What is another one whenever the seed's publication was asked for, or has ended, in between.
+pub(super) async fn mark(
+    on: &mut SqliteConnection,
+    owner: &Owner,
+    seed: SeedId,
+) -> Result<Option<(String, String, Option<String>)>, Error> {
+    let row = sqlx::query_as(
+        "SELECT asked_at, status, holder FROM publication
+         WHERE vault = ? AND server = ? AND seed = ?",
+    )
+    .bind(owner.0.as_str())
+    .bind(owner.1.as_str())
+    .bind(seed.to_string())
+    .fetch_optional(on)
+    .await?;
+    Ok(row)
+}
+
 /// The status that was asked for last.
 pub(super) async fn last(app: &App, owner: &Owner) -> Result<Option<Publication>, Error> {
     let row: Option<(String,)> = sqlx::query_as(

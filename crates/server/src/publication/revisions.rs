@@ -66,7 +66,7 @@ async fn take(
     let at = place::revision(&owner.0, &owner.1, seed, &decoded.digest);
     let body = stream::iter([Ok::<_, Infallible>(bytes)]);
     app.objects.put_named(&at, decoded.digest, app.config.object_limit, body).await?;
-    keep(app, owner, &decoded).await?;
+    keep(app, owner, &decoded, is_without(&decoded.body, &plan.objects)).await?;
     // What was asked for by the list before is no answer to this one.
     app.objects.remove(&place::want_list(&owner.0, &owner.1, seed)).await?;
     tracing::info!(vault = %owner.0, server = %owner.1, %seed, number = number + 1, "a seed was revised");
@@ -121,6 +121,19 @@ async fn decode(bytes: Bytes, signer: PublicKey) -> Result<Signed<Revision>, Err
     })
 }
 
+/// One of which nobody has noted who has signed it: whoever has signed drives of the seed, of which there may be several by
+/// now. Its hash is the one that was kept, so that it is the same one in any case.
+async fn decode_by_any(bytes: &Bytes, jobs: &[Record]) -> Result<Signed<Revision>, Error> {
+    let mut refusal = Error::not_found("import job with that seed");
+    for job in jobs {
+        match decode(bytes.clone(), job.seed()?.seed.signer).await {
+            Err(error) => refusal = error,
+            signed => return signed,
+        }
+    }
+    Err(refusal)
+}
+
 fn unfit(what: &str) -> Error {
     Error::refused(Code::ManifestRefused, format!("the revision cannot be used: {what}"))
 }
@@ -154,6 +167,12 @@ fn follows(revision: &Revision, seed: SeedId, number: u32, plan: &plan::Plan) ->
         true => Ok(()),
         false => Err(unfit("it has no config, no key or no snapshot")),
     }
+}
+
+/// Whether it leaves out a snapshot of the list before: something that this one needs was lost for good.
+fn is_without(revision: &Revision, before: &[Object]) -> bool {
+    let snapshots = before.iter().filter(|object| object.kind == ObjectKind::Snapshot);
+    snapshots.into_iter().any(|object| !revision.objects.contains(object))
 }
 
 /// Where a publication has died after it had begun to show the old list, that list ends what it has begun: nothing that is
@@ -198,7 +217,12 @@ pub(super) async fn shown<'o>(
 }
 
 /// Notes it, unless somebody was faster, the seed is published, or is being published right now.
-async fn keep(app: &App, owner: &Owner, signed: &Signed<Revision>) -> Result<(), Error> {
+async fn keep(
+    app: &App,
+    owner: &Owner,
+    signed: &Signed<Revision>,
+    repaired: bool,
+) -> Result<(), Error> {
     let Signed { body: Revision { header, objects }, digest, .. } = signed;
     let mut transaction = app.db.write().await?;
     super::refuse_abandoned(&mut transaction, owner, header.seed).await?;
@@ -217,8 +241,8 @@ async fn keep(app: &App, owner: &Owner, signed: &Signed<Revision>) -> Result<(),
         return Err(Error::refused(Code::ConcurrentChange, message));
     }
     let added = sqlx::query(
-        "INSERT INTO revision (vault, server, seed, number, sha256, root, objects, bytes, kept_at, signer)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
+        "INSERT INTO revision (vault, server, seed, number, sha256, root, objects, bytes, kept_at, signer, repaired)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
          WHERE ?4 = 1 + coalesce((SELECT max(number) FROM revision
                                   WHERE vault = ?1 AND server = ?2 AND seed = ?3), 0)",
     )
@@ -232,6 +256,7 @@ async fn keep(app: &App, owner: &Owner, signed: &Signed<Revision>) -> Result<(),
     .bind(db::number(objects.iter().map(|object| object.length).sum()))
     .bind(db::time(app.now()))
     .bind(signed.signer.0.as_slice())
+    .bind(repaired)
     .execute(&mut *transaction)
     .await?;
     if added.rows_affected() != 1 {
@@ -239,6 +264,21 @@ async fn keep(app: &App, owner: &Owner, signed: &Signed<Revision>) -> Result<(),
         return Err(Error::refused(Code::ConcurrentChange, message));
     }
     Ok(transaction.commit().await?)
+}
+
+/// Whether the seed goes with other snapshots than it was sent with: something of these was lost for good. Of a revision of
+/// which that is not noted, it may be.
+pub(super) async fn is_repaired(app: &App, owner: &Owner, seed: SeedId) -> Result<bool, Error> {
+    let row: Option<(i64,)> = sqlx::query_as(
+        "SELECT 1 FROM revision
+         WHERE vault = ? AND server = ? AND seed = ? AND coalesce(repaired, 1) = 1 LIMIT 1",
+    )
+    .bind(owner.0.as_str())
+    .bind(owner.1.as_str())
+    .bind(seed.to_string())
+    .fetch_optional(app.db.pool())
+    .await?;
+    Ok(row.is_some())
 }
 
 #[derive(sqlx::FromRow)]
@@ -304,8 +344,11 @@ pub(super) async fn objects(
     let at = place::revision(&owner.0, &owner.1, seed, &newest.digest);
     let lost = |why: &str| Error::Damaged { what: at.to_string(), why: why.to_owned() };
     let bytes = app.objects.read(&at, app.config.object_limit).await?;
-    let signer = signer.map_or_else(|| of_drives(jobs), Ok)?;
-    let signed = decode(bytes.ok_or_else(|| lost("it is not there"))?, signer).await?;
+    let bytes = bytes.ok_or_else(|| lost("it is not there"))?;
+    let signed = match signer {
+        Some(signer) => decode(bytes, signer).await?,
+        None => decode_by_any(&bytes, jobs).await?,
+    };
     if signed.digest != newest.digest {
         return Err(lost("it is another one than was kept"));
     }

@@ -21,7 +21,7 @@ use wire::{
 
 /// A clock that a test moves.
 #[derive(Clone, Default)]
-struct Moved(Arc<AtomicI64>);
+pub(crate) struct Moved(Arc<AtomicI64>);
 
 impl Moved {
     fn clock(&self) -> Clock {
@@ -31,7 +31,7 @@ impl Moved {
         })
     }
 
-    fn days(&self, days: i64) {
+    pub(crate) fn days(&self, days: i64) {
         self.0.fetch_add(days * 24 * 3600, Ordering::Relaxed);
     }
 
@@ -39,7 +39,7 @@ impl Moved {
         self.0.fetch_add(minutes * 60, Ordering::Relaxed);
     }
 
-    fn config(&self) -> impl Fn(&mut Config) + use<> {
+    pub(crate) fn config(&self) -> impl Fn(&mut Config) + use<> {
         let clock = self.clock();
         move |config| {
             config.clock = clock.clone();

@@ -20,6 +20,7 @@ mod entra;
 mod events;
 mod exports;
 mod files;
+mod increments;
 mod jobs;
 mod jumps;
 mod keeping;

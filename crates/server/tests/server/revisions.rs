@@ -3,7 +3,7 @@
 use crate::keeping::{ask, filled};
 use crate::publication::{dying_before, independent_root, receipt, repository, settled, there};
 use crate::sample::{Journey, Sample, hash, object};
-use crate::site::{Site, vault_of};
+use crate::site::{Site, on_database, vault_of};
 use jiff::Timestamp;
 use model::{Digest, ObjectKey, ObjectKind};
 use seed::{Object, Revision, RevisionHeader, SigningKey, WantList};
@@ -137,6 +137,29 @@ fn a_drive_that_comes_later_brings_what_the_revision_lists() {
     };
     let new: Vec<Object> = refilled.new.iter().map(|(object, _)| *object).collect();
     sample.objects.extend(refilled.new.clone());
+    let mut again = Journey::new(&site, &sample, "job-2", &[new]);
+    again.set = 1;
+    again.travel();
+    let status = settled(&again);
+    assert_eq!(status.state, PublicationState::Published, "{status:?}");
+    assert_eq!(visible(&site).len(), refilled.revision.objects.len());
+}
+
+#[test]
+fn a_revision_of_which_nobody_has_noted_the_signer_counts_beside_drives_of_another() {
+    let site = Site::new();
+    let mut sample = Sample::new("unsigned", 6);
+    let refilled = {
+        let journey = without_a_pack(&site, &sample);
+        let refilled = refilled(&sample, 1, &sample.list());
+        settled(&journey);
+        put_signed(&journey, &refilled.revision).unwrap();
+        refilled
+    };
+    on_database(&site, "UPDATE revision SET signer = NULL");
+    let new: Vec<Object> = refilled.new.iter().map(|(object, _)| *object).collect();
+    sample.objects.extend(refilled.new.clone());
+    sample.signer = SigningKey::from_bytes(&[8; 32]);
     let mut again = Journey::new(&site, &sample, "job-2", &[new]);
     again.set = 1;
     again.travel();

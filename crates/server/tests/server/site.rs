@@ -144,6 +144,18 @@ impl Site {
     }
 }
 
+/// Changes the database beside the server.
+pub(crate) fn on_database(site: &Site, statement: &'static str) {
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(site.data().join("packmule.db"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        sqlx::query(statement).execute(&pool).await.unwrap();
+        pool.close().await;
+    });
+}
+
 /// A store behind a data plane URL.
 pub(crate) fn rest(url: &Url, credentials: &Credentials) -> Arc<dyn Store> {
     let options = RestOptions {
