@@ -7,6 +7,7 @@ use crate::elsewhere::Elsewhere;
 use crate::group::is_no_repository;
 use crate::record::SeedRecord;
 use crate::state::State;
+use crate::travelling::Travelling;
 use crate::vault::{Place, Vault};
 use crate::{Error, journal, origin, passphrase};
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
@@ -95,6 +96,16 @@ pub(crate) fn open_to_read(
     password: &[u8],
 ) -> Result<Repository, Error> {
     let alone = open_seed_staging(ctx, record, password)?;
+    over_vault(ctx, state, record, alone, password)
+}
+
+fn over_vault(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+    alone: Repository,
+    password: &[u8],
+) -> Result<Repository, Error> {
     if !record.catch_up {
         return Ok(alone);
     }
@@ -118,10 +129,39 @@ pub(crate) fn open_in_transit(
     record: &SeedRecord,
     password: &[u8],
 ) -> Result<Repository, Error> {
-    let staged = open_to_read(ctx, state, record, password)?;
+    beside(ctx, state, record, &open_to_read(ctx, state, record, password)?)
+}
+
+/// The same, to be added to: what staging holds and does not travel, as an interrupted call leaves it, is not seen. A backup would
+/// take it in, and rely on what never arrives.
+///
+/// # Errors
+/// As [`open_in_transit`]; [`Error::InventoryLost`].
+pub(crate) fn open_to_add(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+    password: &[u8],
+) -> Result<Repository, Error> {
+    let alone = open_seed_staging(ctx, record, password)?;
+    let contents = record.contents.as_ref().ok_or(flow::Refused::StillPreparing)?;
+    let own = journal::objects(state, record, contents)?;
+    let packs = own.iter().filter(|object| object.kind == ObjectKind::Pack);
+    let packs: BTreeSet<ObjectKey> = packs.map(seed::Object::key).collect();
+    let travels = Travelling::new(Arc::clone(alone.store()), packs);
+    let alone = alone.seen_through(Arc::new(travels));
+    beside(ctx, state, record, &over_vault(ctx, state, record, alone, password)?)
+}
+
+fn beside(
+    ctx: &Context<'_>,
+    state: &State,
+    record: &SeedRecord,
+    staged: &Repository,
+) -> Result<Repository, Error> {
     let vault = Vault::connect(ctx, state)?;
     let since = vault.increments(ctx, record.id)?;
-    let over: Arc<dyn Store> = Arc::new(Overlay::new(since, with_drives(state, record, &staged)?));
+    let over: Arc<dyn Store> = Arc::new(Overlay::new(since, with_drives(state, record, staged)?));
     Ok(staged.seen_through(over))
 }
 
@@ -139,16 +179,6 @@ fn with_drives(
     let packs = own.iter().filter(|object| object.kind == ObjectKind::Pack);
     let named = packs.map(|object| (object.key(), object.length)).collect();
     Ok(Arc::new(Elsewhere::new(here, named)))
-}
-
-/// Whether staging holds a pack that does not travel: what an interrupted call has left. A backup would take it in, and
-/// rely on what never arrives.
-pub(crate) fn has_strays(state: &State, record: &SeedRecord) -> Result<bool, Error> {
-    let contents = record.contents.as_ref().ok_or(flow::Refused::StillPreparing)?;
-    let own = journal::objects(state, record, contents)?;
-    let travels: BTreeSet<ObjectKey> = own.iter().map(seed::Object::key).collect();
-    let staged = Folder::new(&record.staging).list(ObjectKind::Pack)?;
-    Ok(staged.iter().any(|listed| !travels.contains(&listed.key)))
 }
 
 /// Whether that repository is in a staging location: looked at from outside, without its password.

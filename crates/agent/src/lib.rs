@@ -68,6 +68,7 @@ mod state;
 mod status;
 mod stop;
 mod transit;
+mod travelling;
 mod vault;
 mod wanted;
 

@@ -373,24 +373,15 @@ fn meanwhile(
     }
     // What travels is known by what is in staging: all of it, part of it, or nothing any more. Where there is none, by what is kept in its
     // place and by the list that the drives' signer has signed.
-    let repository = match init::open_in_transit(ctx, state, record, password) {
+    let repository = match init::open_to_add(ctx, state, record, password) {
         Err(error) if matches!(error.kind(), ErrorKind::NoRepository | ErrorKind::Conflict) => {
             return paused(
                 "staging is not there, so what travels cannot be known; nothing was backed up until it has arrived",
             );
         }
+        Err(error @ Error::InventoryLost { .. }) => return paused(&error.to_string()),
         other => other?,
     };
-    match init::has_strays(state, record) {
-        Ok(false) => {}
-        Ok(true) => {
-            return paused(
-                "staging holds packs that do not travel, as an interrupted call leaves them; nothing was backed up until the seed has arrived",
-            );
-        }
-        Err(error @ Error::InventoryLost { .. }) => return paused(&error.to_string()),
-        Err(error) => return Err(error),
-    }
     let mut outcome = back_up(ctx, Place::Increments, &repository, group)?;
     // What staging has lost was read again, and is in the recovery point: nothing is left out.
     let left_out = |problem: &backup::Problem| {

@@ -4,7 +4,7 @@
 use crate::identity::{client, enrol, enrolled, vault_file};
 use crate::journey::{files, waiting};
 use crate::site::{PASSWORD, Site, address, noise, package, tree};
-use agent::{Answer, BackupReport, Error, Event, Next, Refilled, Refilling, Sending, Way};
+use agent::{Answer, BackupReport, Error, Event, Next, Phase, Refilled, Refilling, Sending, Way};
 use flow::SeedState;
 use model::{Digest, ObjectKey, ObjectKind};
 use std::collections::BTreeSet;
@@ -668,6 +668,54 @@ fn what_was_backed_up_meanwhile_is_whole_once_the_files_are_back() {
     }
     assert!(confirmed(&site.backup().unwrap()));
     assert!(is_whole(&site).load_snapshot(meanwhile).is_ok());
+}
+
+#[test]
+fn protection_goes_on_while_somebody_has_to_choose() {
+    let (site, meanwhile, good) = lost_with_increment();
+    assert!(
+        !packs(&site.path("staging")).is_empty(),
+        "what could be had is there, and does not travel"
+    );
+    fs::write(site.source().join("since"), noise(41, 60_000)).unwrap();
+    let said = waiting(site.backup().unwrap());
+    assert!(matches!(said.next, Next::Choose { .. }), "{said:?}");
+    let later = said.increment.unwrap().snapshot;
+    for (name, bytes) in NAMES.iter().zip(good) {
+        fs::write(site.source().join(name), bytes).unwrap();
+    }
+    assert!(confirmed(&site.backup().unwrap()));
+    let vault = is_whole(&site);
+    assert!([meanwhile, later].iter().all(|id| vault.load_snapshot(*id).is_ok()));
+}
+
+/// The parcel turns up after something was made anew in its place: that has never left.
+#[test]
+fn nothing_relies_on_what_was_made_anew_and_does_not_travel() {
+    let site = Site::prepared();
+    site.ship("TRACK0001").unwrap();
+    site.dock_without("TRACK0001", |key| key.kind() == ObjectKind::Pack);
+    let staging = tree(&site.path("staging"));
+    lose_packs_of_staging(&site);
+    // So that the first increment comes after the packs: with what it would have sent itself lying there.
+    fs::remove_file(site.source().join("file3")).unwrap();
+    let at = Mutex::new(Some(&site));
+    let hear = |event: Event<'_>| {
+        if matches!(event, Event::Phase(Phase::Backup(_)))
+            && let Some(site) = at.lock().unwrap().take()
+        {
+            let refilled = refill(site, &Refilling::default()).unwrap();
+            assert_eq!((refilled.revision, refilled.lost.len()), (None, 1));
+            assert!(!packs(&site.path("staging")).is_empty());
+        }
+    };
+    let report = agent::backup_now(&site.hearing(&hear), &files(), PASSWORD).unwrap();
+    let meanwhile = waiting(report).increment.unwrap().snapshot;
+    assert!(at.lock().unwrap().is_none());
+    publish_behind(&site, &staging);
+    assert!(confirmed(&site.backup().unwrap()));
+    assert!(is_whole(&site).load_snapshot(meanwhile).is_ok());
+    assert_eq!(differences(&site, meanwhile), none());
 }
 
 #[test]
