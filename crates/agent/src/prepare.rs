@@ -123,14 +123,16 @@ pub fn prepare(
         None => return nothing_left(&state, &vault, &record),
     };
     let set = part.set;
-    written_here(&state, &record)?;
+    written_here(&state, &record, &part)?;
     let record = begin(ctx, &state, &record)?;
     let record = match what.missing {
         true => record,
         false => note_wishes(&state, record, what.parity, what.most)?,
     };
     let prepared = write(ctx, &state, &record, &part, what, password)?;
-    let record = keep_contents(&state, &record, &prepared)?;
+    // The same list, signed anew, is not the one that the record goes by.
+    let is_listed = part.only.is_none() || wanted::is_signer(&state, &record)?;
+    let record = if is_listed { keep_contents(&state, &record, &prepared)? } else { record };
     if let Some(password) = password {
         kept::keep(ctx, &state, &record, password)?;
     }
@@ -181,7 +183,7 @@ pub fn check_preparation(
     let mut record = synced(ctx, &state, &vault, record)?;
     let part = part(ctx, &state, &vault, &record, missing)?;
     let (part, _) = part.ok_or(Error::NothingToPrepare { seed: record.id })?;
-    written_here(&state, &record)?;
+    written_here(&state, &record, &part)?;
     start(ctx, &mut record)?;
     source(ctx, &state, &record, &part, &[], password)?;
     Ok(())
@@ -262,9 +264,11 @@ pub(crate) fn claim(state: &State, staging: &str) -> Result<(SeedRecord, Lock), 
     Ok((startable(state, state.seed(record.id)?)?, lock))
 }
 
-/// One seed has one list of what it holds, signed by whoever wrote its first drive.
-fn written_here(state: &State, record: &SeedRecord) -> Result<(), Error> {
-    let Some(contents) = &record.contents else { return Ok(()) };
+/// One seed has one list of what it holds, signed by whoever wrote its first drive. What the vault asks for beyond that is a set
+/// of this server's own.
+fn written_here(state: &State, record: &SeedRecord, part: &Part) -> Result<(), Error> {
+    let contents = record.contents.as_ref().filter(|_| part.only.is_none());
+    let Some(contents) = contents else { return Ok(()) };
     let own = state.signing_key()?.public() == contents.signer;
     match record.jobs.last() {
         Some(job) if !own => {
@@ -437,8 +441,8 @@ pub(crate) fn set_as_prepared(
     set: u32,
     password: Option<&[u8]>,
 ) -> Result<Prepared, Error> {
-    written_here(state, record)?;
     let part = Part { set, folder: state.seed_folder(record.id), only: None };
+    written_here(state, record, &part)?;
     let what = Preparation {
         staging: "",
         drives: &[],

@@ -4,14 +4,14 @@
 use crate::context::Context;
 use crate::kept::Held;
 use crate::publication::{self, Published};
-use crate::record::SeedRecord;
+use crate::record::{Contents, SeedRecord};
 use crate::send::{Sending, Sent, send};
 use crate::state::State;
 use crate::transit;
 use crate::vault::Vault;
 use crate::{Error, journal, revise};
 use model::{ErrorKind, JobName, ObjectKey};
-use seed::{Object, Trust, WantList};
+use seed::{Inventory, Object, Trust, WantList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use store::Store;
@@ -210,13 +210,35 @@ pub(crate) fn wanted_set(
         return Err(Error::InventoryLost { seed: record.id, staging });
     }
     store::durable::create_folder(&folder, 0o700).map_err(Error::io("creating", &folder))?;
-    // The set has the seed's own list of everything, as the sets before it.
-    let (from, to) = (&contents.inventory_file, folder.join("inventory"));
-    let inventory = std::fs::read(from).map_err(Error::io("reading", from))?;
+    let to = folder.join("inventory");
+    let inventory = list(state, &record, contents)?;
     store::durable::replace(&to, &inventory, 0o600).map_err(Error::io("writing", &to))?;
     let bytes = bytes.ok_or(Error::NothingWanted)?;
     store::durable::replace(&kept, &bytes, 0o600).map_err(Error::io("writing", &kept))?;
     Ok(Part { set, folder, only: Some(objects) })
+}
+
+/// The seed's own list of everything, which the set has as the sets before it. Where another key has signed these, the same list
+/// with this server's signature: a set has one signer.
+fn list(state: &State, record: &SeedRecord, contents: &Contents) -> Result<Vec<u8>, Error> {
+    let from = &contents.inventory_file;
+    if is_signer(state, record)? {
+        return std::fs::read(from).map_err(Error::io("reading", from));
+    }
+    let inventory = Inventory {
+        seed: record.id,
+        created: contents.frozen,
+        repositories: vec![contents.repository],
+        objects: journal::objects(state, record, contents)?,
+    };
+    let unfit = |why: seed::Malformed| Error::Damaged { path: from.clone(), what: causes(&why) };
+    inventory.encode(&state.signing_key()?).map_err(unfit)
+}
+
+/// Whether the list that the seed goes by is signed with this server's key.
+pub(crate) fn is_signer(state: &State, record: &SeedRecord) -> Result<bool, Error> {
+    let own = state.signing_key()?.public();
+    Ok(record.contents.as_ref().is_none_or(|contents| contents.signer == own))
 }
 
 /// Where what is known of a set with missing objects is.

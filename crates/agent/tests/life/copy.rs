@@ -367,6 +367,59 @@ fn what_another_computer_has_signed_is_not_revised_and_that_is_said() {
     assert!(sent.objects > 0 && !sent.gone.is_empty() && sent.left == 0, "{sent:?}");
 }
 
+/// What is still wanted of drives that were written elsewhere, the source writes: it has all of it in staging.
+#[test]
+fn what_is_wanted_of_drives_that_another_computer_has_written_the_source_writes_itself() {
+    let site = staged();
+    let copier = Copier::new(&site, "elsewhere");
+    copier.prepare(&site.drives(2)).unwrap();
+    site.prepare(&[]).unwrap();
+    let target = ShipTarget::Staging(site.staging());
+    agent::ship(&copier.ctx(), &target, &address(), &package("TRACK0001")).unwrap();
+    site.dock_without("TRACK0001", |key| key.kind() == model::ObjectKind::Pack);
+    bring_missing(&site);
+}
+
+/// The same machine, rebuilt without the key that has signed its drives.
+#[test]
+fn what_is_wanted_of_drives_whose_key_was_lost_is_written_with_another() {
+    let site = Site::prepared();
+    site.ship("TRACK0001").unwrap();
+    site.dock_without("TRACK0001", |key| key.kind() == model::ObjectKind::Pack);
+    fs::remove_file(site.state().join("signing.key")).unwrap();
+    bring_missing(&site);
+}
+
+/// By a next drive, as the seed says itself that it goes on.
+fn bring_missing(site: &Site) {
+    let mut ctx = site.ctx();
+    ctx.wanted = agent::Way::Drive;
+    let files = "files".parse().unwrap();
+    let report = agent::backup_now(&ctx, &files, PASSWORD).unwrap();
+    let BackupReport::Waiting(said) = report else { panic!("{report:?}") };
+    assert!(said.next.to_string().contains("--missing"), "{}", said.next);
+    let before = site.seed().record.contents.unwrap();
+    agent::check_preparation(&ctx, &site.staging(), true, Some(PASSWORD)).unwrap();
+    let spare = [site.drive("E0", 520_000), site.drive("E1", 520_000)];
+    // In two calls, as there may be one drive at a time.
+    site.prepare_missing(&spare[..1]).unwrap();
+    let report = site.prepare_missing(&spare).unwrap();
+    assert!(report.needed.is_none(), "{report:?}");
+    let own = seed::SigningKey::load(&site.state().join("signing.key")).unwrap().public();
+    let job = report.job.unwrap();
+    assert_eq!(job.carries.as_ref().unwrap().seed.signer, own);
+    assert_eq!(site.seed().record.contents.as_ref(), Some(&before), "nothing else is signed anew");
+    agent::ship(&ctx, &ShipTarget::Job(job.name), &address(), &package("TRACK0002")).unwrap();
+    site.dock("TRACK0002");
+    let report = agent::backup_now(&ctx, &files, PASSWORD).unwrap();
+    assert!(refill::confirmed(&report), "{report:?}");
+    let source = crate::site::tree(&site.source());
+    let target = tempfile::tempdir().unwrap();
+    let vault = agent::open_vault(&site.ctx(), PASSWORD).unwrap();
+    crate::journey::restore(site, &vault, target.path());
+    assert_eq!(crate::site::tree(target.path()), source);
+}
+
 /// What another computer has signed is revised by the source, which says by its certificate that it signs from now on.
 #[test]
 fn what_is_lost_of_drives_that_were_written_elsewhere_is_made_anew_at_the_source() {
