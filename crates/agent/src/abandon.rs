@@ -107,7 +107,13 @@ fn plan(
     let mut jobs = vault.client.jobs()?;
     jobs.retain(|job| transit::seed(job) == Some(what.seed));
     if record.is_none() && jobs.is_empty() {
-        return Err(Error::NoSeed(what.seed));
+        // One that was announced, and whose machine was lost before it had a job.
+        match vault.client.announced_seed(what.seed) {
+            Err(error) if error.code() == Some(&Code::ResourceNotFound) => {
+                return Err(Error::NoSeed(what.seed));
+            }
+            other => drop(other?),
+        }
     }
     let since = match vault.increments(ctx, what.seed)?.list(ObjectKind::Snapshot) {
         Err(error) if error.kind() == model::ErrorKind::NotFound => 0,

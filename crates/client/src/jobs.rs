@@ -50,6 +50,14 @@ impl Client {
         self.send(&Method::PUT, &["seeds", &seed.to_string()], said)
     }
 
+    /// A seed that was announced.
+    ///
+    /// # Errors
+    /// [`wire::Code::ResourceNotFound`] when there is none, or it is not the caller's.
+    pub fn announced_seed(&self, seed: SeedId) -> Result<AnnouncedSeed> {
+        self.get(&["seeds", &seed.to_string()])
+    }
+
     /// Every import job that this caller may see.
     ///
     /// # Errors

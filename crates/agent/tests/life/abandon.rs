@@ -187,6 +187,24 @@ fn a_rebuilt_machine_gives_up_what_the_one_before_had_begun() {
 }
 
 #[test]
+fn a_rebuilt_machine_gives_up_what_the_one_before_had_announced_and_never_sent() {
+    let site = Site::with_group();
+    site.backup().unwrap();
+    let seed = site.seed().record.id;
+    fs::remove_dir_all(site.state()).unwrap();
+    agent::register(&site.ctx(), &site.credentials("vault1", "fs01"), false).unwrap();
+    let group = NewGroup { initial: NewInitial::Network, ..site.group("files") };
+    agent::create_group(&site.ctx(), &group).unwrap();
+    stored(&site);
+    let nobody = give_up(&site, SeedId([7; 16]), true).unwrap_err();
+    assert!(matches!(nobody, Error::NoSeed(_)), "{nobody}");
+    assert!(give_up(&site, seed, true).unwrap().dry_run);
+    let given_up = give_up(&site, seed, false).unwrap();
+    assert_eq!((given_up.state, given_up.jobs.len()), (None, 0));
+    deletions_work(&site);
+}
+
+#[test]
 fn what_is_kept_of_a_seed_that_never_left_is_what_goes_on() {
     let site = Site::with_group();
     site.backup().unwrap();
