@@ -79,7 +79,7 @@ pub struct AgentWork {
     /// How what the vault lacks of a seed is sent.
     pub wanted: Way,
     /// The zone in which days, months and years of retention are counted.
-    pub zone: TimeZone,
+    pub zone: Arc<Mutex<TimeZone>>,
     /// Which proxy the way to the server goes through.
     pub proxies: Arc<Mutex<store::Proxies>>,
     /// Set when everything is to end.
@@ -138,7 +138,8 @@ impl Work for AgentWork {
         stop: &AtomicBool,
         events: &(dyn Fn(&Event<'_>) + Sync),
     ) -> Result<Kept, agent::Error> {
-        let how = Keeping { dry_run: false, prune, pin, zone: &self.zone };
+        let zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let how = Keeping { dry_run: false, prune, pin, zone: &zone };
         self.with(stop, events, |context| {
             agent::keep(context, group, self.password().as_bytes(), how)
         })

@@ -361,7 +361,7 @@ impl Backup {
             password: std::sync::Arc::new(std::sync::Mutex::new(password)),
             rate: store::Rate::default(),
             wanted: wanted.way(),
-            zone: super::service::zone()?,
+            zone: std::sync::Arc::new(std::sync::Mutex::new(super::service::zone()?)),
             proxies: std::sync::Arc::new(std::sync::Mutex::new(crate::context::proxies())),
             stop: std::sync::Arc::clone(&context.stop),
         };

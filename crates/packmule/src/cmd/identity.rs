@@ -425,7 +425,11 @@ impl Paper {
     }
 
     fn write(mut self, text: &[u8]) -> Result<PathBuf, Failure> {
+        // With its folder: what is noted after it says that there is a kit.
+        let folder = self.path.parent().filter(|it| !it.as_os_str().is_empty());
         let written = self.file.write_all(text).and_then(|()| self.file.sync_all());
+        let written =
+            written.and_then(|()| store::durable::sync_folder(folder.unwrap_or(Path::new("."))));
         written.map_err(|error| Failure::io("writing", &self.path, error))?;
         self.written = true;
         Ok(self.path.clone())

@@ -118,7 +118,7 @@ impl Prune {
             proxies: std::sync::Arc::new(std::sync::Mutex::new(crate::context::proxies())),
             rate: store::Rate::default(),
             wanted: super::seed::By::default().way(),
-            zone: zone()?,
+            zone: Arc::new(std::sync::Mutex::new(zone()?)),
             stop: Arc::clone(&context.stop),
         };
         let group = super::policy::find(context, state, &self.name)?;

@@ -117,7 +117,8 @@ impl Run {
         let password = Arc::new(Mutex::new(password));
         let settings = settings_of(&file);
         let proxies = Arc::new(Mutex::new(settings.proxies.clone()));
-        let reload = self.reload(context, &password, &proxies)?;
+        let zone = Arc::new(Mutex::new(settings.zone.clone()));
+        let reload = self.reload(context, &password, (&proxies, &zone))?;
         let work = AgentWork {
             state: state.clone(),
             author: context.author.clone(),
@@ -125,7 +126,7 @@ impl Run {
             password,
             rate: rate.clone(),
             wanted: super::seed::By::default().way(),
-            zone: settings.zone.clone(),
+            zone,
             proxies,
             stop: Arc::clone(&context.stop),
         };
@@ -151,19 +152,19 @@ impl Run {
     }
 
     /// On SIGHUP the file is read again, the passphrase, too, and groups become as the file wants them. They are looked at by way of the
-    /// proxy that the file names now.
+    /// proxy that the file names now, and retention is counted in its zone.
     fn reload(
         &self,
         context: &Context,
         password: &Arc<Mutex<Zeroizing<String>>>,
-        proxies: &Arc<Mutex<store::Proxies>>,
+        (proxies, zone): (&Arc<Mutex<store::Proxies>>, &Arc<Mutex<jiff::tz::TimeZone>>),
     ) -> Result<Reload, Failure> {
         let asked = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&asked))
             .map_err(|cause| Failure::new(ErrorKind::Internal, format!("signals: {cause}")))?;
         let (config, options) = (self.config.clone(), self.password.clone());
         let (state, own, kept) = (self.state.state.clone(), context.clone(), Arc::clone(password));
-        let used = Arc::clone(proxies);
+        let (used, counted) = (Arc::clone(proxies), Arc::clone(zone));
         let read = move || {
             let said = |failure: Failure| failure.chain().join(": ");
             let file = settings(config.as_deref()).map_err(said)?;
@@ -180,6 +181,7 @@ impl Run {
             }
             let settings = settings_of(&file);
             *used.lock().unwrap_or_else(PoisonError::into_inner) = settings.proxies.clone();
+            *counted.lock().unwrap_or_else(PoisonError::into_inner) = settings.zone.clone();
             if let Some(new) = new {
                 *kept.lock().unwrap_or_else(PoisonError::into_inner) = new;
             }
