@@ -8,11 +8,13 @@
 //! <state>/exports/<job>/parts       of the first of several jobs: which recovery points each brings
 //! ```
 //!
+//! Jobs that bring one recovery point together have one list, in the folder of the first of them.
+//!
 //! invariant: the list is on the disk before the server hears of the job, so that a call after a death asks for the same.
 
 mod deal;
 
-pub use deal::Load;
+pub use deal::{Load, PartOf};
 
 use crate::Error;
 use crate::context::{Context, Phase};
@@ -52,9 +54,9 @@ pub struct Asked<'a> {
 pub struct ExportPart {
     /// Its name.
     pub job: JobName,
-    /// The recovery points that it brings, whole.
+    /// The recovery points that it brings, whole; or the one that it brings a part of.
     pub snapshots: BTreeSet<Digest>,
-    /// Packs that have a blob of theirs.
+    /// Packs that have a blob of theirs, as far as it brings them.
     pub packs: usize,
     /// Bytes of these.
     pub bytes: u64,
@@ -62,6 +64,10 @@ pub struct ExportPart {
     pub drives: Vec<Load>,
     /// Parity drives beside these.
     pub parity: u32,
+    /// Of a recovery point that several jobs bring together: which part.
+    pub part: Option<PartOf>,
+    /// Those jobs, as their list names them; none where it brings all that it lists.
+    together: Vec<wire::ExportPart>,
 }
 
 /// What is to be exported, and by which jobs. The vault is locked until this is dropped.
@@ -88,18 +94,14 @@ pub struct PlannedExport {
 /// Why what is asked for cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// More than a job's drives.
+    /// An object fits no drive.
     #[error(
-        "recovery point {} takes {}, and an export job has {most} at most, parity included: send larger ones, or leave it out",
-        snapshot.short(), drives.map_or_else(|| "larger drives than these".to_owned(), |drives| format!("{drives} data drives of that size"))
+        "recovery point {} has an object that fits no drive of that size: send larger ones, or leave it out",
+        snapshot.short()
     )]
     TooLarge {
         /// The recovery point.
         snapshot: Digest,
-        /// Data drives that it takes; none where one of its objects fits no drive.
-        drives: Option<u64>,
-        /// Drives of a job.
-        most: usize,
     },
     /// More jobs than may be open.
     #[error(
@@ -158,27 +160,33 @@ pub fn plan_export(
         (Some(kept), _) => kept,
         (None, Some(capacity)) => {
             let needs = needs(ctx, &repository, &index.value, &all)?;
-            let shares = dealt(&repository, needs, (capacity, data, most))?;
+            let shares = dealt(&repository, needs, (capacity, data))?;
             if shares.len() > MAX_JOBS {
                 return Err(ExportError::TooMany { jobs: shares.len() }.into());
             }
             shares
         }
-        (None, None) => vec![(snapshots.clone(), Vec::new())],
+        (None, None) => {
+            vec![KeptPart { snapshots: snapshots.clone(), drives: Vec::new(), part: None }]
+        }
     };
-    for ((chosen, drives), number) in shares.into_iter().zip(1..) {
-        let ids: Vec<Digest> = chosen.iter().copied().collect();
-        let selection = match chosen == snapshots {
+    let together = together(asked.job, &shares)?;
+    for ((share, together), number) in shares.into_iter().zip(together).zip(1..) {
+        let ids: Vec<Digest> = share.snapshots.iter().copied().collect();
+        let selection = match share.snapshots == snapshots {
             true => whole.clone(),
             false => repository.select(&index.value, &ids)?,
         };
+        let (packs, bytes) = brought(&repository, &selection, share.part, &together)?;
         parts.push(ExportPart {
             job: numbered(asked.job, number)?,
-            snapshots: chosen,
-            packs: selection.packs.len(),
-            bytes: selection.bytes,
-            drives,
+            snapshots: share.snapshots,
+            packs,
+            bytes,
+            drives: share.drives,
             parity,
+            part: share.part,
+            together,
         });
         selections.push(selection);
     }
@@ -220,10 +228,12 @@ impl PlannedExport {
     ) -> Result<Job, Error> {
         let (state, vault) = (&self.state, &self.vault);
         let key = state.signing_key()?;
-        let folder = state.export_folder(&part.job);
+        let first = part.together.first().map_or(&part.job, |first| &first.job);
+        let folder = state.export_folder(first);
         store::durable::create_folder(&folder, 0o700).map_err(Error::io("creating", &folder))?;
-        let _alone = state.lock_export(&part.job)?;
-        let (bytes, list) = listed(ctx, &self.repository, selection, (&folder, &key), &part.job)?;
+        let _alone = state.lock_export(first)?;
+        let what = (selection, part.together.as_slice());
+        let (bytes, list) = listed(ctx, &self.repository, what, (&folder, &key), first)?;
         self.lock.check()?;
         ctx.check_stop()?;
         ctx.tell(crate::Event::Phase(Phase::ImportJob));
@@ -233,6 +243,8 @@ impl PlannedExport {
             id: list.seed,
             signer: key.public(),
             root: seed::root(&list.objects),
+            set: part.part.map_or(0, |part| part.set),
+            sets: part.part.map_or(1, |part| part.sets),
             parity: part.parity,
             storage_account: account.clone(),
             return_address: None,
@@ -257,7 +269,42 @@ fn numbered(name: &JobName, number: usize) -> Result<JobName, Error> {
     text.parse().map_err(|_| Error::JobName { name: text })
 }
 
-type Shares = Vec<(BTreeSet<Digest>, Vec<Load>)>;
+/// Of each share, the jobs that bring the same recovery point together with it.
+fn together(name: &JobName, shares: &[KeptPart]) -> Result<Vec<Vec<wire::ExportPart>>, Error> {
+    let mut all = Vec::with_capacity(shares.len());
+    for (share, at) in shares.iter().zip(0_usize..) {
+        let Some(part) = share.part else {
+            all.push(Vec::new());
+            continue;
+        };
+        let first = at.saturating_sub(part.set as usize);
+        let own = shares.iter().zip(1..).skip(first).take(part.sets as usize);
+        let each = |(share, number): (&KeptPart, usize)| {
+            let from = share.part.and_then(|part| part.from);
+            Ok(wire::ExportPart { job: numbered(name, number)?, from })
+        };
+        all.push(own.map(each).collect::<Result<_, Error>>()?);
+    }
+    Ok(all)
+}
+
+/// How many packs a part has, and their bytes.
+fn brought(
+    repository: &Repository,
+    selection: &Selection,
+    part: Option<PartOf>,
+    together: &[wire::ExportPart],
+) -> Result<(usize, u64), Error> {
+    let Some(part) = part else { return Ok((selection.packs.len(), selection.bytes)) };
+    let end = together.get(part.set as usize + 1).and_then(|next| next.from);
+    let is_own = |pack: &Digest| {
+        part.from.is_none_or(|from| from <= *pack) && end.is_none_or(|end| *pack < end)
+    };
+    let own: BTreeSet<&Digest> = selection.packs.iter().filter(|pack| is_own(pack)).collect();
+    let listed = repository.store().list(ObjectKind::Pack)?;
+    let bytes = listed.iter().filter(|it| it.key.id().is_some_and(|id| own.contains(&id)));
+    Ok((own.len(), bytes.fold(0, |sum, it| sum.saturating_add(it.length))))
+}
 
 fn needs(
     ctx: &Context<'_>,
@@ -277,8 +324,8 @@ fn needs(
 fn dealt(
     repository: &Repository,
     needs: Vec<Need>,
-    (capacity, data, most): (u64, usize, usize),
-) -> Result<Shares, Error> {
+    (capacity, data): (u64, usize),
+) -> Result<Vec<KeptPart>, Error> {
     let store = repository.store();
     let listed = |kind| store.list(kind);
     let sum = |listed: &[store::Listed]| {
@@ -305,13 +352,14 @@ fn dealt(
         snapshot: snapshots.iter().map(|it| it.length).max().unwrap_or(0),
         index: sum(&indexes) / count + 1024,
     };
-    let too_large = |large: deal::TooLarge| ExportError::TooLarge {
-        snapshot: large.snapshot,
-        drives: large.drives,
-        most,
-    };
+    let too_large = |large: deal::TooLarge| ExportError::TooLarge { snapshot: large.snapshot };
     let shares = deal::deal(needs, &drives).map_err(too_large)?;
-    Ok(shares.into_iter().map(|share| (share.snapshots, share.drives)).collect())
+    let kept = |share: deal::Share| KeptPart {
+        snapshots: share.snapshots,
+        drives: share.drives,
+        part: share.part,
+    };
+    Ok(shares.into_iter().map(kept).collect())
 }
 
 /// What each of several jobs brings, as it was decided.
@@ -319,6 +367,8 @@ fn dealt(
 struct KeptPart {
     snapshots: BTreeSet<Digest>,
     drives: Vec<Load>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    part: Option<PartOf>,
 }
 
 /// What was decided under that name; none where nothing was, or there was one job.
@@ -326,7 +376,7 @@ fn kept_parts(
     state: &State,
     job: &JobName,
     snapshots: &BTreeSet<Digest>,
-) -> Result<Option<Shares>, Error> {
+) -> Result<Option<Vec<KeptPart>>, Error> {
     let path = state.export_folder(job).join(PARTS);
     let bytes = match fs::read(&path) {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -338,7 +388,7 @@ fn kept_parts(
     if all != *snapshots {
         return Err(Error::ExportExists(job.clone()));
     }
-    Ok(Some(kept.into_iter().map(|part| (part.snapshots, part.drives)).collect()))
+    Ok(Some(kept))
 }
 
 /// Before the first of the jobs: a call after a death makes the others as they were decided on.
@@ -349,6 +399,7 @@ fn keep_parts(state: &State, job: &JobName, parts: &[ExportPart]) -> Result<(), 
     let kept = |part: &ExportPart| KeptPart {
         snapshots: part.snapshots.clone(),
         drives: part.drives.clone(),
+        part: part.part,
     };
     let kept: Vec<KeptPart> = parts.iter().map(kept).collect();
     let what =
@@ -374,7 +425,7 @@ fn account(state: &State, given: Option<&AccountName>) -> Result<AccountName, Er
 fn listed(
     ctx: &Context<'_>,
     repository: &Repository,
-    selection: &Selection,
+    (selection, parts): (&Selection, &[wire::ExportPart]),
     (folder, key): (&Path, &SigningKey),
     job: &JobName,
 ) -> Result<(Vec<u8>, Inventory), Error> {
@@ -384,7 +435,9 @@ fn listed(
             let damaged =
                 |what: seed::Refused| Error::Damaged { path: path.clone(), what: what.to_string() };
             let kept = Inventory::decode(&bytes, &Trust::Key(key.public())).map_err(damaged)?.body;
-            if chosen(&kept.objects) != (selection.snapshots.clone(), selection.packs.clone()) {
+            let same =
+                chosen(&kept.objects) == (selection.snapshots.clone(), selection.packs.clone());
+            if !same || kept.parts != parts {
                 return Err(Error::ExportExists(job.clone()));
             }
             return Ok((bytes, kept));
@@ -396,7 +449,8 @@ fn listed(
     let seed::Frozen { repositories, objects } = seed::freeze(&[store.as_ref()])?;
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|_| Error::Random)?;
-    let list = Inventory { seed: SeedId(id), created: ctx.now(), repositories, objects };
+    let (seed, created, parts) = (SeedId(id), ctx.now(), parts.to_vec());
+    let list = Inventory { seed, created, repositories, objects, parts };
     let too_long = |problem: seed::Malformed| Error::Damaged {
         path: path.clone(),
         what: format!("what is exported cannot be listed ({problem}); export less at once"),

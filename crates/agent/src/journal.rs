@@ -102,7 +102,7 @@ fn restored(state: &State, record: &SeedRecord, contents: &Contents) -> Result<V
         },
     };
     let (seed, created) = (record.id, contents.frozen);
-    let inventory = Inventory { seed, created, repositories, objects };
+    let inventory = Inventory { seed, created, repositories, objects, parts: Vec::new() };
     let bytes = inventory.encode(&state.signing_key()?).map_err(|_| lost(record))?;
     if hash(&bytes) == contents.inventory { Ok(bytes) } else { Err(lost(record)) }
 }

@@ -422,6 +422,7 @@ fn write(
         // A set of its own has no more parity than was asked for with it.
         parity: if part.only.is_some() { what.parity.unwrap_or(0) } else { record.parity },
         most: record.most(),
+        list: None,
         only: part.only.as_deref(),
     };
     if what.limit_rate > 0 {

@@ -99,7 +99,7 @@ pub(crate) fn revise(
     let signed = revision.encode(&key).map_err(|problem| unfit(document, problem))?;
     let Revision { objects, .. } = revision;
     // Drives that are written later carry it as any inventory.
-    let inventory = Inventory { seed, created, repositories, objects };
+    let inventory = Inventory { seed, created, repositories, objects, parts: Vec::new() };
     let document = seed::Document::Inventory;
     let listed = inventory.encode(&key).map_err(|problem| unfit(document, problem))?;
     let to = Documents::of(state, record, number);

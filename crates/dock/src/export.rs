@@ -17,7 +17,8 @@ use jiff::Timestamp;
 use keyring::DriveKeys;
 use model::{DriveSerial, JobName};
 use seed::{
-    Document, DriveSpec, Event, Events, Filling, Manifest, Prepared, PreparedDrive, ReadBack, Trust,
+    Document, DriveSpec, Event, Events, Filling, Inventory, Manifest, Object, Prepared,
+    PreparedDrive, ReadBack, Trust,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use store::{Clock, Credentials, OpenOptions, Store, open_location};
 use wire::{
     DriveEvent, DriveState, DriveStatus, ExportStatus, ExportedDrive, Failure, Job, JobState,
+    SeedId,
 };
 
 /// What is written, and how.
@@ -109,15 +111,19 @@ fn export_of(job: &Job) -> Result<&ExportStatus, Error> {
     job.export.as_ref().filter(|_| job.carries.is_some()).ok_or_else(no_export)
 }
 
-/// The folder that remembers an export between calls: by its id, as a job's name may come again.
+/// The folder that remembers an export job between calls: by its id, as a job's name may come again, and of several jobs of one
+/// list by its number.
 ///
 /// # Errors
 /// [`Error::NoExport`].
 pub fn export_state(state: &Path, job: &Job) -> Result<PathBuf, Error> {
     let carries = job.carries.as_ref();
-    let id = carries.map(|carries| carries.seed.id.to_string());
-    let id = id.ok_or_else(|| Error::NoExport { job: job.name.clone() })?;
-    Ok(state.join("exports").join(id))
+    let name = carries.map(|carries| match carries.seed.set {
+        0 => carries.seed.id.to_string(),
+        set => format!("{}-{set}", carries.seed.id),
+    });
+    let name = name.ok_or_else(|| Error::NoExport { job: job.name.clone() })?;
+    Ok(state.join("exports").join(name))
 }
 
 /// Writes what is still missing of an export onto drives. Calling it again goes on where it ended.
@@ -141,18 +147,28 @@ pub fn export(
     if seed::root(&frozen.objects) != wanted.root {
         return Err(Error::OtherList { job: job.name });
     }
+    let seed = job.carries.as_ref().map(|carries| carries.seed.id).unwrap_or(SeedId([0; 16]));
+    let seed::Frozen { repositories, objects } = frozen;
+    let (created, parts) = match &wanted.whole {
+        Some(whole) => (whole.listed_at, whole.parts.clone()),
+        None => (options.now, Vec::new()),
+    };
+    let list = Inventory { seed, created, repositories, objects, parts };
+    let set = wanted.whole.as_ref().map_or(0, |whole| whole.set);
+    let own: Vec<Object> = list.part(set as usize).copied().collect();
     let state = export_state(options.state, &job)?.join("seed");
     let prepare = seed::Options {
         state: &state,
         signer: options.custody.key(),
-        seed: job.carries.as_ref().map(|carries| carries.seed.id),
-        set: 0,
+        seed: Some(seed),
+        set,
         now: options.now,
         read_back: options.read_back,
         filling: options.filling,
         parity: wanted.parity,
         most: wire::MAX_DRIVES,
-        only: None,
+        list: Some(&list),
+        only: wanted.whole.is_some().then_some(own.as_slice()),
     };
     let mut desk = Desk::new(client, &job, options, events);
     let prepared = seed::prepare(&prepare, &[store.as_ref()], options.drives, &mut desk);

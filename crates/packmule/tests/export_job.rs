@@ -255,8 +255,8 @@ fn more_than_a_jobs_drives_hold_is_asked_for_in_several_jobs_each_of_which_is_en
     site.run("job show restore-1 --agent-state state").exits(1);
     let one = format!("{create} --dry-run").replace("42M", "90M");
     assert_eq!(parts(&site.run(&format!("{one} --json")).exits(0)).len(), 1);
-    let small = format!("{create} --dry-run").replace("42M", "30M");
-    site.run(&small).exits(1).tells(&["2 data drives of that size", "has 1 at most"]);
+    let small = format!("{create} --dry-run").replace("42M", "4M");
+    site.run(&small).exits(1).tells(&["fits no drive of that size"]);
     site.run(&format!("{create} --dry-run --parity 1")).exits(1).tells(&["none for data"]);
 
     let said = site.run(&create).exits(0);
@@ -330,5 +330,98 @@ fn more_than_a_jobs_drives_hold_is_asked_for_in_several_jobs_each_of_which_is_en
         let listed = restic(&program, &both, &["snapshots", "--json", "--no-lock"]).exits(0);
         let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
         assert_eq!(listed.as_array().unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn a_recovery_point_that_is_more_than_a_jobs_drives_comes_by_several_jobs_in_any_order() {
+    let site = site(36 << 20);
+    let first = &site.snapshots[0];
+    let create = format!(
+        "export create restore-1 {first} --storage-account seedacct --state state --capacity 30M --parity 1 --set-drives 2"
+    );
+    let plan = site.run(&format!("{create} --dry-run --json")).exits(0).objects();
+    let plan: Vec<_> = plan.iter().filter(|it| it["message_type"] == "export_part").collect();
+    assert_eq!(plan.len(), 2, "{plan:?}");
+    assert_eq!((&plan[1]["part"], &plan[1]["parts"]), (&2.into(), &2.into()));
+    site.run(&create).exits(0).shows(&["part 1 of 2 of a recovery point", "restore-1-2: Creating"]);
+    // Again it is the same.
+    site.run(&create).exits(0).shows(&["restore-1-2: Creating"]);
+    let jobs = ["restore-1", "restore-1-2"];
+    let mut drives: Vec<Vec<PathBuf>> = Vec::new();
+    let mut signer = String::new();
+    // The second one is written first.
+    for (number, job) in jobs.iter().enumerate().rev() {
+        let shipping = SHIPPING.replace("EXPORT-1", &format!("EXPORT-1{number}"));
+        site.run(&format!("job ship {job} --agent-state state {shipping}")).exits(0);
+        let serials = format!("E{number}1 E{number}2");
+        site.dock(&format!(
+            "receive --tracking export1{number} --drive {}",
+            serials.replace(' ', " --drive ")
+        ))
+        .exits(0);
+        let own: Vec<PathBuf> =
+            (1..3).map(|n| site.place.folder(&format!("d{number}{n}"))).collect();
+        let given =
+            format!("--drive {} {} --serial {serials} --capacity 32M", s(&own[0]), s(&own[1]));
+        if number == 0 {
+            // Drives of one list are written by one dock.
+            site.run(&format!(
+                "dock export --job {job} {given} --credentials dock.json --state other-state"
+            ))
+            .exits(1)
+            .tells(&["go on at that dock"]);
+        }
+        site.dock(&format!("export --job {job} {given}")).exits(0);
+        site.dock(&format!("return --job {job}")).exits(0).shows(&[": Completed"]);
+        let shown = site.run(&format!("job show {job} --agent-state state")).exits(0);
+        let said = shown.stdout.split("drives are signed by ").nth(1).unwrap();
+        signer = said.split_whitespace().next().unwrap().to_owned();
+        drives.push(own);
+    }
+    drives.reverse();
+    let packs = |drives: &[PathBuf]| -> std::collections::BTreeSet<_> {
+        let files = drives.iter().flat_map(|it| walk(&it.join("repositories")));
+        files
+            .filter(|it| s(it).contains("/data/") && it.is_file())
+            .map(|it| it.file_name().unwrap().to_owned())
+            .collect()
+    };
+    assert!(packs(&drives[0]).is_disjoint(&packs(&drives[1])), "each pack travels once");
+
+    // One alone is nothing yet, and says what is missing; a data drive of the other is lost on its way.
+    let import = |given: &[PathBuf]| {
+        let given: Vec<&str> = given.iter().map(|it| s(it)).collect();
+        site.run(&format!("seed import --drive {} --into into --signer {signer}", given.join(" ")))
+    };
+    import(&drives[1]).exits(13).shows(&[
+        "export job restore-1, 1 of 2",
+        "not here",
+        "job show restore-1",
+    ]);
+    assert!(!site.place.path("into/config").exists());
+    site.run("seed missing --into into").exits(13).shows(&["export job restore-1, 1 of 2"]);
+    let is_data = |it: &&PathBuf| seed::inspect(it).unwrap().unwrap().body.role.is_data();
+    let lost = drives[0].iter().find(is_data).unwrap();
+    fs::remove_dir_all(lost).unwrap();
+    let left: Vec<PathBuf> = drives[0].iter().filter(|it| *it != lost).cloned().collect();
+    import(&left).exits(0).shows(&["rebuilt", "complete and published"]);
+    let into = site.place.path("into");
+    restic_is_content("export_job", &into);
+    for program in restics("export_job") {
+        restic(&program, &into, &["check", "--read-data", "--no-lock"]).exits(0);
+        let listed = restic(&program, &into, &["snapshots", "--json", "--no-lock"]).exits(0);
+        let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+        assert_eq!(
+            (listed.as_array().unwrap().len(), &listed[0]["id"]),
+            (1, &first.as_str().into())
+        );
+        let target = site.place.path("by-restic");
+        restic(&program, &into, &["restore", first, "--no-lock", "--target", s(&target)]).exits(0);
+        // The source of then: what it had beside what is there now.
+        let then = target.join(site.source.strip_prefix("/").unwrap());
+        assert_eq!(fs::metadata(then.join("noise")).unwrap().len(), 36 << 20);
+        assert!(then.join("text").exists() && then.join("folder").exists());
+        fs::remove_dir_all(target).unwrap();
     }
 }

@@ -108,6 +108,7 @@ fn write(source: &Path, state: &Path, drives: &[&str]) -> Result<(), Box<dyn Err
         filling: Filling::Even,
         parity: 0,
         most: wire::MAX_DRIVES,
+        list: None,
         only: None,
     };
     // Each drive is to get its part: no fewer drives are enough.
@@ -183,6 +184,7 @@ fn protect(
         filling: Filling::Even,
         parity,
         most: wire::MAX_DRIVES,
+        list: None,
         only: None,
     };
     let all: u64 = store.list(ObjectKind::Pack)?.iter().map(|pack| pack.length).sum();

@@ -90,6 +90,7 @@ pub fn lacking(
             created: now,
             repositories: frozen.repositories,
             objects: frozen.objects,
+            parts: Vec::new(),
         },
     }))
 }

@@ -25,6 +25,7 @@ use crate::drive::{self, PARTIAL, Sealed};
 use crate::event::Events;
 use crate::import::{Unloaded, refuse_unpinned};
 use crate::intake::{self, Admit, Intake, Stopped, Verified};
+use crate::missing::{Missing, Wanted, by_job};
 use crate::object::REPOSITORIES;
 use crate::parity::{self, AtOnce, Rebuilding};
 use crate::sign::Trust;
@@ -35,36 +36,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use store::{Folder, Store};
-use wire::SeedId;
+use wire::{ExportPart, SeedId};
 
 const PENDING: &str = "pending";
 /// A published seed on its way to be forgotten. No seed's id looks like this.
 const DONE: &str = "pending/done";
-
-/// What is still wanted of a seed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing {
-    /// The seed.
-    pub seed: SeedId,
-    /// Whether its whole list is known. If not, at least one more drive is missing: the last one
-    /// carries the list.
-    pub inventory: bool,
-    /// Objects known of, in all.
-    pub objects: u64,
-    /// Those that are not there.
-    pub wanted: Vec<Wanted>,
-}
-
-/// An object that is not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Wanted {
-    /// Its repository.
-    pub repository: Digest,
-    /// Which object.
-    pub key: ObjectKey,
-    /// Its length.
-    pub length: u64,
-}
 
 /// How a seed stands after an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -346,10 +322,15 @@ impl Destination {
     /// Every object known of, with its repository, and whether that is all of them.
     fn expected(&self, seed: SeedId, trust: &Trust) -> Result<Expected, Error> {
         if let Some(inventory) = self.inventory(seed, trust)? {
-            let Inventory { repositories, objects, .. } = inventory.body;
-            return Ok(Expected { repositories, objects, whole: true });
+            let Inventory { repositories, objects, parts, .. } = inventory.body;
+            return Ok(Expected { repositories, objects, parts, whole: true });
         }
-        let mut expected = Expected { repositories: Vec::new(), objects: Vec::new(), whole: false };
+        let mut expected = Expected {
+            repositories: Vec::new(),
+            objects: Vec::new(),
+            parts: Vec::new(),
+            whole: false,
+        };
         for manifest in self.manifests(seed, trust)? {
             expected.repositories = manifest.header.repositories;
             expected.objects.extend(manifest.objects);
@@ -391,8 +372,12 @@ impl Destination {
                 wanted.push(Wanted { repository, key, length });
             }
         }
+        let by_job = match expected.parts.is_empty() || wanted.is_empty() {
+            true => Vec::new(),
+            false => by_job(&expected.parts, &self.manifests(seed, trust)?, &wanted),
+        };
         let objects = expected.objects.len() as u64;
-        Ok(Missing { seed, inventory: expected.whole, objects, wanted })
+        Ok(Missing { seed, inventory: expected.whole, objects, wanted, by_job })
     }
 
     fn publish_if_complete(
@@ -560,6 +545,7 @@ impl Destination {
 struct Expected {
     repositories: Vec<Digest>,
     objects: Vec<Object>,
+    parts: Vec<ExportPart>,
     /// Whether this is all of the seed.
     whole: bool,
 }

@@ -44,6 +44,8 @@ pub struct Options<'a> {
     pub parity: u32,
     /// How many drives a set has at most, parity included: [`MAX_DRIVES`], or fewer where a parcel takes no more.
     pub most: usize,
+    /// The seed's list, where the caller has made it; none to make it now, of all that the repositories have.
+    pub list: Option<&'a Inventory>,
     /// Only these of the seed's objects, ascending, where a set brings what others have not; none for all
     /// that is on no sealed drive. A state folder is for one such choice.
     pub only: Option<&'a [Object]>,
@@ -341,6 +343,9 @@ fn list_now(
     bays: &[Bay],
     stores: &[&dyn Store],
 ) -> Result<(Vec<u8>, Signed<Inventory>), Error> {
+    if let Some(list) = options.list {
+        return signed(options, trust, list);
+    }
     let labelled = bays.iter().find_map(Bay::label).map(|label| label.seed);
     let seed = match options.seed.or(labelled) {
         Some(seed) => seed,
@@ -351,7 +356,16 @@ fn list_now(
         }
     };
     let crate::Frozen { repositories, objects } = freeze(stores)?;
-    let inventory = Inventory { seed, created: options.now, repositories, objects };
+    let inventory =
+        Inventory { seed, created: options.now, repositories, objects, parts: Vec::new() };
+    signed(options, trust, &inventory)
+}
+
+fn signed(
+    options: &Options<'_>,
+    trust: &Trust,
+    inventory: &Inventory,
+) -> Result<(Vec<u8>, Signed<Inventory>), Error> {
     let place = || options.state.display().to_string();
     let document = crate::Document::Inventory;
     let bytes = inventory.encode(options.signer).map_err(|problem| Error::Malformed {

@@ -1,11 +1,36 @@
 //! Export jobs: what is asked for, how far it is, and a drive as the dock hands it over. Decides nothing.
 
 use crate::{PublicKey, SeedId};
+use jiff::Timestamp;
 use model::{
-    AccountName, Address, Digest, DrivePassword, DriveRole, Package, ServerName, VaultName,
+    AccountName, Address, Digest, DrivePassword, DriveRole, JobName, Package, ServerName, VaultName,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// An export job of several that bring the same list together. Each brings a part of its packs, by their names, and the first one all that is
+/// no pack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExportPart {
+    /// The job.
+    pub job: JobName,
+    /// The first name that a pack of it may have, up to that of the next one; none for the first job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Digest>,
+}
+
+/// What an export job brings a part of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WholeExport {
+    /// Which of the parts; from 0.
+    pub set: u32,
+    /// All of them.
+    pub parts: Vec<ExportPart>,
+    /// When the list was made. Drives of all parts say so.
+    pub listed_at: Timestamp,
+}
 
 /// An export job as it is created. What is exported follows as an inventory, and its new index files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +47,12 @@ pub struct ExportJobRequest {
     /// The root over the objects of that list.
     #[serde(deserialize_with = "crate::hex::any_case::deserialize")]
     pub root: Digest,
+    /// Which of several jobs that bring the same list together; from 0. They have one id.
+    #[serde(default)]
+    pub set: u32,
+    /// How many these are.
+    #[serde(default = "one")]
+    pub sets: u32,
     /// How many drives may be lost on their way.
     #[serde(default)]
     #[schemars(range(max = 9))]
@@ -34,6 +65,10 @@ pub struct ExportJobRequest {
     /// The package that the empty drives travel in. May be given later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_package: Option<Package>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// What an export job brings onto drives, as answered.
@@ -55,6 +90,10 @@ pub struct ExportStatus {
     pub writer: Option<PublicKey>,
     /// Whether everything is on drives that were read back.
     pub complete: bool,
+    /// Of one of several jobs that bring the same list together: what they are. Objects, bytes and whether it is complete are of this job
+    /// alone; root and recovery points are of all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<WholeExport>,
 }
 
 /// A drive that a dock has written, read back and sealed.

@@ -31,7 +31,7 @@ pub use drive::{
     RebuiltDrive,
 };
 pub use error::{Code, ErrorBody, ErrorDetail};
-pub use export::{ExportJobRequest, ExportStatus, ExportedDrive};
+pub use export::{ExportJobRequest, ExportPart, ExportStatus, ExportedDrive, WholeExport};
 pub use hex::{HexError, PublicKey, SeedId, Signature};
 pub use job::{Carries, Job, JobPatch, JobRequest, JobState, ReceiveRequest, SeedRef};
 pub use key::{DriveBitLockerKey, KeyRelease, KeyRequest};

@@ -1,5 +1,6 @@
-//! Recovery points dealt out to export jobs: each job has some of them whole, on no more drives than travel together. Pure: knows
-//! lengths and capacities, and asks nobody.
+//! Recovery points dealt out to export jobs: each job has some of them whole, on no more drives than travel together; one that is more
+//! than that is brought by several jobs together, each with packs of names that follow one another. Pure: knows lengths and capacities, and
+//! asks nobody.
 
 use model::{Digest, ObjectKind};
 use seed::{Filling, Object, Room};
@@ -29,14 +30,25 @@ pub(super) struct Share {
     pub(super) packs: BTreeSet<Digest>,
     /// Its data drives.
     pub(super) drives: Vec<Load>,
+    /// Of a recovery point that several jobs bring together: which part of it.
+    pub(super) part: Option<PartOf>,
 }
 
-/// A recovery point that is more than a job's drives hold.
+/// One of several jobs that bring a recovery point together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartOf {
+    /// Which; from 0. They follow one another.
+    pub set: u32,
+    /// How many.
+    pub sets: u32,
+    /// The first name that a pack of it may have; none of the first.
+    pub from: Option<Digest>,
+}
+
+/// A recovery point with an object that fits no drive.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLarge {
     pub(super) snapshot: Digest,
-    /// Data drives that it takes; none where an object of it fits no drive.
-    pub(super) drives: Option<u64>,
 }
 
 /// The drives that a job may have, and what there is to put onto them.
@@ -60,27 +72,39 @@ pub(super) struct Drives<'a> {
 /// data.
 const SPARE: u64 = 100;
 
+/// Why a share is more than the drives of a job hold.
+enum NoRoom {
+    /// It is more.
+    InAll,
+    /// An object fits no drive.
+    Object,
+}
+
 impl Drives<'_> {
-    /// What each drive gets, where these do.
-    fn load(&self, share: &Share) -> Result<Vec<Load>, Option<u64>> {
-        let mut objects = self.common.to_vec();
+    /// What each drive gets, where these do. Each carries a list of that many objects.
+    fn load(&self, share: &Share, listed: usize) -> Result<Vec<Load>, NoRoom> {
+        let is_rest = share.part.is_some_and(|part| part.set > 0);
+        let mut objects = if is_rest { Vec::new() } else { self.common.to_vec() };
         let object = |kind, name, length| Object { repository: 0, kind, name, length };
         let named = |names: &BTreeSet<Digest>| names.iter().copied().collect::<Vec<_>>();
         for pack in named(&share.packs) {
             let length = self.lengths.get(&pack).copied().unwrap_or(0);
             objects.push(object(ObjectKind::Pack, pack, length));
         }
-        let snapshots = named(&share.snapshots).into_iter();
-        objects.extend(snapshots.map(|id| object(ObjectKind::Snapshot, id, self.snapshot)));
-        let index = self.index.saturating_mul(share.packs.len() as u64);
-        objects.push(object(ObjectKind::Index, Digest([0; 32]), index));
+        if !is_rest {
+            let snapshots = named(&share.snapshots).into_iter();
+            objects.extend(snapshots.map(|id| object(ObjectKind::Snapshot, id, self.snapshot)));
+            let index = self.index.saturating_mul(listed as u64);
+            objects.push(object(ObjectKind::Index, Digest([0; 32]), index));
+        }
         objects.sort_unstable();
-        let inventory = 1024 + 44 * objects.len() as u64;
+        let inventory = 1024 + 44 * listed.saturating_add(self.common.len() + 2) as u64;
         let capacity = self.capacity - self.capacity / SPARE;
         let rooms = vec![Room::new(capacity, inventory); self.data];
-        let plan = seed::plan(&objects, &rooms, inventory, Filling::Even).map_err(|_| None)?;
-        if let Some(shortfall) = plan.shortfall {
-            return Err(Some((self.data as u64).saturating_add(shortfall.drives)));
+        let plan = seed::plan(&objects, &rooms, inventory, Filling::Even);
+        let plan = plan.map_err(|_| NoRoom::Object)?;
+        if plan.shortfall.is_some() {
+            return Err(NoRoom::InAll);
         }
         let load = |drive: &Vec<Object>| Load {
             objects: drive.len() as u64,
@@ -111,8 +135,8 @@ pub(super) fn deal(mut needs: Vec<Need>, drives: &Drives<'_>) -> Result<Vec<Shar
             both
         };
         let found = order.into_iter().find_map(|at| {
-            let mut both = with(shares.get(at)?);
-            both.drives = drives.load(&both).ok()?;
+            let mut both = with(shares.get(at).filter(|share| share.part.is_none())?);
+            both.drives = drives.load(&both, both.packs.len()).ok()?;
             Some((at, both))
         });
         if let Some((at, both)) = found {
@@ -122,10 +146,52 @@ pub(super) fn deal(mut needs: Vec<Need>, drives: &Drives<'_>) -> Result<Vec<Shar
             continue;
         }
         let mut alone = with(&Share::default());
-        alone.drives =
-            drives.load(&alone).map_err(|drives| TooLarge { snapshot: need.snapshot, drives })?;
-        shares.push(alone);
+        match drives.load(&alone, alone.packs.len()) {
+            Ok(loads) => {
+                alone.drives = loads;
+                shares.push(alone);
+            }
+            Err(NoRoom::Object) => return Err(TooLarge { snapshot: need.snapshot }),
+            Err(NoRoom::InAll) => shares.extend(split(&need, drives)?),
+        }
     }
+    Ok(shares)
+}
+
+/// One recovery point for several jobs: each gets as many packs, by their names, as its drives hold.
+fn split(need: &Need, drives: &Drives<'_>) -> Result<Vec<Share>, TooLarge> {
+    let packs: Vec<Digest> = need.packs.iter().copied().collect();
+    let mut shares: Vec<Share> = Vec::new();
+    let mut begin = 0;
+    while begin < packs.len() || shares.is_empty() {
+        let rest = packs.get(begin..).unwrap_or_default();
+        let set = u32::try_from(shares.len()).unwrap_or(u32::MAX);
+        let from = rest.first().copied().filter(|_| set > 0);
+        let of = |count: usize| Share {
+            snapshots: BTreeSet::from([need.snapshot]),
+            packs: rest.iter().take(count).copied().collect(),
+            drives: Vec::new(),
+            part: Some(PartOf { set, sets: 0, from }),
+        };
+        let (mut fits, mut more) = (0_usize, rest.len().saturating_add(1));
+        while fits.saturating_add(1) < more {
+            let middle = fits.midpoint(more);
+            match drives.load(&of(middle), packs.len()) {
+                Ok(_) => fits = middle,
+                Err(_) => more = middle,
+            }
+        }
+        let mut share = of(fits);
+        let loads = drives.load(&share, packs.len());
+        match loads.ok().filter(|_| fits > 0) {
+            Some(loads) => share.drives = loads,
+            None => return Err(TooLarge { snapshot: need.snapshot }),
+        }
+        begin += fits;
+        shares.push(share);
+    }
+    let sets = u32::try_from(shares.len()).unwrap_or(u32::MAX);
+    shares.iter_mut().filter_map(|share| share.part.as_mut()).for_each(|part| part.sets = sets);
     Ok(shares)
 }
 
@@ -165,13 +231,27 @@ mod tests {
             match deal(needs.clone(), &drives) {
                 Ok(shares) => {
                     for need in &needs {
-                        let mut with = shares.iter().filter(|it| it.snapshots.contains(&need.snapshot));
-                        let share = with.next().unwrap();
-                        prop_assert!(with.next().is_none() && share.packs.is_superset(&need.packs));
+                        let with = shares.iter().filter(|it| it.snapshots.contains(&need.snapshot));
+                        let with: Vec<&Share> = with.collect();
+                        let packs: BTreeSet<Digest> =
+                            with.iter().flat_map(|share| share.packs.clone()).collect();
+                        prop_assert!(packs.is_superset(&need.packs));
+                        prop_assert_eq!(with.len() > 1, with[0].part.is_some());
+                        let mut each = with.iter().zip(0_u32..);
+                        let follow = each.all(|(share, set)| share.part.is_none_or(|part| {
+                            let first = share.packs.first().copied().filter(|_| set > 0);
+                            (part.set, part.sets as usize, part.from) == (set, with.len(), first)
+                        }));
+                        prop_assert!(follow);
+                        let dealt: usize = with.iter().map(|share| share.packs.len()).sum();
+                        prop_assert!(with.len() == 1 || dealt == need.packs.len(), "each once");
                     }
                     for share in &shares {
                         prop_assert!(!share.drives.is_empty() && share.drives.len() <= data);
                         prop_assert!(share.drives.iter().all(|load| load.bytes <= 20_000_000));
+                        if share.part.is_some() {
+                            continue;
+                        }
                         let packs: BTreeSet<Digest> = needs
                             .iter()
                             .filter(|need| share.snapshots.contains(&need.snapshot))
@@ -201,12 +281,16 @@ mod tests {
     }
 
     #[test]
-    fn one_that_no_job_can_hold_is_said_with_what_it_takes() {
+    fn one_that_no_job_can_hold_is_brought_by_several() {
         let lengths: HashMap<Digest, u64> = (0..9).map(|n| (id(n), 9_000_000)).collect();
         let need = Need { snapshot: id(100), packs: lengths.keys().copied().collect() };
-        let large = deal(vec![need.clone()], &drives(&lengths, 20_000_000, 2)).unwrap_err();
-        assert_eq!(large, TooLarge { snapshot: id(100), drives: Some(5) });
+        let shares = deal(vec![need.clone()], &drives(&lengths, 20_000_000, 2)).unwrap();
+        let counts: Vec<usize> = shares.iter().map(|share| share.packs.len()).collect();
+        assert_eq!(counts, [4, 4, 1]);
+        let part = |share: &Share| share.part.unwrap();
+        assert_eq!(part(&shares[1]), PartOf { set: 1, sets: 3, from: Some(id(4)) });
+        assert_eq!(part(&shares[0]).from, None);
         let large = deal(vec![need], &drives(&lengths, 5_000_000, 2)).unwrap_err();
-        assert_eq!(large.drives, None, "no drive holds such a pack");
+        assert_eq!(large, TooLarge { snapshot: id(100) }, "no drive holds such a pack");
     }
 }

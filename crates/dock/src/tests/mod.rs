@@ -141,6 +141,7 @@ impl DriveSet {
             filling: seed::Filling::Even,
             parity,
             most: wire::MAX_DRIVES,
+            list: None,
             only: None,
         };
         let prepared = seed::prepare(&options, &[&source], &specs, &mut ()).unwrap();

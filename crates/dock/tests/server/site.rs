@@ -138,6 +138,7 @@ impl Parcel {
             filling: seed::Filling::Even,
             parity: 0,
             most: wire::MAX_DRIVES,
+            list: None,
             only: None,
         };
         let prepared = seed::prepare(&options, &[&source], &specs, &mut ()).unwrap();

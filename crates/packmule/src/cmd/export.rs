@@ -25,7 +25,9 @@ pub(crate) enum Export {
 /// restic reads it in place, as a repository in the drive's folder repositories/.
 ///
 /// With --capacity, what the drives of one job cannot hold is asked for in several, NAME, NAME-2 and so on: each brings some of
-/// the recovery points whole, and is sent for, taken in and restored by itself or with the others. The plan is shown first.
+/// the recovery points whole, and is sent for, taken in and restored by itself or with the others. A recovery point that is more than that
+/// is brought by several jobs together: it is restored once the drives of all of them were taken in, in any order. The plan is shown
+/// first.
 ///
 /// Example: packmule export create restore-1 latest --storage-account seedacct
 /// Example: packmule export create restore-1 latest 40dc1520 --capacity 8T --dry-run
@@ -125,10 +127,13 @@ fn show_part(context: &Context, part: &ExportPart) {
         0 => String::new(),
         count => format!(" and {count} for parity"),
     };
+    let what = match part.part {
+        None => format!("{} recovery points", part.snapshots.len()),
+        Some(part) => format!("part {} of {} of a recovery point", part.set + 1, part.sets),
+    };
     printer.line(format!(
-        "{}: {} recovery points, {} packs, {}: {} drives{parity}",
+        "{}: {what}, {} packs, {}: {} drives{parity}",
         part.job,
-        part.snapshots.len(),
         part.packs,
         ByteSize(part.bytes),
         part.drives.len()
@@ -143,6 +148,7 @@ fn show_part(context: &Context, part: &ExportPart) {
     let object = json!({
         "job": part.job, "snapshots": part.snapshots, "packs": part.packs, "bytes": part.bytes,
         "drives": part.drives, "parity": part.parity,
+        "part": part.part.map(|part| part.set + 1), "parts": part.part.map(|part| part.sets),
     });
     printer.object("export_part", &object);
 }

@@ -136,6 +136,7 @@ pub fn cover(
         filling: Filling::Even,
         parity: what.parity,
         most: what.most,
+        list: None,
         only: None,
     };
     prepare::prepare(&options, &[source.as_ref()], drives, events)

@@ -82,6 +82,7 @@ impl<'a> DriveSet<'a> {
             created: options.now,
             repositories: vec![repository],
             objects: Vec::new(),
+            parts: Vec::new(),
         };
         let trust = Trust::Key(options.signer.public());
         let mut kept = state.manifests(&trust)?;

@@ -45,7 +45,7 @@ fn objects() -> Vec<Object> {
 
 fn inventory(objects: Vec<Object>) -> Inventory {
     let Label { seed, created, repositories, .. } = label();
-    Inventory { seed, created, repositories, objects }
+    Inventory { seed, created, repositories, objects, parts: Vec::new() }
 }
 
 fn manifest(objects: Vec<Object>) -> Manifest {
@@ -123,6 +123,32 @@ fn what_goes_in_comes_out() {
     let read = Label::decode(&bytes, &trust()).unwrap();
     assert_eq!((read.body, read.signer), (label(), key().public()));
     assert_eq!(read.digest.to_hex(), sha256(&bytes));
+}
+
+#[test]
+fn the_parts_of_a_list_follow_one_another_and_each_object_is_in_one() {
+    let part = |job: &str, from: Option<u8>| wire::ExportPart {
+        job: job.parse().unwrap(),
+        from: from.map(|fill| Digest([fill; 32])),
+    };
+    let with =
+        |parts: &[wire::ExportPart]| Inventory { parts: parts.to_vec(), ..inventory(objects()) };
+    let whole = with(&[part("a", None), part("b", Some(2)), part("c", Some(3))]);
+    let bytes = whole.encode(&key()).unwrap();
+    assert_eq!(Inventory::decode(&bytes, &trust()).unwrap().body, whole);
+    let counts: Vec<usize> = (0..4).map(|part| whole.part(part).count()).collect();
+    assert_eq!(counts, [4, 1, 0, 0], "what is no pack is in the first");
+    assert_eq!(inventory(objects()).part(0).count(), 5);
+    for wrong in [
+        vec![part("a", None)],
+        vec![part("a", Some(1)), part("b", Some(2))],
+        vec![part("a", None), part("b", None)],
+        vec![part("a", None), part("b", Some(3)), part("c", Some(3))],
+        vec![part("a", None), part("b", Some(3)), part("c", Some(2))],
+        vec![part("a", None), part("a", Some(3))],
+    ] {
+        assert!(matches!(with(&wrong).encode(&key()), Err(Malformed::Header(_))), "{wrong:?}");
+    }
 }
 
 fn any_objects() -> impl Strategy<Value = Vec<Object>> {

@@ -131,6 +131,7 @@ impl Site {
             filling: crate::Filling::Even,
             parity: 0,
             most: wire::MAX_DRIVES,
+            list: None,
             only: None,
         }
     }

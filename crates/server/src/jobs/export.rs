@@ -32,7 +32,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use wire::{
     Code, DriveStatus, ExportJobRequest, ExportStatus, ExportedDrive, Failure, Job, JobRequest,
-    MAX_DRIVES, MAX_NAMES, PublicKey, SeedRef,
+    MAX_DRIVES, MAX_NAMES, PublicKey, SeedRef, WholeExport,
 };
 
 /// Export jobs of one source server that are not over. Each keeps an inventory and index files.
@@ -54,9 +54,12 @@ pub(crate) struct Export {
     bytes: u64,
     #[serde(default)]
     snapshots: Vec<Digest>,
-    /// Who signs the drives.
+    /// Who signs the drives; one of all jobs that bring a list together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) writer: Option<PublicKey>,
+    /// Of one of several jobs that bring a list together, once the list is here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    whole: Option<WholeExport>,
 }
 
 impl Export {
@@ -69,6 +72,7 @@ impl Export {
             snapshots: self.snapshots.clone(),
             writer: self.writer,
             complete,
+            whole: self.whole.clone(),
         }
     }
 
@@ -92,6 +96,10 @@ pub(crate) async fn create(
     if request.parity as usize >= MAX_DRIVES {
         return Err(Error::invalid(format!("parity is below {MAX_DRIVES}")));
     }
+    if request.set >= request.sets || i64::from(request.sets) > MAX_OPEN {
+        let message = format!("a list is brought by 1 to {MAX_OPEN} jobs, and set is below sets");
+        return Err(Error::invalid(message));
+    }
     accounts::must_exist(&app, &request.storage_account).await?;
     let export = Export {
         root: request.root,
@@ -100,6 +108,7 @@ pub(crate) async fn create(
         bytes: 0,
         snapshots: Vec::new(),
         writer: None,
+        whole: None,
     };
     let (address, package) = (request.return_address.clone(), request.delivery_package.clone());
     let own = as_job(request)?;
@@ -109,11 +118,11 @@ pub(crate) async fn create(
     let (status, mut record) = match Record::load(&mut transaction, &name).await? {
         None => {
             refuse_many(&mut transaction, &own).await?;
-            is_new_id(&mut transaction, &own).await?;
+            let writer = is_new_id(&mut transaction, &own, &export).await?;
             let group = seeds::group(&mut transaction, &own.storage_account).await?;
             let flow = ImportJob::new(JobType::Export, Vec::new(), now).map_err(refused)?;
             let mut record = Record::new(name, group, own, flow, now);
-            record.export = Some(export);
+            record.export = Some(Export { writer, ..export });
             (StatusCode::CREATED, record)
         }
         Some(record) if is_same(&record, &caller, &own, &export) => (StatusCode::OK, record),
@@ -136,10 +145,11 @@ pub(crate) async fn create(
 
 /// The job in the form in which all jobs of a seed are kept: to whoever writes drives, an export is one.
 fn as_job(request: ExportJobRequest) -> Result<JobRequest, Error> {
+    let ExportJobRequest { id, set, sets, signer, .. } = request;
     Ok(JobRequest {
         vault: request.vault,
         server: request.server,
-        seed: SeedRef { id: request.id, set: 0, sets: Some(1), signer: request.signer },
+        seed: SeedRef { id, set, sets: Some(sets), signer },
         storage_account: request.storage_account,
         container: db::parsed("diagnosticsPath", super::customer::DIAGNOSTICS)?,
         diagnostics: None,
@@ -175,9 +185,26 @@ async fn refuse_many(on: &mut SqliteConnection, own: &JobRequest) -> Result<(), 
     Err(Error::refused(Code::JobState, message))
 }
 
-/// An export has an id that no seed and no other export has: their drives and custody logs are told apart by it.
-async fn is_new_id(on: &mut SqliteConnection, own: &JobRequest) -> Result<(), Error> {
+/// An export has an id that no seed and no other export has: their drives and custody logs are told apart by it. Jobs that bring one list
+/// together have the same; who signs the drives of one of them is answered, where that is known.
+async fn is_new_id(
+    on: &mut SqliteConnection,
+    own: &JobRequest,
+    export: &Export,
+) -> Result<Option<PublicKey>, Error> {
     let id = own.seed.id.to_string();
+    let others = others(on, own).await?;
+    let together = |other: &Record| {
+        let same = |request: &JobRequest| {
+            (&request.vault, &request.server, request.seed.signer, request.seed.sets)
+                == (&own.vault, &own.server, own.seed.signer, own.seed.sets)
+        };
+        other.request.as_ref().is_some_and(same)
+            && other.export.as_ref().is_some_and(|other| other.root == export.root)
+    };
+    if !others.is_empty() && own.seed.sets > Some(1) && others.iter().all(together) {
+        return Ok(others.iter().find_map(|other| other.export.as_ref()?.writer));
+    }
     let taken: Option<(i64,)> = sqlx::query_as(
         "SELECT 1 FROM import_job WHERE seed = ? UNION SELECT 1 FROM seed WHERE id = ?
          UNION SELECT 1 FROM receipt WHERE seed = ? LIMIT 1",
@@ -188,12 +215,26 @@ async fn is_new_id(on: &mut SqliteConnection, own: &JobRequest) -> Result<(), Er
     .fetch_optional(on)
     .await?;
     match taken {
-        None => Ok(()),
+        None => Ok(None),
         Some(_) => {
             let message = format!("the id {id} is that of a seed or of another export; draw one");
             Err(Error::refused(Code::AlreadyExists, message))
         }
     }
+}
+
+/// Export jobs, and whatever else has the same id.
+async fn others(on: &mut SqliteConnection, own: &JobRequest) -> Result<Vec<Record>, Error> {
+    let names: Vec<(String,)> = sqlx::query_as("SELECT name FROM import_job WHERE seed = ?")
+        .bind(own.seed.id.to_string())
+        .fetch_all(&mut *on)
+        .await?;
+    let mut records = Vec::with_capacity(names.len());
+    for (name,) in names {
+        let name: JobName = db::parsed("import_job.name", &name)?;
+        records.extend(Record::load(&mut *on, &name).await?);
+    }
+    Ok(records)
 }
 
 /// Refuses a list of which anything is not in the vault's repository of that source server, or came with the job.
@@ -207,6 +248,7 @@ pub(super) async fn check(app: &App, record: &Record, list: &Inventory) -> Resul
     if seed::root(&list.objects) != export.root {
         return Err(unfit("it is not what the export job names"));
     }
+    check_parts(record, list)?;
     let of = |kind| list.objects.iter().filter(move |object| object.kind == kind);
     for (kind, what) in [
         (ObjectKind::Key, "key file"),
@@ -231,6 +273,21 @@ pub(super) async fn check(app: &App, record: &Record, list: &Inventory) -> Resul
     }
     let with_job = (&Place::exported(&record.name), &Held::default());
     is_there(app, with_job, ObjectKind::Index, of(ObjectKind::Index), "did not come with it").await
+}
+
+/// One of several jobs is where the list says, and there are as many.
+fn check_parts(record: &Record, list: &Inventory) -> Result<(), Error> {
+    let own = record.seed()?.seed.clone();
+    let sets = own.sets.unwrap_or(1) as usize;
+    let named = list.parts.get(own.set as usize).map(|part| &part.job);
+    let fits = match sets {
+        1 => list.parts.is_empty(),
+        _ => list.parts.len() == sets && named == Some(&record.name),
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(unfit("its parts are not the jobs that bring it together")),
+    }
 }
 
 async fn check_config(app: &App, published: &Place, list: &Inventory) -> Result<(), Error> {
@@ -282,9 +339,15 @@ fn unfit(what: &str) -> Error {
 
 /// Notes what a list that was taken has.
 pub(super) fn take(record: &mut Record, list: &Inventory) {
+    let set = record.request.as_ref().map_or(0, |request| request.seed.set as usize);
     if let Some(export) = &mut record.export {
-        export.objects = list.objects.len() as u64;
-        export.bytes = list.objects.iter().fold(0, |sum, it| sum.saturating_add(it.length));
+        export.objects = list.part(set).count() as u64;
+        export.bytes = list.part(set).fold(0, |sum, it| sum.saturating_add(it.length));
+        export.whole = (!list.parts.is_empty()).then(|| WholeExport {
+            set: u32::try_from(set).unwrap_or(u32::MAX),
+            parts: list.parts.clone(),
+            listed_at: list.created,
+        });
         let snapshots = list.objects.iter().filter(|it| it.kind == ObjectKind::Snapshot);
         export.snapshots = snapshots.map(|it| it.name).take(MAX_NAMES).collect();
     }
@@ -327,6 +390,7 @@ pub(crate) async fn drive(
     if let Some(export) = &mut record.export {
         export.writer = Some(given.signer);
     }
+    pin(&mut transaction, &record, given.signer).await?;
     let row = record.drive_mut(&serial)?;
     if row.manifest != Some(given.manifest_hash) {
         *row = DriveRow { manifest: Some(given.manifest_hash), ..DriveRow::plain(serial.clone()) };
@@ -347,6 +411,22 @@ pub(crate) async fn drive(
     events::commit(&app, transaction, &name).await?;
     let drive = record.flow.drive(&serial).ok_or_else(|| Error::not_found(&serial))?;
     Ok(Json(super::view::drive_status(drive, record.drive(&serial)?)))
+}
+
+/// Jobs that bring a list together are written by one dock: their drives carry the same list, signed by one key.
+async fn pin(on: &mut SqliteConnection, own: &Record, signer: PublicKey) -> Result<(), Error> {
+    let request = own.seed()?;
+    if request.seed.sets == Some(1) {
+        return Ok(());
+    }
+    for mut other in others(on, request).await?.into_iter().filter(|it| it.name != own.name) {
+        let Some(export) = &mut other.export else { continue };
+        if export.writer.is_none() {
+            export.writer = Some(signer);
+            other.save(on).await?;
+        }
+    }
+    Ok(())
 }
 
 fn may_be_handed_over(
@@ -386,7 +466,9 @@ pub(super) async fn check_manifest(
     manifest: &Manifest,
 ) -> Result<(), Error> {
     let list = documents::read_inventory(app, record).await?;
-    let is_asked_for = |object: &Object| list.objects.binary_search(object).is_ok();
+    let set = record.seed()?.seed.set as usize;
+    let asked: BTreeSet<&Object> = list.part(set).collect();
+    let is_asked_for = |object: &Object| asked.contains(object);
     match manifest.objects.iter().find(|object| !is_asked_for(object)) {
         None => Ok(()),
         Some(object) => {
@@ -439,7 +521,8 @@ async fn covering(
         drives.push(row.serial.clone());
     }
     let list = documents::read_inventory(app, record).await?;
-    let has_all = list.objects.iter().all(|object| objects.contains(&object.identity()));
+    let set = record.seed()?.seed.set as usize;
+    let has_all = list.part(set).all(|object| objects.contains(&object.identity()));
     Ok((has_all && parity >= export.parity).then_some(drives))
 }
 

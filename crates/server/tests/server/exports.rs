@@ -89,6 +89,8 @@ impl Scene {
             id: id(),
             signer: self.sample.signer.public(),
             root: seed::root(objects),
+            set: 0,
+            sets: 1,
             parity: 0,
             storage_account: self.account.clone(),
             return_address: None,
@@ -99,7 +101,8 @@ impl Scene {
     fn list(&self, objects: &[Object]) -> Vec<u8> {
         let repositories = vec![self.sample.repository];
         let created = Timestamp::UNIX_EPOCH;
-        let list = Inventory { seed: id(), created, repositories, objects: objects.to_vec() };
+        let objects = objects.to_vec();
+        let list = Inventory { seed: id(), created, repositories, objects, parts: Vec::new() };
         list.encode(&self.sample.signer).unwrap()
     }
 
@@ -281,6 +284,7 @@ fn what_is_not_in_the_vault_of_that_source_server_is_refused() {
             created: Timestamp::UNIX_EPOCH,
             repositories: vec![scene.sample.repository],
             objects: objects.to_vec(),
+            parts: Vec::new(),
         };
         let bytes = list.encode(&scene.sample.signer).unwrap();
         scene.agent.put_inventory(&name, bytes.len() as u64, &mut bytes.as_slice())
@@ -506,4 +510,96 @@ fn azures_clients_see_an_export_job() {
     assert_eq!(details["driveList"][0]["driveId"], "E1");
     let path = details["export"]["blobList"]["blobPath"][0].as_str().unwrap();
     assert!(path.starts_with("/vault1/fs01/snapshots/"), "{path}");
+}
+
+/// Two jobs that bring one list together, as far as their lists are taken.
+#[test]
+fn jobs_that_bring_a_list_together_have_one_id_and_each_its_part() {
+    let site = Site::new();
+    let scene = scene(&site);
+    let objects = scene.chosen();
+    let packs: Vec<Digest> =
+        objects.iter().filter(|it| it.kind == ObjectKind::Pack).map(|it| it.name).collect();
+    let names: Vec<JobName> = ["export-1", "export-2"].map(|name| name.parse().unwrap()).into();
+    let request = |set| ExportJobRequest { set, sets: 2, ..scene.request(&objects) };
+    let (first, second) = (request(0), request(1));
+    scene.agent.create_export(&names[0], &first).unwrap();
+    // The same part again, another list under the id, a part more than there are, and one job of one.
+    let third: JobName = "export-3".parse().unwrap();
+    let refused = |request: &ExportJobRequest| code(scene.agent.create_export(&third, request));
+    refused(&first);
+    let other = ExportJobRequest { root: hash(b"another list"), ..second.clone() };
+    assert_eq!(refused(&other), Code::AlreadyExists);
+    let alone = ExportJobRequest { set: 0, sets: 1, ..second.clone() };
+    assert_eq!(refused(&alone), Code::AlreadyExists);
+    assert_eq!(refused(&ExportJobRequest { set: 2, ..second.clone() }), Code::InvalidRequest);
+    scene.agent.create_export(&names[1], &second).unwrap();
+    for name in &names {
+        let store = rest(&scene.agent.export_url(name), scene.agent.credentials());
+        store.put(&scene.index.0.key(), &scene.index.1).unwrap();
+    }
+    let put = |name: &JobName, parts: &[(&JobName, Option<Digest>)]| {
+        let parts =
+            parts.iter().map(|(job, from)| wire::ExportPart { job: (*job).clone(), from: *from });
+        let list = Inventory {
+            seed: id(),
+            created: Timestamp::UNIX_EPOCH,
+            repositories: vec![scene.sample.repository],
+            objects: objects.clone(),
+            parts: parts.collect(),
+        };
+        let bytes = list.encode(&scene.sample.signer).unwrap();
+        scene.agent.put_inventory(name, bytes.len() as u64, &mut bytes.as_slice())
+    };
+    let from = Some(packs[3]);
+    let right = [(&names[0], None), (&names[1], from)];
+    for wrong in [
+        vec![],
+        vec![(&names[1], None), (&names[0], from)],
+        vec![(&names[0], None), (&third, from)],
+    ] {
+        assert_eq!(code(put(&names[1], &wrong)), Code::ManifestRefused);
+    }
+    for name in &names {
+        put(name, &right).unwrap();
+    }
+    let export = |name: &JobName| scene.agent.job(name).unwrap().export.unwrap();
+    let (one, rest) = (export(&names[0]), export(&names[1]));
+    assert_eq!((one.objects, rest.objects), (objects.len() as u64 - 1, 1));
+    assert_eq!((one.root, rest.whole.as_ref().unwrap().set), (rest.root, 1));
+    // The second one is written by itself, and is complete by itself; nothing of the other may be on its drives.
+    scene.agent.patch_job(&names[1], &patch_to_ship("TRACK1")).unwrap();
+    scene.receive(&["E1"]);
+    let event = |event: &DriveEvent| scene.dock.drive_event(&names[1], &serial("E1"), event);
+    event(&DriveEvent::Started).unwrap();
+    let write = |objects: &[Object]| {
+        let header = ManifestHeader {
+            seed: id(),
+            set: 1,
+            drive: 0,
+            serial: serial("E1"),
+            sealed: Timestamp::UNIX_EPOCH,
+            label: hash(b"label"),
+            extents: hash(b"extents"),
+            inventory: None,
+            parity: None,
+            repositories: vec![scene.sample.repository],
+        };
+        let bytes = Manifest { header, objects: objects.to_vec() }.encode(&scene.dock_key).unwrap();
+        let told = scene.told(&bytes, "E1");
+        scene.dock.put_exported_drive(&names[1], &serial("E1"), &told).unwrap();
+        let length = bytes.len() as u64;
+        scene.dock.put_manifest(&names[1], &serial("E1"), length, &mut bytes.as_slice())
+    };
+    assert_eq!(code(write(&objects)), Code::ManifestRefused);
+    let own: Vec<Object> = objects
+        .iter()
+        .filter(|it| it.kind == ObjectKind::Pack && it.name >= packs[3])
+        .copied()
+        .collect();
+    write(&own).unwrap();
+    event(&finished()).unwrap();
+    assert!(export(&names[1]).complete && !export(&names[0]).complete);
+    // Whose drives have one signer.
+    assert_eq!(export(&names[0]).writer, Some(scene.dock_key.public()));
 }

@@ -96,6 +96,7 @@ impl Sample {
             created: Timestamp::UNIX_EPOCH,
             repositories: vec![self.repository],
             objects: self.list(),
+            parts: Vec::new(),
         };
         inventory.encode(&self.signer).unwrap()
     }

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::Outcome;
 use clap::Args;
-use model::ByteSize;
+use model::{ByteSize, DriveSerial};
 use serde_json::json;
 
 /// List what is still wanted of the seeds that wait in a folder, by name
@@ -48,6 +48,9 @@ pub(crate) fn show(context: &Context, missing: &seed::Missing) {
     if !missing.inventory {
         printer.line("  its whole list is not known yet: at least one more drive is to come");
     }
+    for of in &missing.by_job {
+        show_job(context, missing, of);
+    }
     for wanted in &missing.wanted {
         printer.line(format!("  {} {}", wanted.key, wanted.length));
         printer.object(
@@ -60,4 +63,29 @@ pub(crate) fn show(context: &Context, missing: &seed::Missing) {
             }),
         );
     }
+}
+
+/// What one of several export jobs still has to bring.
+fn show_job(context: &Context, missing: &seed::Missing, of: &seed::OfJob) {
+    let printer = &context.printer;
+    let (job, number) = (&of.job, of.set + 1);
+    let known: Vec<&str> = of.drives.iter().map(DriveSerial::as_str).collect();
+    let where_from = match (known.as_slice(), of.unknown) {
+        ([], _) => "on drives of it that were not here".to_owned(),
+        (known, 0) => format!("on drives {}", known.join(", ")),
+        (known, _) => {
+            format!("on drives {}, and on drives of it that were not here", known.join(", "))
+        }
+    };
+    printer.line(format!(
+        "  export job {job}, {number} of {}: {} objects ({}) are missing, {where_from}; packmule job show {job} names its drives",
+        of.jobs,
+        of.objects,
+        ByteSize(of.bytes)
+    ));
+    let object = json!({
+        "seed": missing.seed, "job": job, "part": number, "parts": of.jobs,
+        "objects": of.objects, "bytes": of.bytes, "drives": of.drives,
+    });
+    printer.object("missing_of_job", &object);
 }

@@ -222,6 +222,7 @@ pub(super) fn write_from(
         filling: writing.filling(),
         parity,
         most: wire::MAX_DRIVES,
+        list: None,
         only,
     };
     let mut store = Arc::clone(store);
