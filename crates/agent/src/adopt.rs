@@ -54,8 +54,12 @@ pub(crate) fn adopt(
 
 /// Whether the server has every document of the job: before that its maker is at work.
 fn is_whole(job: &Job) -> bool {
-    let received = job.drive_list.iter().all(|drive| drive.manifest_received);
-    job.inventory_received && received && job.state != JobState::Canceled
+    has_all(job) && job.state != JobState::Canceled
+}
+
+/// The same, whatever became of the job since.
+pub(crate) fn has_all(job: &Job) -> bool {
+    job.inventory_received && job.drive_list.iter().all(|drive| drive.manifest_received)
 }
 
 fn adopt_one(
@@ -68,20 +72,7 @@ fn adopt_one(
     let Some(signer) = transit::signer(job, record) else { return Ok(record.clone()) };
     let contents = contents(state, vault, record, job, signer)?;
     let manifests = manifests(vault, job, signer)?;
-    let drives: Vec<JobDrive> = manifests
-        .iter()
-        .map(|manifest| JobDrive {
-            serial: manifest.body.header.serial.clone(),
-            role: match manifest.body.header.parity {
-                Some(_) => DriveRole::Parity,
-                None => DriveRole::Data,
-            },
-            manifest: manifest.digest,
-            header: header(job, manifest),
-            objects: manifest.body.objects.len() as u64,
-            bytes: manifest.body.bytes(),
-        })
-        .collect();
+    let drives = drives(job, &manifests);
     let objects = drives.iter().map(|drive| drive.objects).sum();
     let own = SeedJob {
         name: job.name.clone(),
@@ -104,6 +95,22 @@ fn adopt_one(
     })?;
     transit::tell(ctx, record.id, &effects);
     Ok(record)
+}
+
+/// A job's drives as the record has them.
+pub(crate) fn drives(job: &Job, manifests: &[Signed<Manifest>]) -> Vec<JobDrive> {
+    let drive = |manifest: &Signed<Manifest>| JobDrive {
+        serial: manifest.body.header.serial.clone(),
+        role: match manifest.body.header.parity {
+            Some(_) => DriveRole::Parity,
+            None => DriveRole::Data,
+        },
+        manifest: manifest.digest,
+        header: header(job, manifest),
+        objects: manifest.body.objects.len() as u64,
+        bytes: manifest.body.bytes(),
+    };
+    manifests.iter().map(drive).collect()
 }
 
 fn header(job: &Job, manifest: &Signed<Manifest>) -> Option<Digest> {
@@ -182,7 +189,12 @@ fn kind(kind: ObjectKind) -> &'static str {
     }
 }
 
-fn manifests(vault: &Vault, job: &Job, signer: PublicKey) -> Result<Vec<Signed<Manifest>>, Error> {
+/// The manifests of a job's drives, as the server has them, signed by that key.
+pub(crate) fn manifests(
+    vault: &Vault,
+    job: &Job,
+    signer: PublicKey,
+) -> Result<Vec<Signed<Manifest>>, Error> {
     let read = |serial| {
         let bytes = vault.client.manifest(&job.name, serial)?;
         let bytes = vault.client.read_all(bytes, journal::LIMIT)?;

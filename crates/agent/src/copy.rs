@@ -61,6 +61,7 @@ fn made(ctx: &Context<'_>, seed: &AnnouncedSeed) -> Result<SeedRecord, Error> {
         created: ctx.now(),
         staging: PathBuf::new(),
         direct: false,
+        found: false,
         unread: false,
         import_job: said.import_job.clone(),
         storage_account: said.storage_account.clone(),

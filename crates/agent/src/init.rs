@@ -9,7 +9,7 @@ use crate::record::SeedRecord;
 use crate::state::State;
 use crate::travelling::Travelling;
 use crate::vault::{Place, Vault};
-use crate::{Error, journal, origin, passphrase};
+use crate::{Error, OwnError, journal, origin, passphrase, recover};
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use repo::Repository;
 use sha2::{Digest as _, Sha256};
@@ -226,6 +226,11 @@ pub(crate) fn vault(
         let repository = Repository::open(Arc::clone(store), password, ctx.author.clone())?;
         origin::arrived(ctx, state, repository.identity())?;
         return Ok(repository);
+    }
+    // A seed that brings a repository would be unwelcome beside another one.
+    let there = Vault::connect(ctx, state)?;
+    if let Some(seed) = recover::unknown(state, &there)?.into_iter().next() {
+        return Err(OwnError::UnknownSeed { seed }.into());
     }
     let folder = state.init_folder();
     let local: Arc<dyn Store> = Arc::new(Folder::new(&folder));

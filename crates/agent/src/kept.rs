@@ -31,7 +31,9 @@ pub(crate) fn keep(
     password: &[u8],
 ) -> Result<(), Error> {
     let Some(contents) = &record.contents else { return Ok(()) };
-    if is_kept(state, record.id) || record.is_over() {
+    // Of one that was found again without staging there is nothing to keep.
+    let nothing = record.found && record.direct;
+    if nothing || is_kept(state, record.id) || record.is_over() {
         return Ok(());
     }
     match try_keep(ctx, state, record, contents, password) {

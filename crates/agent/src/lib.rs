@@ -59,6 +59,7 @@ mod points;
 mod prepare;
 mod publication;
 mod record;
+mod recover;
 mod refill;
 mod register;
 mod revise;
@@ -108,6 +109,7 @@ pub use prepare::{
 pub use record::{
     Contents, Happened, JobDrive, KeptReceipt, Revised, SeedJob, SeedRecord, StagedBackup, Sum,
 };
+pub use recover::{Recovered, recover_seeds};
 pub use refill::{Refilled, Refilling, refill};
 pub use register::{Registration, register};
 pub use send::{Sending, Sent, Way};

@@ -78,8 +78,13 @@ fn network(
 ) -> Result<BackupReport, Error> {
     let planned = state.groups()?.into_iter().find_map(|group| group.offline().cloned());
     let Some(inputs) = planned else {
-        let outcome = into_vault(ctx, state, group, None, password)?;
-        return Ok(stored(outcome));
+        // One that was found again has no group here that it was made for.
+        let found = state.seeds()?.into_iter().find(|record| record.found && !record.is_over());
+        return match found {
+            None => Ok(stored(into_vault(ctx, state, group, None, password)?)),
+            Some(record) if record.catch_up => beside(ctx, state, group, record.id, password),
+            Some(record) => on_the_way(ctx, state, group, record.id, password),
+        };
     };
     let record = state.living_seed_at(&inputs.staging)?;
     // What the vault has already goes on over the network, whatever else travels.
@@ -140,6 +145,23 @@ fn written_elsewhere(
     Ok(if all.iter().any(is_at_it) { Written::Now } else { Written::Here })
 }
 
+/// Into the vault, which has the repository; and the seed that was found again as far as it goes.
+fn beside(
+    ctx: &Context<'_>,
+    state: &State,
+    group: &Group,
+    seed: SeedId,
+    password: &[u8],
+) -> Result<BackupReport, Error> {
+    let outcome = Box::new(into_vault(ctx, state, group, None, password)?);
+    let (confirmed, unpublished) = match transit::go_on(ctx, state, seed, password) {
+        Ok(Transit::Arrived { confirmed, .. }) => (confirmed, None),
+        Ok(Transit::Waiting(_)) => (None, None),
+        Err(error) => (None, Some(Box::new(error))),
+    };
+    Ok(BackupReport::Stored { confirmed, outcome, unpublished })
+}
+
 fn offline(
     ctx: &Context<'_>,
     state: &State,
@@ -178,6 +200,7 @@ pub(crate) fn begun(
         created: now,
         staging: names::clean(&inputs.staging),
         direct: inputs.direct,
+        found: false,
         unread: false,
         import_job: inputs.import_job.clone(),
         storage_account: inputs.storage_account.clone(),

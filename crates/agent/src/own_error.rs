@@ -19,6 +19,22 @@ pub enum OwnError {
         /// Why.
         what: String,
     },
+    /// What the server has does not do.
+    #[error("seed {seed} cannot be found again: {what}")]
+    NotRecovered {
+        /// The seed.
+        seed: SeedId,
+        /// Why, and what to do.
+        what: String,
+    },
+    /// A seed is on its way that nothing is known of here.
+    #[error(
+        "seed {seed} of this server is on its way, and nothing of it is known here: packmule seed recover finds it again (packmule seed abandon gives it up)"
+    )]
+    UnknownSeed {
+        /// The seed.
+        seed: SeedId,
+    },
     /// Which keys travel is not decided.
     #[error(
         "the drives of seed {seed} are being written without staging, and carry the keys that there are: finish them first"

@@ -153,10 +153,15 @@ fn staged(state: &State, group: Option<&Group>) -> Result<Option<SeedRecord>, Er
         Some(group) => group.offline().cloned(),
         None => state.groups()?.into_iter().find_map(|group| group.offline().cloned()),
     };
-    let Some(inputs) = inputs else { return Ok(None) };
-    let record = state.seed_at(&inputs.staging)?;
     let published =
         |record: &SeedRecord| matches!(record.state(), SeedState::Published | SeedState::Confirmed);
+    let Some(inputs) = inputs else {
+        // One that was found again, with its staging location, has no group here that it was made for.
+        let found = state.seeds()?.into_iter().find(|record| record.found && !record.is_over());
+        let here = found.filter(|record| !record.direct && !record.catch_up);
+        return Ok(here.filter(|record| !published(record)));
+    };
+    let record = state.seed_at(&inputs.staging)?;
     Ok(record.filter(|record| !published(record)))
 }
 

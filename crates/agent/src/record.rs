@@ -30,6 +30,9 @@ pub struct SeedRecord {
     /// It is written straight onto its drives: the folder has everything but what was in the files.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub direct: bool,
+    /// This record was lost with the state directory, and made anew from what the server has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub found: bool,
     /// An item could not be read while a direct seed was written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unread: bool,

@@ -9,7 +9,7 @@ use url::Url;
 use wire::{
     CERTIFICATE_TYPE, CertificateClaims, Credentials, DockRequest, Health, KeyRemoval,
     KeyRemovalRequest, List, Location, MachineCertificate, PublicKey, Publication,
-    PublicationRequest, Receipt, SUCCESSOR_TYPE, SeedId, SeedRevision, ServerRequest,
+    PublicationRequest, Receipt, SUCCESSOR_TYPE, SeedId, SeedRevision, SeedUnderWay, ServerRequest,
     SignedReceipt, StorageAccount, StorageAccountRequest, Successor, SuccessorClaims,
     SuccessorRequest, Vault,
 };
@@ -278,6 +278,19 @@ impl Client {
             Err(error) if error.code() == Some(&wire::Code::ResourceNotFound) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The seeds of a source server that have an import job and are not over.
+    ///
+    /// # Errors
+    /// [`wire::Code::ResourceNotFound`] where the server is older than this.
+    pub fn seeds_under_way(
+        &self,
+        vault: &VaultName,
+        server: &ServerName,
+    ) -> Result<Vec<SeedUnderWay>> {
+        let path = ["vaults", vault.as_str(), "servers", server.as_str(), "seeds"];
+        self.get::<List<_>>(&path).map(|list| list.value)
     }
 
     /// Says that nobody goes on with a seed; said again, it changes nothing.

@@ -26,6 +26,7 @@ mod revisions;
 mod shelf;
 mod steps;
 mod successors;
+mod under_way;
 mod wanted;
 
 pub(crate) use abandoned::{abandon, is_abandoned, refuse_abandoned};
@@ -33,6 +34,7 @@ pub(crate) use ledger::void_leases;
 pub(crate) use receipts::{latest_receipt, receipt, seed_receipt};
 pub(crate) use revisions::{get_revision, put_revision};
 pub(crate) use successors::{get_successor, put_successor};
+pub(crate) use under_way::under_way;
 pub(crate) use wanted::get_want_list;
 
 use crate::app::App;

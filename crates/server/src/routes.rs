@@ -206,6 +206,8 @@ fn control(table: &mut Table) {
     table.add(Method::GET, wanted, AGENT_OR_ADMIN, publication::get_want_list);
     table.add(Method::PUT, revision, AGENT, publication::put_revision);
     table.add(Method::GET, revision, AGENT_OR_ADMIN, publication::get_revision);
+    let seeds = "/api/v1/vaults/{vault}/servers/{server}/seeds";
+    table.add(Method::GET, seeds, AGENT_OR_ADMIN, publication::under_way);
     table.add(Method::PUT, given_up, AGENT_OR_ADMIN, publication::abandon);
     table.add(Method::PUT, successor, AGENT, publication::put_successor);
     table.add(Method::GET, successor, AGENT_OR_ADMIN, publication::get_successor);

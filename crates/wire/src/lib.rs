@@ -46,7 +46,7 @@ pub use resource::{
 };
 pub use seed::{
     AnnouncedSeed, CopyComputer, FirstBackup, SUCCESSOR_TYPE, SeedAnnouncement, SeedRevision,
-    Successor, SuccessorClaims, SuccessorRequest,
+    SeedUnderWay, Successor, SuccessorClaims, SuccessorRequest,
 };
 
 /// Where the control plane's own routes begin.

@@ -53,6 +53,16 @@ pub struct AnnouncedSeed {
     pub announced_at: Timestamp,
 }
 
+/// A seed that is not over: it is not published, or what was backed up while it travelled is not, and nobody has given it up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeedUnderWay {
+    /// The seed.
+    pub id: SeedId,
+    /// Whether it is published.
+    pub published: bool,
+}
+
 /// The newest revision of a seed, as the server keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

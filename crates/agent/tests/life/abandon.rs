@@ -178,11 +178,14 @@ fn a_rebuilt_machine_gives_up_what_the_one_before_had_begun() {
     agent::register(&site.ctx(), &site.credentials("vault1", "fs01"), false).unwrap();
     let group = NewGroup { initial: NewInitial::Network, ..site.group("files") };
     agent::create_group(&site.ctx(), &group).unwrap();
-    stored(&site);
+    // No other repository is begun beside what travels.
+    let unknown = site.backup().unwrap_err();
+    assert!(unknown.to_string().contains("packmule seed abandon"), "{unknown}");
     let nobody = give_up(&site, SeedId([7; 16]), false).unwrap_err();
     assert!(matches!(nobody, Error::NoSeed(_)), "{nobody}");
     let given_up = give_up(&site, seed, false).unwrap();
     assert_eq!((given_up.state, given_up.jobs.len()), (None, 1));
+    stored(&site);
     deletions_work(&site);
 }
 

@@ -22,6 +22,7 @@ mod journey;
 mod keeping;
 mod keys;
 mod origin;
+mod recover;
 mod refill;
 mod site;
 mod wanted;

@@ -261,16 +261,13 @@ fn status(context: &Context, config: Option<&Path>, state: &StateOptions) -> Out
     }
     for seed in &status.seeds {
         let name = seed.record.state().name();
-        let place = match seed.record.direct {
-            true => "straight onto drives, beside them".to_owned(),
-            false => "staged".to_owned(),
+        let at = seed.record.staging.display();
+        let place = match (seed.record.direct, seed.record.found) {
+            (true, true) => "found again, with nothing of it here".to_owned(),
+            (true, false) => format!("straight onto drives, beside them in {at}"),
+            (false, _) => format!("staged in {at}"),
         };
-        printer.line(format!(
-            "seed {}: {name}, {place} in {}; next: {}",
-            seed.record.id,
-            seed.record.staging.display(),
-            seed.next
-        ));
+        printer.line(format!("seed {}: {name}, {place}; next: {}", seed.record.id, seed.next));
         if seed.record.withheld > 0 {
             printer.line(format!(
                 "  {} recovery points that were made while it travelled are not published, as they may lack files; the ones made since are complete",
@@ -292,7 +289,7 @@ fn status(context: &Context, config: Option<&Path>, state: &StateOptions) -> Out
                 )),
             }
         }
-        printer.object("seed", &json!({"seed": seed.record.id, "state": name, "staging": seed.record.staging, "direct": seed.record.direct, "next": seed.next.to_string(), "revision": seed.record.revision(), "lost_files": seed.record.revisions.iter().map(|revised| revised.lost).sum::<u64>(), "jobs": seed.jobs.iter().map(|job| &job.own.name).collect::<Vec<_>>()}));
+        printer.object("seed", &json!({"seed": seed.record.id, "state": name, "staging": seed.record.staging, "direct": seed.record.direct, "found": seed.record.found, "next": seed.next.to_string(), "revision": seed.record.revision(), "lost_files": seed.record.revisions.iter().map(|revised| revised.lost).sum::<u64>(), "jobs": seed.jobs.iter().map(|job| &job.own.name).collect::<Vec<_>>()}));
     }
     let known: Vec<_> = status.groups.iter().map(|it| it.group.clone()).collect();
     let refused = super::service::show_out_of_date(context, config, &state.state, &known)?;

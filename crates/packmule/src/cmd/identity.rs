@@ -1,6 +1,7 @@
 //! `packmule agent register`, `passphrase`, `recovery-kit`, `keys`, `token`: who this server is, and what opens its repository.
 
 use super::agent::{StateOptions, with_agent};
+use super::seed::recover;
 use crate::context::{Context, PasswordOptions};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
@@ -262,10 +263,22 @@ impl Register {
     fn found(&self, context: &Context) -> Outcome {
         let printer = &context.printer;
         let password = self.password.read(context, false)?;
+        let seeds = recover(context, &self.state.state, None);
+        if let Err(failure) = &seeds {
+            printer.note(format!(
+                "seeds that are on their way were not looked for ({}): packmule seed recover does it",
+                failure.chain().join(": ")
+            ));
+        }
+        let travels = seeds.is_ok_and(|seeds| !seeds.is_empty());
         let points = with_agent(context, &self.state.state, "looking", |agent| {
             ::agent::recovery_points(agent, None, password.as_bytes())
         });
         let points = match points {
+            Err(failure) if failure.kind == ErrorKind::NoRepository && travels => {
+                printer.line("next: packmule group apply FILE, or packmule group create, over the network and with the same names and paths; then packmule backup now GROUP has the seed published once it has arrived");
+                return Ok(Status::Partial);
+            }
             Err(failure) if failure.kind == ErrorKind::NoRepository => {
                 printer.note("the vault has no repository of this server: where a seed of it is on its way, its operator can have it published, and then register with --take-over again to see what it holds");
                 return Ok(Status::Partial);

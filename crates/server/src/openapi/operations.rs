@@ -148,6 +148,7 @@ fn resources() -> Vec<Operation> {
             .refuses(&[404, 409]),
         describe(publication::get_revision, "getRevision", "The newest revision of a seed")
             .refuses(&[404]),
+        describe(publication::under_way, "listSeedsUnderWay", "Seeds that are not over"),
         describe(publication::abandon, "abandonSeed", "Says that nobody goes on with a seed")
             .refuses(&[404, 409]),
         describe(

@@ -57,6 +57,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/want-lists/{seed}", "admin, agent"),
     ("PUT", "/api/v1/vaults/{vault}/servers/{server}/revisions/{seed}", "agent"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/revisions/{seed}", "admin, agent"),
+    ("GET", "/api/v1/vaults/{vault}/servers/{server}/seeds", "admin, agent"),
     ("PUT", "/api/v1/vaults/{vault}/servers/{server}/abandoned-seeds/{seed}", "admin, agent"),
     ("PUT", "/api/v1/vaults/{vault}/servers/{server}/successors/{seed}", "agent"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/successors/{seed}", "admin, agent"),

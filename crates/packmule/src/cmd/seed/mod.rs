@@ -11,6 +11,7 @@ mod missing;
 mod prepare;
 mod rates;
 mod readers;
+mod recover;
 mod refill;
 mod shelf;
 mod verify;
@@ -21,6 +22,7 @@ pub(crate) use bays::{Bays, DriveOptions, describe, find};
 pub(crate) use drives::{Writing, show_drives, show_prepared};
 pub(crate) use prepare::plan;
 pub(crate) use rates::{ANOTHER_PASS, Rates, Report, show_direct, show_event};
+pub(crate) use recover::recover;
 pub(crate) use refill::{exit_of, show_refilled};
 pub(crate) use shelf::{MayUse, Shelf};
 pub(crate) use wanted::By;
@@ -42,6 +44,7 @@ pub(crate) enum Seed {
     Status(wanted::Status),
     Send(wanted::Send),
     Refill(refill::Refill),
+    Recover(recover::Recover),
     Abandon(abandon::Abandon),
 }
 
@@ -58,6 +61,7 @@ impl Seed {
             Self::Status(command) => command.run(context),
             Self::Send(command) => command.run(context),
             Self::Refill(command) => command.run(context),
+            Self::Recover(command) => command.run(context),
             Self::Abandon(command) => command.run(context),
         }
     }
