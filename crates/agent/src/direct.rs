@@ -2,9 +2,10 @@
 //! onto them is in `seed::direct`, and why it is so in `docs/design/direct.md`.
 
 pub(crate) mod life;
+mod seat;
 
 use crate::{Error, names};
-use backup::{BackupOptions, BackupOutcome};
+use backup::{BackupOptions, BackupOutcome, KeptJournal};
 use model::Digest;
 use repo::{LockGuard, LockMode, Repository};
 use seed::direct::{DriveSet, Ended, Host};
@@ -28,16 +29,17 @@ pub trait Desk: Events {
 /// How it ended.
 #[derive(Debug)]
 pub enum Direct {
-    /// Everything is on sealed drives.
-    Complete(Box<BackupOutcome>),
+    /// Everything is on sealed drives: what each backup did, in the order in which they were given.
+    Complete(Vec<BackupOutcome>),
     /// It was before; nothing was backed up now.
     Already,
     /// Another drive is needed. The same call with one goes on.
     NeedsDrive,
 }
 
-/// Backs up onto the drives of a set. `repository` is the one that the set keeps locally. Nobody else uses it. What is `known` is
-/// the same repository elsewhere: what that has is not stored again.
+/// Backs up onto the drives of a set, one after the other if there are several: all of them are on the drives, or none is. `repository`
+/// is the one that the set keeps locally. Nobody else uses it. What is `known` is the same repository elsewhere: what that has is not
+/// stored again.
 ///
 /// # Errors
 /// Whatever stops it; what counts on drives by then stays, and the same call goes on. An unreadable item and a
@@ -46,25 +48,28 @@ pub fn backup_onto_drives(
     repository: &Repository,
     set: &mut DriveSet<'_>,
     desk: &mut dyn Desk,
-    options: &BackupOptions<'_>,
+    backups: &[BackupOptions<'_>],
     known: Option<Arc<dyn Store>>,
 ) -> Result<Direct, Error> {
     if set.is_complete() {
         return Ok(Direct::Already);
     }
     let near = set.near();
-    let store: Arc<dyn Store> = match known {
-        Some(known) => Arc::new(Overlay::new(set.store(), known)),
-        None => set.store(),
+    let seen = |store: Arc<dyn Store>| -> Arc<dyn Store> {
+        match &known {
+            Some(known) => Arc::new(Overlay::new(store, Arc::clone(known))),
+            None => store,
+        }
     };
-    let over = repository.across(store, Arc::clone(&near));
+    let over = repository.across(seen(set.store()), Arc::clone(&near));
+    let before_last = repository.across(seen(set.store_before_last()), Arc::clone(&near));
     let beside = repository.across(Arc::clone(&near), near);
     let lock = over.lock(LockMode::Shared)?;
     loop {
         beside.drop_lost_packs(&lock)?;
         set.forget_lost();
         let mut host = Indexing { desk, repository: &beside, lock: &lock, failed: None };
-        let (done, ended) = set.run(&mut host, || backup::backup(&over, &lock, options));
+        let (done, ended) = set.run(&mut host, || pass((&before_last, &over), &lock, backups));
         if let Some(error) = host.failed {
             return Err(error.into());
         }
@@ -72,11 +77,29 @@ pub fn backup_onto_drives(
             (Ended::Failed(error), _) => return Err(error.into()),
             (Ended::NeedsDrive, _) => return Ok(Direct::NeedsDrive),
             (Ended::Lost, _) => desk.another_pass(),
-            (Ended::Through, Some(Ok(outcome))) => return Ok(Direct::Complete(Box::new(outcome))),
+            (Ended::Through, Some(Ok(done))) => {
+                let (outcomes, journals): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+                // One that stays is of no use to the next backup of these paths, and does it no harm.
+                journals.into_iter().for_each(|journal| drop(journal.remove()));
+                return Ok(Direct::Complete(outcomes));
+            }
             (Ended::Through, Some(Err(error))) => return Err(error.into()),
             (Ended::Through, None) => return Err(seed::Error::Interrupted.into()),
         }
     }
+}
+
+/// What was read stays noted until nothing can be lost any more: another pass reads only what it has to.
+fn pass(
+    (before_last, over): (&Repository, &Repository),
+    lock: &LockGuard,
+    backups: &[BackupOptions<'_>],
+) -> Result<Vec<(BackupOutcome, KeptJournal)>, backup::Error> {
+    let one = |(at, options): (usize, &BackupOptions<'_>)| {
+        let is_last = at.saturating_add(1) == backups.len();
+        backup::backup_with_journal(if is_last { over } else { before_last }, lock, options)
+    };
+    backups.iter().enumerate().map(one).collect()
 }
 
 /// What is written to a drive would be backed up onto it.

@@ -141,9 +141,9 @@ pub enum Error {
         /// Where it goes.
         there: String,
     },
-    /// A set that is written without staging carries one backup.
+    /// What travels together travels in one way.
     #[error(
-        "the first backup of protection group {group} goes straight onto drives, which carry that one backup and no other: add the paths to that group, or create this one without --staging and --direct, then it is backed up over the network once the drives have arrived"
+        "the first backup of protection group {group} goes straight onto drives: this one can go with it, by --direct and the same import job; or create it without --staging and --direct, then it is backed up over the network once the drives have arrived"
     )]
     DirectAlone {
         /// The group.

@@ -408,7 +408,7 @@ fn one_repository(state: &State, inputs: &OfflineInputs) -> Result<(), Error> {
         let is_over =
             |seed: &SeedRecord| names::same(&seed.staging, &known.staging) && seed.is_over();
         if !seeds.iter().any(is_over) {
-            if known.direct {
+            if known.direct && !inputs.direct {
                 return Err(Error::DirectAlone { group: group.name });
             }
             agree(&known, inputs)?;
@@ -423,7 +423,9 @@ fn one_repository(state: &State, inputs: &OfflineInputs) -> Result<(), Error> {
 }
 
 fn agree(known: &OfflineInputs, given: &OfflineInputs) -> Result<(), Error> {
-    if !names::same(&known.staging, &given.staging) {
+    // Where what is kept of a direct one is follows from its import job.
+    let both_direct = known.direct && given.direct;
+    if !both_direct && !names::same(&known.staging, &given.staging) {
         return Err(Error::OtherStaging { staging: known.staging.clone() });
     }
     let way = |inputs: &OfflineInputs| {
@@ -436,8 +438,13 @@ fn agree(known: &OfflineInputs, given: &OfflineInputs) -> Result<(), Error> {
     Ok(())
 }
 
+/// What goes straight onto drives is sealed as soon as all of it is there.
 fn takes_groups(seed: &SeedRecord) -> bool {
-    !seed.direct && matches!(seed.seed.state, SeedState::Staging | SeedState::Staged)
+    match seed.seed.state {
+        SeedState::Staging => true,
+        SeedState::Staged => !seed.direct,
+        _ => false,
+    }
 }
 
 impl Group {

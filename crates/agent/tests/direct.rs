@@ -134,7 +134,7 @@ impl Place {
             stop: &stop,
             events: &count,
         };
-        backup_onto_drives(&repository, &mut set, desk, &options, None)
+        backup_onto_drives(&repository, &mut set, desk, std::slice::from_ref(&options), None)
     }
 
     /// The drives are right; what they bring is a repository without a fault, and it restores to the source.

@@ -122,6 +122,36 @@ pub fn backup(
     lock: &LockGuard,
     options: &BackupOptions<'_>,
 ) -> Result<BackupOutcome, Error> {
+    let (outcome, journal) = backup_with_journal(repository, lock, options)?;
+    if let Err(error) = journal.remove() {
+        (options.events)(BackupEvent::NoJournal(&error));
+    }
+    Ok(outcome)
+}
+
+/// What a complete backup has read: kept by whoever may have to go over the same source again, as something may still be lost.
+#[derive(Debug)]
+pub struct KeptJournal(Option<Journal>);
+
+impl KeptJournal {
+    /// Nothing of it is needed any more. Without this it stays, for the next run.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove(self) -> std::io::Result<()> {
+        self.0.map_or(Ok(()), Journal::remove)
+    }
+}
+
+/// The same, and the journal stays.
+///
+/// # Errors
+/// As [`backup`].
+pub fn backup_with_journal(
+    repository: &Repository,
+    lock: &LockGuard,
+    options: &BackupOptions<'_>,
+) -> Result<(BackupOutcome, KeptJournal), Error> {
     for path in &options.paths {
         match std::fs::symlink_metadata(options.view.of(path, None).as_ref().unwrap_or(path)) {
             Ok(_) => {}
@@ -179,12 +209,10 @@ pub fn backup(
         program_version: options.program_version.clone(),
         summary: Some(summary.clone()),
     })?;
-    if let Some(Err(error)) = journal.map(Journal::remove) {
-        (options.events)(BackupEvent::NoJournal(&error));
-    }
     let new = counters.bytes_new.into_inner();
     let deduplicated = summary.total_bytes_processed.saturating_sub(new);
-    Ok(BackupOutcome { snapshot, parent, summary, deduplicated, problems })
+    let outcome = BackupOutcome { snapshot, parent, summary, deduplicated, problems };
+    Ok((outcome, KeptJournal(journal)))
 }
 
 /// What an earlier run has read, and where this one notes what it reads.

@@ -30,7 +30,9 @@ mod view;
 mod walk;
 mod work;
 
-pub use backup::{BackupEvent, BackupOptions, BackupOutcome, backup};
+pub use backup::{
+    BackupEvent, BackupOptions, BackupOutcome, KeptJournal, backup, backup_with_journal,
+};
 pub use chunker::{Chunker, MAX as CHUNK_MAX, MIN as CHUNK_MIN};
 pub use compare::{Comparison, Difference, compare};
 pub use error::{Error, Fault, Problem};

@@ -281,7 +281,8 @@ fn what_cannot_be_is_refused_with_the_reason_and_nothing_is_written() {
     }
     site.run(&format!("{WRITE} --drive source/folder")).exits(1).tells(&["lies within"]);
     site.run("diskprep --group nobody --drive d1 --state state").exits(1);
-    site.run(&site.create("second", "--direct")).exits(1).tells(&["add the paths to that group"]);
+    let other_job = site.create("second", "--direct").replace("seed-1", "seed-9");
+    site.run(&other_job).exits(1).tells(&["seed-1"]);
     let staged = site.create("second", "--staging staging");
     site.run(&staged).exits(1).tells(&["straight onto drives"]);
     site.run(&site.create("both", "--staging staging --direct")).exits(2);
@@ -551,4 +552,102 @@ fn the_next_drives_bring_what_the_vault_lacks_without_staging() {
 
 fn len(path: &Path) -> u64 {
     path.metadata().map_or(0, |it| it.len())
+}
+
+/// Two groups onto one set of drives, a drive of which breaks half-way and another one is lost on its way.
+#[test]
+fn several_groups_travel_together_without_staging() {
+    let site = Site::registered();
+    let mut rng = support::trees::Rng::new(13);
+    for n in 0..6 {
+        let folder = site.place.folder("other");
+        fs::write(folder.join(format!("file{n}")), rng.bytes(2 << 20)).unwrap();
+    }
+    // They share what is in this one.
+    fs::copy(site.place.path("source/folder0/file0"), site.place.path("other/shared")).unwrap();
+    let other = site.place.path("other");
+    site.run(&site.create("files", "--direct")).exits(0);
+    let second = site.create("more", "--direct").replace(s(&site.place.path("source")), s(&other));
+    site.run(&second).exits(0);
+    site.run("backup now more --state state").exits(13).shows(&["diskprep --group"]);
+    for name in ["d1", "d2", "d3", "d4"] {
+        site.drive(name);
+    }
+    let victim = site.place.path("d1");
+    // The first one is larger, and so the first in use.
+    let child = site.start(&format!("{WRITE} --drive d1 d2 d3 --capacity 200M,60M,60M"));
+    until("packs are named", || (packs(&victim) > 2).then_some(()));
+    signal(&child, Signal::STOP);
+    assert!(!is_sealed(&victim));
+    fs::remove_dir_all(&victim).unwrap();
+    signal(&child, Signal::CONT);
+    let said = Said::of(child.wait_with_output().unwrap()).exits(0);
+    let summary = said.object("summary");
+    assert_eq!((&summary["complete"], &summary["job"]), (&true.into(), &"seed-1".into()));
+    assert_eq!(said.object("with_it")["group"], "more");
+    let left: Vec<&str> =
+        ["d2", "d3"].into_iter().filter(|it| is_sealed(&site.place.path(it))).collect();
+    site.run("recovery-point list more --state state").exits(0).shows(&["on the drives"]);
+    site.run(&format!("diskprep u: --group more --tracking DIRECT-1 {SHIPPING} --state state"))
+        .exits(0);
+    // Each goes on meanwhile.
+    fs::write(other.join("since"), "made while the drives travelled").unwrap();
+    site.run("backup now more --state state").exits(0);
+    site.run("backup now files --state state").exits(0);
+    let dock = "--credentials dock.json --state dock-state";
+    site.run(&format!("dock receive --tracking direct1 {dock}")).exits(0);
+    site.run(&format!("dock import --job seed-1 {dock} --drive {}", left.join(" "))).exits(0);
+    site.run("backup now more --state state").exits(0).shows(&["receipt is verified"]);
+    site.run("backup now files --state state").exits(0);
+    let vault = site.server.data().join("objects/vaults/offices/fs01/repository");
+    restic_is_content("direct_job", &vault);
+    for (n, program) in restics("direct_job").iter().enumerate() {
+        for folder in ["source", "other"] {
+            let (of, target) =
+                (site.place.path(folder), site.place.folder(&format!("{folder}{n}")));
+            let words = ["restore", "latest", "--path", s(&of), "--target", s(&target)];
+            restic(program, &vault, &words).exits(0);
+            same(&target.join(of.strip_prefix("/").unwrap()), &of);
+        }
+    }
+    // One group is told of its own points alone.
+    for (group, count) in [("files", 3), ("more", 3)] {
+        let listed = site.run(&format!("recovery-point list {group} --json --state state"));
+        let points = listed.objects().into_iter();
+        let points = points.filter(|it| it["message_type"] == "recovery_point").count();
+        assert!(points >= count - 1, "{group}: {points}");
+    }
+}
+
+/// The disk with the state died while the drives travelled: registered again, the machine finds its seed, and goes on.
+#[test]
+fn a_machine_that_has_lost_its_state_finds_its_seed_again() {
+    let site = Site::new();
+    site.drive("d1");
+    let said = site.run(&format!("{WRITE} --drive d1")).exits(0);
+    let seed = said.object("summary")["seed"].as_str().unwrap().to_owned();
+    let ship = format!("diskprep u: --group files --tracking DIRECT-1 {SHIPPING} --state state");
+    site.run(&ship).exits(0);
+    fs::remove_dir_all(site.place.path("state")).unwrap();
+    let admin = s(&site.server.admin()).to_owned();
+    site.run(&format!("vault credentials offices -o v.VaultCredentials --server {admin}")).exits(0);
+    let register = "agent register --credentials v.VaultCredentials --name fs01 --state state";
+    let said = site.run(&format!("{register} --take-over --yes")).exits(3);
+    said.shows(&[&seed, "found again by import job seed-1", "next: packmule group apply"]);
+    site.run("seed status --state state").exits(0).shows(&[&seed]);
+    site.run("agent status --state state").shows(&[&seed]);
+    site.run("seed recover --state state").exits(0).shows(&["no seed of this server"]);
+    let source = site.place.path("source");
+    site.run(&format!("group create files --path {} --state state", s(&source))).exits(0);
+    let said = site.run("backup now files --state state");
+    said.shows(&["Waiting for Azure Import Job", "cannot be known"]);
+    let dock = "--credentials dock.json --state dock-state";
+    site.run(&format!("dock receive --tracking direct1 {dock}")).exits(0);
+    site.run(&format!("dock import --job seed-1 {dock} --drive d1")).exits(0);
+    let said = site.run("backup now files --json --state state").exits(0);
+    assert_eq!(said.object("summary")["data_blobs"], 0, "{}", said.stdout);
+    assert!(said.object("summary")["receipt_objects"].as_u64().unwrap() > 4, "{}", said.stdout);
+    fs::write(source.join("later"), "an increment").unwrap();
+    site.run("backup now files --state state").exits(0);
+    site.restic_restores();
 }

@@ -183,19 +183,26 @@ impl<'a> DriveSet<'a> {
     /// What the engine stores packs into.
     #[must_use]
     pub fn store(&self) -> Arc<dyn Store> {
-        Arc::new(self.both(false))
+        Arc::new(self.both(false, true))
+    }
+
+    /// The same for all but the last of several backups that one pass makes: their snapshots are kept locally, and sealed with the last
+    /// one. If that does not happen, the next pass begins without them.
+    #[must_use]
+    pub fn store_before_last(&self) -> Arc<dyn Store> {
+        Arc::new(self.both(false, false))
     }
 
     /// The same, where everything that is stored goes into the local store, and waits for nothing: for trees, and for
     /// indexes of packs that count already.
     #[must_use]
     pub fn near(&self) -> Arc<dyn Store> {
-        Arc::new(self.both(true))
+        Arc::new(self.both(true, true))
     }
 
-    fn both(&self, near: bool) -> Both {
+    fn both(&self, near: bool, last: bool) -> Both {
         let (local, window) = (Arc::clone(&self.fixed.local), Arc::clone(&self.window));
-        Both { local, window, repository: self.fixed.repository, near }
+        Both { local, window, repository: self.fixed.repository, near, last }
     }
 
     /// Whether every object of the seed is on a sealed drive.

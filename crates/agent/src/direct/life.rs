@@ -7,7 +7,8 @@
 //!
 //! invariant: from the moment on at which the record has the contents, no further backup is made onto these drives.
 
-use super::{Desk, Direct, backup_onto_drives, refuse_inside};
+use super::seat::{Seat, Unread};
+use super::{Direct, backup_onto_drives, refuse_inside};
 use crate::context::{Context, Event, Phase};
 use crate::group::{Group, OfflineInputs};
 use crate::job::Whole;
@@ -16,16 +17,15 @@ use crate::record::{SeedRecord, StagedBackup};
 use crate::state::State;
 use crate::vault::{Place, Vault};
 use crate::{Error, chain, init, job, journal, now, transit};
-use backup::{BackupEvent, BackupOutcome};
+use backup::{BackupEvent, BackupOptions, BackupOutcome};
 use flow::{SeedEvent, SeedState};
-use model::{DriveSerial, GroupName, JobName};
-use repo::Repository;
+use model::{GroupName, JobName};
+use repo::{NamedSnapshot, Repository};
 use seed::direct::{DriveSet, Options};
-use seed::{DriveSpec, DriveState, Events, Inventory, PreparedDrive, ReadBack, Trust};
+use seed::{DriveSpec, DriveState, Inventory, PreparedDrive, ReadBack, Trust};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use store::Store;
 use wire::{Job, Location, PublicKey, SeedId};
 
@@ -43,7 +43,7 @@ pub struct Given {
 /// What is to be written, onto which drives.
 #[derive(Clone, Copy)]
 pub struct Writing<'a> {
-    /// The group whose first backup it is.
+    /// The group whose backup it is; those that travel with it are backed up, too.
     pub group: &'a GroupName,
     /// The drives at hand. None to finish what needs none.
     pub drives: &'a [Given],
@@ -76,6 +76,8 @@ pub struct Written {
     pub drives: Vec<PreparedDrive>,
     /// The backup, where this call has come to its end.
     pub outcome: Option<Box<BackupOutcome>>,
+    /// Those of the other groups that travel with it.
+    pub others: Vec<(GroupName, BackupOutcome)>,
     /// Items that could not be read, of a backup that this call has found complete: at least one, where an earlier call
     /// had met them.
     pub unread: u64,
@@ -112,10 +114,12 @@ pub fn check_direct(
 ) -> Result<(), Error> {
     let state = State::open(ctx.state)?;
     let group = state.known_group(group)?;
-    refuse_inside(&group.paths, [mounts])?;
     let record = now::begun(ctx, &state, inputs(&group)?)?;
     let _lock = state.lock_seed(record.id)?;
     let record = open(state.seed(record.id)?)?;
+    for group in together(&state, &record, &group)? {
+        refuse_inside(&group.paths, [mounts])?;
+    }
     let nothing = || Err(Error::NothingToPrepare { seed: record.id });
     if record.contents.is_some() {
         return nothing();
@@ -150,11 +154,14 @@ pub fn write_drives(
 ) -> Result<Written, Error> {
     let state = State::open(ctx.state)?;
     let group = state.known_group(what.group)?;
-    let folders = what.drives.iter().map(|given| given.drive.folder.as_path());
-    refuse_inside(&group.paths, folders)?;
     let record = now::begun(ctx, &state, inputs(&group)?)?;
     let _lock = state.lock_seed(record.id)?;
     let record = open(state.seed(record.id)?)?;
+    let groups = together(&state, &record, &group)?;
+    for group in &groups {
+        let folders = what.drives.iter().map(|given| given.drive.folder.as_path());
+        refuse_inside(&group.paths, folders)?;
+    }
     let vault = Vault::connect(ctx, &state)?;
     let record = synced(ctx, &state, &vault, record)?;
     if record.revision() > 0 && record.next_set().is_some() {
@@ -167,6 +174,7 @@ pub fn write_drives(
             fingerprint: report.fingerprint,
             drives: seed::direct::sealed_drives(&state.seed_folder(record.id), &own(&state)?)?,
             outcome: None,
+            others: Vec::new(),
             unread: 0,
             complete: true,
             uncovered: false,
@@ -183,7 +191,7 @@ pub fn write_drives(
         record = state.change_seed(record.id, hold)?.0;
     }
     let known = record.catch_up.then(|| Arc::clone(&vault.store));
-    let source = Source { group: &group, known, next };
+    let source = Source { groups: &groups, known, next };
     let mut written = write(ctx, &state, &record, what, source, password)?;
     let record = state.seed(written.seed)?;
     chain::written(ctx, &state, &record, &written.drives)?;
@@ -258,6 +266,14 @@ fn finish(
     Ok(())
 }
 
+/// The groups that travel together, the one that was named last: what of it is written ends the seed.
+fn together(state: &State, record: &SeedRecord, named: &Group) -> Result<Vec<Group>, Error> {
+    let mut groups = state.groups_at(&record.staging)?;
+    groups.retain(|group| group.name != named.name && group.stopped.is_none());
+    groups.push(named.clone());
+    Ok(groups)
+}
+
 fn inputs(group: &Group) -> Result<&OfflineInputs, Error> {
     let direct = group.offline().filter(|inputs| inputs.direct);
     direct.ok_or_else(|| Error::NotDirect(group.name.clone()))
@@ -276,7 +292,8 @@ fn own(state: &State) -> Result<Trust, Error> {
 
 /// What is backed up, what is known already, and who gives another drive.
 struct Source<'a, 'n> {
-    group: &'a Group,
+    /// The one that was named is the last.
+    groups: &'a [Group],
     known: Option<Arc<dyn Store>>,
     next: &'a mut NextDrive<'n>,
 }
@@ -290,7 +307,7 @@ fn write(
     source: Source<'_, '_>,
     password: &[u8],
 ) -> Result<Written, Error> {
-    let Source { group, known, next } = source;
+    let Source { groups, known, next } = source;
     let repository = init::alone(ctx, state, record, password)?;
     let (id, folder, signer) = (record.id, state.seed_folder(record.id), state.signing_key()?);
     let trust = Trust::Key(signer.public());
@@ -308,7 +325,7 @@ fn write(
     let sealed = sealed.into_iter().map(|drive| drive.serial).collect();
     // Whatever comes later is not there from the beginning, as parity needs it.
     let asks = record.parity == 0;
-    let mut seat = Seat { ctx, state, group, id, sealed, next, asks, failed: None };
+    let mut seat = Seat { ctx, state, groups, id, sealed, next, asks, failed: None };
     what.drives.iter().try_for_each(|given| seat.take(given))?;
     let mut drives: Vec<DriveSpec> = what.drives.iter().map(|given| given.drive.clone()).collect();
     if record.parity > 0 {
@@ -330,10 +347,9 @@ fn write(
     }
     let unread = Unread::new(ctx, state, record, set.is_complete())?;
     let events = |event: BackupEvent<'_>| unread.hear(event);
-    let held = now::hold(ctx, group)?;
-    let backing_up = now::options(ctx, group, held.as_ref(), &events)?;
-    let direct = backup_onto_drives(&repository, &mut set, &mut seat, &backing_up, known);
-    held.release(&|notice| ctx.tell(Event::Workload(&notice)));
+    let direct = all_held(ctx, groups, &events, |backups| {
+        backup_onto_drives(&repository, &mut set, &mut seat, backups, known)
+    });
     let (report, failed) = (set.report(), seat.failed);
     drop(set);
     unread.end()?;
@@ -342,17 +358,39 @@ fn write(
     }
     let mut written = done(id, fingerprint, report.drives);
     written.complete = report.complete;
-    let outcome = match direct? {
-        Direct::Complete(outcome) => Some(outcome),
-        Direct::Already => None,
+    let outcomes = match direct? {
+        Direct::Complete(outcomes) => outcomes,
+        Direct::Already => Vec::new(),
         Direct::NeedsDrive => return Ok(written),
     };
     if record.contents.is_none() {
-        let found = outcome.as_ref().map(|outcome| outcome.problems.len() as u64);
-        written.unread = settle(ctx, state, (id, group), &repository, found)?;
+        written.unread = settle(ctx, state, (id, groups), &repository, &outcomes)?;
     }
-    written.outcome = outcome;
+    let names = groups.iter().map(|group| group.name.clone());
+    written.others = names.zip(outcomes).collect();
+    written.outcome = written.others.pop().map(|(_, outcome)| Box::new(outcome));
     Ok(written)
+}
+
+/// What the groups protect is held still meanwhile.
+fn all_held(
+    ctx: &Context<'_>,
+    groups: &[Group],
+    events: &(dyn Fn(BackupEvent<'_>) + Sync),
+    act: impl FnOnce(&[BackupOptions<'_>]) -> Result<Direct, Error>,
+) -> Result<Direct, Error> {
+    let mut held = Vec::new();
+    let all = || {
+        for group in groups {
+            held.push(now::hold(ctx, group)?);
+        }
+        let each = groups.iter().zip(&held);
+        let each = each.map(|(group, held)| now::options(ctx, group, held.as_ref(), events));
+        act(&each.collect::<Result<Vec<_>, Error>>()?)
+    };
+    let done = all();
+    held.into_iter().for_each(|held| held.release(&|notice| ctx.tell(Event::Workload(&notice))));
+    done
 }
 
 fn done(seed: SeedId, fingerprint: seed::Fingerprint, drives: Vec<PreparedDrive>) -> Written {
@@ -361,6 +399,7 @@ fn done(seed: SeedId, fingerprint: seed::Fingerprint, drives: Vec<PreparedDrive>
         fingerprint,
         drives,
         outcome: None,
+        others: Vec::new(),
         unread: 0,
         complete: true,
         uncovered: false,
@@ -391,9 +430,9 @@ fn is_whole(state: &State, record: &SeedRecord) -> Result<bool, Error> {
 fn settle(
     ctx: &Context<'_>,
     state: &State,
-    (id, group): (SeedId, &Group),
+    (id, groups): (SeedId, &[Group]),
     repository: &Repository,
-    found: Option<u64>,
+    outcomes: &[BackupOutcome],
 ) -> Result<u64, Error> {
     let path = state.seed_folder(id).join("inventory");
     let bytes = std::fs::read(&path).map_err(Error::io("reading", &path))?;
@@ -402,21 +441,31 @@ fn settle(
         |what: seed::Refused| Error::Damaged { path: path.clone(), what: what.to_string() };
     let inventory = Inventory::decode(&bytes, &Trust::Key(signer)).map_err(refused)?;
     let contents = journal::contents(&inventory.body, inventory.digest, &path, signer);
-    let snapshot = repository.snapshots()?.value.pop();
-    let (Some(contents), Some(snapshot)) = (contents, snapshot) else {
+    let contents = contents.ok_or(Error::NoSeed(id))?;
+    let snapshots = repository.snapshots()?.value;
+    let mut backups = Vec::new();
+    for (at, group) in groups.iter().enumerate() {
+        // A group that came after these were made goes over the network.
+        let own = |it: &&NamedSnapshot| it.snapshot.tags.contains(&group.tag());
+        let Some(own) = snapshots.iter().find(own) else { continue };
+        let problems = outcomes.get(at).map(|outcome| outcome.problems.len() as u64);
+        backups.push((group.name.clone(), own.id, own.snapshot.time, problems));
+    }
+    if backups.is_empty() {
         return Err(Error::NoSeed(id));
-    };
+    }
     let (record, effects) = state.change_seed(id, |record| {
-        let problems = found.unwrap_or_else(|| u64::from(record.unread));
-        let backup = StagedBackup { snapshot: snapshot.id, time: snapshot.snapshot.time, problems };
-        record.backups.insert(group.name.clone(), backup);
+        for (name, snapshot, time, problems) in backups {
+            let problems = problems.unwrap_or_else(|| u64::from(record.unread));
+            record.backups.insert(name, StagedBackup { snapshot, time, problems });
+        }
         record.contents = Some(contents);
         let mut effects = record.happen(SeedEvent::StagingFinished, ctx.now())?;
         effects.extend(record.happen(SeedEvent::PreparationStarted, ctx.now())?);
         Ok(effects)
     })?;
     transit::tell(ctx, id, &effects);
-    Ok(record.backups.get(&group.name).map_or(0, |backup| backup.problems))
+    Ok(record.backups.values().map(|backup| backup.problems).sum())
 }
 
 /// Each set that has no job gets one, the first of them first.
@@ -452,120 +501,4 @@ fn announce(
         job::announce(ctx, state, vault, &state.seed(record.id)?, &whole, name.take())?;
     }
     Ok(())
-}
-
-/// Between the drives and whoever sits there.
-struct Seat<'a, 'c, 'n> {
-    ctx: &'a Context<'c>,
-    state: &'a State,
-    group: &'a Group,
-    id: SeedId,
-    /// Drives that are sealed: what was said of these stays.
-    sealed: BTreeSet<DriveSerial>,
-    next: &'a mut NextDrive<'n>,
-    asks: bool,
-    failed: Option<Error>,
-}
-
-impl Seat<'_, '_, '_> {
-    /// Notes what was done to a drive, and whether it is encrypted, before anything is written to it.
-    fn take(&self, given: &Given) -> Result<(), Error> {
-        let DriveSpec { folder, serial, .. } = &given.drive;
-        refuse_inside(&self.group.paths, [folder.as_path()])?;
-        let record = self.state.seed(self.id)?;
-        if given.formatted {
-            chain::note_formatted(self.ctx, self.state, &record, std::slice::from_ref(serial))?;
-        }
-        let label = seed::inspect(folder)?;
-        let stays =
-            self.sealed.contains(serial) || label.is_some_and(|label| label.body.seed == self.id);
-        self.state.change_seed(self.id, |record| {
-            if given.encrypted {
-                record.encrypted.insert(serial.clone());
-            } else if !stays {
-                record.encrypted.remove(serial);
-            }
-            Ok(())
-        })?;
-        Ok(())
-    }
-}
-
-impl Events for Seat<'_, '_, '_> {
-    fn event(&mut self, event: seed::Event<'_>) {
-        if let seed::Event::DriveSealed { serial } = event {
-            self.sealed.insert(serial.clone());
-        }
-        self.ctx.tell(Event::Direct(event));
-    }
-
-    fn stop(&self) -> bool {
-        self.ctx.stop.load(Ordering::Relaxed)
-    }
-}
-
-impl Desk for Seat<'_, '_, '_> {
-    fn next_drive(&mut self, refused: Option<&seed::Error>) -> Option<DriveSpec> {
-        let given = self.asks.then(|| (self.next)(refused)).flatten()?;
-        self.failed = self.take(&given).err();
-        self.failed.is_none().then_some(given.drive)
-    }
-
-    fn another_pass(&mut self) {
-        self.ctx.tell(Event::AnotherPass);
-    }
-}
-
-/// Remembers the first item that cannot be read: how many there were is known at the end only, and whoever dies
-/// before that must not have them forgotten.
-struct Unread<'a, 'c> {
-    ctx: &'a Context<'c>,
-    state: &'a State,
-    id: SeedId,
-    noted: AtomicBool,
-    failed: Mutex<Option<Error>>,
-}
-
-impl<'a, 'c> Unread<'a, 'c> {
-    fn new(
-        ctx: &'a Context<'c>,
-        state: &'a State,
-        record: &SeedRecord,
-        complete: bool,
-    ) -> Result<Self, Error> {
-        let unread = Self {
-            ctx,
-            state,
-            id: record.id,
-            noted: AtomicBool::new(false),
-            failed: Mutex::default(),
-        };
-        // What is complete is as it was; what is not is gone over again.
-        if !complete {
-            unread.note(false)?;
-        }
-        Ok(unread)
-    }
-
-    fn note(&self, unread: bool) -> Result<(), Error> {
-        self.state.change_seed(self.id, |record| {
-            record.unread = unread;
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    fn hear(&self, event: BackupEvent<'_>) {
-        if matches!(event, BackupEvent::Problem(_))
-            && !self.noted.swap(true, Ordering::Relaxed)
-            && let Err(error) = self.note(true)
-        {
-            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        }
-        self.ctx.tell(Event::Backup(event));
-    }
-
-    fn end(self) -> Result<(), Error> {
-        self.failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-    }
 }

@@ -78,6 +78,11 @@ impl Site {
     }
 
     fn arrives(&self) {
+        self.arrives_as(2);
+    }
+
+    /// With so many recovery points afterwards, at least.
+    fn arrives_as(&self, points: usize) {
         let report = self.backup().unwrap();
         let BackupReport::Stored { confirmed: Some(_), outcome, .. } = report else {
             panic!("{report:?}")
@@ -89,6 +94,7 @@ impl Site {
         assert!(check.unwrap().findings.is_empty());
         restore(self, &vault, &self.path("restored"));
         assert_eq!(tree(&self.path("restored")), tree(&self.source()));
+        assert!(vault.snapshots().unwrap().value.len() >= points);
     }
 
     fn local(&self) -> PathBuf {
@@ -715,4 +721,67 @@ fn a_drive_of_a_direct_catch_up_that_is_lost_is_made_up_for_and_so_is_a_vault_th
     // And lost again on its way: the source is read for what the vault has not.
     site.dock_without("TRACK0001", |key| matches!(key, ObjectKey::Pack(_)));
     site.arrives();
+}
+
+/// With a second group beside the first: its source, and the record of both.
+fn two_groups() -> Site {
+    let site = Site::straight();
+    fs::create_dir(site.path("second")).unwrap();
+    for n in 40..44_u64 {
+        fs::write(site.path("second").join(format!("file{n}")), noise(n, 60_000)).unwrap();
+    }
+    let second =
+        NewGroup { paths: vec![site.path("second")], initial: site.direct(), ..site.group("more") };
+    agent::create_group(&site.ctx(), &second).unwrap();
+    site
+}
+
+#[test]
+fn groups_that_travel_together_are_on_the_drives_together_or_not_at_all() {
+    let site = two_groups();
+    // Whatever dies on the way: the snapshots of neither, or of both.
+    let first = site.write(&[site.given("D0", SMALL)]).unwrap();
+    assert!(!first.complete && first.others.is_empty());
+    assert!(snapshots_in(&site.local()) == 0 && site.seed().record.backups.is_empty());
+    let deaths = (0..).find_map(|nth: usize| {
+        let seen = AtomicUsize::new(0);
+        let events = |event: Event<'_>| {
+            if matches!(event, Event::Direct(_)) && seen.fetch_add(1, Ordering::Relaxed) == nth * 9
+            {
+                panic!("dies");
+            }
+        };
+        let ctx = site.hearing(&events);
+        let drives = [site.given("D1", LARGE)];
+        let call = || site.write_in(&ctx, &drives, &mut |_| None);
+        match catch_unwind(AssertUnwindSafe(call)) {
+            Ok(written) => Some((nth, written.unwrap())),
+            Err(_) => {
+                let record = site.seed().record;
+                assert_eq!(record.contents.is_some(), record.backups.len() == 2, "{record:?}");
+                None
+            }
+        }
+    });
+    let (deaths, written) = deaths.unwrap();
+    assert!(written.complete && deaths > 1, "{deaths}");
+    let record = site.seed().record;
+    assert_eq!((record.backups.len(), snapshots_in(&site.local())), (2, 2));
+    assert_eq!(record.contents.unwrap().snapshots.len(), 2);
+    // From now on another group goes over the network.
+    let third = NewGroup { initial: site.direct(), ..site.group("third") };
+    let error = agent::create_group(&site.ctx(), &third).unwrap_err();
+    assert!(matches!(error, Error::SeedUnderWay { .. }), "{error}");
+    site.ship("TRACK0001").unwrap();
+    site.dock("TRACK0001");
+    site.arrives_as(3);
+    let points = |name: &str| {
+        let name = name.parse().unwrap();
+        agent::recovery_points(&site.ctx(), Some(&name), PASSWORD).unwrap().points.len()
+    };
+    assert_eq!((points("files"), points("more")), (2, 1));
+}
+
+fn snapshots_in(repository: &Path) -> usize {
+    tree(&repository.join("snapshots")).len()
 }

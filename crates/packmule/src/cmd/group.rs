@@ -37,8 +37,8 @@ pub(crate) enum Group {
 ///
 /// With --staging its first backup travels on drives; without, over the network. With --direct it travels on drives, too,
 /// and is made straight onto them, for data that no disk has room for a second time: by packmule diskprep --group, on this
-/// computer. Until the vault has everything, nothing of it can be restored but from all of the drives. It is the only
-/// backup that travels with it.
+/// computer. Until the vault has everything, nothing of it can be restored but from all of the drives. Groups with the same
+/// import job travel together, in one way: with a staging location, or without.
 ///
 /// Example: packmule group create files --path /srv --direct --import-job seed-2026 --storage-account seedacct --container seeds
 /// Example: packmule group create files --path /srv --staging /mnt/staging --import-job seed-2026 --storage-account seedacct --container seeds

@@ -172,17 +172,27 @@ impl Pass<'_, '_, '_, '_> {
         let sealed = self.set.kept.iter().flat_map(|kept| &kept.body.objects);
         let sealed: BTreeSet<Object> = sealed.copied().collect();
         let kept = cost(list.bytes.len() as u64);
+        // Snapshots lie together, with the list: who finds the one finds the others.
+        let is_snapshot = |object: &&Object| object.kind == ObjectKind::Snapshot;
+        let lengths = documents.iter().filter(is_snapshot).map(|object| cost(object.length));
+        let mut together = lengths.fold(0, u64::saturating_add);
+        documents.sort_by_key(|object| object.kind == ObjectKind::Snapshot);
         for object in documents {
             let Some(hand) = self.set.hands.get(at) else { return Ok(false) };
+            let mut beside = kept;
+            if object.kind == ObjectKind::Snapshot {
+                together = together.saturating_sub(cost(object.length));
+                beside = kept.saturating_add(together);
+            }
             if sealed.contains(&object) || hand.bay.objects.contains(&object) {
                 continue;
             }
-            if !hand.fits(object.length, kept) {
-                return self.no_room(at, &object, kept);
+            if !hand.fits(object.length, beside) {
+                return self.no_room(at, &object, beside);
             }
-            let read = match object.kind {
-                ObjectKind::Snapshot => Ok(bytes.to_vec()),
-                _ => self.fixed.local.get(&object.key(), LIMIT),
+            let read = match object == snapshot {
+                true => Ok(bytes.to_vec()),
+                false => self.fixed.local.get(&object.key(), LIMIT),
             };
             let read = read.map_err(Error::Store)?;
             let mut buffer = Aligned::new(read.len());

@@ -361,11 +361,17 @@ impl<'a> DriveSet<'a> {
         if self.complete {
             return Ok(());
         }
+        self.forget_snapshots()?;
+        if list.is_some() { self.state.forget_inventory() } else { Ok(()) }
+    }
+
+    /// Snapshots of an end that was not reached.
+    pub(crate) fn forget_snapshots(&self) -> Result<(), Error> {
         let local = &self.fixed.local;
         for listed in local.list(ObjectKind::Snapshot).map_err(Error::Store)? {
             local.remove(&listed.key).map_err(Error::Store)?;
         }
-        if list.is_some() { self.state.forget_inventory() } else { Ok(()) }
+        Ok(())
     }
 
     /// The next number that no drive has.

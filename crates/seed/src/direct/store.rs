@@ -18,6 +18,8 @@ pub(crate) struct Both {
     pub(crate) repository: Digest,
     /// What is stored in the local store, whatever it is.
     pub(crate) near: bool,
+    /// A snapshot ends the pass.
+    pub(crate) last: bool,
 }
 
 impl Both {
@@ -27,7 +29,7 @@ impl Both {
 
     fn put_near(&self, key: &ObjectKey, bytes: &[u8]) -> Result<()> {
         self.local.put(key, bytes)?;
-        if matches!(key.kind(), ObjectKind::Pack | ObjectKind::Index) {
+        if matches!(key.kind(), ObjectKind::Pack | ObjectKind::Index | ObjectKind::Snapshot) {
             self.window.add_document(bytes.len() as u64, key.kind() == ObjectKind::Index);
         }
         Ok(())
@@ -69,6 +71,10 @@ impl Store for Both {
                 self.window.put(*name, bytes).map_err(|why| self.refused(why))
             }
             (ObjectKey::Index(_), false) => {
+                self.window.settle().map_err(|why| self.refused(why))?;
+                self.put_near(key, bytes)
+            }
+            (ObjectKey::Snapshot(_), false) if !self.last => {
                 self.window.settle().map_err(|why| self.refused(why))?;
                 self.put_near(key, bytes)
             }

@@ -52,6 +52,9 @@ impl DriveSet<'_> {
         host: &mut dyn Host,
         work: impl FnOnce() -> T + Send,
     ) -> (Option<T>, Ended) {
+        if let Err(error) = self.forget_snapshots() {
+            return (None, Ended::Failed(error));
+        }
         self.window.reopen();
         let window = std::sync::Arc::clone(&self.window);
         let halting = AtomicBool::new(false);
@@ -546,7 +549,7 @@ impl Pass<'_, '_, '_, '_> {
         let config = local.length(&model::ObjectKey::Config).map_err(Error::Store)?;
         let (kind, name) = (ObjectKind::Config, self.fixed.repository);
         let mut objects = vec![Object { repository: 0, kind, name, length: config }];
-        for kind in [ObjectKind::Key, ObjectKind::Pack, ObjectKind::Index] {
+        for kind in [ObjectKind::Key, ObjectKind::Pack, ObjectKind::Index, ObjectKind::Snapshot] {
             let listed = local.list(kind).map_err(Error::Store)?.into_iter();
             objects.extend(listed.filter_map(|listed| {
                 let name = listed.key.id()?;

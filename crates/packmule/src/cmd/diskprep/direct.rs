@@ -39,6 +39,14 @@ impl Source<'_> {
         Ok(self.agent("asking", agent::groups)?.into_iter().find(is))
     }
 
+    /// What the groups protect that travel with this one, its own paths among it.
+    fn paths_with(&self, group: &Group) -> Result<Vec<PathBuf>, Failure> {
+        let folder = |group: &Group| group.offline().map(|inputs| inputs.staging.clone());
+        let mut groups = self.agent("asking", agent::groups)?;
+        groups.retain(|it| folder(it) == folder(group));
+        Ok(groups.into_iter().flat_map(|group| group.paths).collect())
+    }
+
     pub(super) fn refuse_for_direct(&self) -> Result<(), Failure> {
         let options = self.options;
         let words = if options.writing.limit_rate() > 0 {
@@ -60,7 +68,7 @@ impl Source<'_> {
             other => Some(other?),
         };
         let rooms = self.options.drives.plan(self.context, keys.as_ref())?;
-        plan_backup(self.context, &rooms, &group.paths);
+        plan_backup(self.context, &rooms, &self.paths_with(group)?);
         Ok(Status::Done)
     }
 
@@ -82,13 +90,14 @@ impl Source<'_> {
     fn back_up(&self, group: &Group, drives: &[PathBuf]) -> Result<Written, Failure> {
         self.refuse_for_direct()?;
         let (context, options, name) = (self.context, self.options, &group.name);
+        let paths = self.paths_with(group)?;
         let password = self.source_password()?;
         let folder = self.agent("asking", |agent| agent::begin_direct(agent, name))?;
         let staging = folder.display().to_string();
         let keys = self.agent("asking", |agent| agent::drive_keys(agent, &staging))?;
         let may_use = |path: &Path| {
             self.refuse_guest(&[path.to_owned()])?;
-            refuse_mount(&group.paths, path)
+            refuse_mount(&paths, path)
         };
         let may_use: &MayUse<'_> = &may_use;
         drives.iter().try_for_each(|path| may_use(path))?;
@@ -129,9 +138,9 @@ impl Source<'_> {
         }
         let again = DriveOptions { drive: drives.to_vec(), ..options.drives.clone() };
         let again = again.still_attached(context);
-        let outcome = written.outcome;
+        let (outcome, others) = (written.outcome, written.others);
         let covered = self.cover(&again, name, &keys, password)?;
-        Ok(Written { outcome, unread: written.unread, ..covered })
+        Ok(Written { outcome, others, unread: written.unread, ..covered })
     }
 
     /// Parity, once everything else is on sealed drives.
@@ -181,6 +190,12 @@ impl Source<'_> {
             show_jobs(context, &written.jobs, &written.locations);
         } else {
             printer.line("another drive is needed: run the same command with it");
+        }
+        for (group, outcome) in &written.others {
+            let (files, snapshot) = (outcome.summary.total_files_processed, outcome.snapshot);
+            printer.line(format!("group {group}: {files} files, snapshot {}", snapshot.short()));
+            let object = json!({"group": group, "files": files, "snapshot_id": snapshot});
+            printer.object("with_it", &object);
         }
         match &written.outcome {
             Some(outcome) => crate::cmd::repo::summarize(context, outcome, elapsed, &facts),

@@ -216,8 +216,10 @@ impl Backup {
         let mut teller = Teller { progress: &progress, rates: &rates, stop, ask: &ask };
         let local = Arc::clone(repository.store());
         let mut set = DriveSet::open(set_options, local, drives, &mut teller)?;
-        let backing_up =
-            || agent::backup_onto_drives(repository, &mut set, &mut teller, &options, None);
+        let backing_up = || {
+            let backups = std::slice::from_ref(&options);
+            agent::backup_onto_drives(repository, &mut set, &mut teller, backups, None)
+        };
         let done = counting(&progress, paths, backing_up);
         held.release(&|notice| progress.note(&notice.to_string()));
         let done = done?;
@@ -226,11 +228,12 @@ impl Backup {
         show_drives(context, &report.drives);
         context.printer.line(format!("signer: {}", report.fingerprint));
         Ok(match done {
-            Direct::Complete(outcome) => {
+            Direct::Complete(outcomes) => {
                 context.printer.line("everything is on sealed drives");
                 let more = facts(&report);
-                summarize(context, &outcome, elapsed, &more);
-                if outcome.problems.is_empty() { Status::Done } else { Status::Partial }
+                outcomes.iter().for_each(|outcome| summarize(context, outcome, elapsed, &more));
+                let is_whole = outcomes.iter().all(|outcome| outcome.problems.is_empty());
+                if is_whole { Status::Done } else { Status::Partial }
             }
             Direct::Already => {
                 let words = "everything is on sealed drives since an earlier call; nothing was backed up now. \
