@@ -49,14 +49,14 @@ pub fn backup_onto_drives(
     set: &mut DriveSet<'_>,
     desk: &mut dyn Desk,
     backups: &[BackupOptions<'_>],
-    known: Option<Arc<dyn Store>>,
+    known: Option<&Arc<dyn Store>>,
 ) -> Result<Direct, Error> {
     if set.is_complete() {
         return Ok(Direct::Already);
     }
     let near = set.near();
     let seen = |store: Arc<dyn Store>| -> Arc<dyn Store> {
-        match &known {
+        match known {
             Some(known) => Arc::new(Overlay::new(store, Arc::clone(known))),
             None => store,
         }

@@ -348,7 +348,7 @@ fn write(
     let unread = Unread::new(ctx, state, record, set.is_complete())?;
     let events = |event: BackupEvent<'_>| unread.hear(event);
     let direct = all_held(ctx, groups, &events, |backups| {
-        backup_onto_drives(&repository, &mut set, &mut seat, backups, known)
+        backup_onto_drives(&repository, &mut set, &mut seat, backups, known.as_ref())
     });
     let (report, failed) = (set.report(), seat.failed);
     drop(set);

@@ -22,8 +22,9 @@ fn network(site: &Site) -> NewGroup {
 fn recover(site: &Site, staging: Option<&str>) -> Recovered {
     let mut found = agent::recover_seeds(&site.ctx(), staging).unwrap();
     assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!(site.seed().record.id, found[0].seed);
-    found.pop().unwrap()
+    let found = found.pop().unwrap();
+    assert_eq!(site.seed().record.id, found.seed);
+    found
 }
 
 /// Names, sets and drives.
