@@ -1,6 +1,7 @@
 //! Deletions from this server's repository in the vault: which of them this machine has asked for, and which somebody else has, by its
 //! credentials or by others. Asks for none itself.
 
+use crate::asking::Counts;
 use crate::context::Context;
 use crate::state::State;
 use crate::vault::Vault;
@@ -19,25 +20,38 @@ pub(crate) struct AskedRecord {
     deletions: Vec<Asked>,
 }
 
-/// Numbers are of one server; with its time none is mistaken for another's.
+/// Numbers are of one server; with its time none is mistaken for another's. Whoever has this machine's credentials can add to what it has
+/// asked for: then it is not what it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Asked {
     id: u64,
     asked_at: Timestamp,
+    /// How much of each kind it has at most.
+    most: Counts,
+}
+
+impl Asked {
+    fn is(&self, deletion: &Deletion) -> bool {
+        self.id == deletion.id && self.asked_at == deletion.asked_at
+    }
+}
+
+fn counts(deletion: &Deletion) -> Counts {
+    [deletion.snapshots, deletion.indexes, deletion.packs]
 }
 
 impl AskedRecord {
     fn has(&self, deletion: &Deletion) -> bool {
-        let is_it = |own: &Asked| own.id == deletion.id && own.asked_at == deletion.asked_at;
-        self.deletions.iter().any(is_it)
+        let is_within =
+            |own: &Asked| counts(deletion).iter().zip(own.most).all(|(n, most)| *n <= most);
+        self.deletions.iter().any(|own| own.is(deletion) && is_within(own))
     }
 
-    /// Notes one as ours.
-    pub(crate) fn add(&mut self, deletion: &Deletion) {
-        if !self.has(deletion) {
-            self.deletions.push(Asked { id: deletion.id, asked_at: deletion.asked_at });
-        }
+    /// Notes one as ours, as far as it was asked for.
+    pub(crate) fn add(&mut self, deletion: &Deletion, most: Counts) {
+        self.deletions.retain(|own| !own.is(deletion));
+        self.deletions.push(Asked { id: deletion.id, asked_at: deletion.asked_at, most });
         let over = self.deletions.len().saturating_sub(KEPT);
         self.deletions.drain(..over);
     }
@@ -70,8 +84,11 @@ fn listed(state: &State, vault: &Vault) -> Result<Vec<OwnDeletion>> {
 
 /// Those that are not over and that somebody else has asked for.
 pub(crate) fn foreign(state: &State, vault: &Vault) -> Result<Vec<Deletion>> {
+    // An administrator has let a maintenance host ask.
+    let by_host = format!("maintenance/{}/{}", vault.vault, vault.server);
     let is_open = |own: &OwnDeletion| {
-        !own.by_us && matches!(own.deletion.state, DeletionState::Held | DeletionState::Going)
+        let is_known = own.by_us || own.deletion.subject == by_host;
+        !is_known && matches!(own.deletion.state, DeletionState::Held | DeletionState::Going)
     };
     Ok(listed(state, vault)?.into_iter().filter(is_open).map(|own| own.deletion).collect())
 }
@@ -94,6 +111,6 @@ pub fn allow_deletion(ctx: &Context<'_>, id: u64) -> Result<Deletion> {
     let all = listed(&state, &Vault::connect(ctx, &state)?)?;
     let found = all.into_iter().find(|own| own.deletion.id == id);
     let deletion = found.ok_or(OwnError::NoDeletion(id))?.deletion;
-    state.note_asked(&deletion)?;
+    state.note_asked(&deletion, counts(&deletion))?;
     Ok(deletion)
 }

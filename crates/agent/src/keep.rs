@@ -9,6 +9,7 @@
 //! between any two leaves what a prune that died leaves: second copies, and packs that nobody needs. What is undeleted meanwhile ends
 //! the run: its plan did not know of that.
 
+use crate::asking::{Asking, Counts, Vaulted};
 use crate::context::{Context, Event, Phase};
 use crate::group::Group;
 use crate::state::State;
@@ -23,7 +24,7 @@ use repo::{
     PruneOptions, Repository, Rules, decide,
 };
 use std::collections::HashSet;
-use wire::{Code, Deletion, DeletionRequest, MAX_DELETION_NAMES};
+use wire::{Deletion, DeletionRequest};
 
 /// How a group's recovery points are gone through.
 #[derive(Debug, Clone, Copy)]
@@ -112,26 +113,28 @@ pub(crate) fn go_through(
     ctx.tell(Event::Phase(Phase::Keeping));
     let mode = if how.dry_run { LockMode::Shared } else { LockMode::Exclusive };
     let lock = repository.lock(mode)?;
-    // Before anything is looked at: what comes back from now on is not in the plan.
-    let undone = vault.client.server_settings(&vault.vault, &vault.server, false)?.undone;
+    let of = Vaulted { client: &vault.client, vault: &vault.vault, server: &vault.server };
+    let told = |deletion: &Deletion, asked: Counts| {
+        ctx.tell(Event::Asked(deletion));
+        state.note_asked(deletion, asked)
+    };
+    let mut asking = Asking::begin(of, &lock, ctx.stop, &told)?;
     let loaded = repository.snapshots()?;
     let unreadable = loaded.damaged.len();
     let own = loaded.value.into_iter().filter(|named| is_own(ctx, group, named)).collect();
     let points = decided(ctx, group, own, (minimum, how.zone))?;
     let mut kept =
         Kept { group: group.name.clone(), points, deletion: None, figures: None, unreadable };
-    let mut asking = Asking { ctx, state, vault: &vault, lock: &lock, undone, deletion: None };
     if !how.dry_run {
-        asking.snapshots(group, &mut kept)?;
+        ask_for_snapshots(&mut asking, group, &mut kept)?;
     }
     if how.prune {
-        kept.figures = Some(prune(&repository, &mut asking, &kept, how.dry_run)?);
+        kept.figures = Some(prune(ctx, (&repository, &lock), &mut asking, &kept, how.dry_run)?);
     }
-    if let (Some(deletion), Some(pin)) = (&asking.deletion, how.pin) {
-        let shortened = vault.client.shorten(&vault.vault, &vault.server, deletion.id, pin)?;
-        asking.deletion = shortened.into_iter().find(|it| it.id == deletion.id);
+    if let Some(pin) = how.pin {
+        asking.shorten(pin)?;
     }
-    kept.deletion = asking.deletion;
+    kept.deletion = asking.deletion();
     Ok(kept)
 }
 
@@ -203,89 +206,27 @@ fn young(minimum: u32) -> String {
     format!("younger than the vault's minimum retention of {minimum} days")
 }
 
-/// What is asked for, part by part: one deletion.
-struct Asking<'a> {
-    ctx: &'a Context<'a>,
-    state: &'a State,
-    vault: &'a Vault,
-    lock: &'a LockGuard,
-    undone: u64,
-    deletion: Option<Deletion>,
-}
-
-impl Asking<'_> {
-    /// The snapshots that go. What the vault finds too young, by its own clock, stays.
-    fn snapshots(&mut self, group: &Group, kept: &mut Kept) -> Result<(), Error> {
-        loop {
-            let gone: Vec<&KeptPoint> =
-                kept.points.iter().filter(|point| point.why.is_none()).collect();
-            let Some(first) = gone.first() else { return Ok(()) };
-            let request = DeletionRequest {
-                reason: reason(group, gone.len(), kept.stay()),
-                group: Some(group.name.clone()),
-                oldest: gone.last().map(|point| point.time),
-                newest: Some(first.time),
-                snapshots: gone.iter().map(|point| point.id).collect(),
-                ..DeletionRequest::default()
-            };
-            match self.ask(&request) {
-                Err(Error::Client(client::Error::Refused {
-                    code: Code::RetentionRefused,
-                    message,
-                    details,
-                    request,
-                })) => {
-                    let mut found = false;
-                    for point in kept.points.iter_mut().filter(|point| point.why.is_none()) {
-                        if details.contains(&point.id.to_string()) {
-                            point.why = Some(
-                                "has not been in the vault for its minimum retention".to_owned(),
-                            );
-                            found = true;
-                        }
-                    }
-                    if !found {
-                        let code = Code::RetentionRefused;
-                        return Err(
-                            client::Error::Refused { code, message, details, request }.into()
-                        );
-                    }
-                }
-                other => return other,
-            }
+/// The snapshots that go. What the vault finds too young, by its own clock, stays.
+fn ask_for_snapshots(asking: &mut Asking<'_>, group: &Group, kept: &mut Kept) -> Result<(), Error> {
+    loop {
+        let gone: Vec<&KeptPoint> =
+            kept.points.iter().filter(|point| point.why.is_none()).collect();
+        let Some(first) = gone.first() else { return Ok(()) };
+        let request = DeletionRequest {
+            reason: reason(group, gone.len(), kept.stay()),
+            group: Some(group.name.clone()),
+            oldest: gone.last().map(|point| point.time),
+            newest: Some(first.time),
+            snapshots: gone.iter().map(|point| point.id).collect(),
+            ..DeletionRequest::default()
+        };
+        let young = asking.snapshots(&request)?;
+        if young.is_empty() {
+            return Ok(());
         }
-    }
-
-    /// In parts, in the order in which they go.
-    fn ask(&mut self, request: &DeletionRequest) -> Result<(), Error> {
-        let kinds = [&request.snapshots, &request.indexes, &request.packs];
-        for (kind, names) in kinds.into_iter().enumerate() {
-            for names in names.chunks(MAX_DELETION_NAMES) {
-                self.ctx.check_stop()?;
-                self.lock.alone()?;
-                let mut part = DeletionRequest {
-                    continues: self.deletion.as_ref().map(|deletion| deletion.id),
-                    undone: Some(self.undone),
-                    snapshots: Vec::new(),
-                    indexes: Vec::new(),
-                    packs: Vec::new(),
-                    ..request.clone()
-                };
-                match kind {
-                    0 => part.snapshots = names.to_vec(),
-                    1 => part.indexes = names.to_vec(),
-                    _ => part.packs = names.to_vec(),
-                }
-                let Vault { client, vault, server, .. } = self.vault;
-                let deletion = client.delete(vault, server, &part)?;
-                self.ctx.tell(Event::Asked(&deletion));
-                if self.deletion.is_none() {
-                    self.state.note_asked(&deletion)?;
-                }
-                self.deletion = Some(deletion);
-            }
+        for point in kept.points.iter_mut().filter(|point| young.contains(&point.id)) {
+            point.why = Some("has not been in the vault for its minimum retention".to_owned());
         }
-        Ok(())
     }
 }
 
@@ -303,12 +244,12 @@ fn reason(group: &Group, gone: usize, stay: usize) -> String {
 
 /// Writes what replaces what goes, and asks for that.
 fn prune(
-    repository: &Repository,
+    ctx: &Context<'_>,
+    (repository, lock): (&Repository, &LockGuard),
     asking: &mut Asking<'_>,
     kept: &Kept,
     dry_run: bool,
 ) -> Result<PruneFigures, Error> {
-    let ctx = asking.ctx;
     ctx.tell(Event::Phase(Phase::Prune(Place::Vault)));
     let gone = kept.points.iter().filter(|point| point.why.is_none());
     // In a rehearsal they are still there.
@@ -327,7 +268,7 @@ fn prune(
         stop: ctx.stop,
         events: &events,
     };
-    let plan = repository.plan_prune(asking.lock, &options)?;
+    let plan = repository.plan_prune(lock, &options)?;
     let figures = plan.figures();
     if dry_run {
         return Ok(figures);

@@ -26,6 +26,7 @@
 mod abandon;
 mod adopt;
 mod announce;
+mod asking;
 mod bench;
 mod chain;
 mod clean;
@@ -75,6 +76,7 @@ mod wanted;
 
 pub use abandon::{Abandoning, Fate, GivenUp, abandon_seed};
 pub use announce::{StagedSeed, staged_seed};
+pub use asking::{Asking, Counts, Told, Vaulted};
 pub use chain::formatted;
 pub use clean::{Cleaned, Cleaning, clean_staging};
 pub use confirm::Confirmed;

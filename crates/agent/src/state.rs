@@ -28,6 +28,7 @@
 //! so that groups can be shipped and listed while a backup runs.
 
 use crate::Error;
+use crate::asking::Counts;
 use crate::deletions::AskedRecord;
 use crate::group::{Group, Initial};
 use crate::key_record::KeyRecord;
@@ -166,11 +167,11 @@ impl State {
         Ok(read(&self.root.join("asked.json"))?.unwrap_or_default())
     }
 
-    /// One more of these.
-    pub(crate) fn note_asked(&self, deletion: &Deletion) -> Result<(), Error> {
+    /// One more of these, or more of it.
+    pub(crate) fn note_asked(&self, deletion: &Deletion, asked: Counts) -> Result<(), Error> {
         let _lock = self.lock()?;
         let mut record = self.asked()?;
-        record.add(deletion);
+        record.add(deletion, asked);
         let document = Versioned { version: VERSION, body: record };
         write(&self.root.join("asked.json"), &document)
     }

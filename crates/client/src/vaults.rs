@@ -84,6 +84,28 @@ impl Client {
         self.send(&Method::POST, &path, request)
     }
 
+    /// Makes the credentials of a host that prunes a source server's repository in its stead. Administrators only.
+    ///
+    /// # Errors
+    /// [`wire::Code::AlreadyExists`] when there are some and `replace` is not set.
+    pub fn make_maintenance_host(
+        &self,
+        vault: &VaultName,
+        server: &ServerName,
+        request: &ServerRequest,
+    ) -> Result<Credentials> {
+        let path = ["vaults", vault.as_str(), "servers", server.as_str(), "maintenance"];
+        self.send(&Method::POST, &path, request)
+    }
+
+    /// Ends these credentials. Administrators only.
+    ///
+    /// # Errors
+    /// [`wire::Code::ResourceNotFound`] where there are none.
+    pub fn end_maintenance_host(&self, vault: &VaultName, server: &ServerName) -> Result<()> {
+        self.delete_at(&["vaults", vault.as_str(), "servers", server.as_str(), "maintenance"])
+    }
+
     /// The credentials of a vault, as a file: machines register by it, for ten days. The one before ends.
     /// Administrators only.
     ///

@@ -289,6 +289,96 @@ fn settings_are_applied_as_they_are_and_what_is_wrong_changes_nothing() {
     shown.shows(&["mon-fri 12:00, 22:00", "daily 14"]);
 }
 
+/// Another machine prunes, with restic's rules, and the vault holds what it asks for.
+#[test]
+fn a_maintenance_host_forgets_and_prunes_in_the_agents_stead() {
+    let site = site();
+    let admin = s(&site.server.admin()).to_owned();
+    let points = |wanted: usize| {
+        let said = site.run("recovery-point list files --json --state state").exits(0);
+        let objects = said.objects();
+        let points = objects.iter().filter(|it| it["message_type"] == "recovery_point").count();
+        assert_eq!(points, wanted, "{objects:?}");
+    };
+    for n in 0..3 {
+        std::fs::write(site.source.join("changes"), vec![n; 200_000]).unwrap();
+        site.run("backup now files --state state").exits(0);
+    }
+    let make = format!("vault maintenance offices --for fs01 -o host.json --server {admin}");
+    site.run(&make).exits(0).shows(&["host.json"]);
+    let forget = "repo forget --credentials host.json --tag group:files --keep-last 1 --prune";
+    site.run(&format!("{forget} --dry-run")).exits(0).shows(&["2 snapshots would be forgotten"]);
+    points(3);
+    let said = site.run(&format!("{forget} --json")).exits(0);
+    assert_eq!(said.object("summary")["forgotten"], 2, "{}", said.stdout);
+    let deletion = said.object("deletion");
+    assert_eq!(deletion["subject"], "maintenance/offices/fs01", "{deletion}");
+    assert!(deletion["packs"].as_u64().unwrap() > 0, "{deletion}");
+    points(1);
+    site.restores();
+    // An administrator has let it: no alert, and the machine sees it all the same.
+    site.run("agent status --state state").exits(0);
+    let id = deletion["id"].as_u64().unwrap();
+    site.run("agent deletions --state state").exits(0).shows(&["maintenance/offices/fs01"]);
+    site.run(&format!("agent deletions --undelete {id} --state state")).exits(0);
+    points(3);
+
+    let pin = site.run(&format!("vault pin offices --quiet --server {admin}")).exits(0).stdout;
+    site.run(&format!("{forget} --pin {}", pin.trim())).exits(0).shows(&["2 snapshots forgotten"]);
+    points(1);
+    site.restores();
+    let vault = site.server.data().join("objects/vaults/offices/fs01/repository");
+    support::until("the removal of it", || {
+        let said = site.run(&format!("vault deletions offices --server {admin}")).exits(0);
+        said.stdout.contains("nothing is to be deleted").then_some(())
+    });
+    assert_eq!(support::objects_of(&vault, "snapshots").len(), 1);
+    site.run("repo prune --credentials host.json").exits(0).shows(&["asked for nothing"]);
+    support::restic_is_content("agent::maintenance", &vault);
+
+    let wrong = format!("repo prune --credentials {admin}");
+    site.run(&wrong).exits(1).tells(&["maintenance host", "packmule vault maintenance"]);
+    site.run("repo prune").exits(2);
+    let patch = format!("vault set offices --minimum-retention 30 --server {admin}");
+    site.run(&patch).exits(0);
+    std::fs::write(site.source.join("changes"), vec![9; 200_000]).unwrap();
+    site.run("backup now files --state state").exits(0);
+    let young = site.run(forget).exits(0);
+    young.shows(&["0 snapshots forgotten, 2 kept"]).tells(&["minimum retention"]);
+    points(2);
+    site.run(&format!("vault maintenance offices --for fs01 --end --server {admin}")).exits(0);
+    site.run("repo prune --credentials host.json").exits(1);
+}
+
+/// What somebody else asks for by this machine's credentials.
+#[test]
+fn a_deletion_that_nobody_here_has_asked_for_is_told_and_brought_back() {
+    let site = site();
+    for n in 0..2 {
+        std::fs::write(site.source.join("changes"), vec![n; 200_000]).unwrap();
+        site.run("backup now files --state state").exits(0);
+    }
+    // Taken to another place, with the key.
+    let stolen = site.place.folder("stolen");
+    for file in ["agent.json", "machine.pem"] {
+        let from = site.place.path("state").join(file);
+        if from.exists() {
+            std::fs::copy(from, stolen.join(file)).unwrap();
+        }
+    }
+    let source = s(&site.source).to_owned();
+    site.run(&format!("group create files --path {source} --state stolen")).exits(0);
+    site.run("group stop files --delete-data --yes --state stolen").exits(0);
+    let said = site.run("agent status --state state").exits(3);
+    said.tells(&["deletion 1", "it was not this machine", "--undelete 1"]);
+    site.run("agent deletions --state state").exits(3).tells(&["2 recovery points"]);
+    site.run("agent deletions --undelete 1 --state state").exits(0).shows(&["undeleted"]);
+    site.run("agent status --state state").exits(0);
+    site.run("agent deletions --all --state state").exits(0).shows(&["undeleted"]);
+    site.run("agent deletions --allow 7 --state state").exits(1).tells(&["no deletion 7"]);
+    site.restores();
+}
+
 /// Whoever gives a seed up need not edit a file before the agent starts again.
 #[test]
 fn a_seed_that_was_given_up_stops_no_agent_whose_settings_still_name_it() {

@@ -114,7 +114,7 @@ pub(crate) struct Principal {
     pub(crate) subject: String,
     /// Of the callers of our own API. An application has one only if it is Owner of everything.
     pub(crate) role: Option<Role>,
-    /// Of an agent, and of a copy computer.
+    /// Of an agent, of a copy computer, and of a maintenance host.
     pub(crate) own: Option<(VaultName, ServerName)>,
     /// Of a copy computer, which has to do with one seed only.
     pub(crate) seed: Option<SeedId>,
@@ -167,7 +167,7 @@ pub(crate) async fn guard(
         Ok(caller) => caller,
         Err(error) => return access.refuse(&app, error),
     };
-    if matches!(caller.role, Some(Role::Agent | Role::Copy))
+    if matches!(caller.role, Some(Role::Agent | Role::Copy | Role::Maintenance))
         && let Some(error) = too_old(&app, &headers)
     {
         return access.refuse(&app, error);
@@ -317,6 +317,7 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error
         "admin" => Role::Admin,
         "agent" => Role::Agent,
         "dock" => Role::Dock,
+        "maintenance" => Role::Maintenance,
         other => return Err(db::damaged("principal.role", other)),
     };
     let grants = if role == Role::Admin { vec![Grant::owner()] } else { Vec::new() };

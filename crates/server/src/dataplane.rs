@@ -212,6 +212,7 @@ pub(crate) async fn put(
         return Err(Error::refused(Code::BodyTooLarge, message));
     }
     may_append(&app, &principal, &target).await?;
+    refuse_by_maintenance(&principal, &key)?;
     if target.holder == Holder::Pending && key.kind() == ObjectKind::Lock {
         let message = "nobody works on what is not published: locks go to the vault's repository";
         return Err(Error::refused(Code::AppendOnly, message));
@@ -317,12 +318,23 @@ pub(crate) async fn remove(
     target: Target,
 ) -> Result<StatusCode, Error> {
     let key = target.key()?;
-    if key.kind() != ObjectKind::Lock || principal.role != Some(Role::Agent) {
+    let may = matches!(principal.role, Some(Role::Agent | Role::Maintenance));
+    if key.kind() != ObjectKind::Lock || !may {
         let message = "a vault is append-only: only locks can be removed";
         return Err(Error::refused(Code::AppendOnly, message));
     }
     store_of(&app, &target).await?.remove(&target.place.object(&key)).await?;
     Ok(StatusCode::OK)
+}
+
+/// A maintenance host packs anew what is there: no recovery point and no key comes from it.
+fn refuse_by_maintenance(principal: &Principal, key: &ObjectKey) -> Result<(), Error> {
+    let packs = matches!(key.kind(), ObjectKind::Pack | ObjectKind::Index | ObjectKind::Lock);
+    if packs || principal.role != Some(Role::Maintenance) {
+        return Ok(());
+    }
+    let message = "a maintenance host stores packs, indexes and locks, and nothing else";
+    Err(Error::refused(Code::AppendOnly, message))
 }
 
 /// A dock adds only to what an open job at the dock announces.

@@ -175,6 +175,7 @@ fn security(access: Access) -> Value {
         (Role::Agent, "agent"),
         (Role::Copy, "copy"),
         (Role::Dock, "dock"),
+        (Role::Maintenance, "maintenance"),
     ];
     match access {
         Access::Anyone => return json!([]),

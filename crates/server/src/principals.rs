@@ -1,4 +1,4 @@
-//! Issues tokens: to administrators, source servers and docks. Keeps their hashes only.
+//! Issues tokens: to administrators, source servers, docks and maintenance hosts. Keeps their hashes only.
 
 use crate::{Error, db, token};
 use jiff::Timestamp;
@@ -12,6 +12,8 @@ pub(crate) enum Subject {
     Admin,
     Agent(VaultName, ServerName),
     Dock(String),
+    /// Whoever prunes a source server's repository.
+    Maintenance(VaultName, ServerName),
 }
 
 impl Subject {
@@ -20,6 +22,7 @@ impl Subject {
             Self::Admin => "admin".to_owned(),
             Self::Agent(vault, server) => format!("agent/{vault}/{server}"),
             Self::Dock(name) => format!("dock/{name}"),
+            Self::Maintenance(vault, server) => format!("maintenance/{vault}/{server}"),
         }
     }
 
@@ -29,6 +32,7 @@ impl Subject {
             Self::Admin => "admin".to_owned(),
             Self::Agent(_, server) => server.to_string(),
             Self::Dock(_) => "dock".to_owned(),
+            Self::Maintenance(..) => "maintenance".to_owned(),
         }
     }
 
@@ -37,6 +41,7 @@ impl Subject {
             Self::Admin => Role::Admin,
             Self::Agent(..) => Role::Agent,
             Self::Dock(_) => Role::Dock,
+            Self::Maintenance(..) => Role::Maintenance,
         }
     }
 
@@ -45,6 +50,7 @@ impl Subject {
             Self::Admin => "admin",
             Self::Agent(..) => "agent",
             Self::Dock(_) => "dock",
+            Self::Maintenance(..) => "maintenance",
         }
     }
 }
@@ -90,7 +96,9 @@ pub(crate) async fn set(
     now: Timestamp,
 ) -> Result<(), Error> {
     let (vault, server) = match subject {
-        Subject::Agent(vault, server) => (Some(vault.as_str()), Some(server.as_str())),
+        Subject::Agent(vault, server) | Subject::Maintenance(vault, server) => {
+            (Some(vault.as_str()), Some(server.as_str()))
+        }
         _ => (None, None),
     };
     sqlx::query(

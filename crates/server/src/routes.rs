@@ -21,13 +21,15 @@ use wire::{Code, Role};
 
 const ADMIN: Access = Access::Roles(&[Role::Admin]);
 const AGENT: Access = Access::Roles(&[Role::Agent]);
+/// Whoever plans what goes from a repository.
+const KEEPER: Access = Access::Roles(&[Role::Agent, Role::Maintenance]);
+const KEEPER_OR_OWNER: Access = Access::Vault(&[Role::Agent, Role::Maintenance, Role::Admin]);
 const DOCK: Access = Access::Roles(&[Role::Dock]);
 const AGENT_OR_ADMIN: Access = Access::Roles(&[Role::Agent, Role::Admin]);
 const DOCK_OR_ADMIN: Access = Access::Roles(&[Role::Dock, Role::Admin]);
 const ANY_ROLE: Access = Access::Roles(&[Role::Admin, Role::Agent, Role::Dock]);
 /// Whoever decides about one vault: its Owners, and administrators.
 const OWNER: Access = Access::Vault(&[Role::Admin]);
-const AGENT_OR_OWNER: Access = Access::Vault(&[Role::Agent, Role::Admin]);
 /// Whoever writes drives: the source server, or a copy computer for it.
 const WRITER: Access = Access::Roles(&[Role::Agent, Role::Copy]);
 const WRITER_OR_ADMIN: Access = Access::Roles(&[Role::Agent, Role::Copy, Role::Admin]);
@@ -107,14 +109,14 @@ fn all(table: &mut Table) {
     import_jobs(table);
     let own = "/vaults/{vault}/{server}/";
     table.add(Method::POST, own, AGENT, dataplane::create);
-    table.add(Method::HEAD, "/vaults/{vault}/{server}/config", AGENT, dataplane::head);
-    table.add(Method::GET, "/vaults/{vault}/{server}/config", AGENT, dataplane::get);
+    table.add(Method::HEAD, "/vaults/{vault}/{server}/config", KEEPER, dataplane::head);
+    table.add(Method::GET, "/vaults/{vault}/{server}/config", KEEPER, dataplane::get);
     table.add(Method::POST, "/vaults/{vault}/{server}/config", AGENT, dataplane::put);
-    table.add(Method::GET, "/vaults/{vault}/{server}/{kind}/", AGENT, dataplane::list);
-    table.add(Method::HEAD, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::head);
-    table.add(Method::GET, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::get);
-    table.add(Method::POST, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::put);
-    table.add(Method::DELETE, "/vaults/{vault}/{server}/{kind}/{name}", AGENT, dataplane::remove);
+    table.add(Method::GET, "/vaults/{vault}/{server}/{kind}/", KEEPER, dataplane::list);
+    table.add(Method::HEAD, "/vaults/{vault}/{server}/{kind}/{name}", KEEPER, dataplane::head);
+    table.add(Method::GET, "/vaults/{vault}/{server}/{kind}/{name}", KEEPER, dataplane::get);
+    table.add(Method::POST, "/vaults/{vault}/{server}/{kind}/{name}", KEEPER, dataplane::put);
+    table.add(Method::DELETE, "/vaults/{vault}/{server}/{kind}/{name}", KEEPER, dataplane::remove);
     let pending = "/pending/{vault}/{server}/{kind}/{name}";
     table.add(Method::POST, "/pending/{vault}/{server}/config", AGENT, dataplane::put);
     table.add(Method::HEAD, "/pending/{vault}/{server}/config", AGENT, dataplane::head);
@@ -184,6 +186,9 @@ fn control(table: &mut Table) {
     table.add(Method::PUT, "/api/v1/vaults/{vault}", ADMIN, vaults::create);
     table.add(Method::GET, "/api/v1/vaults", ADMIN, vaults::list);
     table.add(Method::POST, "/api/v1/vaults/{vault}/servers/{server}", ADMIN, vaults::register);
+    let host = "/api/v1/vaults/{vault}/servers/{server}/maintenance";
+    table.add(Method::POST, host, ADMIN, vaults::maintain);
+    table.add(Method::DELETE, host, ADMIN, vaults::end_maintenance);
     table.add(Method::POST, "/api/v1/docks", ADMIN, docks::register);
     let settings = "/api/v1/subscriptions/{subscription}/publish-settings";
     table.add(Method::POST, settings, ADMIN, files::publish_settings);
@@ -228,16 +233,16 @@ fn keeping(table: &mut Table) {
     let own = "/api/v1/vaults/{vault}/servers/{server}/deletions";
     let undelete = "/api/v1/vaults/{vault}/servers/{server}/deletions/{id}/undelete";
     let shorten = "/api/v1/vaults/{vault}/servers/{server}/deletions/{id}/shorten";
-    table.add(Method::GET, vault, AGENT_OR_OWNER, settings::get);
+    table.add(Method::GET, vault, KEEPER_OR_OWNER, settings::get);
     table.add(Method::PATCH, vault, OWNER, settings::patch);
-    table.add(Method::GET, server, AGENT_OR_OWNER, settings::get_server);
+    table.add(Method::GET, server, KEEPER_OR_OWNER, settings::get_server);
     table.add(Method::PATCH, server, OWNER, settings::patch_server);
     table.add(Method::POST, "/api/v1/vaults/{vault}/pin", OWNER, deletions::create_pin);
     table.add(Method::GET, "/api/v1/vaults/{vault}/deletions", OWNER, deletions::list);
-    table.add(Method::GET, own, AGENT_OR_OWNER, deletions::list_of_server);
-    table.add(Method::POST, own, AGENT, deletions::request);
-    table.add(Method::POST, undelete, AGENT_OR_OWNER, deletions::undelete);
-    table.add(Method::POST, shorten, AGENT_OR_OWNER, deletions::shorten);
+    table.add(Method::GET, own, KEEPER_OR_OWNER, deletions::list_of_server);
+    table.add(Method::POST, own, KEEPER, deletions::request);
+    table.add(Method::POST, undelete, KEEPER_OR_OWNER, deletions::undelete);
+    table.add(Method::POST, shorten, KEEPER_OR_OWNER, deletions::shorten);
 }
 
 fn import_jobs(table: &mut Table) {

@@ -156,6 +156,39 @@ pub(crate) async fn register(
     Ok((StatusCode::CREATED, Json(credentials)))
 }
 
+/// Makes the token of whoever prunes a source server's repository in its stead.
+pub(crate) async fn maintain(
+    State(app): State<Arc<App>>,
+    Segments((vault, server)): Segments<(VaultName, ServerName)>,
+    body: Body,
+) -> Result<(StatusCode, Json<Credentials>), Error> {
+    let request: ServerRequest = http::json_or_default(body).await?;
+    let own = (vault, server);
+    let mut transaction = app.db.write().await?;
+    // That there is one.
+    quotas(&mut transaction, &own).await?;
+    let subject = Subject::Maintenance(own.0.clone(), own.1.clone());
+    let token = principals::issue(&mut transaction, &subject, request.replace, app.now()).await?;
+    transaction.commit().await?;
+    let credentials = app.credentials(subject.role(), Some(own), subject.user(), token);
+    Ok((StatusCode::CREATED, Json(credentials)))
+}
+
+/// Ends that token.
+pub(crate) async fn end_maintenance(
+    State(app): State<Arc<App>>,
+    Segments((vault, server)): Segments<(VaultName, ServerName)>,
+) -> Result<StatusCode, Error> {
+    let mut transaction = app.db.write().await?;
+    let subject = Subject::Maintenance(vault, server);
+    if !principals::has_token(&mut transaction, &subject).await? {
+        return Err(Error::not_found("token of a maintenance host for that source server"));
+    }
+    principals::end(&mut transaction, &subject).await?;
+    transaction.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 pub(crate) async fn insert(
     on: &mut SqliteConnection,
     vault: &VaultName,

@@ -19,6 +19,8 @@ pub enum Role {
     Dock,
     /// Writes the drives of one seed, away from its source server.
     Copy,
+    /// Prunes one source server's repository, away from it.
+    Maintenance,
 }
 
 /// What a caller needs to reach a server and be believed. The token is shown once, in here.
@@ -37,13 +39,13 @@ pub struct Credentials {
     pub ca_file: Option<String>,
     /// What the token allows.
     pub role: Role,
-    /// The vault; for [`Role::Agent`] and [`Role::Copy`].
+    /// The vault; for [`Role::Agent`], [`Role::Copy`] and [`Role::Maintenance`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault: Option<VaultName>,
-    /// The source server; for the same two.
+    /// The source server; for the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerName>,
-    /// User name of Basic authentication: the source server's name, `dock`, `copy` or `admin`.
+    /// User name of Basic authentication: the source server's name, `dock`, `copy`, `maintenance` or `admin`.
     pub user: String,
     /// The password of Basic authentication; empty for a machine, which gets access tokens by its certificate.
     pub token: String,

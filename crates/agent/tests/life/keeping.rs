@@ -403,6 +403,28 @@ fn a_deletion_that_this_machine_has_not_asked_for_is_seen_and_can_be_undone_or_a
     assert!(agent::allow_deletion(&site.ctx(), 77).is_err());
 }
 
+/// A part is added to the newest deletion by whoever names it.
+#[test]
+fn what_somebody_adds_to_a_deletion_of_this_machine_makes_it_somebody_elses() {
+    let site = site();
+    let mut made = Made::default();
+    let all: Vec<Digest> = (0..4).map(|n| made.back_up(&site, n)).collect();
+    let own = keep(&site, how(true)).unwrap().deletion.unwrap();
+    let foreign = || agent::status(&site.ctx()).unwrap().deletions;
+    assert_eq!(foreign(), []);
+    let more = wire::DeletionRequest {
+        continues: Some(own.id),
+        snapshots: vec![all[3]],
+        ..wire::DeletionRequest::default()
+    };
+    let (vault, server) = ("vault1".parse().unwrap(), "fs01".parse().unwrap());
+    site.agent().delete(&vault, &server, &more).unwrap();
+    assert_eq!(foreign().iter().map(|it| it.id).collect::<Vec<_>>(), [own.id]);
+    agent::undelete(&site.ctx(), own.id).unwrap();
+    made.are(&site, &all);
+    assert_eq!(foreign(), []);
+}
+
 /// Events come while something is held; phases say which.
 #[test]
 fn what_is_done_is_told() {

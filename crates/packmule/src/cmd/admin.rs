@@ -299,6 +299,7 @@ pub(crate) enum Vault {
     Pin(super::keeping::Pin),
     Deletions(super::keeping::Deletions),
     Undelete(super::keeping::Undelete),
+    Maintenance(super::keeping::Maintenance),
 }
 
 impl Vault {
@@ -338,6 +339,7 @@ impl Vault {
             Self::Pin(pin) => return pin.run(context),
             Self::Deletions(deletions) => return deletions.run(context),
             Self::Undelete(undelete) => return undelete.run(context),
+            Self::Maintenance(maintenance) => return maintenance.run(context),
             Self::Credentials { name, server_name, output, replace, admin } => {
                 let client = admin.client()?;
                 match server_name {
@@ -407,7 +409,7 @@ pub(crate) fn write_file(context: &Context, output: &Path, bytes: &[u8]) -> Resu
     Ok(())
 }
 
-fn write_credentials(
+pub(crate) fn write_credentials(
     context: &Context,
     output: &Path,
     credentials: &Credentials,

@@ -1,6 +1,6 @@
 //! `packmule vault set`, `pin`, `deletions`, `undelete`: what a vault keeps, and what is removed from it.
 
-use super::admin::AdminOptions;
+use super::admin::{AdminOptions, write_credentials};
 use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
@@ -9,8 +9,10 @@ use clap::{Args, ValueEnum};
 use client::Client;
 use model::{ByteSize, ErrorKind, ServerName, VaultName};
 use serde_json::json;
+use std::path::PathBuf;
 use wire::{
-    Deletion, DeletionState, Immutability, ServerPatch, ServerSettings, VaultPatch, VaultSettings,
+    Deletion, DeletionState, Immutability, ServerPatch, ServerRequest, ServerSettings, VaultPatch,
+    VaultSettings,
 };
 
 /// Show or change what a vault allows: hold, minimum retention, immutability, quota
@@ -92,6 +94,33 @@ pub(crate) struct Deletions {
     /// Also those that were carried out or undeleted
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    admin: AdminOptions,
+}
+
+/// Let another machine prune a source server's repository
+///
+/// Writes the credentials by which `packmule repo forget --credentials` and `repo prune --credentials` work there. Whoever has them, and the
+/// repository's password, plans what goes; the vault holds it like what the agent asks for. It can store no recovery point and no key.
+///
+/// Example: packmule vault maintenance branch-offices --for fs01 -o fs01-maintenance.json --server /srv/pm/admin.json
+/// Example: packmule vault maintenance branch-offices --for fs01 --end --server /srv/pm/admin.json
+#[derive(Args, Debug)]
+pub(crate) struct Maintenance {
+    /// The vault
+    name: VaultName,
+    /// The source server
+    #[arg(long = "for", value_name = "NAME")]
+    source: ServerName,
+    /// Where to write them; readable for this user only
+    #[arg(short, long, value_name = "FILE", required_unless_present = "end")]
+    output: Option<PathBuf>,
+    /// Replace those that there are: they stop working
+    #[arg(long)]
+    replace: bool,
+    /// Instead, end those that there are
+    #[arg(long, conflicts_with_all = ["output", "replace"])]
+    end: bool,
     #[command(flatten)]
     admin: AdminOptions,
 }
@@ -251,6 +280,25 @@ pub(crate) fn show_deletion(context: &Context, deletion: &Deletion) {
         context.printer.line(format!("    waits: {waits}"));
     }
     context.printer.object("deletion", deletion);
+}
+
+impl Maintenance {
+    /// Runs it.
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        let client = self.admin.client()?;
+        let Some(output) = &self.output else {
+            client.end_maintenance_host(&self.name, &self.source)?;
+            context
+                .printer
+                .line(format!("nobody but {} itself prunes its repository", self.source));
+            context.printer.object("ended", &json!({"vault": self.name, "server": self.source}));
+            return Ok(Status::Done);
+        };
+        let request = ServerRequest { replace: self.replace };
+        let made = client.make_maintenance_host(&self.name, &self.source, &request)?;
+        write_credentials(context, output, &made)?;
+        Ok(Status::Done)
+    }
 }
 
 impl Undelete {

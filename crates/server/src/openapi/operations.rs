@@ -173,6 +173,11 @@ fn credentials() -> Vec<Operation> {
             .may_take::<ServerRequest>()
             .with(&[201])
             .refuses(&[404, 409]),
+        describe(vaults::maintain, "makeMaintenanceHost", "Lets a host prune a repository")
+            .may_take::<ServerRequest>()
+            .with(&[201])
+            .refuses(&[404, 409]),
+        describe(vaults::end_maintenance, "endMaintenanceHost", "Ends that").refuses(&[404]),
         describe(docks::register, "registerDock", "Registers a dock")
             .takes::<DockRequest>()
             .with(&[201])

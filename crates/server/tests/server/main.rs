@@ -27,6 +27,7 @@ mod keeping;
 mod key_removals;
 mod keys;
 mod lifecycle;
+mod maintenance;
 mod parity;
 mod publication;
 mod restic;

@@ -24,6 +24,8 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("PUT", "/api/v1/vaults/{vault}", "admin"),
     ("GET", "/api/v1/vaults", "admin"),
     ("POST", "/api/v1/vaults/{vault}/servers/{server}", "admin"),
+    ("POST", "/api/v1/vaults/{vault}/servers/{server}/maintenance", "admin"),
+    ("DELETE", "/api/v1/vaults/{vault}/servers/{server}/maintenance", "admin"),
     ("POST", "/api/v1/docks", "admin"),
     ("POST", "/api/v1/subscriptions/{subscription}/publish-settings", "admin"),
     ("POST", "/api/v1/vaults/{vault}/vault-credentials", "admin"),
@@ -32,23 +34,27 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/key-removals", "admin, agent"),
     ("POST", "/api/v1/vaults/{vault}/servers/{server}/key-removals", "agent"),
     ("DELETE", "/api/v1/vaults/{vault}/servers/{server}/key-removals/{key}", "admin, agent"),
-    ("GET", "/api/v1/vaults/{vault}/settings", "admin, agent, owner"),
+    ("GET", "/api/v1/vaults/{vault}/settings", "admin, agent, maintenance, owner"),
     ("PATCH", "/api/v1/vaults/{vault}/settings", "admin, owner"),
-    ("GET", "/api/v1/vaults/{vault}/servers/{server}/settings", "admin, agent, owner"),
+    ("GET", "/api/v1/vaults/{vault}/servers/{server}/settings", "admin, agent, maintenance, owner"),
     ("PATCH", "/api/v1/vaults/{vault}/servers/{server}/settings", "admin, owner"),
     ("POST", "/api/v1/vaults/{vault}/pin", "admin, owner"),
     ("GET", "/api/v1/vaults/{vault}/deletions", "admin, owner"),
-    ("GET", "/api/v1/vaults/{vault}/servers/{server}/deletions", "admin, agent, owner"),
-    ("POST", "/api/v1/vaults/{vault}/servers/{server}/deletions", "agent"),
+    (
+        "GET",
+        "/api/v1/vaults/{vault}/servers/{server}/deletions",
+        "admin, agent, maintenance, owner",
+    ),
+    ("POST", "/api/v1/vaults/{vault}/servers/{server}/deletions", "agent, maintenance"),
     (
         "POST",
         "/api/v1/vaults/{vault}/servers/{server}/deletions/{id}/undelete",
-        "admin, agent, owner",
+        "admin, agent, maintenance, owner",
     ),
     (
         "POST",
         "/api/v1/vaults/{vault}/servers/{server}/deletions/{id}/shorten",
-        "admin, agent, owner",
+        "admin, agent, maintenance, owner",
     ),
     ("POST", "/api/v1/vaults/{vault}/servers/{server}/publications", "admin, agent"),
     ("GET", "/api/v1/vaults/{vault}/servers/{server}/publications", "admin, agent"),
@@ -94,14 +100,14 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("HEAD", "/increments/{vault}/{server}/{seed}/{kind}/{name}", "agent"),
     ("GET", "/increments/{vault}/{server}/{seed}/{kind}/{name}", "agent"),
     ("POST", "/increments/{vault}/{server}/{seed}/{kind}/{name}", "agent"),
-    ("HEAD", "/vaults/{vault}/{server}/config", "agent"),
-    ("GET", "/vaults/{vault}/{server}/config", "agent"),
+    ("HEAD", "/vaults/{vault}/{server}/config", "agent, maintenance"),
+    ("GET", "/vaults/{vault}/{server}/config", "agent, maintenance"),
     ("POST", "/vaults/{vault}/{server}/config", "agent"),
-    ("GET", "/vaults/{vault}/{server}/{kind}/", "agent"),
-    ("HEAD", "/vaults/{vault}/{server}/{kind}/{name}", "agent"),
-    ("GET", "/vaults/{vault}/{server}/{kind}/{name}", "agent"),
-    ("POST", "/vaults/{vault}/{server}/{kind}/{name}", "agent"),
-    ("DELETE", "/vaults/{vault}/{server}/{kind}/{name}", "agent"),
+    ("GET", "/vaults/{vault}/{server}/{kind}/", "agent, maintenance"),
+    ("HEAD", "/vaults/{vault}/{server}/{kind}/{name}", "agent, maintenance"),
+    ("GET", "/vaults/{vault}/{server}/{kind}/{name}", "agent, maintenance"),
+    ("POST", "/vaults/{vault}/{server}/{kind}/{name}", "agent, maintenance"),
+    ("DELETE", "/vaults/{vault}/{server}/{kind}/{name}", "agent, maintenance"),
     ("POST", "/storage/{account}/{container}/{repository}/", "dock"),
     ("HEAD", "/storage/{account}/{container}/{repository}/config", "admin, dock"),
     ("GET", "/storage/{account}/{container}/{repository}/config", "admin, dock"),
@@ -367,6 +373,7 @@ fn words(access: Access) -> String {
         (Role::Agent, "agent"),
         (Role::Copy, "copy"),
         (Role::Dock, "dock"),
+        (Role::Maintenance, "maintenance"),
     ];
     match access {
         Access::Anyone => "anyone".to_owned(),
@@ -456,10 +463,13 @@ fn every_route_lets_in_its_callers_and_nobody_else() {
         (Role::Agent, site.agent("vault1", "fs01")),
         (Role::Copy, copy),
         (Role::Dock, site.dock()),
+        (Role::Maintenance, site.maintenance("vault1", "fs01")),
     ];
     let known = callers[0].1.credentials().clone();
     for route in routes() {
-        let path = filled(route.path, "vault1", "fs01");
+        // Who is let in there ends the token of whoever is asked for next.
+        let server = if route.path.ends_with("/maintenance") { "fs09" } else { "fs01" };
+        let path = filled(route.path, "vault1", server);
         let what = format!("{} {path}", route.method);
         let ask = |auth| raw(&known, auth, &route.method, &path, &[], b"null");
         if route.access == Access::Anyone {
@@ -494,17 +504,20 @@ fn every_route_lets_in_its_callers_and_nobody_else() {
 }
 
 #[test]
-fn an_agent_reaches_nothing_of_another() {
+fn an_agent_and_its_maintenance_host_reach_nothing_of_another() {
     let site = Site::new();
     let mine = site.agent("vault1", "fs01");
     site.agent("vault1", "fs02");
     site.agent("vault2", "fs01");
+    let host = site.maintenance("vault1", "fs01");
     let known = mine.credentials().clone();
     for route in routes().iter().filter(|route| route.path.contains("{server}")) {
         for (vault, server) in [("vault1", "fs02"), ("vault2", "fs01")] {
             let path = filled(route.path, vault, server);
-            let answer = raw(&known, own(&mine), &route.method, &path, &[], b"null");
-            assert_eq!(answer.status, 403, "{} {path}", route.method);
+            for caller in [&mine, &host] {
+                let answer = raw(&known, own(caller), &route.method, &path, &[], b"null");
+                assert_eq!(answer.status, 403, "{} {path}", route.method);
+            }
         }
     }
 }

@@ -124,6 +124,14 @@ impl Site {
         Client::new(self.admin().register_dock(&request).unwrap()).unwrap()
     }
 
+    /// A host that prunes the repository of a registered source server.
+    pub(crate) fn maintenance(&self, vault: &str, server: &str) -> Client {
+        let (vault, server) = (vault.parse().unwrap(), server.parse().unwrap());
+        let request = ServerRequest { replace: true };
+        let admin = self.admin();
+        Client::new(admin.make_maintenance_host(&vault, &server, &request).unwrap()).unwrap()
+    }
+
     pub(crate) fn account(&self, name: &str) -> AccountName {
         let name = name.parse().unwrap();
         self.admin().create_storage_account(&name).unwrap();

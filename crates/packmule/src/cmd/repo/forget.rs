@@ -1,8 +1,9 @@
 //! `packmule repo forget`.
 
-use super::prune::{PruneHow, run_prune};
+use super::prune::{PruneHow, Pruned, run_prune};
+use super::target::{Target, ask_for};
 use super::which::{Which, labels};
-use crate::context::{Context, RepoOptions};
+use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use clap::Args;
@@ -19,13 +20,15 @@ use std::collections::HashSet;
 ///
 /// With rules, snapshots are grouped by machine and paths, and what any rule keeps of a group is kept: `--keep-daily 7` keeps the newest of
 /// each of the last seven days that have one. The data goes with --prune, or with `repo prune` later. Every snapshot is
-/// listed with what is decided of it and why; with --dry-run that is all.
+/// listed with what is decided of it and why; with --dry-run that is all. Of a repository in a vault (--credentials), the vault is asked for
+/// what goes, and holds it for days.
 ///
 /// Example: packmule repo forget -r /srv/backup --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --dry-run
+/// Example: packmule repo forget --credentials fs01-maintenance.json --tag group:files --keep-daily 14 --prune
 #[derive(Args, Debug)]
 pub(crate) struct Forget {
     #[command(flatten)]
-    repo: RepoOptions,
+    target: Target,
     /// Snapshots to forget: their ids, or unambiguous beginnings of these
     #[arg(
         value_name = "SNAPSHOT",
@@ -141,16 +144,24 @@ struct Chosen {
 
 impl Forget {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
-        let repository = context.repository(&self.repo)?;
+        let opened = self.target.open(context)?;
+        let repository = &opened.repository;
         let mode = if self.dry_run { LockMode::Shared } else { LockMode::Exclusive };
         let lock = repository.lock(mode)?;
-        let chosen = if self.snapshots.is_empty() {
-            self.by_rules(context, &repository)?
+        let mut asking = opened.asking(context, &lock)?;
+        let mut chosen = if self.snapshots.is_empty() {
+            self.by_rules(context, repository)?
         } else {
-            self.by_name(context, &repository)?
+            self.by_name(context, repository)?
         };
-        let failed =
-            if self.dry_run { 0 } else { remove(context, &repository, &lock, &chosen.gone)? };
+        let failed = match &mut asking {
+            _ if self.dry_run => 0,
+            None => remove(context, repository, &lock, &chosen.gone)?,
+            Some(asking) => {
+                chosen.kept += ask_for(context, asking, &mut chosen.gone)?;
+                0
+            }
+        };
         let Chosen { gone, kept, .. } = &chosen;
         let forgotten = gone.len() - failed;
         context.printer.line(match self.dry_run {
@@ -164,7 +175,12 @@ impl Forget {
             // In a rehearsal they are still there.
             let without: HashSet<Digest> =
                 if self.dry_run { chosen.gone.iter().copied().collect() } else { HashSet::new() };
-            pruned = run_prune(context, &repository, &lock, &self.how, &without, self.dry_run)?;
+            let dry_run = self.dry_run;
+            let what = Pruned { repository, lock: &lock, without: &without, dry_run };
+            pruned = run_prune(context, what, &self.how, asking.as_mut())?;
+        }
+        if !self.dry_run {
+            self.target.asked(context, asking)?;
         }
         context.printer.object(
             "summary",

@@ -10,6 +10,7 @@ mod restore;
 mod restoring;
 mod snapshots;
 mod stats;
+mod target;
 mod which;
 
 pub(crate) use backup::{

@@ -1,9 +1,11 @@
 //! `packmule repo prune`, and the rendering of any prune.
 
-use crate::context::{Context, RepoOptions};
+use super::target::Target;
+use crate::context::Context;
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use crate::ui::{Progress, duration};
+use agent::Asking;
 use clap::Args;
 use model::{ByteSize, Digest};
 use repo::{
@@ -13,18 +15,21 @@ use repo::{
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::Duration;
+use wire::DeletionRequest;
 
 /// Remove what no snapshot needs any more
 ///
 /// Packs of which nothing is needed go; what is left of packs that are mostly waste is packed anew. Every blob that
 /// is packed anew is verified before its old pack goes. Where anything that a snapshot needs is missing or damaged, nothing is removed, and the exit code is 4. Nobody else
-/// may use the repository meanwhile: exit code 11 otherwise. A prune that was interrupted has lost nothing; run it again.
+/// may use the repository meanwhile: exit code 11 otherwise. A prune that was interrupted has lost nothing; run it again. Of a repository
+/// in a vault (--credentials), the vault is asked for what goes, and holds it for days.
 ///
 /// Example: packmule repo prune -r /srv/backup --dry-run
+/// Example: packmule repo prune --credentials fs01-maintenance.json
 #[derive(Args, Debug)]
 pub(crate) struct Prune {
     #[command(flatten)]
-    repo: RepoOptions,
+    target: Target,
     #[command(flatten)]
     how: PruneHow,
     /// Only say what would be done
@@ -61,24 +66,39 @@ fn small(text: &str) -> Result<ByteSize, String> {
 
 impl Prune {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
-        let repository = context.repository(&self.repo)?;
+        let opened = self.target.open(context)?;
+        let repository = &opened.repository;
         let mode = if self.dry_run { LockMode::Shared } else { LockMode::Exclusive };
         let lock = repository.lock(mode)?;
-        let without = HashSet::new();
-        let summary = run_prune(context, &repository, &lock, &self.how, &without, self.dry_run)?;
+        let mut asking = opened.asking(context, &lock)?;
+        let what =
+            Pruned { repository, lock: &lock, without: &HashSet::new(), dry_run: self.dry_run };
+        let summary = run_prune(context, what, &self.how, asking.as_mut())?;
+        if !self.dry_run {
+            self.target.asked(context, asking)?;
+        }
         context.printer.object("summary", &summary);
         Ok(Status::Done)
     }
 }
 
-/// Prunes, or says what that would do, showing progress. Answers the summary for scripts.
+/// What is pruned.
+#[derive(Clone, Copy)]
+pub(crate) struct Pruned<'a> {
+    pub(crate) repository: &'a Repository,
+    pub(crate) lock: &'a LockGuard,
+    /// Snapshots that count as gone.
+    pub(crate) without: &'a HashSet<Digest>,
+    pub(crate) dry_run: bool,
+}
+
+/// Prunes, or says what that would do, showing progress; has the vault asked for what goes where there is one. Answers the summary for
+/// scripts.
 pub(crate) fn run_prune(
     context: &Context,
-    repository: &Repository,
-    lock: &LockGuard,
+    Pruned { repository, lock, without, dry_run }: Pruned<'_>,
     how: &PruneHow,
-    without: &HashSet<Digest>,
-    dry_run: bool,
+    asking: Option<&mut Asking<'_>>,
 ) -> Result<Value, Failure> {
     let progress = Progress::new(&context.printer, "pruning");
     let events = |event: PruneEvent| show(&progress, event);
@@ -97,7 +117,16 @@ pub(crate) fn run_prune(
     let plan = repository.plan_prune(lock, &options)?;
     let figures = plan.figures();
     if !dry_run {
-        plan.write()?.carry_out(lock, &options)?;
+        let removals = plan.write()?;
+        match asking {
+            None => removals.carry_out(lock, &options)?,
+            Some(asking) => asking.ask(&DeletionRequest {
+                reason: "repo prune, by a maintenance host: no snapshot needs these".to_owned(),
+                indexes: removals.indexes,
+                packs: removals.packs,
+                ..DeletionRequest::default()
+            })?,
+        }
     }
     let elapsed = progress.finish();
     tell(context, &figures, dry_run, elapsed);
