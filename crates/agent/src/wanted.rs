@@ -230,6 +230,8 @@ fn list(state: &State, record: &SeedRecord, contents: &Contents) -> Result<Vec<u
         created: contents.frozen,
         repositories: vec![contents.repository],
         objects: journal::objects(state, record, contents)?,
+        // That is for exports.
+        parts: Vec::new(),
     };
     let unfit = |why: seed::Malformed| Error::Damaged { path: from.clone(), what: causes(&why) };
     inventory.encode(&state.signing_key()?).map_err(unfit)
