@@ -62,7 +62,8 @@ impl AskedRecord {
 pub struct OwnDeletion {
     /// What the vault says of it.
     pub deletion: Deletion,
-    /// Whether this machine has asked for it, or somebody here has said that it may be.
+    /// Whether this machine has asked for it, or a maintenance host that an administrator has let do so, or somebody here
+    /// has said that it may be.
     pub by_us: bool,
 }
 
@@ -78,17 +79,18 @@ pub fn deletions(ctx: &Context<'_>) -> Result<Vec<OwnDeletion>> {
 fn listed(state: &State, vault: &Vault) -> Result<Vec<OwnDeletion>> {
     let record = state.asked()?;
     let all = vault.client.deletions(&vault.vault, Some(&vault.server))?;
-    let own = |deletion: Deletion| OwnDeletion { by_us: record.has(&deletion), deletion };
+    let by_host = format!("maintenance/{}/{}", vault.vault, vault.server);
+    let own = |deletion: Deletion| {
+        let by_us = record.has(&deletion) || deletion.subject == by_host;
+        OwnDeletion { by_us, deletion }
+    };
     Ok(all.into_iter().map(own).collect())
 }
 
 /// Those that are not over and that somebody else has asked for.
 pub(crate) fn foreign(state: &State, vault: &Vault) -> Result<Vec<Deletion>> {
-    // An administrator has let a maintenance host ask.
-    let by_host = format!("maintenance/{}/{}", vault.vault, vault.server);
     let is_open = |own: &OwnDeletion| {
-        let is_known = own.by_us || own.deletion.subject == by_host;
-        !is_known && matches!(own.deletion.state, DeletionState::Held | DeletionState::Going)
+        !own.by_us && matches!(own.deletion.state, DeletionState::Held | DeletionState::Going)
     };
     Ok(listed(state, vault)?.into_iter().filter(is_open).map(|own| own.deletion).collect())
 }

@@ -133,19 +133,19 @@ fn the_parts_of_a_list_follow_one_another_and_each_object_is_in_one() {
     };
     let with =
         |parts: &[wire::ExportPart]| Inventory { parts: parts.to_vec(), ..inventory(objects()) };
-    let whole = with(&[part("a", None), part("b", Some(2)), part("c", Some(3))]);
+    let whole = with(&[part("job-a", None), part("job-b", Some(2)), part("job-c", Some(3))]);
     let bytes = whole.encode(&key()).unwrap();
     assert_eq!(Inventory::decode(&bytes, &trust()).unwrap().body, whole);
     let counts: Vec<usize> = (0..4).map(|part| whole.part(part).count()).collect();
     assert_eq!(counts, [4, 1, 0, 0], "what is no pack is in the first");
     assert_eq!(inventory(objects()).part(0).count(), 5);
     for wrong in [
-        vec![part("a", None)],
-        vec![part("a", Some(1)), part("b", Some(2))],
-        vec![part("a", None), part("b", None)],
-        vec![part("a", None), part("b", Some(3)), part("c", Some(3))],
-        vec![part("a", None), part("b", Some(3)), part("c", Some(2))],
-        vec![part("a", None), part("a", Some(3))],
+        vec![part("job-a", None)],
+        vec![part("job-a", Some(1)), part("job-b", Some(2))],
+        vec![part("job-a", None), part("job-b", None)],
+        vec![part("job-a", None), part("job-b", Some(3)), part("job-c", Some(3))],
+        vec![part("job-a", None), part("job-b", Some(3)), part("job-c", Some(2))],
+        vec![part("job-a", None), part("job-a", Some(3))],
     ] {
         assert!(matches!(with(&wrong).encode(&key()), Err(Malformed::Header(_))), "{wrong:?}");
     }

@@ -97,6 +97,8 @@ fn what_was_asked_for_by_a_clock_that_was_ahead_is_held_until_the_date_that_was_
     let site = Site::with(clock.config());
     let (agent, _, sample) = filled(&site, "ahead", 2);
     clock.to(50);
+    // It is looked at now and then: two moves between two looks would be one.
+    told(&site.admin(), "was moved ahead by");
     let deletion = ask(&agent, &everything(&sample)).unwrap();
     clock.to(20);
     told(&site.admin(), "was moved back by");
