@@ -77,6 +77,10 @@ impl Store for Travelling {
         self.place.puts_at_once()
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.place.lists_at_once()
+    }
+
     fn remove_leftovers(&self) -> Result<()> {
         self.place.remove_leftovers()
     }
