@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use support::{
     Place, Said, Small, contents, names_are_right, objects_of, open, restic_is_content, s, signal,
-    skip, until, walk,
+    skip, stop, until, walk,
 };
 
 /// A repository with two snapshots, and where drives and what is taken in can go.
@@ -173,7 +173,7 @@ fn a_repository_that_stock_restic_holds_exclusively_is_waited_for_by_hand() {
         let mut check = check.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // Held still while it holds its lock; restic's lock is exclusive once it has its name.
         until("restic's lock", || objects_of(&scene.repository, "locks").pop());
-        signal(&check, Signal::STOP);
+        stop(&check);
         let [drive] = scene.place.drives();
         let told = ["in use", "exclusively", "wait for it", "restic unlock"];
         scene.backup(&[]).exits(11).tells(&told);

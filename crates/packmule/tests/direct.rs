@@ -15,7 +15,8 @@ use rustix::process::Signal;
 use std::fs;
 use std::path::{Path, PathBuf};
 use support::{
-    Place, Said, names_are_right, restic, restic_is_content, restics, s, same, signal, until, walk,
+    Place, Said, names_are_right, restic, restic_is_content, restics, s, same, signal, stop, until,
+    walk,
 };
 
 /// 40 MB of noise in files of 2 MB: packs of 4 MiB, wherever the chunks happen to be cut.
@@ -111,7 +112,7 @@ fn a_drive_pulled_half_way_is_replaced_by_the_next_one() {
     let data = |drive: &Path| walk(&drive.join("repositories")).len();
     until("a few packs count", || (data(&drives[0]) > 2).then_some(()));
     // It must not be done before the drive is out.
-    signal(&child, Signal::STOP);
+    stop(&child);
     assert!(!is_sealed(&drives[0]));
     fs::remove_dir_all(&drives[0]).unwrap();
     signal(&child, Signal::CONT);
@@ -203,7 +204,7 @@ fn with_parity_a_drive_pulled_half_way_does_not_keep_the_others_from_being_cover
     let child = place.start(&words(&source, &drives, &parity));
     let data = |drive: &Path| walk(&drive.join("repositories")).len();
     until("a few packs count", || (data(&drives[0]) > 2).then_some(()));
-    signal(&child, Signal::STOP);
+    stop(&child);
     assert!(!is_sealed(&drives[0]));
     fs::remove_dir_all(&drives[0]).unwrap();
     signal(&child, Signal::CONT);

@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 use support::served::Server;
-use support::{Place, Said, restic, restic_is_content, restics, s, same, signal, until, walk};
+use support::{
+    Place, Said, restic, restic_is_content, restics, s, same, signal, stop, until, walk,
+};
 
 const SHIPPING: &str = "--yes --carrier FedEx --recipient R --street S --city C --postal-code 1 --country NO --phone 1 --email r@example.org";
 
@@ -252,7 +254,7 @@ fn a_drive_pulled_half_way_is_made_up_for_from_the_source() {
     let child = site.start(&format!("{WRITE} --drive d1 d2 --capacity 200M,190M"));
     until("a pack is named", || (packs(&victim) > 0).then_some(()));
     // It must not be done before the drive is out.
-    signal(&child, Signal::STOP);
+    stop(&child);
     assert!(!is_sealed(&victim));
     fs::remove_dir_all(&victim).unwrap();
     signal(&child, Signal::CONT);
@@ -577,7 +579,7 @@ fn several_groups_travel_together_without_staging() {
     // The first one is larger, and so the first in use.
     let child = site.start(&format!("{WRITE} --drive d1 d2 d3 --capacity 200M,60M,60M"));
     until("packs are named", || (packs(&victim) > 2).then_some(()));
-    signal(&child, Signal::STOP);
+    stop(&child);
     assert!(!is_sealed(&victim));
     fs::remove_dir_all(&victim).unwrap();
     signal(&child, Signal::CONT);

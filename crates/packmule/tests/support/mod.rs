@@ -323,6 +323,21 @@ pub fn signal(child: &Child, signal: rustix::process::Signal) {
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
+/// Stops a program, and waits until it does nothing more: a thread within a call of the kernel ends
+/// that first, and may still make a file meanwhile.
+pub fn stop(child: &Child) {
+    signal(child, rustix::process::Signal::STOP);
+    let threads = PathBuf::from(format!("/proc/{}/task", child.id()));
+    until("every thread has stopped", || {
+        let all = std::fs::read_dir(&threads).unwrap().all(|thread| {
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat"));
+            // One that is gone makes nothing. The state stands behind the name, which may have brackets.
+            stat.ok().is_none_or(|it| it.rsplit(')').next().unwrap().trim_start().starts_with('T'))
+        });
+        all.then_some(())
+    });
+}
+
 /// The stock program, and any newer one that the environment names. Empty, with a word about it,
 /// where there is none.
 pub fn restics(test: &str) -> Vec<PathBuf> {
