@@ -168,6 +168,18 @@ pub enum Fault {
     Kind(&'static str),
 }
 
+impl Fault {
+    /// The fault of one item at `path`. Where there is no room, it is everybody's.
+    pub(crate) fn unless_full(self, path: &std::path::Path) -> Result<Self, Error> {
+        match self {
+            Self::Unwritable(cause) if full(&cause) => {
+                Err(Error::Io { action: "writing", path: path.to_owned(), cause })
+            }
+            other => Ok(other),
+        }
+    }
+}
+
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.path.display(), self.fault)

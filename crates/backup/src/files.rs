@@ -16,7 +16,7 @@ use crate::work::Work;
 use model::Digest;
 use repo::tree::{Node, NodeKind};
 use repo::{BlobRun, Content};
-use rustix::fs::{Mode, OFlags, SeekFrom};
+use rustix::fs::{Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 use sha256::Aside;
 use std::cell::Cell;
@@ -235,7 +235,9 @@ impl<'a, 'run> Files<'a, 'run> {
             // Cut off by us: neither read to its end nor at fault.
             return Ok(());
         }
-        if size != before.size() || !source.metadata().is_ok_and(|after| same(&before, &after)) {
+        // The shorter of two ways to ask.
+        if size != before.size() || !rustix::fs::fstat(&source).is_ok_and(|now| same(&before, &now))
+        {
             self.run.problem(path, Fault::Changed);
         }
         *file.node.lock().unwrap_or_else(PoisonError::into_inner) = Some(Node { size, ..node });
@@ -308,9 +310,10 @@ pub(crate) fn open(path: &PathBuf) -> Result<File, Fault> {
     }
 }
 
-fn same(before: &Metadata, after: &Metadata) -> bool {
-    let state = |stat: &Metadata| (stat.size(), stat.mtime(), stat.mtime_nsec());
-    state(before) == state(after)
+fn same(before: &Metadata, now: &Stat) -> bool {
+    let size = u64::try_from(now.st_size).unwrap_or(u64::MAX);
+    let nanoseconds = i64::try_from(now.st_mtime_nsec).unwrap_or_default();
+    (before.size(), before.mtime(), before.mtime_nsec()) == (size, now.st_mtime, nanoseconds)
 }
 
 /// One file on its way into pieces.

@@ -378,6 +378,10 @@ fn an_interrupted_restore_goes_on_by_the_same_call_and_by_no_other() {
         let text = fs::read_to_string(names(&journals).first().unwrap()).unwrap();
         let token = text.lines().find_map(|line| line.strip_prefix("token ")).unwrap();
         fs::write(target.join(format!(".packmule-unfinished-{token}-9")), "half").unwrap();
+        // And what it leaves of a directory whose files were not all there.
+        let hidden = target.join(format!(".packmule-unfinished-{token}-{}", 1_u64 << 63 | 1));
+        fs::create_dir_all(&hidden).unwrap();
+        fs::write(hidden.join("file"), "half").unwrap();
         // Without the notes it is somebody else's folder.
         let other = scene.restore(&scene.options(&target, Existing::Refuse, &|_| {}));
         assert!(matches!(other, Err(Error::TargetNotEmpty { .. })));

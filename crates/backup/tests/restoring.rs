@@ -94,6 +94,67 @@ fn whenever_a_restore_is_killed_every_name_is_a_whole_file() {
     assert_eq!((outcome.files, names(folder.path()).len()), (41, 41));
 }
 
+/// A backup of a folder with 30 small files in `folder/few`.
+fn small_files(folder: &Path) -> (Repository, Digest, PathBuf) {
+    let source = folder.join("source");
+    std::fs::create_dir_all(source.join("few")).unwrap();
+    for n in 0..30 {
+        std::fs::write(source.join(format!("few/{n:02}")), noise(n, 3000)).unwrap();
+    }
+    let repository = init(Arc::new(Memory::new()));
+    let snapshot = back_up(&repository, &source).snapshot;
+    (repository, snapshot, source)
+}
+
+#[test]
+fn a_directory_of_small_files_has_its_name_when_all_of_them_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (repository, snapshot, source) = small_files(folder.path());
+    let target = folder.path().join("target");
+    let few = target.join(source.strip_prefix("/").unwrap()).join("few");
+    let seen = AtomicBool::new(false);
+    let watch = |event: RestoreEvent<'_>| {
+        let RestoreEvent::Bytes(_) = event else { return };
+        if few.exists() {
+            assert_eq!(names(&few).len(), 30);
+        } else if few.parent().unwrap().exists() {
+            let [hidden] = &names(few.parent().unwrap())[..] else { return };
+            assert!(hidden.to_str().unwrap().contains(".packmule-unfinished-"));
+            assert_eq!(std::fs::metadata(hidden).unwrap().mode() & 0o777, 0o700);
+            seen.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    };
+    let outcome = watched(&repository, snapshot, &target, &watch).unwrap();
+    assert!(outcome.problems.is_empty() && seen.into_inner(), "{:?}", outcome.problems);
+    same(&source, few.parent().unwrap());
+}
+
+#[test]
+fn where_a_directory_appears_meanwhile_nothing_in_it_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (repository, snapshot, source) = small_files(folder.path());
+    let target = folder.path().join("target");
+    let few = target.join(source.strip_prefix("/").unwrap()).join("few");
+    let once = std::sync::Once::new();
+    let watch = |event: RestoreEvent<'_>| {
+        let RestoreEvent::Bytes(_) = event else { return };
+        once.call_once(|| {
+            std::fs::create_dir(&few).unwrap();
+            std::fs::write(few.join("07"), "mine").unwrap();
+            std::fs::write(few.join("other"), "mine, too").unwrap();
+        });
+    };
+    let outcome = watched(&repository, snapshot, &target, &watch).unwrap();
+    let problems: Vec<&Path> = outcome.problems.iter().map(|it| it.path.as_path()).collect();
+    assert_eq!(problems, [few.join("07")]);
+    assert!(matches!(outcome.problems[0].fault, backup::Fault::Exists));
+    assert_eq!((names(&few).len(), names(few.parent().unwrap()).len()), (31, 1));
+    for n in 0..30 {
+        let there = std::fs::read(few.join(format!("{n:02}"))).unwrap();
+        assert!(if n == 7 { there == b"mine" } else { there == noise(n, 3000) }, "{n}");
+    }
+}
+
 /// The numbers up to `count` in an order that has nothing to do with theirs.
 fn shuffled(count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();

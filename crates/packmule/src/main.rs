@@ -16,6 +16,7 @@ use context::Context;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    heap::gives_back();
     let cli = cli::Cli::parse_from(cli::arguments(std::env::args_os()));
     let printer = ui::Printer::new(cli.json, cli.quiet);
     let code = match Context::new(printer) {

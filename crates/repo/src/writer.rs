@@ -28,8 +28,10 @@ use std::thread::JoinHandle;
 const OPEN_PACKS: RangeInclusive<usize> = 2..=4;
 /// What a pack's buffer has beyond the pack's size: its header, unless its blobs are very many.
 const HEADER_ROOM: usize = 256 << 10;
-/// Entries of an index file, so that it stays below restic's 8 MiB.
+/// The most entries of an index file, but for the last pack's, so that it stays below restic's 8 MiB.
 pub(crate) const INDEX_BLOBS: usize = 50_000;
+/// Entries that are not written by now: the last ones are written alone, when all else is done.
+const UNWRITTEN_BLOBS: usize = INDEX_BLOBS / 2;
 
 /// How the writer works.
 #[derive(Debug, Clone, Copy)]
@@ -447,7 +449,7 @@ impl Shared {
         let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
         unwritten.push(IndexedPack::new(pack.id, &pack.blobs));
         let blobs: usize = unwritten.iter().map(|pack| pack.blobs.len()).sum();
-        if blobs < INDEX_BLOBS {
+        if blobs < UNWRITTEN_BLOBS {
             return Ok(());
         }
         let packs = std::mem::take(&mut *unwritten);

@@ -188,7 +188,7 @@ fn bounds(passes: &[Pass]) -> String {
 type Show = fn(&Stages) -> String;
 
 /// Amounts in GB first, then each stage with its rate in GB/s.
-const STAGES: [(&str, Show); 14] = [
+const STAGES: [(&str, Show); 15] = [
     ("read, GB", |s| gigabytes(s.read_bytes)),
     ("new, GB", |s| gigabytes(s.new_bytes)),
     ("stored, GB", |s| gigabytes(s.stored_bytes)),
@@ -202,6 +202,7 @@ const STAGES: [(&str, Show); 14] = [
     ("name", |s| stage(s.name, s.stored_bytes)),
     ("open", |s| stage(s.open, s.stored_bytes)),
     ("decompress", |s| stage(s.decompress, s.new_bytes)),
+    ("trees and index", |s| format!("{:.2}", s.note)),
     ("reading again what was written", |s| format!("{:.2}", s.again())),
 ];
 
@@ -252,7 +253,7 @@ mod tests {
                 "- borg: 1.0",
                 "- rustic: missing: is not installed",
                 "- set A: 3 files, 0.00 GB (scale 1)",
-                "| first backup A | 5.60 (5.6; 10) | 14.00 (14.0; 10) | 11.20 (11.2; 10) | 4.55 |",
+                "| first backup A | 5.60 (5.6; 10) | 14.00 (14.0; 10) | 11.20 (11.2; 10) | 4.65 |",
                 "| repository A, MB | 2.5 | 2.5 | 2.5 |  |",
                 "| cut | 1.00 at 4.00 GB/s |",
             ],
@@ -267,7 +268,7 @@ mod tests {
         assert_says(
             &text,
             &[
-                "| first backup A | 5.60 | 2.50 (3) | 2.00 by borg (2) | 0.81 | no |",
+                "| first backup A | 5.60 | 2.50 (3) | 2.00 by borg (2) | 0.83 | no |",
                 "| peak memory, first backup A, MiB | 10.0 | 1.00 (1) | yes |",
                 "| repository A, MB | 2.5 | 1.00 (1.02) | yes |",
             ],

@@ -26,6 +26,7 @@ pub(crate) const PLACES: &[Place] = &[
     place("pure", "sha256", &[]),
     place("pure", "poly1305", &[]),
     place("pure", "rabin", &[]),
+    place("pure", "heap", &[]),
     place("pure", "flow", &["model"]),
     place("pure", "wire", &["model", "flow"]),
     place("pure", "credfile", &["model"]),
@@ -73,7 +74,7 @@ pub(crate) const PLACES: &[Place] = &[
         &[
             "model", "flow", "wire", "credfile", "policy", "store", "repo", "backup", "workload",
             "drive", "keyring", "signing", "seed", "custody", "client", "server", "agent",
-            "service", "dock",
+            "service", "dock", "heap",
         ],
     ),
     // What documents show of the code is made from the code.

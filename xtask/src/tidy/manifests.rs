@@ -10,8 +10,12 @@ const RULE: &str = "manifest";
 const ROOT: &str = "Cargo.toml";
 
 /// They have the only `unsafe` there is, which no crate could allow against `forbid`.
-const OWN_LINTS: [&str; 3] =
-    ["crates/sha256/Cargo.toml", "crates/poly1305/Cargo.toml", "crates/rabin/Cargo.toml"];
+const OWN_LINTS: [&str; 4] = [
+    "crates/sha256/Cargo.toml",
+    "crates/poly1305/Cargo.toml",
+    "crates/rabin/Cargo.toml",
+    "crates/heap/Cargo.toml",
+];
 
 /// Fields of `[package]` that have one value for all members.
 const INHERITED: [&str; 5] = ["version", "edition", "rust-version", "license", "publish"];

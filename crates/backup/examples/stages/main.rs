@@ -9,10 +9,12 @@ mod bytes;
 mod clock;
 mod disk;
 mod known;
+mod notes;
 
 use bytes::Stages;
 use clock::timed;
 use known::Known;
+use notes::Notes;
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -31,6 +33,8 @@ struct Report {
     look: f64,
     /// Opening and reading files that are in the page cache.
     read: f64,
+    /// Trees and index: encoding them, and all stages that they go through.
+    note: f64,
     /// Deriving a key from a password, as this program's repositories have it.
     key: f64,
     #[serde(flatten)]
@@ -53,16 +57,18 @@ fn main() -> io::Result<()> {
     report.files = all.len() as u64;
     report.bytes = all.iter().map(|(_, stamp)| stamp.0).sum();
     let mut stages = bytes::Work::new()?;
+    let mut notes = Notes::default();
     for (path, stamp) in all {
         if known.is_unchanged(&path, stamp) {
             continue;
         }
         report.read_files += 1;
         report.read_bytes += stamp.0;
-        through(&folder.join(&path), &mut stages, &mut known, &mut report)?;
+        through(&folder.join(&path), &mut stages, (&mut known, &mut notes), &mut report)?;
         known.remember(path, stamp);
     }
     report.stages = stages.stages;
+    report.note = notes.cost(&mut stages)?;
     for _ in 0..KEY_LANES {
         timed(&mut report.key, derive_lane)?;
     }
@@ -105,9 +111,10 @@ fn look(root: &Path) -> io::Result<Vec<(PathBuf, known::Stamp)>> {
 fn through(
     path: &Path,
     work: &mut bytes::Work,
-    known: &mut Known,
+    (known, notes): (&mut Known, &mut Notes),
     report: &mut Report,
 ) -> io::Result<()> {
+    let mut blobs = Vec::new();
     let mut window = work.buffer();
     let (mut file, mut filled) = timed(&mut report.read, || {
         let mut file = File::open(path)?;
@@ -115,14 +122,18 @@ fn through(
         Ok::<_, io::Error>((file, filled))
     })?;
     while filled > 0 {
-        let length = work.blob(window.get(..filled).unwrap_or_default(), known)?;
+        let (length, name, is_new) = work.blob(window.get(..filled).unwrap_or_default(), known)?;
+        blobs.push(name);
+        if is_new {
+            notes.new_blob(name);
+        }
         window.copy_within(length..filled, 0);
         filled -= length;
         // Less than the longest blob is the rest of the file only when nothing more comes.
         filled = timed(&mut report.read, || fill(&mut file, &mut window, filled))?;
     }
     work.take_back(window);
-    Ok(())
+    notes.file(path, blobs)
 }
 
 /// Reads behind the first `filled` bytes until the window is full or the file ends.

@@ -2,6 +2,7 @@
 //! Knows nothing of repositories.
 
 use super::attributes::Attributes;
+use super::place::Place;
 use super::{Mode, Run};
 use crate::error::Fault;
 use std::ffi::OsStr;
@@ -10,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Directories that a thread keeps a handle on.
 const OPEN: usize = 16;
@@ -26,6 +27,8 @@ pub(super) struct Dir {
     /// It is in place of something that is not a directory.
     replaces: bool,
     there: AtomicBool,
+    /// Its number while it has no name of its own yet: until all that is in it is there. 0 otherwise.
+    hidden: AtomicU64,
     /// Directories and files in it that are not finished, and one for the walk through it.
     open: AtomicUsize,
 }
@@ -49,6 +52,7 @@ impl Dir {
             attributes: None,
             replaces: false,
             there: AtomicBool::new(there),
+            hidden: AtomicU64::new(0),
             open: AtomicUsize::new(1),
         })
     }
@@ -63,6 +67,7 @@ impl Dir {
             attributes: new.attributes,
             replaces: new.replaces,
             there: AtomicBool::new(new.there),
+            hidden: AtomicU64::new(0),
             open: AtomicUsize::new(1),
         })
     }
@@ -72,12 +77,56 @@ impl Dir {
     }
 
     /// Makes it, in the directory above, which is there. Nothing happens when it is there.
-    pub(super) fn make(&self, above: &OwnedFd) -> io::Result<()> {
+    pub(super) fn make(&self, run: &Run<'_>, above: &OwnedFd) -> io::Result<()> {
         if !self.is_there() {
-            super::place::make_dir(above, OsStr::from_bytes(&self.name), self.replaces)?;
+            let (hidden, own) = (self.hidden_number(), OsStr::from_bytes(&self.name));
+            let hidden = hidden.map(|number| Ok::<_, io::Error>(run.place()?.hidden(number)));
+            let hidden = hidden.transpose()?;
+            let name = hidden.as_ref().map_or(own, OsStr::new);
+            super::place::make_dir(above, name, self.replaces)?;
             self.there.store(true, Ordering::Release);
         }
         Ok(())
+    }
+
+    pub(super) fn replaces(&self) -> bool {
+        self.replaces
+    }
+
+    /// It is to be made under a name for the time being, which that number stands for: not 0.
+    pub(super) fn hide(&self, number: u64) {
+        self.hidden.store(number, Ordering::Release);
+    }
+
+    pub(super) fn hidden_number(&self) -> Option<u64> {
+        let number = self.hidden.load(Ordering::Acquire);
+        (number != 0).then_some(number)
+    }
+
+    /// Gives it its name, if it has none.
+    pub(super) fn unhide(&self, run: &Run<'_>) {
+        let Some(number) = self.hidden_number() else { return };
+        let unhidden = run.place().and_then(|place| {
+            let above = place.directory(&self.path_above())?;
+            place.unhide(&above, number, OsStr::from_bytes(&self.name))
+        });
+        match unhidden {
+            Ok(left_out) => {
+                self.hidden.store(0, Ordering::Release);
+                for name in left_out {
+                    run.problem(&self.path_of(&name), Fault::Exists);
+                }
+            }
+            Err(cause) => run.problem(&self.path(), Fault::Unwritable(cause)),
+        }
+    }
+
+    /// Where it is now, below the target.
+    pub(super) fn place_path(&self, place: &Place) -> PathBuf {
+        match self.hidden_number() {
+            Some(number) => self.path_above().join(place.hidden(number)),
+            None => self.path(),
+        }
     }
 
     /// It, and all above it that are not there, the topmost last.
@@ -131,6 +180,7 @@ impl Dir {
     pub(super) fn release(self: &Arc<Self>, run: &Run<'_>) {
         let mut at = self;
         while at.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            run.unhide(at);
             at.set_attributes(run);
             match &at.parent {
                 Some(parent) => at = parent,
@@ -145,7 +195,8 @@ impl Dir {
             return;
         }
         let path = self.path();
-        let done = run.place().and_then(|place| place.directory_itself(&path)).and_then(|item| {
+        let done = run.place().and_then(|place| place.directory_itself(&self.place_path(place)));
+        let done = done.and_then(|item| {
             attributes.set_on_directory(&item, run.giving()).map_err(io::Error::from)
         });
         if let Err(cause) = done {
@@ -169,7 +220,8 @@ impl Handles {
                 if self.open.len() >= OPEN {
                     self.open.remove(0);
                 }
-                self.open.push((Arc::clone(dir), run.place()?.directory(&dir.path())?));
+                let place = run.place()?;
+                self.open.push((Arc::clone(dir), place.directory(&dir.place_path(place))?));
                 self.open.len() - 1
             }
         };

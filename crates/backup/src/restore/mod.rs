@@ -12,7 +12,8 @@
 //! 3. [`output`] writes small files in one go, large ones in blocks ([`blocks`]) past the page cache.
 //!    A file has no name, or one of its making, until it is whole and has its attributes, and then
 //!    takes its place in one step: whenever this ends, a restored file is right, or what was there
-//!    before. What cannot be filled whole is left out and named.
+//!    before. In a small directory it is the directory that has a name of its making until all its files are whole.
+//!    What cannot be filled whole is left out and named.
 //! 4. A directory's attributes are set after everything in it ([`dirs`]); further names of a file
 //!    are given last.
 //! 5. What the target has already is looked at first ([`existing`]): what is right stays, of the rest the caller has
@@ -45,17 +46,18 @@ pub use existing::{Action, Existing};
 use crate::Select;
 use crate::error::{Error, Fault, Problem};
 use attributes::Giving;
+use dirs::Dir;
 use model::Digest;
 use output::{Hand, Output};
 use place::Place;
 use repo::tree::NodeKind;
 use repo::{Index, Repository};
 use resume::Resume;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What to restore, and how.
 pub struct RestoreOptions<'a> {
@@ -258,6 +260,8 @@ struct Run<'a> {
     problems: Mutex<Vec<Problem>>,
     /// What was left out because something else is there; noted where that is asked for later.
     skipped: Mutex<HashSet<PathBuf>>,
+    /// Directories that have no name of their own yet, by their numbers.
+    hidden: Mutex<HashMap<u64, Arc<Dir>>>,
     tally: Tally,
     /// Something stopped it: what, is in `failure`.
     failed: AtomicBool,
@@ -281,10 +285,33 @@ impl<'a> Run<'a> {
             direct: AtomicBool::new(true),
             problems: Mutex::default(),
             skipped: Mutex::default(),
+            hidden: Mutex::default(),
             tally: Tally::default(),
             failed: AtomicBool::new(false),
             failure: Mutex::default(),
         })
+    }
+
+    /// A directory is to be made under a name for the time being.
+    fn hide(&self, dir: &Arc<Dir>, number: u64) {
+        dir.hide(number);
+        lock(&self.hidden).insert(number, Arc::clone(dir));
+    }
+
+    /// All that is in a directory is there: it gets its name, if it has none.
+    fn unhide(&self, dir: &Dir) {
+        if let Some(number) = dir.hidden_number() {
+            if dir.is_there() {
+                dir.unhide(self);
+            }
+            lock(&self.hidden).remove(&number);
+        }
+    }
+
+    /// Gives every directory its name. What is in one is whole, as nobody is at work any more.
+    fn unhide_all(&self) {
+        let hidden = std::mem::take(&mut *lock(&self.hidden));
+        hidden.values().filter(|dir| dir.is_there()).for_each(|dir| dir.unhide(self));
     }
 
     fn place(&self) -> io::Result<&Place> {
@@ -405,6 +432,7 @@ pub fn restore(
     let output = Output::new(&run);
     let made = fill(&run, &output, &mut resume, tree);
     output.discard_all();
+    run.unhide_all();
     drop(output);
     made?;
     if mode == Mode::Write {

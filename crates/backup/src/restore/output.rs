@@ -4,10 +4,12 @@
 use super::batch::{Batch, FileToDo, Piece};
 use super::blocks::{BLOCK, Blocks, Buffer, Evicted, Part, Put, Room, Whole, parts};
 use super::dirs::Handles;
+use super::place::Place;
 use super::unfinished::{HOLE, OpenFiles, Writable, is_zero, release};
 use super::{Action, Broken, Run};
 use crate::error::{Fault, full};
 use crossbeam_channel::{Receiver, Sender};
+use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -116,6 +118,18 @@ impl<'a> Output<'a> {
     fn whole(&self, hand: &mut Hand, number: u64, file: &FileToDo, plain: &[u8]) -> io::Result<()> {
         let place = self.run.place()?;
         let folder = hand.handles.of(self.run, &file.dir)?;
+        if file.dir.hidden_number().is_some() {
+            let name = OsStr::from_bytes(&file.name);
+            let to =
+                Writable::cached(Place::begin_named(folder, name, file.attributes.first_mode())?);
+            let done = write_whole(&to, plain);
+            match &done {
+                Ok(()) => self.told(file, file.attributes.set_on_file(&to.file, self.run.giving())),
+                Err(_) => Place::discard_named(folder, name),
+            }
+            self.note_cached(hand, file.size);
+            return done;
+        }
         let (made, named) = place.begin(folder, number, file.attributes.first_mode())?;
         let to = Writable::cached(made);
         let done =
@@ -347,10 +361,14 @@ impl<'a> Output<'a> {
         let unnamed = (!named).then_some(&to.file);
         let replace = file.action == Action::Replace;
         place.finish(folder, number, unnamed, OsStr::from_bytes(&file.name), replace)?;
+        self.told(file, set);
+        Ok(())
+    }
+
+    fn told(&self, file: &FileToDo, set: Result<(), Errno>) {
         if let Err(errno) = set {
             self.run.problem(&file.path(), Fault::AttributesUnset(errno.into()));
         }
-        Ok(())
     }
 
     /// It is there, or will not be.

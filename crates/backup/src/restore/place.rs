@@ -77,7 +77,7 @@ impl Place {
             tokens.iter().map(|token| format!("{UNFINISHED}{token:016x}-")).collect();
         for name in entries(folder)? {
             if begins.iter().any(|begin| name.starts_with(begin.as_bytes())) {
-                rustix::fs::unlinkat(folder, OsStr::from_bytes(&name), AtFlags::empty())?;
+                remove_unfinished(folder, OsStr::from_bytes(&name))?;
             }
         }
         Ok(())
@@ -131,10 +131,59 @@ impl Place {
         if self.nameless {
             return Ok((rustix::fs::openat(folder, ".", NAMELESS, mode)?.into(), false));
         }
-        let flags =
-            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        Ok((rustix::fs::openat(folder, self.partial(number), flags, mode)?.into(), true))
+        Ok((rustix::fs::openat(folder, self.partial(number), NEW, mode)?.into(), true))
+    }
+
+    /// Makes a file under its own name, in a directory that has none yet. It must be removed if it does not become whole.
+    pub(super) fn begin_named(folder: &OwnedFd, name: &OsStr, mode: Mode) -> io::Result<File> {
+        Ok(rustix::fs::openat(folder, name, NEW, mode)?.into())
+    }
+
+    /// Takes such a file away again.
+    pub(super) fn discard_named(folder: &OwnedFd, name: &OsStr) {
+        let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
+    }
+
+    /// What the directory of that number is called until all that is in it is there.
+    pub(super) fn hidden(&self, number: u64) -> String {
+        // No file has such a number.
+        self.partial(number | 1 << 63)
+    }
+
+    /// Gives a hidden directory its name. Where something has that name by now, what is in it goes there, as far as its
+    /// names are free; answers those that were not, which are gone.
+    pub(super) fn unhide(
+        &self,
+        above: &OwnedFd,
+        number: u64,
+        name: &OsStr,
+    ) -> io::Result<Vec<Vec<u8>>> {
+        let hidden = self.hidden(number);
+        let hidden = OsStr::new(&hidden);
+        match rename_new(above, hidden, name) {
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+            // Without the flag there is but this: it takes the name from an empty directory only.
+            Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
+                return Ok(rustix::fs::renameat(above, hidden, above, name).map(|()| Vec::new())?);
+            }
+            other => return other.map(|()| Vec::new()),
+        }
+        let open = |name| rustix::fs::openat(above, name, FOLDER, Mode::empty());
+        let (from, to) = (open(hidden)?, open(name)?);
+        let mut left_out = Vec::new();
+        for entry in entries(&from)? {
+            let name = OsStr::from_bytes(&entry);
+            match rustix::fs::renameat_with(&from, name, &to, name, RenameFlags::NOREPLACE) {
+                Ok(()) => {}
+                Err(_) => {
+                    rustix::fs::unlinkat(&from, name, AtFlags::empty())?;
+                    left_out.push(entry);
+                }
+            }
+        }
+        rustix::fs::unlinkat(above, hidden, AtFlags::REMOVEDIR)?;
+        Ok(left_out)
     }
 
     /// Gives an unfinished file that has none a name for the time being, so that it can be closed.
@@ -245,6 +294,28 @@ impl Place {
 }
 
 const NAMELESS: OFlags = OFlags::TMPFILE.union(OFlags::WRONLY).union(OFlags::CLOEXEC);
+
+/// Of a file that nobody else has made.
+const NEW: OFlags = OFlags::CREATE
+    .union(OFlags::EXCL)
+    .union(OFlags::WRONLY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Removes an unfinished file, or an unfinished directory, which has none in it.
+fn remove_unfinished(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => {}
+        other => return Ok(other?),
+    }
+    let inside = rustix::fs::openat(folder, name, FOLDER, Mode::empty())?;
+    for entry in entries(&inside)? {
+        rustix::fs::unlinkat(&inside, OsStr::from_bytes(&entry), AtFlags::empty())?;
+    }
+    Ok(rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?)
+}
 
 /// Gives an open file that has no name one.
 fn link(file: impl AsFd, folder: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {

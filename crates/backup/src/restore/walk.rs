@@ -12,7 +12,7 @@ use super::output::{Hand, Output};
 use super::place::Place;
 use super::resume::Resume;
 use super::{Action, Mode, RestoreEvent, Run, reachable};
-use crate::error::{Error, Fault, full};
+use crate::error::{Error, Fault};
 use crate::select::Judged;
 use crossbeam_channel::Sender;
 use model::Digest;
@@ -26,6 +26,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// What a directory may have in it, all together, to be made under a name for the time being: so many bytes.
+/// After an interruption it is made once more.
+const SMALL: u64 = 16 << 20;
+/// And so many entries. Naming the directory takes as long as naming three files.
+const SEVERAL: std::ops::RangeInclusive<usize> = 8..=4096;
+
+/// Whether these are to be made in a directory that gets its name when they are there: so small files need no names for
+/// the time being, which is a third of the time that they take. Directories in it, and files with other names elsewhere,
+/// may be there much later.
+fn is_small(nodes: &[Node]) -> bool {
+    let bytes = nodes.iter().fold(0_u64, |sum, node| sum.saturating_add(node.size));
+    let fits = |node: &Node| node.kind != NodeKind::Dir && node.links <= 1;
+    SEVERAL.contains(&nodes.len()) && bytes <= SMALL && nodes.iter().all(fits)
+}
 
 /// One walk, and what it leaves for afterwards.
 pub(super) struct Walk<'a> {
@@ -41,6 +56,8 @@ pub(super) struct Walk<'a> {
     pending: Vec<Pending>,
     pub(super) total: Total,
     pub(super) made: Made,
+    /// How many directories were made under a name for the time being.
+    hidden: u64,
 }
 
 #[derive(Default)]
@@ -55,6 +72,8 @@ struct Pending {
     tree: Digest,
     /// It was there before this run.
     was_there: bool,
+    /// It is wanted itself, and to be made.
+    is_new: bool,
     /// All in it is wanted, unless it is excepted.
     inherited: bool,
 }
@@ -88,6 +107,7 @@ impl<'a> Walk<'a> {
             pending: Vec::new(),
             total: Total::default(),
             made: Made::default(),
+            hidden: 0,
         }
     }
 
@@ -101,7 +121,7 @@ impl<'a> Walk<'a> {
         let above = above.into_iter().rev().skip(1);
         let inherited = above.fold(false, |inherited, path| select.judge(path, true, inherited).1);
         let (dir, tree) = (Dir::root(there), root);
-        self.pending.push(Pending { dir, tree, was_there: there, inherited });
+        self.pending.push(Pending { dir, tree, was_there: there, is_new: false, inherited });
         while let Some(pending) = self.pending.pop() {
             self.run.stopped()?;
             let dir = Arc::clone(&pending.dir);
@@ -122,10 +142,21 @@ impl<'a> Walk<'a> {
     }
 
     /// A directory's entries; none when they or the directory cannot be had, which is then noted.
-    fn open(&self, pending: Pending, base: &Path) -> Result<Option<(Vec<Node>, At)>, Error> {
+    fn open(&mut self, pending: Pending, base: &Path) -> Result<Option<(Vec<Node>, At)>, Error> {
         let run = self.run;
-        let Pending { dir, tree, was_there, inherited } = pending;
-        let nodes = match run.repository.read_tree(run.index, &tree) {
+        let Pending { dir, tree, was_there, is_new, inherited } = pending;
+        let nodes = run.repository.read_tree(run.index, &tree);
+        if is_new {
+            if !dir.replaces() && nodes.as_ref().is_ok_and(|nodes| is_small(nodes)) {
+                self.hidden += 1;
+                run.hide(&dir, self.hidden);
+            }
+            if let Err(fault) = self.make_all(&dir, None) {
+                run.problem(&dir.path(), fault.unless_full(&run.options.target.join(dir.path()))?);
+                return Ok(None);
+            }
+        }
+        let nodes = match nodes {
             Ok(nodes) => nodes,
             Err(error) if reachable(&error) => {
                 run.problem(&dir.path(), Fault::Damaged(error.to_string()));
@@ -135,11 +166,10 @@ impl<'a> Walk<'a> {
         };
         let mut around = Around { folder: None, is_new: !was_there, taken: HashSet::new() };
         if dir.is_there() {
-            let path = dir.path();
-            match self.folder(&path, was_there) {
+            match self.folder(&dir, was_there) {
                 Ok(folder) => around.folder = Some(folder),
                 Err(error) => {
-                    run.problem(&path, Fault::Unwritable(error));
+                    run.problem(&dir.path(), Fault::Unwritable(error));
                     return Ok(None);
                 }
             }
@@ -151,8 +181,9 @@ impl<'a> Walk<'a> {
         Ok(Some((nodes, At { dir, around, origin, inherited })))
     }
 
-    fn folder(&self, path: &Path, was_there: bool) -> io::Result<OwnedFd> {
-        let folder = self.run.place()?.directory(path)?;
+    fn folder(&self, dir: &Dir, was_there: bool) -> io::Result<OwnedFd> {
+        let place = self.run.place()?;
+        let folder = place.directory(&dir.place_path(place))?;
         if was_there && self.run.mode == Mode::Write && self.resume.is_known() {
             Place::clear(&folder, &self.resume.tokens)?;
         }
@@ -161,13 +192,10 @@ impl<'a> Walk<'a> {
 
     fn through(&mut self, mut at: At, nodes: Vec<Node>) -> Result<(), Error> {
         for mut node in nodes {
-            match self.entry(&mut at, &mut node) {
-                Err(Fault::Unwritable(cause)) if full(&cause) => {
-                    let path = self.run.options.target.join(at.dir.path_of(&node.name));
-                    return Err(Error::Io { action: "writing", path, cause });
-                }
-                Err(fault) => self.run.problem(&at.dir.path_of(&node.name), fault),
-                Ok(()) => {}
+            if let Err(fault) = self.entry(&mut at, &mut node) {
+                let path = at.dir.path_of(&node.name);
+                let fault = fault.unless_full(&self.run.options.target.join(&path))?;
+                self.run.problem(&path, fault);
             }
             if self.batch.is_full() {
                 self.run.stopped()?;
@@ -253,9 +281,11 @@ impl<'a> Walk<'a> {
             there,
         };
         let dir = Dir::below(&at.dir, new);
+        // How it is made depends on what will be in it.
+        let is_new = wanted && !there && self.run.mode == Mode::Write;
         if wanted {
             self.tell_dir(at, &spot);
-            if let Err(fault) = self.make_all(&dir, at) {
+            if !is_new && let Err(fault) = self.make_all(&dir, Some(at)) {
                 // The walk will not come to it.
                 dir.release(self.run);
                 return Err(fault);
@@ -264,7 +294,7 @@ impl<'a> Walk<'a> {
                 super::count(&self.run.tally.dirs);
             }
         }
-        self.pending.push(Pending { dir, tree, was_there: there, inherited });
+        self.pending.push(Pending { dir, tree, was_there: there, is_new, inherited });
         Ok(())
     }
 
@@ -278,7 +308,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Makes a directory of the target, and those above it. In a dry run nothing; read back, none must be missing.
-    fn make_all(&mut self, dir: &Arc<Dir>, at: &mut At) -> Result<(), Fault> {
+    fn make_all(&mut self, dir: &Arc<Dir>, at: Option<&At>) -> Result<(), Fault> {
         match self.run.mode {
             Mode::Plan => return Ok(()),
             Mode::Verify if dir.is_there() => return Ok(()),
@@ -288,12 +318,12 @@ impl<'a> Walk<'a> {
         let mut missing = dir.missing();
         while let Some(dir) = missing.pop() {
             self.resume.note(|| dir.path());
-            let made = match &at.around.folder {
-                // The usual case: no way to go.
-                Some(folder) if missing.is_empty() && !Arc::ptr_eq(&dir, &at.dir) => {
-                    dir.make(folder)
+            let made = match at.and_then(|at| Some((at.around.folder.as_ref()?, &at.dir))) {
+                // No way to go.
+                Some((folder, in_dir)) if missing.is_empty() && !Arc::ptr_eq(&dir, in_dir) => {
+                    dir.make(self.run, folder)
                 }
-                _ => self.above(&dir).and_then(|above| dir.make(&above)),
+                _ => self.above(&dir).and_then(|above| dir.make(self.run, &above)),
             };
             made.map_err(Fault::Unwritable)?;
             super::count(&self.run.tally.dirs);
@@ -309,8 +339,8 @@ impl<'a> Walk<'a> {
     pub(super) fn into<'f>(&mut self, at: &'f mut At) -> Result<&'f OwnedFd, Fault> {
         if at.around.folder.is_none() {
             let dir = Arc::clone(&at.dir);
-            self.make_all(&dir, at)?;
-            let folder = self.folder(&dir.path(), false).map_err(Fault::Unwritable)?;
+            self.make_all(&dir, Some(at))?;
+            let folder = self.folder(&dir, false).map_err(Fault::Unwritable)?;
             at.around.folder = Some(folder);
         }
         at.around.folder.as_ref().ok_or_else(|| Fault::Unwritable(io::ErrorKind::NotFound.into()))
