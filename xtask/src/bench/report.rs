@@ -279,7 +279,7 @@ mod tests {
         // 0.85 of what the machine allows is enough.
         assert_says(
             &text,
-            &["| first backup A | 4.90 | 2.86 (3) | 2.29 by borg (2) | 0.93 | yes |"],
+            &["| first backup A | 4.90 | 2.86 (3) | 2.29 by borg (2) | 0.95 | yes |"],
         );
     }
 
