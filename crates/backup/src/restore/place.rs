@@ -174,12 +174,12 @@ impl Place {
         let mut left_out = Vec::new();
         for entry in entries(&from)? {
             let name = OsStr::from_bytes(&entry);
-            match rustix::fs::renameat_with(&from, name, &to, name, RenameFlags::NOREPLACE) {
-                Ok(()) => {}
-                Err(_) => {
+            match move_new(&from, &to, name) {
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
                     rustix::fs::unlinkat(&from, name, AtFlags::empty())?;
                     left_out.push(entry);
                 }
+                other => other?,
             }
         }
         rustix::fs::unlinkat(above, hidden, AtFlags::REMOVEDIR)?;
@@ -345,11 +345,20 @@ fn rename_over(folder: &OwnedFd, from: &OsStr, to: &OsStr) -> io::Result<()> {
 
 /// Without taking a name from anything.
 fn rename_new(folder: &OwnedFd, from: &OsStr, to: &OsStr) -> io::Result<()> {
-    match rustix::fs::renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
+    take_new((folder, from), (folder, to))
+}
+
+/// Into another folder, without taking a name from anything.
+fn move_new(from: &OwnedFd, to: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    take_new((from, name), (to, name))
+}
+
+fn take_new(from: (&OwnedFd, &OsStr), to: (&OwnedFd, &OsStr)) -> io::Result<()> {
+    match rustix::fs::renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
         // Not every file system knows how.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            rustix::fs::linkat(folder, from, folder, to, AtFlags::empty())?;
-            Ok(rustix::fs::unlinkat(folder, from, AtFlags::empty())?)
+            rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty())?;
+            Ok(rustix::fs::unlinkat(from.0, from.1, AtFlags::empty())?)
         }
         other => Ok(other?),
     }
