@@ -12,8 +12,9 @@ use crate::group::{Group, Initial, OfflineInputs};
 use crate::record::{SeedRecord, StagedBackup};
 use crate::state::State;
 use crate::vault::Vault;
-use crate::{Error, chain, init, origin, transit};
+use crate::{Error, chain, init, origin, recover, transit};
 use flow::{SeedEvent, SeedState};
+use jiff::Timestamp;
 use model::{GroupName, JobName, ObjectKind};
 use std::path::PathBuf;
 use wire::{Code, Job, JobPatch, JobState, SeedId};
@@ -57,6 +58,8 @@ pub struct GivenUp {
     pub staging: Option<PathBuf>,
     /// Its import jobs.
     pub jobs: Vec<(Job, Fate)>,
+    /// When another computer was given credentials to write its drives, of which there is no import job yet.
+    pub copied_since: Option<Timestamp>,
     /// The groups that go another way from now on.
     pub groups: Vec<GroupName>,
     /// Whether anything was done at all.
@@ -130,6 +133,7 @@ fn plan(
             .map(|job| (fate(&job), job))
             .map(|(fate, job)| (job, fate))
             .collect(),
+        copied_since: copied_since(vault, what.seed)?,
         groups: Vec::new(),
         dry_run: what.dry_run,
     };
@@ -143,6 +147,11 @@ fn plan(
     given_up.staging = staged.filter(is_there).map(|record| record.staging.clone());
     given_up.groups = own_groups(state, record)?.into_iter().map(|group| group.name).collect();
     Ok(given_up)
+}
+
+fn copied_since(vault: &Vault, id: SeedId) -> Result<Option<Timestamp>, Error> {
+    let seeds = recover::under_way(vault)?;
+    Ok(seeds.into_iter().find(|seed| seed.id == id).and_then(|seed| seed.copied_since))
 }
 
 fn fate(job: &Job) -> Fate {

@@ -326,16 +326,6 @@ pub enum Error {
         /// What is known of them.
         folder: PathBuf,
     },
-    /// Recovery points that were made since rely on what is lost, and nothing that the seed was sent with does.
-    #[error(
-        "seed {seed} needs nothing of what is lost, but recovery points that were made while it travelled have {files} files with it; bring these files back as they were, and run packmule seed refill again"
-    )]
-    IncrementsLack {
-        /// The seed.
-        seed: SeedId,
-        /// How many files.
-        files: u64,
-    },
     /// Server and source go by different revisions.
     #[error(
         "the server knows another state of seed {seed} than this one: {what}; restore the newest copy of the state directory"
@@ -553,7 +543,6 @@ impl Error {
             | Self::NothingWanted
             | Self::NothingGone { .. }
             | Self::WasRevised { .. }
-            | Self::IncrementsLack { .. }
             | Self::NotSigner { .. }
             | Self::SetBegun { .. }
             | Self::OnTheSource

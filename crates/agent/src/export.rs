@@ -206,7 +206,7 @@ pub fn plan_export(
 }
 
 impl PlannedExport {
-    /// Creates the jobs, one after the other. Doing it again goes on with the same lists.
+    /// Creates the jobs, one after the other; none where the name of one of them is taken. Doing it again goes on with the same lists.
     ///
     /// # Errors
     /// [`Error::NoStorageAccount`]; what the server refuses. Jobs that were made by then stay.
@@ -217,6 +217,13 @@ impl PlannedExport {
         }
         let parts = self.parts.iter().zip(&self.selections);
         parts.map(|(part, selection)| self.create_one(ctx, part, selection, &account)).collect()
+    }
+
+    /// With the first job the names of all others are looked at, before anything is made.
+    fn after(&self, part: &ExportPart) -> Vec<JobName> {
+        let is_first = self.parts.first().is_some_and(|first| first.job == part.job);
+        let others = self.parts.iter().filter(|_| is_first).skip(1);
+        others.map(|part| part.job.clone()).collect()
     }
 
     fn create_one(
@@ -249,6 +256,7 @@ impl PlannedExport {
             storage_account: account.clone(),
             return_address: None,
             delivery_package: None,
+            others: self.after(part),
         };
         let job = vault.client.create_export(&part.job, &request)?;
         if job.state == JobState::Creating {

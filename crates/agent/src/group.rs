@@ -3,7 +3,7 @@
 use crate::record::SeedRecord;
 use crate::state::State;
 use crate::vault::Vault;
-use crate::{Context, Error, OwnError, Stopped, names, recover};
+use crate::{Context, Error, Stopped, names, recover};
 use backup::{Totals, scan};
 use flow::SeedState;
 use jiff::Timestamp;
@@ -321,9 +321,7 @@ pub fn change_group(
 /// Whether a seed can begin at that staging location, or take another group.
 fn free_for_seed(state: &State, vault: &Vault, inputs: &OfflineInputs) -> Result<(), Error> {
     one_repository(state, inputs)?;
-    if let Some(seed) = recover::unknown(state, vault)?.into_iter().next() {
-        return Err(OwnError::UnknownSeed { seed }.into());
-    }
+    recover::refuse_unknown(state, vault)?;
     if !vault.has_repository()? {
         return Ok(());
     }

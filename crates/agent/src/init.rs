@@ -6,21 +6,25 @@ use crate::context::{Context, Event, Phase};
 use crate::elsewhere::Elsewhere;
 use crate::group::is_no_repository;
 use crate::record::SeedRecord;
-use crate::state::State;
+use crate::state::{Lock, State};
 use crate::travelling::Travelling;
 use crate::vault::{Place, Vault};
-use crate::{Error, OwnError, journal, origin, passphrase, recover};
+use crate::{Error, journal, origin, passphrase, recover};
 use model::{Digest, ErrorKind, ObjectKey, ObjectKind};
 use repo::Repository;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use store::{Folder, Overlay, Store};
 use wire::SeedId;
 
 /// A config or key file is a few hundred bytes.
 pub(crate) const SMALL: u64 = 1 << 20;
+
+/// Making one is a key derivation and three files; a server that does not answer ends it sooner.
+const TURN: Duration = Duration::from_secs(300);
 
 /// The repository in staging. Made once only: where it was and is not, a share is not mounted.
 pub(crate) fn staging(
@@ -49,7 +53,7 @@ pub(crate) fn staging(
         Some(repository) => repository,
         None => {
             ctx.tell(Event::Phase(Phase::Init(Place::Staging)));
-            let _lock = state.lock_init()?;
+            let _lock = in_turn(ctx, state)?;
             clear_halfway(store.as_ref())?;
             origin::lay(ctx, state, store.as_ref(), password)?;
             match open(ctx, &store, password)? {
@@ -220,7 +224,12 @@ pub(crate) fn vault(
         origin::arrived(ctx, state, repository.identity())?;
         return Ok(repository);
     }
-    let _lock = state.lock_init()?;
+    let _lock = in_turn(ctx, state)?;
+    // Whoever had it before has made one: a second one's keys would lie beside its own.
+    if let Some(repository) = open(ctx, store, password)? {
+        origin::arrived(ctx, state, repository.identity())?;
+        return Ok(repository);
+    }
     if origin::lay(ctx, state, store.as_ref(), password)? {
         ctx.tell(Event::Phase(Phase::Init(Place::Vault)));
         let repository = Repository::open(Arc::clone(store), password, ctx.author.clone())?;
@@ -229,9 +238,7 @@ pub(crate) fn vault(
     }
     // A seed that brings a repository would be unwelcome beside another one.
     let there = Vault::connect(ctx, state)?;
-    if let Some(seed) = recover::unknown(state, &there)?.into_iter().next() {
-        return Err(OwnError::UnknownSeed { seed }.into());
-    }
+    recover::refuse_unknown(state, &there)?;
     let folder = state.init_folder();
     let local: Arc<dyn Store> = Arc::new(Folder::new(&folder));
     ctx.tell(Event::Phase(Phase::Init(Place::Vault)));
@@ -251,6 +258,26 @@ pub(crate) fn vault(
     let repository = Repository::open(Arc::clone(store), password, ctx.author.clone())?;
     remove(&folder)?;
     Ok(repository)
+}
+
+/// The lock of whoever makes a repository. Groups whose first backups begin together make one after the other.
+fn in_turn(ctx: &Context<'_>, state: &State) -> Result<Lock, Error> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match state.lock_init() {
+            Err(Error::Busy { .. }) if waited < TURN => {
+                ctx.check_stop()?;
+                if waited.is_zero() {
+                    ctx.tell(Event::Step(
+                        "the repository is being made by another backup, which is waited for",
+                    ));
+                }
+                ctx.clock.sleep(ctx.poll);
+                waited = waited.saturating_add(ctx.poll);
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Keys before the config: a repository that has a config can be opened.

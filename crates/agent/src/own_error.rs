@@ -1,5 +1,6 @@
 //! What can go wrong with this machine's certificate, with what opens its repository, and with what is deleted from it. Decides nothing.
 
+use jiff::Timestamp;
 use model::{Digest, ErrorKind};
 use std::io;
 use wire::SeedId;
@@ -34,6 +35,17 @@ pub enum OwnError {
     UnknownSeed {
         /// The seed.
         seed: SeedId,
+    },
+    /// A seed that nothing is known of here has no import job yet, and another computer may be writing its drives.
+    #[error(
+        "another computer was given credentials on {} to write the drives of seed {seed} of this server, of which nothing is known here: once it has made their import job, packmule seed recover finds the seed again (where nobody writes them, packmule seed abandon gives it up)",
+        since.strftime("%Y-%m-%d %H:%M UTC")
+    )]
+    CopiedSeed {
+        /// The seed.
+        seed: SeedId,
+        /// When.
+        since: Timestamp,
     },
     /// Which keys travel is not decided.
     #[error(

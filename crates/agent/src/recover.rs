@@ -20,7 +20,7 @@ use seed::{Inventory, Object, Signed, Trust};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use store::Folder;
-use wire::{AnnouncedSeed, Code, Job, SeedId};
+use wire::{AnnouncedSeed, Code, Job, SeedId, SeedUnderWay};
 
 /// A seed that was found again.
 #[derive(Debug)]
@@ -41,19 +41,26 @@ pub struct Recovered {
 /// same was found again before, is taken up where it is named.
 ///
 /// # Errors
-/// [`OwnError::NotRecovered`] with what to do instead; the server is away. What was found again by then stays.
+/// [`OwnError::NotRecovered`] with what to do instead; [`OwnError::CopiedSeed`]; the server is away. What was found again by then stays.
 pub fn recover_seeds(ctx: &Context<'_>, staging: Option<&str>) -> Result<Vec<Recovered>, Error> {
     let state = State::open(ctx.state)?;
     let vault = Vault::connect(ctx, &state)?;
     let staging = staging.map(names::staging_folder).transpose()?;
     let jobs = vault.client.jobs()?;
     let mut found = Vec::new();
-    for seed in under_way(&vault)? {
+    let mut copied = None;
+    for under_way in under_way(&vault)? {
         ctx.check_stop()?;
+        let seed = under_way.id;
         let _lock = state.lock_seed(seed)?;
         let record = match state.seed(seed) {
             Ok(record) if !record.found || staging.is_none() => continue,
             Ok(record) => record,
+            // There is no list yet of what its drives carry.
+            Err(Error::NoSeed(_)) if under_way.copied_since.is_some() => {
+                copied = Some(not_known(&under_way));
+                continue;
+            }
             Err(Error::NoSeed(_)) => made(ctx, &state, &vault, seed, &jobs)?,
             Err(error) => return Err(error),
         };
@@ -70,27 +77,35 @@ pub fn recover_seeds(ctx: &Context<'_>, staging: Option<&str>) -> Result<Vec<Rec
             staging: (!record.direct).then(|| record.staging.clone()),
         });
     }
-    Ok(found)
+    copied.map_or(Ok(found), |error| Err(error.into()))
 }
 
-/// The seeds that the server says are on their way, those that are not known here.
+/// Where the server says that a seed is on its way, all of them are known here.
 ///
 /// # Errors
-/// The server is away.
-pub(crate) fn unknown(state: &State, vault: &Vault) -> Result<Vec<SeedId>, Error> {
-    let mut unknown = Vec::new();
+/// [`OwnError::UnknownSeed`], [`OwnError::CopiedSeed`]; the server is away.
+pub(crate) fn refuse_unknown(state: &State, vault: &Vault) -> Result<(), Error> {
     for seed in under_way(vault)? {
-        match state.seed(seed) {
-            Err(Error::NoSeed(_)) => unknown.push(seed),
+        match state.seed(seed.id) {
+            Err(Error::NoSeed(_)) => return Err(not_known(&seed).into()),
             other => drop(other?),
         }
     }
-    Ok(unknown)
+    Ok(())
 }
 
-fn under_way(vault: &Vault) -> Result<Vec<SeedId>, Error> {
+fn not_known(under_way: &SeedUnderWay) -> OwnError {
+    let seed = under_way.id;
+    match under_way.copied_since {
+        Some(since) => OwnError::CopiedSeed { seed, since },
+        None => OwnError::UnknownSeed { seed },
+    }
+}
+
+/// Those that have an import job before those that have none.
+pub(crate) fn under_way(vault: &Vault) -> Result<Vec<SeedUnderWay>, Error> {
     match vault.client.seeds_under_way(&vault.vault, &vault.server) {
-        Ok(seeds) => Ok(seeds.into_iter().map(|seed| seed.id).collect()),
+        Ok(seeds) => Ok(seeds),
         // A server of before has nothing to say about it.
         Err(error) if error.code() == Some(&Code::ResourceNotFound) => Ok(Vec::new()),
         Err(error) => Err(error.into()),

@@ -203,13 +203,7 @@ fn run(
         index = work.with_made(&of_seed, &bench, &made)?;
     }
     done.lost = backup::lost_files(&work.view, &index, &contents.snapshots, ctx.stop)?;
-    let lacking = work.lacking(&bench, &made)?;
-    // With a repaired snapshot the vault shows none of them. With the seed as it was it would show all.
-    if what.repaired && done.lost.is_empty() && !lacking.is_empty() {
-        let files = lacking.len() as u64;
-        return Err(Error::IncrementsLack { seed: record.id, files });
-    }
-    done.lost.extend(lacking);
+    done.lost.extend(work.lacking(&bench, &made)?);
     if !done.lost.is_empty() && !what.repaired {
         return Ok(done);
     }
@@ -481,7 +475,9 @@ impl Work<'_, '_> {
             size: file.size,
         });
         let note = Note { repaired: done.repaired.clone(), lost: lost.collect() };
-        Ok(Draft { objects, note })
+        // With a repaired snapshot the vault shows none of them. With the seed as it was it would show all.
+        let withholds_increments = done.repaired.is_empty() && !done.lost.is_empty();
+        Ok(Draft { objects, note, withholds_increments })
     }
 
     /// Makes each snapshot that lacks something anew, without that.

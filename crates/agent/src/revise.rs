@@ -31,6 +31,8 @@ pub(crate) struct Draft {
     pub(crate) objects: Vec<Object>,
     /// What is not in it any more, and why it is as it is.
     pub(crate) note: Note,
+    /// The seed lacks nothing, and what was backed up while it travelled does.
+    pub(crate) withholds_increments: bool,
 }
 
 /// What is kept beside a revision, for people and for what comes after.
@@ -81,13 +83,14 @@ pub(crate) fn revise(
     let number = record.revision().saturating_add(1);
     let (seed, created, key) = (record.id, ctx.now(), state.signing_key()?);
     let repositories = vec![contents.repository];
-    let Draft { objects, note } = draft;
+    let Draft { objects, note, withholds_increments } = draft;
     let header = RevisionHeader {
         seed,
         number,
         replaces: contents.whole.root,
         created,
         repositories: repositories.clone(),
+        withholds_increments,
     };
     let revision = Revision { header, objects };
     let unfit = |document, problem| seed::Error::Malformed {

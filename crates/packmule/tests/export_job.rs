@@ -258,6 +258,11 @@ fn more_than_a_jobs_drives_hold_is_asked_for_in_several_jobs_each_of_which_is_en
     let small = format!("{create} --dry-run").replace("42M", "4M");
     site.run(&small).exits(1).tells(&["fits no drive of that size"]);
     site.run(&format!("{create} --dry-run --parity 1")).exits(1).tells(&["none for data"]);
+    // A name among theirs that is taken is found before the first of them is made.
+    site.run("export create other-2 latest --storage-account seedacct --state state").exits(0);
+    let other = create.replace("restore-1", "other");
+    site.run(&other).exits(1).tells(&["the name other-2 is taken"]);
+    site.run("job show other --agent-state state").exits(1);
 
     let said = site.run(&create).exits(0);
     said.shows(&["restore-1: 1 recovery points", "drive 1: ", "restore-1-2: Creating"]);

@@ -34,6 +34,9 @@ pub struct RevisionHeader {
     pub created: Timestamp,
     /// The repositories, by the SHA-256 of their configs.
     pub repositories: Vec<Digest>,
+    /// What was backed up while the seed travelled needs something that is lost for good, and is not to be shown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withholds_increments: bool,
 }
 
 impl Revision {

@@ -88,7 +88,7 @@ pub(crate) async fn request(
     let seen = Seen::of(&app, &owner, &asked).await?;
     judge::refuse_transit(judge::increments_pend(&app, &owner).await?)?;
     let mut transaction = app.db.write().await?;
-    let transit = judge::in_transit(&mut transaction, &owner, app.now()).await?;
+    let transit = judge::in_transit(&mut transaction, &owner, app.moment()).await?;
     judge::refuse_transit(transit)?;
     refuse_stale(&mut transaction, &owner, asked.undone).await?;
     refuse_young(&app, &mut transaction, &owner, &asked.snapshots).await?;

@@ -65,6 +65,9 @@ pub struct ExportJobRequest {
     /// The package that the empty drives travel in. May be given later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_package: Option<Package>,
+    /// With the first of several jobs: the names of the others. Where one of them is taken, none is made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<JobName>,
 }
 
 fn one() -> u32 {

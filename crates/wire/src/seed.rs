@@ -61,6 +61,9 @@ pub struct SeedUnderWay {
     pub id: SeedId,
     /// Whether it is published.
     pub published: bool,
+    /// Of one that has no import job yet: when a copy computer was given the credentials by which it may be writing its drives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_since: Option<Timestamp>,
 }
 
 /// The newest revision of a seed, as the server keeps it.

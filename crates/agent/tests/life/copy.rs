@@ -3,7 +3,10 @@
 use crate::identity::enrolled;
 use crate::refill;
 use crate::site::{PASSWORD, Site, address, noise, package, tree};
-use agent::{BackupReport, Context, Error, Preparation, PrepareReport, ShipTarget};
+use agent::{
+    Abandoning, BackupReport, Context, Error, NewGroup, NewInitial, OwnError, Preparation,
+    PrepareReport, ShipTarget,
+};
 use client::{Certified, Client};
 use credfile::{PublishSettings, Subscription};
 use model::ErrorKind;
@@ -171,6 +174,53 @@ fn while_another_computer_may_be_at_the_drives_nothing_goes_into_staging() {
     site.server.take().unwrap().shutdown().unwrap();
     assert_eq!(site.backup().unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(tree(&site.path("staging")), before);
+}
+
+/// The machine was rebuilt, and knows nothing of the seed that another computer has begun to write.
+fn rebuilt(site: &Site) -> Copier<'_> {
+    let copier = Copier::new(site, "elsewhere");
+    fs::remove_dir_all(site.state()).unwrap();
+    agent::register(&site.ctx(), &site.credentials("vault1", "fs01"), false).unwrap();
+    let group = NewGroup { initial: NewInitial::Network, ..site.group("files") };
+    agent::create_group(&site.ctx(), &group).unwrap();
+    copier
+}
+
+#[test]
+fn while_another_computer_writes_the_drives_a_rebuilt_machine_begins_nothing_in_their_stead() {
+    let site = staged();
+    let copier = rebuilt(&site);
+    let copied = |error: &Error| matches!(error, Error::Own(OwnError::CopiedSeed { .. }));
+    let error = site.backup().unwrap_err();
+    assert!(copied(&error), "{error}");
+    let error = agent::recover_seeds(&site.ctx(), None).unwrap_err();
+    assert!(copied(&error), "{error}");
+    assert!(tree(&site.path("data/objects/vaults")).is_empty(), "no other repository is begun");
+    // Once there is a job, it is found again.
+    copier.prepare(&site.drives(2)).unwrap();
+    let target = ShipTarget::Staging(site.staging());
+    agent::ship(&copier.ctx(), &target, &address(), &package("TRACK0001")).unwrap();
+    let found = agent::recover_seeds(&site.ctx(), None).unwrap();
+    assert_eq!(found.len(), 1);
+    site.dock("TRACK0001");
+    let BackupReport::Stored { confirmed, outcome, .. } = site.backup().unwrap() else { panic!() };
+    assert!(confirmed.is_some() && outcome.parent.is_some());
+}
+
+#[test]
+fn what_another_computer_writes_can_be_given_up_and_that_computer_hears_of_it() {
+    let site = staged();
+    let copier = rebuilt(&site);
+    let give_up = |dry_run| {
+        let what = Abandoning { seed: copier.seed, again: None, dry_run };
+        agent::abandon_seed(&site.ctx(), what).unwrap()
+    };
+    assert!(give_up(true).copied_since.is_some());
+    give_up(false);
+    assert!(matches!(site.backup().unwrap(), BackupReport::Stored { .. }));
+    let refused = given(&settings(&site), copier.seed).unwrap_err();
+    assert_eq!(refused.code(), Some(&wire::Code::SeedAbandoned), "{refused}");
+    assert!(copier.prepare(&site.drives(2)).is_err());
 }
 
 #[test]

@@ -195,3 +195,33 @@ fn a_making_that_was_interrupted_before_goes_on_as_that_one() {
     let refused = agent::begin_repository(&short.ctx(), b"fifteen letters").unwrap_err();
     assert!(matches!(refused, Error::Own(OwnError::ShortPassphrase { characters: 15 })));
 }
+
+#[test]
+fn groups_whose_first_backups_begin_together_have_one_repository() {
+    let site = Site::new();
+    for name in ["files", "more"] {
+        let group = NewGroup { initial: NewInitial::Network, ..site.group(name) };
+        agent::create_group(&site.ctx(), &group).unwrap();
+    }
+    // The other one is making it, and has made it when this one's turn comes.
+    let mut options = fs::OpenOptions::new();
+    let options = options.create(true).truncate(false).write(true);
+    let lock = options.open(site.state().join("init.lock")).unwrap();
+    lock.lock().unwrap();
+    let held = Mutex::new(Some(lock));
+    let hear = |event: Event<'_>| {
+        let waits = matches!(event, Event::Step(words) if words.contains("waited for"));
+        if waits && let Some(lock) = held.lock().unwrap().take() {
+            drop(lock);
+            agent::backup_now(&site.ctx(), &"more".parse().unwrap(), PASSWORD).unwrap();
+        }
+    };
+    let report = agent::backup_now(&site.hearing(&hear), &files(), PASSWORD).unwrap();
+    assert!(matches!(report, BackupReport::Stored { .. }), "{report:?}");
+    assert!(held.lock().unwrap().is_none(), "it has not waited");
+    let vault = agent::open_vault(&site.ctx(), PASSWORD).unwrap();
+    assert_eq!(vault.store().list(ObjectKind::Key).unwrap().len(), 1, "and one key");
+    assert_eq!(vault.store().list(ObjectKind::Snapshot).unwrap().len(), 2);
+    let check = vault.check(repo::CheckOptions { read_data: true, threads: 1 }, &|_| {}).unwrap();
+    assert!(!check.damaged(), "{:?}", check.findings);
+}

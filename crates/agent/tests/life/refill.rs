@@ -738,6 +738,66 @@ fn beside_a_repaired_seed_nothing_of_what_was_backed_up_meanwhile_is_shown_and_t
     assert!(site.seed().record.withheld > 0);
 }
 
+/// A pack that no recovery point of the seed needs, and one that was made meanwhile does: lost on the way, and at the source.
+fn lost_for_increment() -> (Site, PathBuf, Digest) {
+    let site = Site::with_group();
+    site.backup().unwrap();
+    let before = packs(&site.path("staging"));
+    let once = site.source().join("once");
+    fs::write(&once, noise(50, 60_000)).unwrap();
+    let BackupReport::Staged { outcome, .. } = site.backup().unwrap() else { panic!() };
+    let staging = site.path("staging");
+    let length = |pack: &ObjectKey| fs::metadata(staging.join(pack.path())).unwrap().len();
+    let after = packs(&staging);
+    let pack = after.difference(&before).copied().max_by_key(length).unwrap();
+    fs::remove_file(&once).unwrap();
+    site.backup().unwrap();
+    fs::remove_file(staging.join(format!("snapshots/{}", outcome.snapshot))).unwrap();
+    assert!(site.prepare(&site.drives(2)).unwrap().needed.is_none());
+    site.ship("TRACK0001").unwrap();
+    fs::write(&once, noise(50, 60_000)).unwrap();
+    let meanwhile = waiting(site.backup().unwrap()).increment.unwrap().snapshot;
+    site.dock_without("TRACK0001", |key| key.kind() == ObjectKind::Pack);
+    fs::remove_file(staging.join(pack.path())).unwrap();
+    fs::remove_file(&once).unwrap();
+    (site, once, meanwhile)
+}
+
+#[test]
+fn what_only_increments_lack_is_for_the_user_to_choose_and_leaves_the_seed_as_it_was() {
+    let (site, once, meanwhile) = lost_for_increment();
+    let before = snapshots(&site);
+    let named =
+        |done: &Refilled| done.lost.iter().map(|it| it.path.clone()).collect::<BTreeSet<PathBuf>>();
+    let asked = refill(&site, &Refilling::default()).unwrap();
+    assert_eq!((asked.revision, named(&asked)), (None, BTreeSet::from([once.clone()])));
+    let chosen = refill(&site, &repaired()).unwrap();
+    assert_eq!((chosen.revision, chosen.repaired.len()), (Some(1), 0));
+    assert_eq!(named(&chosen), named(&asked));
+    let revised = &site.seed().record.revisions[0];
+    assert_eq!((revised.lost, revised.repaired.len()), (1, 0));
+    let said = site.backup().unwrap();
+    let BackupReport::Stored { confirmed: Some(_), unpublished: Some(why), .. } = said else {
+        panic!("{said:?}")
+    };
+    assert!(matches!(*why, Error::IncrementsDamaged { .. }), "{why}");
+    let vault = is_whole(&site);
+    assert!(vault.load_snapshot(meanwhile).is_err(), "it lacks something, and is not shown");
+    assert_eq!(snapshots(&site), before);
+    assert!(before.iter().all(|id| vault.load_snapshot(*id).is_ok()));
+    assert!(!once.exists());
+}
+
+#[test]
+fn what_only_increments_lack_is_made_anew_once_the_file_is_back() {
+    let (site, once, meanwhile) = lost_for_increment();
+    fs::write(&once, noise(50, 60_000)).unwrap();
+    let done = refill(&site, &Refilling::default()).unwrap();
+    assert_eq!((done.revision, done.lost.len()), (Some(1), 0));
+    assert!(confirmed(&site.backup().unwrap()));
+    assert!(is_whole(&site).load_snapshot(meanwhile).is_ok());
+}
+
 #[test]
 fn new_packs_go_where_they_are_wanted_and_are_found_there() {
     let site = lost_parcel();

@@ -275,8 +275,12 @@ fn status(context: &Context, config: Option<&Path>, state: &StateOptions) -> Out
             ));
         }
         for revised in seed.record.revisions.iter().filter(|revised| revised.lost > 0) {
+            let what = match revised.repaired.is_empty() {
+                true => "what was made while it travelled lacks",
+                false => "published without",
+            };
             printer.line(format!(
-                "  published without {} files that could not be had any more: see seeds/{}.refill/lost-{} in the state folder",
+                "  {what} {} files that could not be had any more: see seeds/{}.refill/lost-{} in the state folder",
                 revised.lost, seed.record.id, revised.number
             ));
         }

@@ -266,7 +266,7 @@ impl Register {
         let seeds = recover(context, &self.state.state, None);
         if let Err(failure) = &seeds {
             printer.note(format!(
-                "seeds that are on their way were not looked for ({}): packmule seed recover does it",
+                "not every seed that is on its way was found ({}): packmule seed recover looks again",
                 failure.chain().join(": ")
             ));
         }

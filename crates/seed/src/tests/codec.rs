@@ -83,8 +83,21 @@ fn want_list(objects: Vec<Object>) -> WantList {
 fn revision(objects: Vec<Object>) -> Revision {
     let Label { seed, created, repositories, .. } = label();
     let (number, replaces) = (3, Digest([6; 32]));
-    let header = RevisionHeader { seed, number, replaces, created, repositories };
+    let withholds_increments = false;
+    let header =
+        RevisionHeader { seed, number, replaces, created, repositories, withholds_increments };
     Revision { header, objects }
+}
+
+#[test]
+fn a_revision_says_that_increments_are_withheld_or_nothing_of_them() {
+    let mut one = revision(objects());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(!text(&one.encode(&key()).unwrap()).contains("ithholds"));
+    one.header.withholds_increments = true;
+    let bytes = one.encode(&key()).unwrap();
+    assert!(text(&bytes).contains(r#","withholdsIncrements":true}"#));
+    assert_eq!(Revision::decode(&bytes, &trust()).unwrap().body, one);
 }
 
 fn sha256(bytes: &[u8]) -> String {

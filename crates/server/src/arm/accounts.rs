@@ -10,7 +10,7 @@ use super::version::ApiVersion;
 use crate::app::App;
 use crate::groups::{ACCOUNTS, Group};
 use crate::http::Segments;
-use crate::{accounts, db};
+use crate::{accounts, db, seeds};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -332,6 +332,12 @@ pub(super) async fn delete(
             .await?;
     if let Some((job,)) = job {
         let message = format!("Storage account '{}' is named by import job '{job}'.", account.name);
+        return Err(Fault::new(StatusCode::CONFLICT, "StorageAccountInUse", message));
+    }
+    let of = seeds::Of::Account(&account.name);
+    if let Some(seed) = seeds::awaited(&mut transaction, of, app.moment()).await?.first() {
+        let message =
+            format!("Storage account '{}' is where seed {} is to arrive.", account.name, seed.id);
         return Err(Fault::new(StatusCode::CONFLICT, "StorageAccountInUse", message));
     }
     let objects = app.backends.get(&account.backend)?;

@@ -159,7 +159,7 @@ async fn wait(app: &App, id: i64, why: &str) -> Result<(), Error> {
 /// What stands against it now, in words. What was asked for may have been changed by settings, exports and seeds since.
 async fn against(app: &App, owner: &Owner, id: i64) -> Result<Option<String>, Error> {
     let mut connection = app.db.pool().acquire().await?;
-    if let Some(why) = judge::in_transit(&mut connection, owner, app.now()).await? {
+    if let Some(why) = judge::in_transit(&mut connection, owner, app.moment()).await? {
         return Ok(Some(why));
     }
     let minimum = settings::rules(&mut connection, &owner.0).await?.minimum_retention_days;
@@ -249,7 +249,7 @@ async fn mark(
     if state.is_none_or(|(state,)| state != "held" && state != "going") {
         return Ok(None);
     }
-    if let Some(why) = judge::in_transit(&mut transaction, owner, app.now()).await? {
+    if let Some(why) = judge::in_transit(&mut transaction, owner, app.moment()).await? {
         return Ok(Some(Marked::Waits(why)));
     }
     let names = names(&mut transaction, id, kind, "going = 0", BATCH).await?;

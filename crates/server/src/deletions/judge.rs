@@ -23,10 +23,8 @@ pub(super) fn days(count: u32) -> SignedDuration {
 pub(super) async fn in_transit(
     on: &mut SqliteConnection,
     owner: &Owner,
-    now: Timestamp,
+    now: Moment,
 ) -> Result<Option<String>, Error> {
-    let good = SignedDuration::from_hours(24 * seeds::TOKEN_DAYS);
-    let announced = now.saturating_sub(good).unwrap_or(Timestamp::MIN);
     let row: Option<(String, String)> = sqlx::query_as(
         "SELECT seed, 'is being published' FROM publication
          WHERE vault = ?1 AND server = ?2 AND holder IS NOT NULL
@@ -37,22 +35,24 @@ pub(super) async fn in_transit(
                WHERE receipt.vault = ?1 AND receipt.server = ?2 AND receipt.seed = import_job.seed)
            AND NOT EXISTS (SELECT 1 FROM abandoned_seed AS given_up
                WHERE given_up.vault = ?1 AND given_up.server = ?2 AND given_up.seed = import_job.seed)
-         UNION ALL
-         SELECT id, 'is announced' FROM seed
-         WHERE vault = ?1 AND server = ?2 AND announced_at > ?3
-           AND NOT EXISTS (SELECT 1 FROM receipt
-               WHERE receipt.vault = ?1 AND receipt.server = ?2 AND receipt.seed = seed.id)
-           AND NOT EXISTS (SELECT 1 FROM abandoned_seed AS given_up
-               WHERE given_up.vault = ?1 AND given_up.server = ?2 AND given_up.seed = seed.id)
-           AND NOT EXISTS (SELECT 1 FROM import_job WHERE import_job.seed = seed.id)
          LIMIT 1",
     )
     .bind(owner.0.as_str())
     .bind(owner.1.as_str())
-    .bind(db::time(announced))
-    .fetch_optional(on)
+    .fetch_optional(&mut *on)
     .await?;
-    Ok(row.map(|(seed, what)| format!("seed {seed} {what}")))
+    if let Some((seed, what)) = row {
+        return Ok(Some(format!("seed {seed} {what}")));
+    }
+    let awaited = seeds::awaited(on, seeds::Of::Owner(&owner.0, &owner.1), now).await?;
+    Ok(awaited.first().map(|seed| match seed.copied {
+        Some(at) => format!(
+            "seed {} may be being written onto drives by another computer, which was given credentials for that on {}",
+            seed.id,
+            at.strftime("%Y-%m-%d")
+        ),
+        None => format!("seed {} is announced", seed.id),
+    }))
 }
 
 /// The same of what was backed up while a seed travelled that is published by now.

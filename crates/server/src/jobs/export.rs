@@ -100,6 +100,7 @@ pub(crate) async fn create(
         let message = format!("a list is brought by 1 to {MAX_OPEN} jobs, and set is below sets");
         return Err(Error::invalid(message));
     }
+    let others = request.others.clone();
     accounts::must_exist(&app, &request.storage_account).await?;
     let export = Export {
         root: request.root,
@@ -117,7 +118,13 @@ pub(crate) async fn create(
     accounts::must_be_readable(&mut transaction, &own.storage_account, &own.vault).await?;
     let (status, mut record) = match Record::load(&mut transaction, &name).await? {
         None => {
-            refuse_many(&mut transaction, &own).await?;
+            refuse_many(&mut transaction, &own, db::number(others.len() as u64)).await?;
+            // All of them can be made, or none is.
+            for other in &others {
+                if Record::load(&mut transaction, other).await?.is_some() {
+                    return Err(taken(other));
+                }
+            }
             let writer = is_new_id(&mut transaction, &own, &export).await?;
             let group = seeds::group(&mut transaction, &own.storage_account).await?;
             let flow = ImportJob::new(JobType::Export, Vec::new(), now).map_err(refused)?;
@@ -126,12 +133,7 @@ pub(crate) async fn create(
             (StatusCode::CREATED, record)
         }
         Some(record) if is_same(&record, &caller, &own, &export) => (StatusCode::OK, record),
-        Some(_) => {
-            let message = format!(
-                "the name {name} is taken, or its export is of something else; choose another name"
-            );
-            return Err(Error::refused(Code::AlreadyExists, message));
-        }
+        Some(_) => return Err(taken(&name)),
     };
     let before = record.clone();
     give_shipping(&mut transaction, &mut record, address, package, now).await?;
@@ -166,7 +168,19 @@ fn is_same(record: &Record, caller: &Principal, own: &JobRequest, asked: &Export
         && record.export.as_ref().is_some_and(same)
 }
 
-async fn refuse_many(on: &mut SqliteConnection, own: &JobRequest) -> Result<(), Error> {
+fn taken(name: &JobName) -> Error {
+    let message = format!(
+        "the name {name} is taken, or its export is of something else; choose another name"
+    );
+    Error::refused(Code::AlreadyExists, message)
+}
+
+/// With so many beside it that are made next.
+async fn refuse_many(
+    on: &mut SqliteConnection,
+    own: &JobRequest,
+    beside: i64,
+) -> Result<(), Error> {
     let (open,): (i64,) = sqlx::query_as(
         "SELECT COUNT(*) FROM import_job WHERE vault = ? AND server = ? AND export IS NOT NULL
          AND state NOT IN ('Completed', 'Closed', 'Canceled')",
@@ -175,11 +189,11 @@ async fn refuse_many(on: &mut SqliteConnection, own: &JobRequest) -> Result<(), 
     .bind(own.server.as_str())
     .fetch_one(on)
     .await?;
-    if open < MAX_OPEN {
+    if open.saturating_add(beside) < MAX_OPEN {
         return Ok(());
     }
     let message = format!(
-        "{MAX_OPEN} export jobs of {} are not over; wait for one of them, or cancel it",
+        "{open} export jobs of {} are not over, and {MAX_OPEN} may be; wait for one of them, or cancel it",
         own.server
     );
     Err(Error::refused(Code::JobState, message))

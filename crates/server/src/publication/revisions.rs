@@ -66,7 +66,9 @@ async fn take(
     let at = place::revision(&owner.0, &owner.1, seed, &decoded.digest);
     let body = stream::iter([Ok::<_, Infallible>(bytes)]);
     app.objects.put_named(&at, decoded.digest, app.config.object_limit, body).await?;
-    keep(app, owner, &decoded, is_without(&decoded.body, &plan.objects)).await?;
+    let header = &decoded.body.header;
+    let repaired = header.withholds_increments || is_without(&decoded.body, &plan.objects);
+    keep(app, owner, &decoded, repaired).await?;
     // What was asked for by the list before is no answer to this one.
     app.objects.remove(&place::want_list(&owner.0, &owner.1, seed)).await?;
     tracing::info!(vault = %owner.0, server = %owner.1, %seed, number = number + 1, "a seed was revised");
@@ -266,8 +268,8 @@ async fn keep(
     Ok(transaction.commit().await?)
 }
 
-/// Whether the seed goes with other snapshots than it was sent with: something of these was lost for good. Of a revision of
-/// which that is not noted, it may be.
+/// Whether the seed goes with other snapshots than it was sent with, or what was backed up while it travelled lacks something: it was lost for
+/// good. Of a revision of which that is not noted, it may be.
 pub(super) async fn is_repaired(app: &App, owner: &Owner, seed: SeedId) -> Result<bool, Error> {
     let row: Option<(i64,)> = sqlx::query_as(
         "SELECT 1 FROM revision

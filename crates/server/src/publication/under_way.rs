@@ -3,13 +3,14 @@
 use super::{Owner, increments};
 use crate::app::App;
 use crate::http::Segments;
-use crate::{Error, db};
+use crate::{Error, db, seeds};
 use axum::Json;
 use axum::extract::State;
 use std::sync::Arc;
 use wire::{List, SeedUnderWay};
 
-/// Those that have an import job and no receipt, and those that have one and something that is not visible yet; the oldest first.
+/// Those that have an import job and no receipt, and those that have one and something that is not visible yet; the oldest first. Then those
+/// without a job whose drives a copy computer may be writing.
 pub(crate) async fn under_way(
     State(app): State<Arc<App>>,
     Segments(owner): Segments<Owner>,
@@ -30,7 +31,15 @@ pub(crate) async fn under_way(
     for (seed, published) in rows {
         let id = db::parsed("import_job.seed", &seed)?;
         if !published || increments::wait(&app, &owner, id).await? {
-            value.push(SeedUnderWay { id, published });
+            value.push(SeedUnderWay { id, published, copied_since: None });
+        }
+    }
+    let mut connection = app.db.pool().acquire().await?;
+    let of = seeds::Of::Owner(&owner.0, &owner.1);
+    for seed in seeds::awaited(&mut connection, of, app.moment()).await? {
+        let is_new = value.iter().all(|one| one.id != seed.id);
+        if seed.copied.is_some() && is_new {
+            value.push(SeedUnderWay { id: seed.id, published: false, copied_since: seed.copied });
         }
     }
     Ok(Json(List { value }))

@@ -7,7 +7,7 @@ use crate::publication::{
     there,
 };
 use crate::sample::{Journey, Sample, container};
-use crate::site::{Answer, Site, files, own, raw, skip, vault_of};
+use crate::site::{Answer, Site, files, on_database, own, raw, skip, vault_of};
 use model::{ErrorKind, ObjectKind};
 use seed::Object;
 use serde_json::{Value, json};
@@ -286,6 +286,22 @@ fn an_account_with_objects_on_a_backend_is_not_deleted() {
     assert_eq!(ask(&site, &Method::DELETE, "seedacct", &Value::Null).0.status, 200);
     // Now it may be made elsewhere.
     site.account_on("seedacct", "default");
+}
+
+#[test]
+fn an_account_that_a_seed_is_to_arrive_in_is_not_deleted() {
+    let site = archived();
+    site.copy("vault1", "fs01");
+    let (answer, said) = ask(&site, &Method::DELETE, "copyacct", &Value::Null);
+    assert_eq!((answer.status, &said["error"]["code"]), (409, &"StorageAccountInUse".into()));
+    on_database(
+        &site,
+        "UPDATE seed SET announced_at = '2020-01-01T00:00:00.000000Z', announced_seen = NULL",
+    );
+    let (answer, _) = ask(&site, &Method::DELETE, "copyacct", &Value::Null);
+    assert_eq!(answer.status, 409, "another computer was asked to write it");
+    on_database(&site, "DELETE FROM copy_computer");
+    assert_eq!(ask(&site, &Method::DELETE, "copyacct", &Value::Null).0.status, 200);
 }
 
 #[test]

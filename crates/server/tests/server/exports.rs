@@ -95,6 +95,7 @@ impl Scene {
             storage_account: self.account.clone(),
             return_address: None,
             delivery_package: None,
+            others: Vec::new(),
         }
     }
 
@@ -386,6 +387,30 @@ fn so_many_exports_are_open_at_once_and_no_more() {
     let cancel = wire::JobPatch { cancel_requested: Some(true), ..wire::JobPatch::default() };
     scene.agent.patch_job(&"export-3".parse().unwrap(), &cancel).unwrap();
     create(16).unwrap();
+}
+
+#[test]
+fn of_jobs_that_belong_together_none_is_made_where_one_cannot_be() {
+    let site = Site::new();
+    let scene = scene(&site);
+    let objects = scene.chosen();
+    let name = |n: u8| format!("export-{n}").parse::<model::JobName>().unwrap();
+    let create = |n: u8, others: &[u8]| {
+        let others = others.iter().map(|n| name(*n)).collect();
+        let request = ExportJobRequest { id: SeedId([n; 16]), others, ..scene.request(&objects) };
+        scene.agent.create_export(&name(n), &request)
+    };
+    create(3, &[]).unwrap();
+    let refused = create(1, &[2, 3]).unwrap_err();
+    assert!(refused.to_string().contains("export-3"), "{refused}");
+    assert_eq!(refused.code(), Some(&Code::AlreadyExists));
+    let too_many: Vec<u8> = (10..25).collect();
+    assert_eq!(code(create(1, &too_many)), Code::JobState, "one is open, and these would be 16");
+    assert!(scene.agent.job(&name(1)).is_err());
+    create(1, &[2, 4]).unwrap();
+    // Said again, the others are there by now.
+    create(2, &[]).unwrap();
+    create(1, &[2, 4]).unwrap();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::keeping::Moved;
 use crate::publication::{damage, independent_root, repository, settled, there};
-use crate::revisions::{put, send, without_a_pack};
+use crate::revisions::{put, refilled, send, without_a_pack};
 use crate::sample::{Journey, Sample, object};
 use crate::site::{Site, on_database, rest};
 use client::Client;
@@ -69,6 +69,7 @@ fn repaired(sample: &Sample) -> (Revision, Vec<(Object, Vec<u8>)>, Object) {
         replaces: independent_root(&before),
         created: Timestamp::UNIX_EPOCH,
         repositories: vec![sample.repository],
+        withholds_increments: false,
     };
     let stays = *objects.iter().rfind(|object| object.kind == ObjectKind::Snapshot).unwrap();
     (Revision { header, objects }, new, stays)
@@ -103,6 +104,21 @@ fn beside_a_repaired_seed_nothing_is_shown_even_when_nobody_knows_any_more_how_i
         assert_eq!((shown(&site, &first), shown(&site, &later)), (0, 0), "{statement}");
         assert_eq!(is_deletable(&journey, &stays), Ok(()));
     }
+}
+
+#[test]
+fn where_its_signer_says_that_only_they_lack_something_none_is_shown_beside_a_whole_seed() {
+    let site = Site::new();
+    let sample = Sample::new("only-they", 6);
+    let journey = without_a_pack(&site, &sample);
+    let first = increment(&journey, 1);
+    assert_eq!(settled(&journey).state, PublicationState::Waiting);
+    let mut made = refilled(&sample, 1, &sample.list());
+    made.revision.header.withholds_increments = true;
+    put(&journey, &made.revision.encode(&sample.signer).unwrap()).unwrap();
+    send(&journey, &made.new);
+    withheld(&settled(&journey), 1);
+    assert_eq!(shown(&site, &first), 0);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::keeping::{
     all_keys, ask, code, everything, filled, fs01, listed, reaches, vault, waits,
 };
 use crate::sample::Sample;
-use crate::site::{Site, vault_of};
+use crate::site::{Site, on_database, vault_of};
 use client::Client;
 use jiff::{SignedDuration, Timestamp};
 use model::{ObjectKey, ObjectKind};
@@ -127,4 +127,41 @@ fn time_in_which_the_server_did_not_run_does_not_count() {
     reaches(&site.admin(), deletion.id, DeletionState::Held);
     later.store(35, Ordering::Relaxed);
     reaches(&site.admin(), deletion.id, DeletionState::Done);
+}
+
+/// By both clocks, or by one of them, so many days back.
+fn aged(column: &str, days: i64) -> String {
+    format!("{column} = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-{days} days')")
+}
+
+#[test]
+fn a_seed_that_waits_for_its_drives_is_in_the_way_for_as_long_as_time_was_seen_to_pass() {
+    let clock = Jumping::default();
+    let site = Site::with(clock.config());
+    site.copy("vault1", "fs01");
+    let (agent, _, sample) = filled(&site, "announced", 2);
+    let refused = || {
+        let refused = ask(&agent, &everything(&sample)).unwrap_err();
+        assert_eq!(refused.code(), Some(&Code::DataInTransit));
+        refused.to_string()
+    };
+    let set = |table: &str, wall: (&str, i64), seen: (&str, i64)| {
+        let (wall, seen) = (aged(wall.0, wall.1), aged(seen.0, seen.1));
+        on_database(&site, &format!("UPDATE {table} SET {wall}, {seen}"));
+    };
+    let announced = |wall, seen| set("seed", ("announced_at", wall), ("announced_seen", seen));
+    let copied = |wall, seen| set("copy_computer", ("created_at", wall), ("created_seen", seen));
+    assert!(refused().contains("another computer"));
+    // Announced long ago, and asked for by a copy computer two months ago.
+    announced(100, 100);
+    copied(60, 60);
+    clock.to(50);
+    assert!(refused().contains("another computer"), "a jump makes it no older");
+    assert_eq!(agent.seeds_under_way(&vault(), &fs01()).unwrap().len(), 1);
+    copied(60, 100);
+    assert!(agent.seeds_under_way(&vault(), &fs01()).unwrap().is_empty());
+    announced(60, 60);
+    assert!(refused().contains("is announced"));
+    announced(60, 100);
+    ask(&agent, &everything(&sample)).unwrap();
 }

@@ -34,6 +34,7 @@ pub(crate) fn refilled(sample: &Sample, number: u32, before: &[Object]) -> Refil
         replaces: independent_root(before),
         created: Timestamp::UNIX_EPOCH,
         repositories: vec![sample.repository],
+        withholds_increments: false,
     };
     Refilled { lost, new, revision: Revision { header, objects } }
 }

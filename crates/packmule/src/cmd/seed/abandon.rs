@@ -86,6 +86,12 @@ fn show(context: &Context, given_up: &GivenUp, again: Option<&JobName>) {
             given_up.since
         ));
     }
+    if let Some(since) = given_up.copied_since {
+        printer.line(format!(
+            "  another computer was given credentials on {} to write its drives: nothing comes of what it writes; tell whoever sits there",
+            since.strftime("%Y-%m-%d %H:%M UTC")
+        ));
+    }
     for (job, fate) in &given_up.jobs {
         let drives: Vec<&str> =
             job.drive_list.iter().map(|drive| drive.drive_id.as_str()).collect();
@@ -128,6 +134,7 @@ fn show(context: &Context, given_up: &GivenUp, again: Option<&JobName>) {
     printer.object("abandoned", &json!({
         "seed": given_up.seed, "dry_run": given_up.dry_run, "points": points, "points_since": given_up.since,
         "staging": given_up.staging, "jobs": jobs, "groups": given_up.groups, "import_job": again,
+        "copied_since": given_up.copied_since,
     }));
 }
 

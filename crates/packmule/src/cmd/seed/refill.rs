@@ -20,7 +20,8 @@ const NAMED: usize = 1000;
 /// --packs names, from where packmule seed send or a next drive brings it. A seed that went straight onto its drives has it in the
 /// state directory, where that is not said otherwise. Where the source has all of it, recovery points stay as they were. Files that it has
 /// not as they were backed up are named, with exit code 3; with --publish-repaired the recovery points are published
-/// without these files, as new ones that are labelled so. An interrupted call goes on.
+/// without these files, as new ones that are labelled so. Recovery points that were made while the seed travelled are not published
+/// then, and the next backup makes a complete one. An interrupted call goes on.
 ///
 /// Example: packmule seed refill --dry-run
 /// Example: packmule seed refill
@@ -129,6 +130,9 @@ pub(crate) fn show_refilled(context: &Context, done: &Refilled) {
     match done.revision {
         Some(number) if done.lost.is_empty() => printer.line(format!(
             "the seed goes by revision {number}; its recovery points are what they were"
+        )),
+        Some(number) if done.repaired.is_empty() => printer.line(format!(
+            "the seed goes by revision {number}, and lacks nothing; recovery points that were made while it travelled are not published: the next backup makes a complete one"
         )),
         Some(number) => printer.line(format!("the seed goes by revision {number}")),
         None => printer.line("nothing was changed: the seed waits for your choice"),
