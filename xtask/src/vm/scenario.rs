@@ -79,6 +79,12 @@ pub(super) const ALL: &[Scenario] = &[
         run: direct::run,
     },
     Scenario {
+        name: "direct-parity",
+        short: false,
+        about: "the same with parity: one drive is pulled half-way, another one never arrives, and everything is there",
+        run: direct::parity,
+    },
+    Scenario {
         name: "systemd",
         short: false,
         about: "the agent's unit under systemd: ready, fed, reloaded, killed, hung, with snapshots of LVM, stopped",
