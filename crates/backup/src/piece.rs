@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 const ROOMS: [usize; 3] = [2 << 20, 4 << 20, MAX];
 
 /// What rooms of each size may take while they are not in use.
-const IDLE: usize = 16 << 20;
+const IDLE: usize = 8 << 20;
 
 /// Up to [`MAX`] bytes of a file.
 pub(crate) struct Piece {
