@@ -13,7 +13,8 @@ pub struct View {
     places: BTreeMap<PathBuf, PathBuf>,
     /// Devices as they are seen, and as they are.
     devices: Vec<(u64, u64)>,
-    stand_in: Option<u64>,
+    /// Inodes, by the paths of places.
+    stand_ins: BTreeMap<PathBuf, u64>,
     strict: bool,
     checks: Vec<Check>,
 }
@@ -39,9 +40,9 @@ impl View {
         self.devices.push((seen, own));
     }
 
-    /// A directory with that inode, read from elsewhere, only stands for one that is not there: it is read as it is.
-    pub fn stand_in(&mut self, inode: u64) {
-        self.stand_in = Some(inode);
+    /// A directory with that inode only stands for one that is not there, where what has that path is read: it is read as it is.
+    pub fn stand_in(&mut self, path: &Path, inode: u64) {
+        self.stand_ins.insert(path.to_owned(), inode);
     }
 
     /// Whether it counts as a problem when something has to be read as it is.
@@ -79,7 +80,8 @@ impl View {
 
     /// Whether a directory that was read from elsewhere only stands for another. What was named itself does not.
     pub(crate) fn is_stand_in(&self, path: &Path, inode: u64) -> bool {
-        self.stand_in == Some(inode) && !self.places.contains_key(path)
+        let place = path.ancestors().find(|above| self.places.contains_key(*above));
+        place.is_some_and(|place| place != path && self.stand_ins.get(place) == Some(&inode))
     }
 }
 
@@ -103,10 +105,12 @@ mod tests {
         assert_eq!(of(&view, "/", None), None);
         view.device(70, 7);
         assert_eq!((view.own_device(70), view.own_device(7)), (7, 7));
-        view.stand_in(2);
+        view.stand_in(Path::new("/srv"), 2);
         let stands_in = |path: &str, inode| view.is_stand_in(Path::new(path), inode);
-        assert!(stands_in("/srv/nested", 2) && !stands_in("/srv/nested", 3));
-        assert!(!stands_in("/srv/mounted", 2));
+        assert!(stands_in("/srv/a/nested", 2) && !stands_in("/srv/nested", 3));
+        assert!(!stands_in("/srv/mounted", 2) && !stands_in("/srv", 2));
+        // Another file system has directories with such an inode.
+        assert!(!stands_in("/srv/mounted/nested", 2) && !stands_in("/nested", 2));
     }
 
     #[test]

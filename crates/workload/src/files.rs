@@ -1,6 +1,9 @@
 //! Files and folders: as they are, or as snapshots of their file systems have them. Takes no snapshot itself.
 
-use crate::snapshot::{self, Taken, mounts::Mounts};
+use crate::snapshot::{
+    self, Source, Taken,
+    mounts::{Mount, Mounts},
+};
 use crate::{Error, Held, Home, Notice, Workload};
 use backup::{Select, View};
 use policy::Snapshot;
@@ -30,19 +33,26 @@ impl Files {
 impl Workload for Files {
     fn hold(&self, tell: &dyn Fn(Notice)) -> Result<Box<dyn Held>, Error> {
         snapshot::clear(&self.notes, tell);
-        let mut holding = Holding { files: self.clone(), taken: Vec::new(), view: View::default() };
+        let (taken, failed, view) = (Vec::new(), Vec::new(), View::default());
+        let mut holding = Holding { files: self.clone(), taken, failed, view };
         if self.snapshot == Snapshot::Off {
             return Ok(Box::new(holding));
         }
-        holding.view.stand_in(snapshot::STAND_IN);
         holding.view.strict(self.snapshot == Snapshot::Require);
         let mounts = Mounts::now().map_err(|cause| Error::Io {
             action: "reading",
             path: "/proc/self/mountinfo".into(),
             cause,
         })?;
-        for path in &self.paths {
-            holding.path(&mounts, path, tell)?;
+        let parts: Vec<Part> =
+            self.paths.iter().flat_map(|path| holding.parts(&mounts, path)).collect();
+        // Nothing is taken where that could not be of everything.
+        let mut missing = parts.iter().filter_map(|part| Some((part, part.source.as_ref().err()?)));
+        if let Some((part, why)) = missing.next().filter(|_| self.snapshot == Snapshot::Require) {
+            return Err(Error::NoSnapshot { path: part.name.clone(), why: why.clone() });
+        }
+        for part in &parts {
+            holding.one(part, &parts, tell)?;
         }
         Ok(Box::new(holding))
     }
@@ -86,72 +96,102 @@ const KERNELS: [&str; 18] = [
     "tracefs",
 ];
 
+/// Something of one file system.
+struct Part {
+    /// By the name that it has.
+    name: PathBuf,
+    /// Where it is.
+    real: PathBuf,
+    /// What a snapshot can be taken of, or why there can be none.
+    source: Result<Source, String>,
+}
+
 /// Files and folders that are held.
 struct Holding {
     files: Files,
     taken: Vec<Taken>,
+    /// Of what none could be taken, and why.
+    failed: Vec<(Source, String)>,
     view: View,
 }
 
 impl Holding {
-    /// A path of the group, and what is mounted below it.
-    fn path(&mut self, mounts: &Mounts, path: &Path, tell: &dyn Fn(Notice)) -> Result<(), Error> {
+    /// What of a path of the group is to be held: itself, and what is mounted below it.
+    fn parts(&mut self, mounts: &Mounts, path: &Path) -> Vec<Part> {
         // A link is backed up as such, and what is not there says so by itself.
         let is_link = path.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
-        let Ok(real) = path.canonicalize() else { return Ok(()) };
-        if is_link {
-            return Ok(());
-        }
-        self.one(mounts, (path, &real), tell)?;
+        let Some(real) = path.canonicalize().ok().filter(|_| !is_link) else { return Vec::new() };
+        let mut parts = Vec::new();
+        let mut add = |name: PathBuf, real: &Path, only_itself: bool| {
+            let mount = mounts.of(real);
+            let is_kernels = mount.is_some_and(|mount| KERNELS.contains(&&*mount.kind));
+            let is_held = mount.is_some_and(Mount::is_snapshot);
+            if is_held || only_itself || is_kernels && name != path {
+                self.view.read(&name, real);
+            } else {
+                let source = snapshot::source(mounts, real);
+                parts.push(Part { name, real: real.to_owned(), source });
+            }
+        };
+        add(path.to_owned(), &real, false);
         for below in mounts.below(&real) {
             let Ok(rest) = below.strip_prefix(&real) else { continue };
-            let name = path.join(rest);
-            let is_kernels = mounts.of(below).is_some_and(|mount| KERNELS.contains(&&*mount.kind));
-            if self.files.one_file_system || is_kernels {
-                // Of another file system, its own attributes are backed up, and nothing in it.
-                self.view.read(&name, below);
-            } else {
-                self.one(mounts, (&name, below), tell)?;
-            }
+            // Of another file system, its own attributes are backed up, and nothing in it.
+            add(path.join(rest), below, self.files.one_file_system);
         }
-        Ok(())
+        parts
     }
 
-    /// Something of one file system, by the name that it has and by where it is.
-    fn one(
-        &mut self,
-        mounts: &Mounts,
-        (name, real): (&Path, &Path),
-        tell: &dyn Fn(Notice),
-    ) -> Result<(), Error> {
-        match self.taken_of(mounts, real) {
-            Ok(from) => self.view.read(name, &from),
+    /// Reads a part from where it is held.
+    fn one(&mut self, part: &Part, parts: &[Part], tell: &dyn Fn(Notice)) -> Result<(), Error> {
+        let Part { name, real, source } = part;
+        match self.taken_of(part, parts) {
+            Ok(from) => {
+                self.view.read(name, &from);
+                if let Some(inode) = source.as_ref().ok().and_then(Source::stand_in) {
+                    self.view.stand_in(name, inode);
+                }
+            }
             Err(why) if self.files.snapshot == Snapshot::Require => {
-                return Err(Error::NoSnapshot { path: name.to_owned(), why });
+                return Err(Error::NoSnapshot { path: name.clone(), why });
             }
             Err(why) => {
                 self.view.read(name, real);
-                tell(Notice::NotHeld { path: name.to_owned(), why });
+                tell(Notice::NotHeld { path: name.clone(), why });
             }
         }
         Ok(())
     }
 
-    /// Where the snapshot has it; one is taken, unless there is one of that already.
-    fn taken_of(&mut self, mounts: &Mounts, real: &Path) -> Result<PathBuf, String> {
-        let source = snapshot::source(mounts, real)?;
-        if !self.taken.iter().any(|taken| taken.is_of(&source)) {
-            let taken = source.take(&self.files.notes)?;
-            if let Some((seen, own)) = taken.devices(&source) {
-                self.view.device(seen, own);
-            }
-            if let Some(check) = taken.check() {
-                self.view.check(check);
-            }
-            self.taken.push(taken);
+    /// Where a snapshot has it; one is taken, unless there is one of that already, with those of all other parts that go with it.
+    fn taken_of(&mut self, part: &Part, parts: &[Part]) -> Result<PathBuf, String> {
+        let source = part.source.as_ref().map_err(Clone::clone)?;
+        if let Some((_, why)) = self.failed.iter().find(|(failed, _)| failed.goes_with(source)) {
+            return Err(why.clone());
         }
-        let taken = self.taken.iter().find(|taken| taken.is_of(&source));
-        source.seen(taken.ok_or("there is none")?, real)
+        if !self.taken.iter().any(|taken| taken.is_of(source)) {
+            let all = parts.iter().filter_map(|part| part.source.as_ref().ok());
+            let together: Vec<&Source> = all.filter(|other| other.goes_with(source)).collect();
+            match snapshot::take(&together, &self.files.notes) {
+                Ok(taken) => self.took(&together, taken),
+                Err(why) => {
+                    self.failed.push((source.clone(), why.clone()));
+                    return Err(why);
+                }
+            }
+        }
+        let taken = self.taken.iter().find(|taken| taken.is_of(source));
+        source.seen(taken.ok_or("there is none")?, &part.real)
+    }
+
+    fn took(&mut self, sources: &[&Source], taken: Taken) {
+        for (seen, own) in sources.iter().filter_map(|source| taken.devices(source)) {
+            self.view.device(seen, own);
+        }
+        if let Some(check) = taken.check() {
+            self.view.check(check);
+        }
+        self.taken.push(taken);
     }
 }
 

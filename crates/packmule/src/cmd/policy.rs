@@ -79,7 +79,7 @@ pub(crate) struct Set {
     /// Stay on the file systems of the paths that are given
     #[arg(long, value_name = "BOOL")]
     one_file_system: Option<bool>,
-    /// Back up from snapshots of the file systems (btrfs, LVM): off; auto, where there can be one; require, or not at all
+    /// Back up from snapshots of the file systems (btrfs, ZFS, LVM): off; auto, where there can be one; require, or not at all
     #[arg(long, value_name = "WHEN")]
     snapshot: Option<Snapshot>,
     /// Program to run before each backup, with its arguments: a shell is not asked; "" for none

@@ -10,10 +10,8 @@
 
 use super::mounts::Mount;
 use super::note::Note;
-use super::{FOLDER, program};
-use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use std::ffi::{CString, OsStr};
+use super::{FOLDER, place, program};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -102,7 +100,7 @@ pub(super) fn named(volume: &Volume, name: &str) -> PathBuf {
 }
 
 /// Where a snapshot is mounted.
-pub(super) fn place(notes: &Path, name: &str) -> PathBuf {
+fn place_of(notes: &Path, name: &str) -> PathBuf {
     notes.join(FOLDER).join(name)
 }
 
@@ -123,25 +121,15 @@ pub(super) fn take(volume: &Volume, name: &str, note: &Note) -> Result<PathBuf, 
     arguments.push(&origin);
     lvm("lvcreate", &arguments, note.held())?;
     let known = known(name)?.ok_or("LVM has made none")?;
-    let at = place(note.folder(), name);
-    store::durable::create_folder(&at, 0o700)
-        .map_err(|cause| format!("{}: {cause}", at.display()))?;
-    let (flags, data) = how(&volume.file_system);
-    let data = CString::new(data).map_err(|_| "options with a zero")?;
-    mount(&known.device, &at, volume.file_system.as_str(), flags, Some(data.as_c_str())).map_err(
-        |cause| {
-            format!("its {} cannot be mounted: {}", volume.file_system, std::io::Error::from(cause))
-        },
-    )?;
+    let at = place_of(note.folder(), name);
+    place::mount(&known.device, &volume.file_system, options(&volume.file_system), &at)?;
     Ok(at)
 }
 
-/// How a file system of that kind is mounted. Whatever its superblock says, a snapshot that is lost stops no machine; two of xfs with
-/// the same name are what a snapshot is.
-fn how(file_system: &str) -> (MountFlags, &'static str) {
-    let quiet = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NOATIME;
-    let data = if file_system == "xfs" { "nouuid" } else { "errors=continue" };
-    (MountFlags::RDONLY | quiet, data)
+/// What a file system of that kind is mounted with. Whatever its superblock says, a snapshot that is lost stops no machine; two of xfs
+/// with the same name are what a snapshot is.
+fn options(file_system: &str) -> &'static str {
+    if file_system == "xfs" { "nouuid" } else { "errors=continue" }
 }
 
 /// Whether a snapshot is still what it was.
@@ -166,14 +154,7 @@ pub(super) fn check(path: &Path) -> Result<(), String> {
 /// In words; it is none of ours.
 pub(super) fn remove(path: &Path, notes: &Path) -> Result<Option<bool>, String> {
     let name = name_of(path);
-    let at = place(notes, name);
-    match unmount(&at, UnmountFlags::NOFOLLOW) {
-        // Nothing is mounted there, or there is no such place.
-        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
-        Err(cause) => return Err(format!("{}: {}", at.display(), std::io::Error::from(cause))),
-    }
-    // What is not empty is not ours, and what stays is found empty by the next one.
-    let _ = std::fs::remove_dir(&at);
+    place::leave(&place_of(notes, name))?;
     let Some(known) = known(name)? else {
         let group = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
         let there = lines(&lvm("vgs", &["--noheadings", "-o", "vg_name"], Stdio::null())?);
@@ -254,8 +235,7 @@ mod tests {
 
     #[test]
     fn no_file_system_stops_the_machine_for_a_snapshot() {
-        assert_eq!(how("ext4").1, "errors=continue");
-        assert_eq!(how("xfs").1, "nouuid");
-        assert!(how("xfs").0.contains(MountFlags::RDONLY));
+        assert_eq!(options("ext4"), "errors=continue");
+        assert_eq!(options("xfs"), "nouuid");
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! <root of a subvolume>/.packmule-snapshots/packmule-<16 hex digits>       a snapshot
 //! /dev/<volume group>/packmule-<16 hex digits>                             another; see `lvm`
+//! <dataset>@packmule-<16 hex digits>                                       and another; see `zfs`
 //! <notes>/packmule-<16 hex digits>                                         where it is; locked by whoever uses it
 //! ```
 //!
@@ -14,12 +15,12 @@ mod btrfs;
 mod lvm;
 pub(crate) mod mounts;
 mod note;
+mod place;
 mod program;
-
-pub(crate) use btrfs::STAND_IN;
+mod zfs;
 
 use crate::Notice;
-use mounts::Mounts;
+use mounts::{Mount, Mounts};
 use note::Note;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -37,10 +38,12 @@ enum Of {
     Subvolume(PathBuf),
     /// A logical volume of LVM.
     Volume(lvm::Volume),
+    /// A dataset of ZFS, by its name.
+    Dataset(String),
 }
 
 /// What a snapshot can be taken of.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
     of: Of,
     /// Where it begins.
@@ -49,11 +52,11 @@ pub(crate) struct Source {
     within: PathBuf,
 }
 
-/// A snapshot. Dropped, it is removed.
+/// Snapshots that were taken at once, mostly one. Dropped, they are removed.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    of: Of,
-    path: PathBuf,
+    /// Of what, and where that is seen.
+    seen: Vec<(Of, PathBuf)>,
     note: Option<Note>,
 }
 
@@ -68,58 +71,101 @@ pub(crate) fn source(mounts: &Mounts, path: &Path) -> Result<Source, String> {
             let root = btrfs::subvolume(path, &mount.at)?;
             Ok(Source { of: Of::Subvolume(root.clone()), root, within: PathBuf::new() })
         }
+        zfs::KIND => Ok(Source {
+            of: Of::Dataset(zfs::dataset(mount)?),
+            root: mount.at.clone(),
+            within: within(mount),
+        }),
+        kind @ ("ext2" | "ext3" | "ext4" | "xfs") if zfs::is_on_volume(mount) => Err(format!(
+            "this {kind} is on a volume of ZFS, and there are some of ZFS's datasets only"
+        )),
         "ext2" | "ext3" | "ext4" | "xfs" => {
-            let within = mount.root.strip_prefix("/").unwrap_or(&mount.root).to_owned();
-            Ok(Source { of: Of::Volume(lvm::volume(mount)?), root: mount.at.clone(), within })
+            let of = Of::Volume(lvm::volume(mount)?);
+            Ok(Source { of, root: mount.at.clone(), within: within(mount) })
         }
-        other => {
-            Err(format!("there are none of {other}, only of btrfs, and of ext4 and xfs on LVM"))
-        }
+        other => Err(format!(
+            "there are none of {other}, only of btrfs and ZFS, and of ext4 and xfs on LVM"
+        )),
     }
 }
 
+/// What of its file system is mounted there.
+fn within(mount: &Mount) -> PathBuf {
+    mount.root.strip_prefix("/").unwrap_or(&mount.root).to_owned()
+}
+
 impl Source {
-    /// Takes one.
-    ///
-    /// # Errors
-    /// Why not, in words. Nothing is left then.
-    pub(crate) fn take(&self, notes: &Path) -> Result<Taken, String> {
-        let mut number = [0; 8];
-        getrandom::fill(&mut number).map_err(|_| "the system gives no random numbers")?;
-        let name = format!("{NAME}{:016x}", u64::from_le_bytes(number));
-        let folder = match &self.of {
-            Of::Subvolume(root) => root.join(FOLDER),
-            Of::Volume(_) => notes.join(FOLDER),
-        };
-        let noted = match &self.of {
-            Of::Subvolume(_) => folder.join(&name),
-            Of::Volume(volume) => lvm::named(volume, &name),
-        };
-        let is_missing = |cause| format!("it cannot be noted in {}: {cause}", notes.display());
-        store::durable::create_folder(notes, 0o700).map_err(is_missing)?;
-        own_folder(&folder).map_err(|cause| format!("{}: {cause}", folder.display()))?;
-        let note = Note::new(notes, &name, &noted).map_err(is_missing)?;
-        let mut taken = Taken { of: self.of.clone(), path: noted, note: None };
-        // Dropped where it fails, and with it whatever is there of it.
-        let note = taken.note.insert(note);
-        match &self.of {
-            Of::Subvolume(root) => btrfs::take(root, note).map_err(|why| taken.failed(why))?,
-            Of::Volume(volume) => taken.path = lvm::take(volume, &name, note)?,
+    /// Whether what is taken of one is, or can be, taken of the other at once.
+    pub(crate) fn goes_with(&self, other: &Self) -> bool {
+        match (&self.of, &other.of) {
+            (Of::Dataset(one), Of::Dataset(other)) => zfs::pool(one) == zfs::pool(other),
+            (one, other) => one == other,
         }
-        Ok(taken)
     }
 
-    /// Where something of it can be read in the snapshot.
+    /// A dataset's name, and a place at which it is mounted.
+    fn dataset(&self) -> Option<(&str, &Path)> {
+        match &self.of {
+            Of::Dataset(name) => Some((name, &self.root)),
+            _ => None,
+        }
+    }
+
+    /// The inode of directories in its snapshot that only stand for something else, where there are such.
+    pub(crate) fn stand_in(&self) -> Option<u64> {
+        matches!(self.of, Of::Subvolume(_)).then_some(btrfs::STAND_IN)
+    }
+
+    /// Where something of it can be read in its snapshot.
     ///
     /// # Errors
     /// It is not in it.
     pub(crate) fn seen(&self, taken: &Taken, path: &Path) -> Result<PathBuf, String> {
+        let seen = taken.seen(self).ok_or("there is none")?;
         let rest = path.strip_prefix(&self.root).map_err(|error| error.to_string())?;
         let parts = [&self.within, rest].into_iter();
         // Joining nothing would add a slash, and so ask for a folder.
         let parts = parts.filter(|part| !part.as_os_str().is_empty());
-        Ok(parts.fold(taken.path.clone(), |seen, part| seen.join(part)))
+        Ok(parts.fold(seen.to_owned(), |seen, part| seen.join(part)))
     }
+}
+
+/// Takes one of each, at once: they go with each other, and may be the same.
+///
+/// # Errors
+/// Why not, in words. Nothing is left then.
+pub(crate) fn take(sources: &[&Source], notes: &Path) -> Result<Taken, String> {
+    let mut number = [0; 8];
+    getrandom::fill(&mut number).map_err(|_| "the system gives no random numbers")?;
+    let name = format!("{NAME}{:016x}", u64::from_le_bytes(number));
+    let mut distinct: Vec<&Source> = Vec::new();
+    for source in sources {
+        if distinct.iter().all(|known| known.of != source.of) {
+            distinct.push(source);
+        }
+    }
+    let source = distinct.first().ok_or("there is nothing to take one of")?;
+    let datasets: Vec<(&str, &Path)> = distinct.iter().filter_map(|one| one.dataset()).collect();
+    let (folder, noted) = match &source.of {
+        Of::Subvolume(root) => (root.join(FOLDER), root.join(FOLDER).join(&name)),
+        Of::Volume(volume) => (notes.join(FOLDER), lvm::named(volume, &name)),
+        Of::Dataset(_) => (notes.join(FOLDER), zfs::named(&datasets, &name)),
+    };
+    let is_missing = |cause| format!("it cannot be noted in {}: {cause}", notes.display());
+    store::durable::create_folder(notes, 0o700).map_err(is_missing)?;
+    own_folder(&folder).map_err(|cause| format!("{}: {cause}", folder.display()))?;
+    let note = Note::new(notes, &name, &noted).map_err(is_missing)?;
+    let mut taken = Taken { seen: Vec::new(), note: None };
+    // Dropped where it fails, and with it whatever is there of it.
+    let note = taken.note.insert(note);
+    let seen = match &source.of {
+        Of::Subvolume(root) => btrfs::take(root, note).map(|()| vec![noted]),
+        Of::Volume(volume) => Ok(vec![lvm::take(volume, &name, note)?]),
+        Of::Dataset(_) => zfs::take(&datasets, &name, note),
+    };
+    let seen = seen.map_err(|why| taken.failed(why))?;
+    taken.seen = distinct.iter().map(|source| source.of.clone()).zip(seen).collect();
+    Ok(taken)
 }
 
 /// Makes the folder for snapshots, or finds it as we would have made it: nobody else may put something into it that is then
@@ -146,21 +192,28 @@ impl Taken {
         failure.why
     }
 
-    /// Whether it is one of that.
+    /// Where what is taken of that is seen.
+    fn seen(&self, source: &Source) -> Option<&Path> {
+        let seen = self.seen.iter().find(|(of, _)| *of == source.of);
+        seen.map(|(_, path)| path.as_path())
+    }
+
+    /// Whether one of that is among them.
     pub(crate) fn is_of(&self, source: &Source) -> bool {
-        self.of == source.of
+        self.seen(source).is_some()
     }
 
     /// Devices on which things are seen, and on which they are.
     pub(crate) fn devices(&self, source: &Source) -> Option<(u64, u64)> {
         let device = |path: &Path| path.metadata().map(|stat| stat.dev()).ok();
-        Some((device(&self.path)?, device(&source.root)?))
+        Some((device(self.seen(source)?)?, device(&source.root)?))
     }
 
     /// What answers whether it is still what it was, where that can change.
     pub(crate) fn check(&self) -> Option<impl Fn() -> Result<(), String> + Send + Sync + use<>> {
         let noted = self.note.as_ref()?.path().to_owned();
-        matches!(self.of, Of::Volume(_)).then_some(move || lvm::check(&noted))
+        let is_volume = self.seen.iter().any(|(of, _)| matches!(of, Of::Volume(_)));
+        is_volume.then_some(move || lvm::check(&noted))
     }
 
     pub(crate) fn remove(mut self, tell: &dyn Fn(Notice)) {
@@ -181,27 +234,35 @@ impl Drop for Taken {
 /// Removes snapshots that runs which were cut off have left, as far as `notes` names them and nobody uses them.
 pub fn clear(notes: &Path, tell: &dyn Fn(Notice)) {
     for note in note::left(notes) {
-        let path = note.path().to_owned();
+        let paths = named(note.path());
         if remove(note, tell) {
-            tell(Notice::Cleared { path });
+            paths.into_iter().for_each(|path| tell(Notice::Cleared { path }));
         }
     }
 }
 
 /// Removes a snapshot, and then its note. Answers whether there was one and it is gone.
 fn remove(note: Note, tell: &dyn Fn(Notice)) -> bool {
-    let path = note.path().to_owned();
     match removed(&note) {
         Ok(Some(was_there)) => {
             note.end();
             was_there
         }
-        // Its file system, or its volume group, is not there now.
+        // Its file system, its volume group or its pool is not there now.
         Ok(None) => false,
         Err(why) => {
-            tell(Notice::Left { path, why });
+            let paths = named(note.path()).into_iter();
+            paths.for_each(|path| tell(Notice::Left { path, why: why.clone() }));
             false
         }
+    }
+}
+
+/// The snapshots that a note names.
+fn named(noted: &Path) -> Vec<PathBuf> {
+    match zfs::snapshots(noted) {
+        Some(snapshots) => snapshots.into_iter().map(PathBuf::from).collect(),
+        None => vec![noted.to_owned()],
     }
 }
 
@@ -211,6 +272,7 @@ fn removed(note: &Note) -> Result<Option<bool>, String> {
     match kind(path).ok_or("its note names something that is not ours")? {
         Kind::Subvolume => {}
         Kind::Volume => return lvm::remove(path, note.folder()),
+        Kind::Datasets(snapshots) => return zfs::remove(&snapshots, note.folder()),
     }
     let there = |path: &Path| path.symlink_metadata();
     if !path.parent().is_some_and(|folder| there(folder).is_ok_and(|stat| stat.is_dir())) {
@@ -224,13 +286,17 @@ fn removed(note: &Note) -> Result<Option<bool>, String> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Kind {
+enum Kind<'a> {
     Subvolume,
     Volume,
+    Datasets(Vec<&'a str>),
 }
 
-/// What a path is that [`Source::take`] would choose; none if it would not.
-fn kind(path: &Path) -> Option<Kind> {
+/// What a path is that [`take`] would choose; none if it would not.
+fn kind(path: &Path) -> Option<Kind<'_>> {
+    if let Some(snapshots) = zfs::snapshots(path) {
+        return Some(Kind::Datasets(snapshots));
+    }
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let is_ours = path.is_absolute() && is_our_name(name);
     match path.parent().and_then(Path::file_name) {
@@ -255,6 +321,8 @@ mod tests {
         let ours = "/srv/.packmule-snapshots/packmule-00112233aabbccdd";
         assert_eq!(kind(ours), Some(Kind::Subvolume));
         assert_eq!(kind("/dev/vg0/packmule-00112233aabbccdd"), Some(Kind::Volume));
+        let dataset = "tank/a@packmule-00112233aabbccdd";
+        assert_eq!(kind(dataset), Some(Kind::Datasets(vec![dataset])));
         for other in [
             "/srv/.packmule-snapshots/packmule-00112233aabbccd",
             "/srv/.packmule-snapshots/packmule-00112233AABBCCDD",
@@ -280,7 +348,7 @@ mod tests {
             let path = folder.join(name);
             let note = Some(Note::new(&notes, name, &path).unwrap());
             let of = Of::Subvolume(place.path().to_owned());
-            let mut taken = Taken { of, path, note };
+            let mut taken = Taken { seen: vec![(of, path)], note };
             taken.failed(program::Failure { why: "too slow".to_owned(), runs });
             drop(taken);
             assert_eq!(notes.join(name).exists(), runs);

@@ -17,6 +17,15 @@ pub(crate) struct Mount {
     pub(crate) at: PathBuf,
     /// What the kernel calls its kind.
     pub(crate) kind: String,
+    /// What was mounted, as whoever did it has called that; of ZFS the dataset.
+    pub(crate) source: String,
+}
+
+impl Mount {
+    /// Whether it is a snapshot of ZFS already.
+    pub(crate) fn is_snapshot(&self) -> bool {
+        self.kind == "zfs" && self.source.contains('@')
+    }
 }
 
 /// All that are mounted.
@@ -32,8 +41,8 @@ impl Mounts {
         Ok(Self::parse(&std::fs::read("/proc/self/mountinfo")?))
     }
 
-    /// See proc(5): the first field is the mount's number, the third the device, then what of it, and where; the first behind a lone
-    /// dash is the kind.
+    /// See proc(5): the first field is the mount's number, the third the device, then what of it, and where; behind a lone dash
+    /// are the kind and what was mounted.
     fn parse(text: &[u8]) -> Self {
         let mount = |line: &[u8]| {
             let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
@@ -44,6 +53,7 @@ impl Mounts {
                 root: OsString::from_vec(unescaped(fields.get(3)?)).into(),
                 at: OsString::from_vec(unescaped(fields.get(4)?)).into(),
                 kind: String::from_utf8_lossy(fields.get(dash + 1)?).into_owned(),
+                source: String::from_utf8_lossy(&unescaped(fields.get(dash + 2)?)).into_owned(),
             })
         };
         Self(text.split(|byte| *byte == b'\n').filter_map(mount).collect())
@@ -103,7 +113,7 @@ mod tests {
     use super::*;
 
     const TEXT: &[u8] = b"22 1 0:20 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
-        25 22 0:22 /part\\040of /srv/data rw master:1 propagate_from:2 - btrfs /dev/vdc rw,subvol=/\n\
+        25 22 0:22 /part\\040of /srv/data rw master:1 propagate_from:2 - btrfs /dev/a\\040b rw,subvol=/\n\
         26 25 0:23 / /srv/data/a\\040b\\134c rw - tmpfs tmpfs rw\n\
         torn line\n";
 
@@ -119,6 +129,7 @@ mod tests {
             [(22, "/", "ext4"), (25, "/srv/data", "btrfs"), (26, "/srv/data/a b\\c", "tmpfs")];
         assert_eq!(all, expected);
         assert_eq!((&*mounts.0[1].device, mounts.0[1].root.to_str()), ("0:22", Some("/part of")));
+        assert_eq!((&*mounts.0[0].source, &*mounts.0[1].source), ("/dev/vda", "/dev/a b"));
         let below = mounts.named_below(Path::new("/srv/data")).map(|mount| mount.id);
         assert_eq!(below.collect::<Vec<_>>(), [26]);
     }

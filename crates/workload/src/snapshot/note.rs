@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! packmule snapshot 1
-//! <the path, to the end>
+//! <the path, to the end; of ZFS the snapshots, one a line>
 //! ```
 //!
 //! Whoever uses a snapshot holds its note's lock.
@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 const HEADER: &[u8] = b"packmule snapshot 1\n";
-/// No path is longer.
-const LONGEST: u64 = 1 << 16;
+/// No path is longer, nor are the names of thousands of datasets.
+const LONGEST: u64 = 1 << 20;
 
 /// A note, locked.
 #[derive(Debug)]
@@ -33,6 +33,10 @@ pub(super) struct Note {
 impl Note {
     /// Notes a snapshot that is to be taken.
     pub(super) fn new(notes: &Path, name: &str, path: &Path) -> io::Result<Self> {
+        // It could not be read again whole.
+        if (HEADER.len() + path.as_os_str().len()) as u64 > LONGEST {
+            return Err(io::Error::other("too many snapshots at once"));
+        }
         store::durable::create_folder(notes, 0o700)?;
         let file = notes.join(name);
         let mut options = OpenOptions::new();

@@ -57,7 +57,7 @@ pub(crate) struct How {
     /// How hard data is compressed
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
     pub(crate) compression: Compression,
-    /// Back up from snapshots of the file systems (btrfs, LVM): off; auto, where there can be one; require, or not at all
+    /// Back up from snapshots of the file systems (btrfs, ZFS, LVM): off; auto, where there can be one; require, or not at all
     #[arg(long, value_name = "WHEN", default_value = "off")]
     pub(crate) snapshot: Snapshot,
     #[command(flatten)]
