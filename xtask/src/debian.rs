@@ -3,8 +3,11 @@
 use crate::process::output;
 use crate::tools::{is_installed, is_root};
 use anyhow::{Context, ensure};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// Debian's own signing keys, where every Debian has them.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// How to get something into an empty folder, if that is allowed.
 pub(crate) type Had = Option<fn(&Path) -> anyhow::Result<()>>;
@@ -36,11 +39,7 @@ pub(crate) fn unpack_with_dependencies(packages: &[&str], into: &Path) -> anyhow
         let mut plan = Command::new("apt-get");
         output(plan.args(["install", "--simulate", "--no-install-recommends"]).args(packages))
     })?;
-    let mut all = to_install(&planned);
-    all.extend(packages);
-    all.sort_unstable();
-    all.dedup();
-    unpack_alone(&all, into)
+    unpack_alone(&with(packages, &planned), into)
 }
 
 /// Unpacks those packages, and nothing that they depend on.
@@ -54,6 +53,82 @@ pub(crate) fn unpack_alone(packages: &[&str], into: &Path) -> anyhow::Result<()>
     with_lists(|| output(apt_get(&[]).arg("download").args(packages).current_dir(&debs)))?;
     unpack(&debs, into)?;
     Ok(std::fs::remove_dir_all(&debs)?)
+}
+
+/// Those packages, and those that a simulated installation would install.
+fn with<'a>(packages: &[&'a str], simulation: &'a str) -> Vec<&'a str> {
+    let mut all = to_install(simulation);
+    all.extend(packages);
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Packages of a suite that this machine does not use, or of parts of it: from the same archive, by lists of its own.
+pub(crate) struct Apart {
+    folder: PathBuf,
+    options: Vec<String>,
+}
+
+impl Apart {
+    /// Has its lists, in a folder within `into` until it is done.
+    ///
+    /// # Errors
+    /// This is no Debian, or apt fails.
+    pub(crate) fn new(suite: &str, components: &str, into: &Path) -> anyhow::Result<Self> {
+        ensure!(is_installed("apt-get"), "there is no apt-get here");
+        let folder = into.join("apt");
+        for place in ["sources", "lists/partial", "cache/archives/partial", "debs"] {
+            std::fs::create_dir_all(folder.join(place))?;
+        }
+        let archive = with_lists(archive)?;
+        let source = format!("deb [signed-by={KEYRING}] {archive} {suite} {components}\n");
+        std::fs::write(folder.join("sources/apart.list"), source)?;
+        let options = vec![
+            "Dir::Etc::SourceList=/dev/null".to_owned(),
+            format!("Dir::Etc::SourceParts={}", folder.join("sources").display()),
+            format!("Dir::State::Lists={}", folder.join("lists").display()),
+            format!("Dir::Cache={}", folder.join("cache").display()),
+        ];
+        done(apt_get(&options).arg("update"))?;
+        Ok(Self { folder, options })
+    }
+
+    /// Unpacks those packages, and nothing that they depend on.
+    pub(crate) fn unpack_alone(&self, packages: &[&str], into: &Path) -> anyhow::Result<()> {
+        let debs = self.folder.join("debs");
+        done(apt_get(&self.options).arg("download").args(packages).current_dir(&debs))?;
+        unpack(&debs, into)
+    }
+
+    /// Unpacks those packages, with those of their dependencies that the machine lacks.
+    pub(crate) fn unpack_with_dependencies(
+        &self,
+        packages: &[&str],
+        into: &Path,
+    ) -> anyhow::Result<()> {
+        // Not quiet: what it would install is what it says.
+        let mut plan = Command::new("apt-get");
+        self.options.iter().for_each(|option| {
+            plan.arg("-o").arg(option);
+        });
+        plan.args(["install", "--simulate", "--no-install-recommends"]).args(packages);
+        self.unpack_alone(&with(packages, &output(&mut plan)?), into)
+    }
+
+    /// Leaves nothing of it but what was unpacked.
+    pub(crate) fn done(self) -> anyhow::Result<()> {
+        Ok(std::fs::remove_dir_all(&self.folder)?)
+    }
+}
+
+/// Where this machine gets Debian from.
+fn archive() -> anyhow::Result<String> {
+    let format = ["indextargets", "--format", "$(REPO_URI)"];
+    let which = ["Created-By: Packages", "Origin: Debian", "Label: Debian", "Component: main"];
+    let found = output(Command::new("apt-get").args(format).args(which))?;
+    let first = found.lines().next().context("this machine has no Debian package lists")?;
+    Ok(first.to_owned())
 }
 
 /// The packages that a simulated installation would install.

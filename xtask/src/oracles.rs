@@ -1,16 +1,13 @@
 //! Programs that judge us and that Debian stable does not have, or must not install: fetched into
 //! `target/oracles`, and named to tests by variables. Installs nothing on the machine.
 
-use crate::debian::{self, Had, apt_get, complete, done, unpack, with_lists};
+use crate::debian::{self, Apart, Had, complete};
 use crate::process::{complain, output, say, status};
 use crate::tools::{self, is_installed};
 use crate::workspace;
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-
-/// Debian's own signing keys, where every Debian has them.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// What a network share is made of. Unpacked only: installed, the server would start by itself.
 const SHARE: [(&str, &str); 2] = [("smbd", "samba"), ("smbnetfs", "smbnetfs")];
@@ -120,32 +117,9 @@ fn had(allowed: bool, get: fn(&Path) -> anyhow::Result<()>) -> Had {
 
 /// Debian unstable's restic, which needs nothing but libc, so that stable runs it, too.
 fn fetch_restic(into: &Path) -> anyhow::Result<()> {
-    ensure!(is_installed("apt-get"), "there is no apt-get here");
-    let apt = into.join("apt");
-    for folder in ["sources", "lists/partial", "cache/archives/partial"] {
-        std::fs::create_dir_all(apt.join(folder))?;
-    }
-    let source = format!("deb [signed-by={KEYRING}] {} unstable main\n", with_lists(archive)?);
-    std::fs::write(apt.join("sources/unstable.list"), source)?;
-    let private = [
-        "Dir::Etc::SourceList=/dev/null".to_owned(),
-        format!("Dir::Etc::SourceParts={}", apt.join("sources").display()),
-        format!("Dir::State::Lists={}", apt.join("lists").display()),
-        format!("Dir::Cache={}", apt.join("cache").display()),
-    ];
-    done(apt_get(&private).arg("update"))?;
-    done(apt_get(&private).args(["download", "restic"]).current_dir(&apt))?;
-    unpack(&apt, into)?;
-    Ok(std::fs::remove_dir_all(&apt)?)
-}
-
-/// Where this machine gets Debian from.
-fn archive() -> anyhow::Result<String> {
-    let format = ["indextargets", "--format", "$(REPO_URI)"];
-    let which = ["Created-By: Packages", "Origin: Debian", "Label: Debian", "Component: main"];
-    let found = output(Command::new("apt-get").args(format).args(which))?;
-    let first = found.lines().next().context("this machine has no Debian package lists")?;
-    Ok(first.to_owned())
+    let unstable = Apart::new("unstable", "main", into)?;
+    unstable.unpack_alone(&["restic"], into)?;
+    unstable.done()
 }
 
 /// Whether the machine has a server and a client for shares already.

@@ -15,6 +15,7 @@ mod machine;
 mod parts;
 mod qmp;
 mod scenario;
+mod zfs;
 
 pub(crate) use guest::{CALLED, serve};
 
@@ -25,7 +26,7 @@ use crate::workspace;
 use anyhow::ensure;
 use lab::Lab;
 use parts::Parts;
-use scenario::{ALL, Scenario};
+use scenario::{ALL, NAMED, Scenario};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -44,7 +45,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Parses the arguments after `vm-test`: all scenarios when none is named.
+    /// Parses the arguments after `vm-test`: all scenarios when none is named, but those that have to be.
     ///
     /// # Errors
     /// What is wrong, for people.
@@ -81,12 +82,14 @@ pub(crate) struct Account {
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if options.list {
         for Scenario { name, short, about, .. } in ALL {
-            say(&format!("{name:<10} {:<6} {about}", if *short { "short" } else { "" }));
+            let when = if NAMED.contains(name) { "named" } else { "" };
+            say(&format!("{name:<10} {:<6} {about}", if *short { "short" } else { when }));
         }
         return Ok(ExitCode::SUCCESS);
     }
     let named = |scenario: &&Scenario| {
-        options.names.is_empty() || options.names.iter().any(|name| name == scenario.name)
+        let is_named = options.names.iter().any(|name| name == scenario.name);
+        is_named || options.names.is_empty() && !NAMED.contains(&scenario.name)
     };
     let chosen: Vec<&Scenario> = ALL.iter().filter(named).collect();
     let root = workspace::root()?;
@@ -194,6 +197,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), ALL.len());
+        assert!(NAMED.iter().all(|name| names.contains(name)));
         for scenario in ALL.iter().filter(|scenario| scenario.short) {
             assert!(allowed.contains_key(&full_name(scenario)), "{}", scenario.name);
         }

@@ -16,7 +16,7 @@ use std::process::Command;
 pub(super) const SYSTEMD: &str = "packmule.systemd";
 
 /// Of programs and libraries.
-const EXECUTABLE: u32 = 0o755;
+pub(super) const EXECUTABLE: u32 = 0o755;
 
 /// Programs that are another one by another name.
 const LINKS: &[(&str, &str)] = &[
@@ -86,13 +86,16 @@ pub(super) fn with_systemd(parts: &Parts, initramfs: &Path) -> anyhow::Result<Pa
     }
     archive.link("usr/bin", "/bin")?;
     archive.link("usr/local/bin", "/bin")?;
-    // The kernel takes one archive after the other.
+    follow(archive, initramfs, &parts.place.join("initramfs-systemd"))
+}
+
+/// Writes a guest's file system with an archive behind it: the kernel takes one after the other.
+pub(super) fn follow(archive: Archive, initramfs: &Path, into: &Path) -> anyhow::Result<PathBuf> {
     let mut all = std::fs::read(initramfs)?;
     all.resize(all.len().next_multiple_of(4), 0);
     all.extend(archive.finish()?);
-    let path = parts.place.join("initramfs-systemd");
-    std::fs::write(&path, all).context("cannot write the guest's file system")?;
-    Ok(path)
+    std::fs::write(into, all).context("cannot write the guest's file system")?;
+    Ok(into.to_owned())
 }
 
 fn programs(
@@ -144,7 +147,7 @@ fn stripped(program: &Path, into: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// The libraries that a program needs, and where they go.
-fn needed(parts: &Parts, program: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+pub(super) fn needed(parts: &Parts, program: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let said = output(Command::new("ldd").arg(program).env("LD_LIBRARY_PATH", parts.libraries()))?;
     libraries(&said).with_context(|| format!("what {} needs", program.display()))
 }
@@ -161,24 +164,26 @@ fn libraries(ldd: &str) -> anyhow::Result<Vec<(String, PathBuf)>> {
 }
 
 fn modules(parts: &Parts, archive: &mut Archive) -> anyhow::Result<()> {
-    let add = |module: &Path, archive: &mut Archive| -> anyhow::Result<String> {
-        let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        archive.file(&format!("lib/modules/{name}"), 0o644, &std::fs::read(module)?)?;
-        Ok(name)
-    };
-    let mut order = String::new();
-    for module in parts.kernel.modules()? {
-        order.push_str(&format!("{}\n", add(&module, archive)?));
-    }
-    archive.file("etc/modules", 0o644, order.as_bytes())?;
+    to_load(&parts.kernel.modules()?, "etc/modules", archive)?;
     for (name, wanted) in kernel::BESIDES {
-        let mut order = String::new();
-        for module in parts.kernel.besides(wanted)? {
-            order.push_str(&format!("{}\n", add(&module, archive)?));
-        }
-        archive.file(&format!("etc/modules.{name}"), 0o644, order.as_bytes())?;
+        to_load(&parts.kernel.besides(wanted)?, &format!("etc/modules.{name}"), archive)?;
     }
     Ok(())
+}
+
+/// Adds modules, and a list of them in that order.
+pub(super) fn to_load(
+    modules: &[PathBuf],
+    list: &str,
+    archive: &mut Archive,
+) -> anyhow::Result<()> {
+    let mut order = String::new();
+    for module in modules {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        archive.file(&format!("lib/modules/{name}"), 0o644, &std::fs::read(module)?)?;
+        order.push_str(&format!("{name}\n"));
+    }
+    archive.file(list, 0o644, order.as_bytes())
 }
 
 #[cfg(test)]

@@ -69,22 +69,42 @@ impl Kernel {
         Ok(Self { image, modules })
     }
 
+    /// Its name, as it calls itself: version and flavour.
+    pub(super) fn release(&self) -> String {
+        self.modules.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// The files of [`MODULES`] and of those that they need: none before what it needs.
     pub(super) fn modules(&self) -> anyhow::Result<Vec<PathBuf>> {
-        self.ordered(MODULES)
+        self.ordered(MODULES, None)
     }
 
     /// The files of those beside [`MODULES`], and of what they need.
     pub(super) fn besides(&self, modules: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+        self.beyond(modules, None)
+    }
+
+    /// The same of modules that are not the kernel's own, in a folder.
+    pub(super) fn besides_in(
+        &self,
+        folder: &Path,
+        modules: &[&str],
+    ) -> anyhow::Result<Vec<PathBuf>> {
+        self.beyond(modules, Some(folder))
+    }
+
+    fn beyond(&self, modules: &[&str], folder: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
         let loaded = self.modules()?;
-        let mut files = self.ordered(modules)?;
+        let mut files = self.ordered(modules, folder)?;
         files.retain(|file| !loaded.contains(file));
         Ok(files)
     }
 
-    fn ordered(&self, modules: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+    fn ordered(&self, modules: &[&str], more: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
         let mut files = BTreeMap::new();
-        find(&self.modules.join("kernel"), &mut files)?;
+        for folder in [Some(&*self.modules.join("kernel")), more].into_iter().flatten() {
+            find(folder, &mut files)?;
+        }
         let built_in = std::fs::read_to_string(self.modules.join("modules.builtin"))?;
         let built_in = built_in.lines().map(|line| name(Path::new(line))).collect();
         let mut order = Order { files, built_in, begun: BTreeSet::new(), done: Vec::new() };
@@ -118,7 +138,7 @@ fn compressed(place: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// The one entry of a folder that begins like this.
-fn only(folder: &Path, start: &str) -> anyhow::Result<PathBuf> {
+pub(super) fn only(folder: &Path, start: &str) -> anyhow::Result<PathBuf> {
     let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     let mut found = Vec::new();
     for entry in entries {

@@ -15,6 +15,7 @@ use super::initramfs;
 use super::lab::Lab;
 use super::line::{Job, Line, Said};
 use super::qmp::Qmp;
+use super::zfs;
 use anyhow::{Context, bail, ensure};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -65,6 +66,7 @@ pub(crate) struct Spec {
     drives: Vec<Drive>,
     ports: Vec<u16>,
     systemd: bool,
+    zfs: bool,
 }
 
 impl Spec {
@@ -89,6 +91,12 @@ impl Spec {
     /// With systemd as its first process, which may still be starting when the machine takes commands.
     pub(crate) fn systemd(mut self) -> Self {
         self.systemd = true;
+        self
+    }
+
+    /// With ZFS: its programs, and modules to load by that name.
+    pub(crate) fn zfs(mut self) -> Self {
+        self.zfs = true;
         self
     }
 }
@@ -124,7 +132,7 @@ impl Machine {
         let [qmp, line] = ["qmp", "line"].map(|name| sockets.path().join(name));
         let listeners = (UnixListener::bind(&qmp)?, UnixListener::bind(&line)?);
         let mut command = lab.parts.qemu();
-        base(&mut command, lab, number, spec.systemd)?;
+        base(&mut command, lab, number, spec)?;
         chardev(&mut command, "qmp", &qmp);
         command.args(["-mon", "chardev=qmp,mode=control"]);
         chardev(&mut command, "line", &line);
@@ -327,7 +335,7 @@ impl Drop for Process {
     }
 }
 
-fn base(command: &mut Command, lab: &Lab<'_>, number: u32, systemd: bool) -> anyhow::Result<()> {
+fn base(command: &mut Command, lab: &Lab<'_>, number: u32, spec: &Spec) -> anyhow::Result<()> {
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     // The older of the two boards, whose slots take drives while it runs without bridges.
     command.args(["-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]);
@@ -335,8 +343,11 @@ fn base(command: &mut Command, lab: &Lab<'_>, number: u32, systemd: bool) -> any
     // Where much else runs, an emulated timer is late, and the kernel would take it for a broken one.
     let mut line = "console=ttyS0 panic=-1 no_timer_check cryptomgr.notests".to_owned();
     let mut initramfs = lab.initramfs.to_owned();
-    if systemd {
-        initramfs = initramfs::with_systemd(lab.parts, lab.initramfs)?;
+    if spec.zfs {
+        initramfs = zfs::with(lab.parts, &initramfs)?;
+    }
+    if spec.systemd {
+        initramfs = initramfs::with_systemd(lab.parts, &initramfs)?;
         line = format!("{line} {}", initramfs::SYSTEMD);
     }
     command.arg("-kernel").arg(&lab.parts.kernel.image).arg("-initrd").arg(initramfs);

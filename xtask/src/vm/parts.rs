@@ -3,6 +3,7 @@
 //! would replace other versions of each other.
 
 use super::kernel::{self, Kernel};
+use super::zfs;
 use crate::debian::{Had, complete, unpack_with_dependencies};
 use crate::tools;
 use anyhow::{Context, ensure};
@@ -49,6 +50,8 @@ const PROGRAMS: &[Program] = &[
 pub(super) struct Parts {
     /// Where all of it lies, and machines may write.
     pub(super) place: PathBuf,
+    /// Whether what is still missing may be fetched.
+    pub(super) fetch: bool,
     pub(super) kernel: Kernel,
     /// A busybox that needs no libraries.
     pub(super) busybox: PathBuf,
@@ -92,6 +95,7 @@ impl Parts {
             systemd: place.join("systemd"),
             programs: PROGRAMS.iter().map(|p| find(&place, p)).collect::<anyhow::Result<_>>()?,
             place,
+            fetch,
         })
     }
 
@@ -109,8 +113,14 @@ impl Parts {
 
     /// Where libraries are looked for that this machine does not have.
     pub(super) fn libraries(&self) -> OsString {
-        let folders = ["programs", "systemd"].map(|folder| libraries(&self.place.join(folder)));
-        folders.join(OsStr::new(":"))
+        let folders = ["programs", "systemd"].map(|folder| self.place.join(folder));
+        let zfs = zfs::place(&self.place, &self.kernel);
+        folders
+            .into_iter()
+            .chain([zfs])
+            .map(|it| libraries(&it))
+            .collect::<Vec<_>>()
+            .join(OsStr::new(":"))
     }
 }
 

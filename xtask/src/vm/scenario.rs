@@ -19,6 +19,7 @@ mod snapshot;
 mod standalone;
 mod systemd;
 mod two_jobs;
+mod zfs;
 
 use super::lab::Lab;
 
@@ -33,6 +34,9 @@ pub(super) struct Scenario {
     /// Fails when a claim does not hold.
     pub(super) run: fn(&Lab<'_>) -> anyhow::Result<()>,
 }
+
+/// Those that run only when they are named: modules of the kernel are built for them first.
+pub(super) const NAMED: &[&str] = &["zfs"];
 
 /// In the order in which they run.
 pub(super) const ALL: &[Scenario] = &[
@@ -95,6 +99,12 @@ pub(super) const ALL: &[Scenario] = &[
         short: false,
         about: "files on LVM are backed up as they were when the snapshot was taken, or not at all",
         run: snapshot::run,
+    },
+    Scenario {
+        name: "zfs",
+        short: false,
+        about: "files on ZFS are backed up as they were at one moment in all datasets of a pool, or not at all",
+        run: zfs::run,
     },
     Scenario {
         name: "journey",

@@ -43,7 +43,7 @@ pub(super) fn files(machine: &mut Machine, bytes: u32) -> anyhow::Result<String>
 
 /// The hashes of all files below a folder.
 pub(super) fn hashes(machine: &mut Machine, folder: &str) -> anyhow::Result<String> {
-    machine.done(&format!("cd {folder} && find . -type f | sort | xargs sha256sum"))
+    machine.done(&format!("cd {folder} && find . -type f -print0 | sort -z | xargs -0 sha256sum"))
 }
 
 /// Backs up files of the guest's own making into `/disk/repository`; tells their hashes.

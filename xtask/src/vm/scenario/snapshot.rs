@@ -67,14 +67,14 @@ pub(super) fn without_udev(machine: &mut Machine) -> anyhow::Result<()> {
     machine.put("/etc/lvm/lvm.conf", 0o644, WITHOUT_UDEV)
 }
 
-fn back_up(words: &str) -> String {
+pub(super) fn back_up(words: &str) -> String {
     format!(
         "PACKMULE_PASSWORD=open-sesame-vm-01 exec packmule repo backup -r /disk/repository --state /disk/state {words}"
     )
 }
 
 /// Begins a backup and stops it where it has taken its snapshots, before it can have read much.
-fn begin(machine: &mut Machine, words: &str, snapshots: usize) -> anyhow::Result<Job> {
+pub(super) fn begin(machine: &mut Machine, words: &str, snapshots: usize) -> anyhow::Result<Job> {
     let job = machine.begin(&back_up(words))?;
     let there = format!("[ $(grep -c packmule-snapshots /proc/mounts) = {snapshots} ]");
     patiently(machine, &there)?;
@@ -84,17 +84,17 @@ fn begin(machine: &mut Machine, words: &str, snapshots: usize) -> anyhow::Result
 }
 
 /// Something to read, so that it takes a while.
-fn more(machine: &mut Machine, name: &str) -> anyhow::Result<()> {
+pub(super) fn more(machine: &mut Machine, name: &str) -> anyhow::Result<()> {
     machine.done(&format!("head -c 20000000 /dev/urandom >/srv/{name} && sync")).map(|_| ())
 }
 
 /// Lets it go on, and waits for its end.
-fn go_on(machine: &mut Machine, job: &Job) -> anyhow::Result<Said> {
+pub(super) fn go_on(machine: &mut Machine, job: &Job) -> anyhow::Result<Said> {
     machine.done("kill -CONT $(pidof packmule)")?;
     machine.wait(job)
 }
 
-fn recovery_points(machine: &mut Machine) -> anyhow::Result<usize> {
+pub(super) fn recovery_points(machine: &mut Machine) -> anyhow::Result<usize> {
     let said = machine.done(
         "PACKMULE_PASSWORD=open-sesame-vm-01 packmule --json repo snapshots -r /disk/repository",
     )?;
@@ -102,7 +102,12 @@ fn recovery_points(machine: &mut Machine) -> anyhow::Result<usize> {
 }
 
 fn nothing_is_left(machine: &mut Machine) -> anyhow::Result<()> {
-    let said = machine.run(LEFT)?;
+    says_nothing(machine, LEFT)
+}
+
+/// What a script lists is left of snapshots.
+pub(super) fn says_nothing(machine: &mut Machine, script: &str) -> anyhow::Result<()> {
+    let said = machine.run(script)?;
     ensure!(said.text().trim().is_empty(), "there is something left: {}", said.all());
     Ok(())
 }
@@ -119,24 +124,36 @@ fn changed_meanwhile(machine: &mut Machine) -> anyhow::Result<()> {
     let said = go_on(machine, &job)?;
     ensure!(said.code == 0 && !said.all().contains("as it is"), "{}", said.all());
     nothing_is_left(machine)?;
+    restored(machine, &before)?;
+    unchanged(machine, PATHS)?;
+    nothing_is_left(machine)
+}
+
+/// Checks the repository, restores its last recovery point, and compares that with hashes taken before.
+pub(super) fn restored(machine: &mut Machine, before: &str) -> anyhow::Result<()> {
     machine.done(
-        "export PACKMULE_PASSWORD=open-sesame-vm-01; packmule repo check -r /disk/repository --read-data && \
+        "export PACKMULE_PASSWORD=open-sesame-vm-01; rm -rf /disk/restored; \
+         packmule repo check -r /disk/repository --read-data && \
          packmule repo restore -r /disk/repository latest --target /disk/restored",
     )?;
     let restored = set::hashes(machine, "/disk/restored/srv")?;
     ensure!(restored == before, "what is restored is not what was there:\n{restored}{before}");
-    // What is unchanged is found to be so, with a snapshot and without.
-    machine.done(&back_up(&format!("--snapshot require {PATHS}")))?;
+    Ok(())
+}
+
+/// What is unchanged is found to be so, with a snapshot and without.
+pub(super) fn unchanged(machine: &mut Machine, paths: &str) -> anyhow::Result<()> {
+    machine.done(&back_up(&format!("--snapshot require {paths}")))?;
     for how in ["require", "off"] {
         let said = machine.done(
-            &back_up(&format!("--snapshot {how} {PATHS}"))
+            &back_up(&format!("--snapshot {how} {paths}"))
                 .replace("exec packmule", "exec packmule --json"),
         )?;
         let summary = set::object(&said, "summary")?;
         let number = |name| summary.get(name).and_then(serde_json::Value::as_u64);
         ensure!(number("data_blobs") == Some(0) && number("files_changed") == Some(0), "{summary}");
     }
-    nothing_is_left(machine)
+    Ok(())
 }
 
 /// What a killed one has left is removed by the next one, which is told.
