@@ -3,6 +3,7 @@
 
 pub(crate) mod life;
 mod seat;
+pub(crate) mod series;
 
 use crate::{Error, names};
 use backup::{BackupOptions, BackupOutcome, KeptJournal};

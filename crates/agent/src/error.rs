@@ -461,6 +461,9 @@ pub enum Error {
     /// This machine's certificate, or what opens its repository.
     #[error(transparent)]
     Own(#[from] crate::OwnError),
+    /// The next of several sets without a server.
+    #[error(transparent)]
+    Series(#[from] crate::SeriesError),
     /// What is to be exported.
     #[error(transparent)]
     Export(#[from] crate::ExportError),
@@ -559,6 +562,7 @@ impl Error {
             Self::Random => ErrorKind::Internal,
             Self::Refused(cause) => cause.kind(),
             Self::Own(cause) => cause.kind(),
+            Self::Series(cause) => cause.kind(),
             Self::Client(cause) => cause.kind(),
             Self::Store(cause) => cause.kind(),
             Self::Repo(cause) => cause.kind(),

@@ -318,7 +318,7 @@ pub(crate) fn make(
 
 /// A repository exists from its config on. Keys without one are what a crash left of its making;
 /// beside packs they may be all that opens those, and stay.
-fn clear_halfway(store: &dyn Store) -> Result<(), Error> {
+pub(crate) fn clear_halfway(store: &dyn Store) -> Result<(), Error> {
     store.create()?;
     for kind in [ObjectKind::Pack, ObjectKind::Index, ObjectKind::Snapshot] {
         if !store.list(kind)?.is_empty() {

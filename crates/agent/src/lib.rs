@@ -86,6 +86,7 @@ pub use deletions::{OwnDeletion, allow_deletion, deletions, undelete};
 pub use direct::life::{
     Given, NextDrive, Writing, Written, begin_direct, check_direct, cover_drives, write_drives,
 };
+pub use direct::series::{Base, Over, SeriesError, Turn, Wish};
 pub use direct::{Desk, Direct, backup_onto_drives, refuse_inside, seed_of_drives};
 pub use error::Error;
 pub use export::{Asked, ExportError, ExportPart, Load, PartOf, PlannedExport, plan_export};

@@ -101,6 +101,7 @@ impl Place {
             read_back,
             window: 400_000,
             most: wire::MAX_DRIVES,
+            elsewhere: &[],
         };
         let local = Arc::clone(repository.store());
         let mut set = DriveSet::open(set_options, local, drives, desk)?;

@@ -218,3 +218,198 @@ fn with_parity_a_drive_pulled_half_way_does_not_keep_the_others_from_being_cover
     let rest: Vec<PathBuf> = rest.iter().map(|drive| (*drive).clone()).collect();
     arrives(&place, &source, &rest, &signer);
 }
+
+/// Two more files.
+fn grow(source: &Path, seed: u64) {
+    let mut rng = support::trees::Rng::new(seed);
+    for n in 0..2 {
+        fs::write(source.join(format!("more{seed}-{n}")), rng.bytes(3 << 20)).unwrap();
+    }
+}
+
+fn snapshots(into: &Path) -> usize {
+    fs::read_dir(into.join("snapshots")).map_or(0, std::iter::Iterator::count)
+}
+
+fn names_below(folder: &Path) -> Vec<(PathBuf, u64)> {
+    let files = walk(folder).into_iter().filter(|path| path.is_file());
+    files.map(|path| (path.clone(), path.metadata().unwrap().len())).collect()
+}
+
+#[test]
+fn the_next_drives_carry_only_what_those_before_lack() {
+    let place = Place::new();
+    let source = source(&place);
+    let drives: Vec<PathBuf> = (0..5).map(|n| place.folder(&format!("d{n}"))).collect();
+    let said = place.run(&words(&source, &drives[..1], &["--catch-up"])).exits(1);
+    said.tells(&["leave --catch-up out"]);
+    assert!(walk(&drives[0]).is_empty() && !place.path("state").exists());
+    let first = place.run(&words(&source, &drives[..1], &[])).exits(0);
+    assert_eq!(first.object("summary")["over"], "nothing");
+    grow(&source, 21);
+    // Without being told so, nothing more is written.
+    let said = place.run(&words(&source, &drives[1..2], &[])).exits(0);
+    assert!(said.object("summary")["complete"] == true && walk(&drives[1]).is_empty());
+    let dry = place.run(&words(&source, &drives[1..2], &["--catch-up", "--dry-run"])).exits(0);
+    assert!(walk(&drives[1]).is_empty() && !place.path("state/next").exists(), "{}", dry.stdout);
+    // A drive of before is none of these.
+    place.run(&words(&source, &drives[..1], &["--catch-up"])).exits(13);
+    // Two drives, one after the other.
+    let more = ["--catch-up", "--capacity", "10M"];
+    let said = place.run(&words(&source, &drives[1..2], &more)).exits(13);
+    assert_eq!(said.object("summary")["over"], "earlier");
+    // What is under way is gone on with, whether that is said or not.
+    let second = place.run(&words(&source, &drives[2..3], &more[1..])).exits(0);
+    assert_ne!(second.object("summary")["seed"], first.object("summary")["seed"]);
+    let carried: u64 = drives[1..3].iter().map(|drive| bytes_below(drive)).sum();
+    assert!((6 << 20..9 << 20).contains(&carried), "{carried}");
+    grow(&source, 22);
+    let third = place.run(&words(&source, &drives[3..4], &["--catch-up"])).exits(0);
+    assert!(bytes_below(&drives[3]) < 9 << 20);
+    let signer = signer(&third);
+    // The last ones arrive first: nothing is published before all is there that they need.
+    let into = place.path("into");
+    let import = |drives: &[PathBuf]| {
+        let mut import = vec!["seed", "import", "--into", "into", "--signer", &signer, "--drive"];
+        import.extend(drives.iter().map(|drive| s(drive)));
+        place.run(&import)
+    };
+    import(&drives[3..4]).exits(13);
+    import(&drives[1..3]).exits(13);
+    assert_eq!(snapshots(&into), 0);
+    import(&drives[..1]).exits(0);
+    assert_eq!(snapshots(&into), 3, "one after the other, by one call");
+    arrives(&place, &source, &drives[..4], &signer);
+}
+
+#[test]
+fn sets_of_fewer_drives_are_as_large_as_was_said_and_go_on_so() {
+    let place = Place::new();
+    let source = source(&place);
+    let drives: Vec<PathBuf> = (0..4).map(|n| place.folder(&format!("d{n}"))).collect();
+    let more = ["--capacity", "26M", "--set-drives", "1"];
+    place.run(&words(&source, &drives[..1], &more)).exits(13);
+    // It need not be said again.
+    let said = place.run(&words(&source, &drives[1..], &more[..2])).exits(0);
+    let mut numbers: Vec<(u64, u64)> = said
+        .objects()
+        .iter()
+        .filter(|it| it["message_type"] == "drive" && it["state"] == "sealed")
+        .map(|it| (it["set"].as_u64().unwrap(), it["drive"].as_u64().unwrap()))
+        .collect();
+    numbers.sort_unstable();
+    assert!(numbers.len() > 1 && numbers.iter().all(|(_, drive)| *drive == 0), "{numbers:?}");
+    let sets: Vec<u64> = numbers.iter().map(|(set, _)| *set).collect();
+    assert_eq!(sets, (0..sets.len() as u64).collect::<Vec<_>>());
+    arrives(&place, &source, &drives, &signer(&said));
+    // With parity there is one set, and it has no more drives than that.
+    let parity = ["--parity", "1", "--set-drives", "1", "--state", "other"];
+    let fresh = [place.folder("e0"), place.folder("e1")];
+    let mut one = words(&source, &fresh, &parity[..4]);
+    one[4] = "other";
+    place.run(&one).exits(1).tells(&["leave none for data"]);
+    one.truncate(one.len() - 1);
+    one.push("3");
+    place.run(&one).exits(0);
+}
+
+/// The other end, with an older state of the repository.
+fn there(place: &Place, source: &Path) -> PathBuf {
+    let there = place.repository("there");
+    place.run(&["repo", "backup", "-r", "there", s(source)]).exits(0);
+    there
+}
+
+#[test]
+fn what_a_place_lacks_goes_straight_onto_drives_and_nothing_else() {
+    let place = Place::new();
+    let source = source(&place);
+    let there = there(&place, &source);
+    grow(&source, 31);
+    let drives: Vec<PathBuf> = (0..4).map(|n| place.folder(&format!("d{n}"))).collect();
+    place.folder("nothing");
+    let lacking = ["--lacking-in", "nothing"];
+    place.run(&words(&source, &drives[..1], &lacking)).exits(10).tells(&["no repository yet"]);
+    let before = names_below(&there);
+    let lacking = ["--lacking-in", "there", "--capacity", "10M"];
+    place.run(&words(&source, &drives[..1], &lacking)).exits(13);
+    // Whoever goes on without it would write all of it.
+    let said = place.run(&words(&source, &drives[1..2], &lacking[2..])).exits(1);
+    said.tells(&["name that place with --lacking-in"]);
+    let said = place.run(&words(&source, &drives[1..2], &lacking)).exits(0);
+    assert_eq!(said.object("summary")["over"], "place");
+    let carried: u64 = drives[..2].iter().map(|drive| bytes_below(drive)).sum();
+    assert!((6 << 20..9 << 20).contains(&carried), "{carried}");
+    assert_eq!(names_below(&there), before, "nothing is written there, and no lock is left");
+    // Nothing of it is published where something is missing that it relies on.
+    let pack = walk(&there.join("data")).into_iter().find(|path| path.is_file()).unwrap();
+    let kept = place.path("kept");
+    fs::rename(&pack, &kept).unwrap();
+    let signer = signer(&said);
+    let mut import = vec!["seed", "import", "--into", "there", "--signer", &signer, "--drive"];
+    import.extend(drives[..2].iter().map(|drive| s(drive)));
+    let wanting = place.run(&import).exits(13);
+    assert!(wanting.stdout.contains(pack.file_name().unwrap().to_str().unwrap()));
+    assert_eq!(snapshots(&there), 1);
+    fs::rename(&kept, &pack).unwrap();
+    place.run(&import).exits(0);
+    assert_eq!(snapshots(&there), 2);
+    is_whole(&place, &there, &source);
+    // The next ones: what the place lacks by then, since the drives before have arrived.
+    grow(&source, 32);
+    let next = ["--catch-up"];
+    place.run(&words(&source, &drives[2..3], &next)).exits(1).tells(&["--lacking-in"]);
+    place.repository("strange");
+    let next = ["--catch-up", "--lacking-in", "strange"];
+    place.run(&words(&source, &drives[2..3], &next)).exits(1).tells(&["another repository"]);
+    assert!(walk(&drives[2]).is_empty());
+    let next = ["--catch-up", "--lacking-in", "there"];
+    place.run(&words(&source, &drives[2..3], &next)).exits(0);
+    assert!(bytes_below(&drives[2]) < 9 << 20);
+    place
+        .run(&["seed", "import", "--into", "there", "--signer", &signer, "--drive", "d2"])
+        .exits(0);
+    is_whole(&place, &there, &source);
+}
+
+/// Stock restic finds nothing wrong, and its latest snapshot is the source.
+fn is_whole(place: &Place, into: &Path, source: &Path) {
+    names_are_right(into);
+    restic_is_content("direct", into);
+    for (n, program) in restics("direct").iter().enumerate() {
+        let target = place.folder(&format!("restored{n}"));
+        restic(program, into, &["restore", "latest", "--target", s(&target)]).exits(0);
+        same(&target.join(source.strip_prefix("/").unwrap()), source);
+        fs::remove_dir_all(&target).unwrap();
+    }
+}
+
+#[test]
+fn what_a_place_lacks_survives_a_kill_and_a_lost_drive() {
+    let place = Place::new();
+    let source = source(&place);
+    let there = there(&place, &source);
+    for seed in 41..46 {
+        grow(&source, seed);
+    }
+    let drives: Vec<PathBuf> = (0..3).map(|n| place.folder(&format!("d{n}"))).collect();
+    let lacking = ["--lacking-in", "there", "--parity", "1", "--capacity", "26M"];
+    let mut child = place.start(&words(&source, &drives, &lacking));
+    let data = || drives.iter().map(|it| walk(&it.join("repositories")).len()).sum::<usize>();
+    until("a few packs count", || (data() > 2).then_some(()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = data();
+    // Its lock is not believed for ever: the process is dead.
+    let said = place.run(&words(&source, &drives, &lacking)).exits(0);
+    assert_eq!(said.object("parity")["parity_missing"], 0);
+    assert!(data() >= before && said.object("summary")["complete"] == true);
+    let signer = signer(&said);
+    let sealed: Vec<&PathBuf> = drives.iter().filter(|drive| is_sealed(drive)).collect();
+    let lost = sealed.iter().find(|drive| walk(&drive.join("parity")).is_empty()).unwrap();
+    fs::remove_dir_all(lost).unwrap();
+    let mut import = vec!["seed", "import", "--into", "there", "--signer", &signer, "--drive"];
+    import.extend(sealed.iter().filter(|drive| *drive != lost).map(|drive| s(drive)));
+    place.run(&import).exits(0);
+    is_whole(&place, &there, &source);
+}

@@ -245,3 +245,46 @@ fn copy(from: &Path, to: &Path) {
         fs::copy(&file, &target).unwrap();
     }
 }
+
+/// The same without staging: the vault's indexes and directories are read over its REST protocol, and a lock is held there meanwhile.
+#[test]
+fn what_a_vault_lacks_goes_straight_onto_drives() {
+    let (server, place) = (support::served::Server::start(), Place::new());
+    let source = place.source("source", 20 << 20);
+    let site = Site { place, source };
+    for words in ["vault create offices", "vault credentials offices --for fs01 -o offices.json"] {
+        site.run(&format!("{words} --server {}", s(&server.admin()))).exits(0);
+    }
+    site.run("agent register --credentials offices.json --state agent").exits(0);
+    site.run(&format!("group create files --path {} --state agent", s(&site.source))).exits(0);
+    site.run("backup now files --state agent").exits(0);
+    let vault = server.data().join("objects/vaults/offices/fs01/repository");
+    let mut rng = support::trees::Rng::new(6);
+    fs::write(site.source.join("new"), rng.bytes(9 << 20)).unwrap();
+    let known = fs::read_to_string(site.place.path("offices.json")).unwrap();
+    let known: serde_json::Value = serde_json::from_str(&known).unwrap();
+    fs::write(site.place.path("ca.pem"), known["caPem"].as_str().unwrap()).unwrap();
+    let endpoint = known["endpoint"].as_str().unwrap().trim_start_matches("https://");
+    let token = known["token"].as_str().unwrap();
+    let before = contents(&vault);
+    let drive = site.place.folder("d1");
+    let said = site.run(&format!(
+        "seed backup {} --lacking-in rest:https://fs01:{token}@{endpoint}/vaults/offices/fs01/ --cacert ca.pem --state state --json --drive d1",
+        s(&site.source)
+    ));
+    let said = said.exits(0);
+    assert!(!format!("{}{}", said.stdout, said.stderr).contains(token), "a secret is shown");
+    assert_eq!(contents(&vault), before, "nothing is written there");
+    assert!(!walk(&vault.join("locks")).iter().any(|path| path.is_file()), "a lock is left");
+    let files = walk(&drive).into_iter().filter(|path| path.is_file());
+    let carried: u64 = files.map(|path| path.metadata().unwrap().len()).sum();
+    assert!((9 << 20..14 << 20).contains(&carried), "{carried}");
+    copy(&vault, &site.place.path("there"));
+    site.run("seed import --into there --drive d1").exits(0);
+    let there = site.place.path("there");
+    names_are_right(&there);
+    restic_is_content("lacking", &there);
+    let target = site.place.folder("restored");
+    site.run("repo restore -r there latest --target restored").exits(0);
+    same(&target.join(site.source.strip_prefix("/").unwrap()), &site.source);
+}

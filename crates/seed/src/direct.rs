@@ -28,7 +28,7 @@ use crate::event::Events;
 use crate::prepare::PreparedDrive;
 use crate::sign::{Fingerprint, SigningKey, Trust};
 use crate::state::State;
-use crate::{Error, Inventory, Manifest, Signed};
+use crate::{Error, Inventory, Manifest, Object, Signed};
 use ::store::Store;
 use hands::Hand;
 use jiff::Timestamp;
@@ -59,6 +59,9 @@ pub struct Options<'a> {
     pub window: u64,
     /// Drives of a set at most, parity included. A set that has more by now keeps them.
     pub most: usize,
+    /// What is elsewhere of the repository, and what is on the drives relies on; none where they bring all of it. The list names
+    /// it, too: nothing is published where it is missing.
+    pub elsewhere: &'a [Object],
 }
 
 /// Who is told, and asked.
@@ -82,6 +85,38 @@ pub fn sealed_drives(state: &Path, trust: &Trust) -> Result<Vec<PreparedDrive>, 
         manifests.iter().map(|manifest| hands::sealed(manifest, state)).collect();
     drives.sort_by_key(|drive| (drive.set, drive.drive));
     Ok(drives)
+}
+
+/// What a state folder knows of a set.
+#[derive(Debug)]
+pub struct Known {
+    /// Whether something was written for it: a drive has a label.
+    pub begun: bool,
+    /// The list, once everything that is to be on its drives is on sealed ones.
+    pub complete: Option<Inventory>,
+    /// Parity drives that are sealed.
+    pub parity: u32,
+}
+
+/// Looks at a state folder alone, at no drive.
+///
+/// # Errors
+/// As [`sealed_before`](crate::sealed_before).
+pub fn known(state: &Path, trust: &Trust) -> Result<Known, Error> {
+    let state = State::open(state)?;
+    let kept = state.manifests(trust)?;
+    let io = Error::io("reading below", state.folder().path());
+    let begun = !kept.is_empty() || !proved::numbers(state.folder()).map_err(io)?.is_empty();
+    let parity = kept.iter().filter(|kept| kept.body.header.parity.is_some()).count();
+    let list = state.inventory(trust)?.map(|(_, list)| list.body);
+    let complete = match list {
+        Some(list) => {
+            let own = state.own(&list, trust)?;
+            hands::are_sealed(&kept, &own).then_some(list)
+        }
+        None => None,
+    };
+    Ok(Known { begun, complete, parity: u32::try_from(parity).unwrap_or(u32::MAX) })
 }
 
 /// How a pass ended.

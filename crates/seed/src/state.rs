@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! <state>/inventory                         the frozen list, exactly as on the drives
+//! <state>/elsewhere                         what of it is on none of the drives: the place that they go to has it
 //! <state>/manifests/<set>-<drive>-<serial>  a copy of each sealed drive's manifest
 //! <state>/extents/<set>-<drive>-<serial>    a copy of its extent hashes, where parity is made of it
 //! <state>/journal                           what drives hold that are not sealed: see `journal`
@@ -13,11 +14,12 @@ use crate::drive::{self, Found};
 use crate::journal::{JOURNAL, Journal};
 use crate::parity::HashFile;
 use crate::sign::Trust;
-use crate::{Document, Error, Inventory, Manifest, ManifestHeader, Signed};
+use crate::{Document, Error, Inventory, Manifest, ManifestHeader, Object, Signed};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 const INVENTORY: &str = "inventory";
+const ELSEWHERE: &str = "elsewhere";
 const MANIFESTS: &str = "manifests";
 const EXTENTS: &str = "extents";
 /// What is being written: never means anything.
@@ -65,6 +67,25 @@ impl State {
             self.folder.sync_folder(".")
         };
         forget().map_err(Error::io("removing", &path))
+    }
+
+    /// Remembers what a list names beside what its drives carry, before it names it.
+    pub(crate) fn keep_elsewhere(&self, bytes: Option<&[u8]>) -> Result<(), Error> {
+        let path = self.folder.path().join(ELSEWHERE);
+        let kept = match bytes {
+            Some(bytes) => self.folder.write(ELSEWHERE, PARTIAL, bytes),
+            None => self.folder.remove(ELSEWHERE),
+        };
+        kept.map_err(Error::io("writing", &path))
+    }
+
+    /// What of a list its drives carry, ascending.
+    pub(crate) fn own(&self, list: &Inventory, trust: &Trust) -> Result<Vec<Object>, Error> {
+        let decode = |bytes: &[u8]| Inventory::decode(bytes, trust);
+        let found = drive::document(&self.folder, ELSEWHERE, Document::Inventory, decode)?;
+        let elsewhere = found.map(|(_, found)| found.body.objects).unwrap_or_default();
+        let is_own = |object: &&Object| elsewhere.binary_search(object).is_err();
+        Ok(list.objects.iter().filter(is_own).copied().collect())
     }
 
     /// The folder itself, for what is kept in it by others.

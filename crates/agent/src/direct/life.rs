@@ -134,6 +134,7 @@ pub fn check_direct(
         read_back: &seed::PlainReads,
         window: seed::direct::WINDOW,
         most: record.most(),
+        elsewhere: &[],
     };
     let set = DriveSet::open(options, Arc::clone(repository.store()), &[], &mut ())?;
     if set.is_complete() { nothing() } else { Ok(()) }
@@ -340,6 +341,7 @@ fn write(
         read_back: what.read_back,
         window: what.window,
         most: record.most(),
+        elsewhere: &[],
     };
     let mut set = DriveSet::open(options, Arc::clone(repository.store()), &drives, &mut seat)?;
     if record.contents.is_some() && !set.is_complete() {

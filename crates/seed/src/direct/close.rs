@@ -244,10 +244,28 @@ impl Pass<'_, '_, '_, '_> {
         Ok(false)
     }
 
+    /// The list, once it is kept what of it is elsewhere.
     fn list(&self, documents: &[Object]) -> Result<List, Error> {
         let pack = |(name, length)| Object { repository: 0, kind: ObjectKind::Pack, name, length };
         let packs = self.set.window.packs().into_iter().map(pack);
-        let objects: BTreeSet<Object> = packs.chain(documents.iter().copied()).collect();
+        let mut objects: BTreeSet<Object> = packs.chain(documents.iter().copied()).collect();
+        let own: BTreeSet<_> = objects.iter().map(Object::identity).collect();
+        let elsewhere = self.fixed.options.elsewhere.iter().copied();
+        let elsewhere: BTreeSet<Object> =
+            elsewhere.filter(|object| !own.contains(&object.identity())).collect();
+        objects.extend(&elsewhere);
+        let kept = match elsewhere.is_empty() {
+            true => None,
+            false => Some(self.signed(elsewhere)?.1),
+        };
+        self.set.state.keep_elsewhere(kept.as_deref())?;
+        let (body, bytes) = self.signed(objects)?;
+        let digest = Digest(Sha256::digest(&bytes).into());
+        Ok(List { body, bytes, digest })
+    }
+
+    /// An inventory of these, and its file.
+    fn signed(&self, objects: BTreeSet<Object>) -> Result<(Inventory, Vec<u8>), Error> {
         let body = Inventory {
             objects: objects.into_iter().collect(),
             created: self.fixed.options.now,
@@ -259,8 +277,7 @@ impl Pass<'_, '_, '_, '_> {
             place: self.fixed.options.state.display().to_string(),
             problem,
         })?;
-        let digest = Digest(Sha256::digest(&bytes).into());
-        Ok(List { body, bytes, digest })
+        Ok((body, bytes))
     }
 
     /// Reads the last drive back and seals it. What it lacks then decides whether that was it.

@@ -9,8 +9,8 @@ use crate::object::REPOSITORIES;
 use crate::parity::kept_free;
 use crate::prepare::{self, Prepared, refuse_same_drives};
 use crate::sign::{SigningKey, Trust};
-use crate::state::sealed_before;
-use crate::{Error, Filling, identity};
+use crate::state::{State, sealed_before};
+use crate::{Error, Filling, Object, identity};
 use jiff::Timestamp;
 use model::DriveSerial;
 use std::path::Path;
@@ -126,6 +126,7 @@ pub fn cover(
             source = Arc::new(Overlay::new(source, Arc::new(Folder::new(folder))));
         }
     }
+    let only = on_drives(what)?;
     let options = prepare::Options {
         state: what.state,
         signer: what.signer,
@@ -137,9 +138,18 @@ pub fn cover(
         parity: what.parity,
         most: what.most,
         list: None,
-        only: None,
+        only: Some(&only),
     };
     prepare::prepare(&options, &[source.as_ref()], drives, events)
+}
+
+/// What of the list the data drives carry.
+fn on_drives(what: &Cover<'_>) -> Result<Vec<Object>, Error> {
+    let (state, trust) = (State::open(what.state)?, Trust::Key(what.signer.public()));
+    match state.inventory(&trust)? {
+        Some((_, list)) => state.own(&list.body, &trust),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Parity is made of every data drive of the set.

@@ -90,7 +90,7 @@ impl<'a> DriveSet<'a> {
         let io = Error::io("reading below", options.state);
         let mut numbers = proved::numbers(state.folder()).map_err(io)?;
         numbers.extend(kept.iter().map(|kept| (kept.body.header.set, kept.body.header.drive)));
-        let window = Arc::new(Window::new(options.window));
+        let window = Arc::new(Window::new(options.window, options.elsewhere.len()));
         let mut set = Self {
             fixed: Arc::new(Fixed { options, limits, repository, local, early }),
             state,
@@ -303,17 +303,16 @@ impl<'a> DriveSet<'a> {
     fn refuse_another_end(&self, list: &Signed<Inventory>, bay: &Bay) -> Result<(), Error> {
         let trust = Trust::Key(self.fixed.options.signer.public());
         let Some((_, known)) = self.state.inventory(&trust)? else { return Ok(()) };
-        if known.digest == list.digest || !self.is_sealed(&known.body) {
+        if known.digest == list.digest || !self.is_sealed(&known.body)? {
             return Ok(());
         }
         Err(Error::Disagree { place: drive::place(&bay.folder), seed: known.body.seed })
     }
 
-    /// Whether every object of a list is on a sealed drive.
-    fn is_sealed(&self, list: &Inventory) -> bool {
-        let sealed: BTreeSet<&Object> =
-            self.kept.iter().flat_map(|kept| &kept.body.objects).collect();
-        list.objects.iter().all(|object| sealed.contains(object))
+    /// Whether every object of a list that drives are to carry is on a sealed one.
+    fn is_sealed(&self, list: &Inventory) -> Result<bool, Error> {
+        let trust = Trust::Key(self.fixed.options.signer.public());
+        Ok(are_sealed(&self.kept, &self.state.own(list, &trust)?))
     }
 
     /// Remembers a sealed drive. From here on it counts, whether it is at hand or not.
@@ -357,7 +356,10 @@ impl<'a> DriveSet<'a> {
     fn settle_the_end(&mut self) -> Result<(), Error> {
         let trust = Trust::Key(self.fixed.options.signer.public());
         let list = self.state.inventory(&trust)?;
-        self.complete = list.as_ref().is_some_and(|(_, list)| self.is_sealed(&list.body));
+        self.complete = match &list {
+            Some((_, list)) => self.is_sealed(&list.body)?,
+            None => false,
+        };
         if self.complete {
             return Ok(());
         }
@@ -400,6 +402,12 @@ impl<'a> DriveSet<'a> {
             window_most: self.window.most(),
         }
     }
+}
+
+/// Whether each of these is on one of these drives.
+pub(crate) fn are_sealed(kept: &[Signed<Manifest>], objects: &[Object]) -> bool {
+    let sealed: BTreeSet<&Object> = kept.iter().flat_map(|kept| &kept.body.objects).collect();
+    objects.iter().all(|object| sealed.contains(object))
 }
 
 pub(crate) fn sealed(kept: &Signed<Manifest>, state: &Path) -> PreparedDrive {

@@ -21,6 +21,8 @@ const ROOM: u64 = 1_200_000;
 struct Case {
     site: Site,
     packs: Vec<Vec<u8>>,
+    /// Packs of the place that the drives go to, which what is backed up relies on.
+    elsewhere: Vec<Vec<u8>>,
     window: u64,
     local: Arc<Memory>,
     /// Packs that the engine has made, over all passes.
@@ -85,7 +87,8 @@ impl Case {
         local.put(&ObjectKey::Config, &noise(1, 155)).unwrap();
         add(&local, ObjectKind::Key, &noise(2, 460));
         let (site, local) = (Site::new(), Arc::new(local));
-        Self { site, packs, window: 700_000, local, made, passes, whole: AtomicU64::new(0) }
+        let (elsewhere, whole) = (Vec::new(), AtomicU64::new(0));
+        Self { site, packs, elsewhere, window: 700_000, local, made, passes, whole }
     }
 
     fn drive(&self, name: &str, capacity: u64) -> DriveSpec {
@@ -113,6 +116,9 @@ impl Case {
         desk: &mut dyn Host,
     ) -> (Option<Report>, Ended) {
         let (state, local) = (self.site.path("state"), self.local());
+        let mut elsewhere: Vec<crate::Object> =
+            self.elsewhere.iter().map(|pack| object(pack)).collect();
+        elsewhere.sort_unstable();
         let options = Options {
             state: &state,
             signer: &self.site.key,
@@ -121,6 +127,7 @@ impl Case {
             read_back,
             window: self.window,
             most: wire::MAX_DRIVES,
+            elsewhere: &elsewhere,
         };
         let opened =
             DriveSet::open_within(self.site.limits, options, Arc::clone(&local), drives, desk);
@@ -203,10 +210,22 @@ impl Case {
             }
         }
         let into = self.site.path("into");
-        let imported = import(&into, &folders, &trust, &mut ()).unwrap();
+        let mut imported = import(&into, &folders, &trust, &mut ()).unwrap();
+        if !self.elsewhere.is_empty() {
+            let published = tree(&into).keys().any(|path| !path.starts_with("pending/"));
+            if published || imported.seeds.iter().any(|seed| seed.published) {
+                return Err("published on top of a hole".to_owned());
+            }
+            for pack in &self.elsewhere {
+                let path = into.join(key_of(ObjectKind::Pack, pack).path());
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, pack).unwrap();
+            }
+            imported = import(&into, &folders, &trust, &mut ()).unwrap();
+        }
         let there = tree(&into);
         let mut expected = expected_tree(&self.local);
-        for pack in &self.packs {
+        for pack in self.packs.iter().chain(&self.elsewhere) {
             expected.insert(key_of(ObjectKind::Pack, pack).path(), pack.clone());
         }
         let missing: Vec<&String> =
@@ -226,6 +245,11 @@ impl Case {
 
 fn names(store: &dyn Store, kind: ObjectKind) -> BTreeSet<Digest> {
     store.list(kind).unwrap().into_iter().filter_map(|listed| listed.key.id()).collect()
+}
+
+fn object(pack: &[u8]) -> crate::Object {
+    let name = key_of(ObjectKind::Pack, pack).id().unwrap();
+    crate::Object { repository: 0, kind: ObjectKind::Pack, name, length: pack.len() as u64 }
 }
 
 fn ten() -> Case {
@@ -261,6 +285,32 @@ fn a_call_on_a_complete_set_changes_nothing() {
     assert!(report.unwrap().complete);
     assert!((tree(&drives[0].folder), tree(&case.site.path("state"))) == before);
     assert_eq!(case.passes.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn what_is_elsewhere_is_named_and_not_carried_and_nothing_is_published_without_it() {
+    let mut case = ten();
+    case.elsewhere = vec![noise(900, 5000), noise(901, 77)];
+    let drives = [case.drive("D0", ROOM), case.drive("D1", ROOM), case.drive("D2", ROOM)];
+    let mut desk = Desk::default();
+    let (report, ended) = case.run(&drives, &mut desk);
+    assert!(matches!(ended, Ended::Through) && report.unwrap().complete, "{ended:?}");
+    assert_eq!(desk.written, case.bytes() + case.documents(), "nothing of it is written");
+    // Whoever looks again need not know what was elsewhere then.
+    let (state, trust) = (case.site.path("state"), case.site.trust());
+    let found = known(&state, &trust).unwrap();
+    let named: Vec<bool> = case
+        .elsewhere
+        .iter()
+        .map(|pack| object(pack))
+        .map(|it| found.complete.as_ref().is_some_and(|list| list.objects.contains(&it)))
+        .collect();
+    assert_eq!((found.begun, named), (true, vec![true, true]));
+    let elsewhere = std::mem::take(&mut case.elsewhere);
+    let (report, _) = case.run(&[], &mut Desk::default());
+    assert!(report.unwrap().complete);
+    case.elsewhere = elsewhere;
+    case.arrives(&drives).unwrap();
 }
 
 #[test]
@@ -503,19 +553,27 @@ fn few() -> Case {
 
 #[test]
 fn a_process_may_die_at_any_step() {
-    dies_at_any_step(true);
+    dies_at_any_step((true, false));
 }
 
 #[test]
 fn a_process_may_die_at_any_step_where_each_file_is_synced() {
-    dies_at_any_step(false);
+    dies_at_any_step((false, false));
+}
+
+#[test]
+fn a_process_may_die_at_any_step_where_the_drives_rely_on_what_is_elsewhere() {
+    dies_at_any_step((true, true));
 }
 
 /// Every third step, beginning at another one each time.
-fn dies_at_any_step(whole: bool) {
+fn dies_at_any_step((whole, elsewhere): (bool, bool)) {
     for after in (u64::from(whole)..).step_by(3) {
         let mut case = few();
         case.site.limits.whole = Some(whole);
+        if elsewhere {
+            case.elsewhere = vec![noise(900, 5000)];
+        }
         let drives = [case.drive("D0", 800_000), case.drive("D1", 900_000)];
         let ((report, ended), died) = dying(after, || case.run(&drives, &mut Desk::default()));
         if !died {
@@ -527,8 +585,16 @@ fn dies_at_any_step(whole: bool) {
         let sealed = drives.iter().all(|drive| drive.folder.join("packmule/manifest").exists());
         assert!(snapshots == 0 || sealed, "step {after}: a snapshot before its drives");
         let mut desk = Desk { drives: vec![case.drive("D2", ROOM)], ..Desk::default() };
+        if elsewhere {
+            // The place goes on meanwhile.
+            case.elsewhere.push(noise(901, 700));
+        }
         let (report, ended) = case.run(&drives, &mut desk);
         assert!(matches!(ended, Ended::Through), "step {after}: {ended:?} {report:?}");
+        // Where it had come to its end before, its list has nothing of that.
+        let list = known(&case.site.path("state"), &case.site.trust()).unwrap().complete.unwrap();
+        case.elsewhere.retain(|pack| list.objects.contains(&object(pack)));
+        assert_eq!(case.elsewhere.is_empty(), !elsewhere, "step {after}");
         assert!(report.unwrap().complete, "step {after}");
         let all = [drives[0].clone(), drives[1].clone(), case.drive("D2", ROOM)];
         case.arrives(&all).unwrap_or_else(|why| panic!("step {after}: {why}"));
@@ -624,6 +690,7 @@ fn whoever_is_told_may_die_at_any_event_and_nobody_waits_for_ever() {
                 read_back: &PlainReads,
                 window: case.window,
                 most: wire::MAX_DRIVES,
+                elsewhere: &[],
             };
             let mut host = Dies(Desk::default(), deaths);
             let local = Arc::clone(&local);

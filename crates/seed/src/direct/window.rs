@@ -82,6 +82,8 @@ struct Inner {
     documents: u64,
     /// Bytes of packs that came since the last index.
     unindexed: u64,
+    /// Objects elsewhere that the list names, too.
+    elsewhere: u64,
 }
 
 /// The window.
@@ -96,8 +98,8 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    pub(crate) fn new(limit: u64) -> Self {
-        let inner = Mutex::default();
+    pub(crate) fn new(limit: u64, elsewhere: usize) -> Self {
+        let inner = Mutex::new(Inner { elsewhere: elsewhere as u64, ..Inner::default() });
         Self { inner, came: Condvar::new(), went: Condvar::new(), limit }
     }
 
@@ -181,7 +183,8 @@ impl Window {
         let inner = self.lock();
         // A blob takes some 60 bytes of an index, and is rarely below 4 KiB.
         let index = inner.unindexed / 64;
-        let list = cost(inner.places.len() as u64 * envelope::ROW as u64);
+        let named = (inner.places.len() as u64).saturating_add(inner.elsewhere);
+        let list = cost(named.saturating_mul(envelope::ROW as u64));
         inner.documents.saturating_add(index).saturating_add(list).saturating_add(SLACK)
     }
 

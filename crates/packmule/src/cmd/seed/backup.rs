@@ -6,23 +6,24 @@ use super::keys_folder;
 use super::rates::{ANOTHER_PASS, Rates, show_direct};
 use super::shelf::Shelf;
 use crate::cmd::repo::{How, backup_options, counting, hold, show_backup, summarize};
-use crate::context::{Context, PasswordOptions, state_folder};
+use crate::context::{Context, PasswordOptions, open_store, state_folder};
 use crate::exit::Status;
 use crate::failure::{Failure, Outcome};
 use crate::ui::Progress;
-use agent::{Desk, Direct};
+use agent::{Base, Desk, Direct, Over, Turn, Wish};
 use backup::BackupEvent;
 use clap::Args;
 use keyring::DriveKeys;
 use model::{ByteSize, ObjectKey};
-use repo::{KdfParams, Repository};
+use repo::Repository;
 use seed::direct::{Cover, DriveSet, Report};
-use seed::{DriveSpec, Event, Events, Trust};
+use seed::{DriveSpec, Event, Events, SigningKey, Trust};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use store::{Folder, Store};
+use std::time::Duration;
+use store::Store;
 
 /// Back up straight onto a drive set, without staging
 ///
@@ -40,10 +41,17 @@ use store::{Folder, Store};
 /// on sealed drives. That reads these once more.
 ///
 /// The result is a drive set as that of `seed prepare`, for `seed verify` and `seed import`. Its repository
-/// is made in the state folder, by the first call, with the password that you give. A state folder is for one set.
+/// is made in the state folder, by the first call, with the password that you give. More drives than a set has are further
+/// sets of the same seed; --set-drives N makes sets of fewer drives than ten.
+///
+/// Once everything is on sealed drives, --catch-up begins the next seed from the same state folder: its drives carry only what those before
+/// lack. With --lacking-in LOCATION they carry what that place lacks, whatever was sent before; it has the repository, as after `seed import`, and
+/// is asked for its indexes and directories in each call. As the first call from a state folder, --lacking-in takes its repository from there. Where the
+/// drives are taken in, nothing of them is published as long as anything that they rely on is missing.
 ///
 /// Example: packmule seed backup /srv --drive /dev/sdb --state /var/lib/packmule/first
 /// Example: packmule seed backup /srv --drive /dev/sdb /dev/sdc /dev/sdd --parity 1 --state /var/lib/packmule/first
+/// Example: packmule seed backup /srv --catch-up --drive /dev/sde --state /var/lib/packmule/first
 #[derive(Args, Debug)]
 #[command(mut_arg("drive", |drive| drive.required(true)))]
 #[command(mut_arg("state", |state| state.required(true)))]
@@ -64,9 +72,32 @@ pub(crate) struct Backup {
     /// Parity drives: how many drives of the set may be lost; all of them have to be attached together
     #[arg(long, value_name = "K", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..10))]
     parity: u32,
+    /// Drives of a set at most, parity included [default: as for these drives before, else 10]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10))]
+    set_drives: Option<u32>,
+    /// Once everything is on sealed drives: the next drives, with what those before lack
+    #[arg(long)]
+    catch_up: bool,
+    /// Write only what this place lacks of what is backed up; it has the repository already
+    #[arg(long, value_name = "LOCATION")]
+    lacking_in: Option<String>,
+    /// Certificate authority to trust for a rest: location, a PEM file
+    #[arg(long, env = "PACKMULE_CACERT", value_name = "FILE")]
+    cacert: Option<PathBuf>,
     /// Only say how much there is, and what would be done to the drives
     #[arg(long)]
     dry_run: bool,
+}
+
+/// The set that a call writes.
+struct Set<'a> {
+    paths: &'a [PathBuf],
+    turn: Turn,
+    /// The half that stays here.
+    repository: Repository,
+    /// What it leaves out.
+    base: Option<Base>,
+    signer: SigningKey,
 }
 
 impl Backup {
@@ -76,13 +107,11 @@ impl Backup {
         let paths: Vec<PathBuf> =
             self.paths.iter().map(|path| backup::absolute(&here, path)).collect();
         let state = state_folder(self.how.state.as_deref())?;
+        let turn = self.turn(&state)?;
         if self.dry_run {
-            return self.plan(context, &state, &paths);
+            return self.plan(context, &state, &paths, &turn);
         }
-        store::durable::create_folder(&state, 0o700)
-            .map_err(|e| Failure::io("making", &state, e))?;
-        let local: Arc<dyn Store> = Arc::new(Folder::new(state.join("repository")));
-        let repository = self.repository(context, &state, &local)?;
+        let set = self.begin(context, (&state, &paths), turn)?;
         let keys = DriveKeys::open(&keys_folder(&state))?;
         let shelf = Shelf::default();
         let outside = || Ok(agent::refuse_inside(&paths, [Path::new(drive::MOUNTS)])?);
@@ -90,8 +119,8 @@ impl Backup {
         let drives: Vec<DriveSpec> = shelf.put(bays).into_iter().map(|given| given.drive).collect();
         let folders = drives.iter().map(|drive| drive.folder.as_path());
         let done = agent::refuse_inside(&paths, folders).map_err(Failure::from).and_then(|()| {
-            let data = self.data_drives(&state, &drives)?;
-            self.write(context, (&state, &paths), &repository, (&keys, &shelf, &data))
+            let data = self.data_drives(&set, &drives)?;
+            self.write(context, &set, (&keys, &shelf, &data))
         });
         // Whatever became of it: the drives can be taken out afterwards.
         shelf.leave(context);
@@ -99,43 +128,87 @@ impl Backup {
         if self.parity == 0 || !matches!(done, Status::Done | Status::Partial) {
             return Ok(done);
         }
-        let covered = self.cover(context, &state, &repository, &keys)?;
+        let covered = self.cover(context, &set, &keys)?;
         Ok(if covered == Status::Done { done } else { covered })
     }
 
+    /// Which set it is. Changes nothing.
+    fn turn(&self, state: &Path) -> Result<Turn, Failure> {
+        let wish = Wish {
+            next: self.catch_up,
+            place: self.lacking_in.is_some(),
+            parity: self.parity,
+            most: self.set_drives,
+        };
+        Ok(Turn::find(state, &super::prepare::known_signer(state)?, &wish)?)
+    }
+
+    /// Opens its repository; the first call makes it.
+    fn begin<'a>(
+        &self,
+        context: &Context,
+        (state, paths): (&Path, &'a [PathBuf]),
+        mut turn: Turn,
+    ) -> Result<Set<'a>, Failure> {
+        // What is complete relies on nothing that somebody has to look at.
+        let location = self.lacking_in.as_deref().filter(|_| !turn.complete);
+        let location =
+            location.map(|it| location_of_repository(it, self.cacert.as_deref())).transpose()?;
+        let is_new = !turn.has_repository() && turn.over() == Over::Nothing;
+        let password = self.password.read(context, is_new)?;
+        let (password, author) = (password.as_bytes(), &context.author);
+        let open = |location| Repository::open(location, password, author.clone());
+        let place = location.map(open).transpose()?;
+        store::durable::create_folder(state, 0o700).map_err(|e| Failure::io("making", state, e))?;
+        let now = jiff::Timestamp::now();
+        let repository = turn.begin(place.as_ref(), (password, author), now)?;
+        let signer = super::prepare::signer(state)?;
+        let printer = &context.printer;
+        if is_new {
+            printer.note(format!(
+                "made a repository in {}; its password is the only way into what is on the drives",
+                state.display()
+            ));
+        }
+        if turn.complete {
+            return Ok(Set { paths, turn, repository, base: None, signer });
+        }
+        match (turn.over(), &place) {
+            (Over::Place, Some(place)) => {
+                printer.note(format!("these drives carry what {} lacks", place.location()));
+            }
+            (Over::Earlier, _) => printer.note("these drives carry what those before lack"),
+            _ => {}
+        }
+        let base = turn.base(&Trust::Key(signer.public()), place.as_ref())?;
+        Ok(Set { paths, turn, repository, base, signer })
+    }
+
     /// All but those that are kept for parity.
-    fn data_drives(&self, state: &Path, drives: &[DriveSpec]) -> Result<Vec<DriveSpec>, Failure> {
+    fn data_drives(&self, set: &Set<'_>, drives: &[DriveSpec]) -> Result<Vec<DriveSpec>, Failure> {
         if self.parity == 0 {
             return Ok(drives.to_vec());
         }
-        let signer = super::prepare::signer(state)?;
-        let (folder, trust) = (state.join("seed"), Trust::Key(signer.public()));
-        Ok(seed::direct::roles(&folder, &trust, drives, (self.parity, wire::MAX_DRIVES))?.data)
+        let (folder, trust) = (set.turn.folder(), Trust::Key(set.signer.public()));
+        Ok(seed::direct::roles(&folder, &trust, drives, (self.parity, set.turn.most()))?.data)
     }
 
     /// Parity, once everything else is on sealed drives.
-    fn cover(
-        &self,
-        context: &Context,
-        state: &Path,
-        repository: &Repository,
-        keys: &DriveKeys,
-    ) -> Outcome {
-        let signer = super::prepare::signer(state)?;
+    fn cover(&self, context: &Context, set: &Set<'_>, keys: &DriveKeys) -> Outcome {
         let drives = self.drives.still_attached(context);
         let bays = drives.ready(context, keys, &context.terminal(), || Ok(()))?;
         let what = Cover {
-            state: &state.join("seed"),
-            signer: &signer,
-            seed: agent::seed_of_drives(repository),
+            state: &set.turn.folder(),
+            signer: &set.signer,
+            seed: set.turn.seed(&set.repository),
             now: jiff::Timestamp::now(),
             read_back: &bays,
             parity: self.parity,
-            most: wire::MAX_DRIVES,
+            most: set.turn.most(),
         };
         let progress = Progress::new(&context.printer, "writing parity");
         let mut events = super::rates::Report::new(&progress, &context.stop);
-        let local = Arc::clone(repository.store());
+        let local = Arc::clone(set.repository.store());
         let covered = seed::direct::cover(&what, local, &bays.specs, &mut events);
         progress.finish();
         bays.leave(context);
@@ -153,48 +226,22 @@ impl Backup {
         Ok(if missing == 0 { Status::Done } else { Status::DriveMissing })
     }
 
-    /// The repository in the state folder, which the first call makes.
-    fn repository(
-        &self,
-        context: &Context,
-        state: &Path,
-        local: &Arc<dyn Store>,
-    ) -> Result<Repository, Failure> {
-        let is_new = matches!(
-            local.length(&ObjectKey::Config),
-            Err(store::Error::NotFound { .. } | store::Error::Unavailable { .. })
-        );
-        let password = self.password.read(context, is_new)?;
-        let (password, author) = (password.as_bytes(), context.author.clone());
-        if !is_new {
-            return Ok(Repository::open(Arc::clone(local), password, author)?);
-        }
-        let (now, kdf) = (jiff::Timestamp::now(), KdfParams::STANDARD);
-        let made = Repository::init(Arc::clone(local), password, kdf, author, now)?;
-        context.printer.note(format!(
-            "made a repository in {}; its password is the only way into what is on the drives",
-            state.display()
-        ));
-        Ok(made)
-    }
-
     fn write(
         &self,
         context: &Context,
-        (state, paths): (&Path, &[PathBuf]),
-        repository: &Repository,
+        set: &Set<'_>,
         (keys, shelf, drives): (&DriveKeys, &Shelf, &[DriveSpec]),
     ) -> Outcome {
-        let signer = super::prepare::signer(state)?;
-        let folder = state.join("seed");
+        let (folder, paths, base) = (set.turn.folder(), set.paths, set.base.as_ref());
         let set_options = seed::direct::Options {
             state: &folder,
-            signer: &signer,
-            seed: agent::seed_of_drives(repository),
+            signer: &set.signer,
+            seed: set.turn.seed(&set.repository),
             now: jiff::Timestamp::now(),
             read_back: shelf,
             window: self.window.map_or(seed::direct::WINDOW, |window| window.0),
-            most: wire::MAX_DRIVES,
+            most: set.turn.most(),
+            elsewhere: base.map_or(&[], |base| base.objects.as_slice()),
         };
         let progress = Progress::new(&context.printer, "backing up").counting("files");
         let show = |event: BackupEvent<'_>| show_backup(&progress, &event);
@@ -214,53 +261,95 @@ impl Backup {
             asked.map(|given| given.drive)
         };
         let mut teller = Teller { progress: &progress, rates: &rates, stop, ask: &ask };
-        let local = Arc::clone(repository.store());
-        let mut set = DriveSet::open(set_options, local, drives, &mut teller)?;
+        let local = Arc::clone(set.repository.store());
+        let mut drive_set = DriveSet::open(set_options, local, drives, &mut teller)?;
         let backing_up = || {
-            let backups = std::slice::from_ref(&options);
-            agent::backup_onto_drives(repository, &mut set, &mut teller, backups, None)
+            let (backups, known) = (std::slice::from_ref(&options), base.map(|base| &base.store));
+            agent::backup_onto_drives(&set.repository, &mut drive_set, &mut teller, backups, known)
         };
         let done = counting(&progress, paths, backing_up);
         held.release(&|notice| progress.note(&notice.to_string()));
         let done = done?;
         let elapsed = progress.finish();
-        let report = set.report();
+        let report = drive_set.report();
         show_drives(context, &report.drives);
         context.printer.line(format!("signer: {}", report.fingerprint));
-        Ok(match done {
+        Ok(self.show(context, set, &report, (done, elapsed)))
+    }
+
+    /// What came of it.
+    fn show(
+        &self,
+        context: &Context,
+        set: &Set<'_>,
+        report: &Report,
+        (done, elapsed): (Direct, Duration),
+    ) -> Status {
+        let (printer, facts) = (&context.printer, facts(report, set.turn.over()));
+        match done {
             Direct::Complete(outcomes) => {
-                context.printer.line("everything is on sealed drives");
-                let more = facts(&report);
-                outcomes.iter().for_each(|outcome| summarize(context, outcome, elapsed, &more));
+                printer.line("everything is on sealed drives");
+                match set.turn.over() {
+                    Over::Nothing => {}
+                    Over::Earlier => printer.line(
+                        "where these are taken in, nothing of them is published before the drives before are, too",
+                    ),
+                    Over::Place => printer.line(
+                        "where these are taken in, nothing of them is published if something is missing that they rely on",
+                    ),
+                }
+                outcomes.iter().for_each(|outcome| summarize(context, outcome, elapsed, &facts));
                 let is_whole = outcomes.iter().all(|outcome| outcome.problems.is_empty());
                 if is_whole { Status::Done } else { Status::Partial }
             }
             Direct::Already => {
                 let words = "everything is on sealed drives since an earlier call; nothing was backed up now. \
                     For what has changed since, run packmule repo backup with the repository that the drives were \
-                    imported into";
-                context.printer.line(words);
-                context.printer.object("summary", &facts(&report));
+                    imported into, or this command with --catch-up and further drives";
+                printer.line(words);
+                printer.object("summary", &facts);
                 Status::Done
             }
             Direct::NeedsDrive => {
-                context.printer.line(match self.parity {
+                printer.line(match self.parity {
                     0 => "another drive is needed: run the same command with it",
                     _ => "another drive is needed: run the same command with it and all of these",
                 });
-                context.printer.object("summary", &facts(&report));
+                printer.object("summary", &facts);
                 Status::DriveMissing
             }
-        })
+        }
     }
 
     /// How much there is, and how much the drives given take.
-    fn plan(&self, context: &Context, state: &Path, paths: &[PathBuf]) -> Outcome {
+    fn plan(&self, context: &Context, state: &Path, paths: &[PathBuf], turn: &Turn) -> Outcome {
         let folder = keys_folder(state);
         let keys = folder.is_dir().then(|| DriveKeys::open(&folder)).transpose()?;
         let rooms = self.drives.plan(context, keys.as_ref())?;
         plan_backup(context, &rooms, paths);
+        if turn.complete {
+            let words =
+                "everything is on sealed drives since an earlier call: nothing would be backed up";
+            context.printer.line(words);
+        } else if turn.over() != Over::Nothing {
+            context.printer.line("of that, only what is lacking is written");
+        }
         Ok(Status::Done)
+    }
+}
+
+/// A place that has a repository.
+fn location_of_repository(
+    location: &str,
+    cacert: Option<&Path>,
+) -> Result<Arc<dyn Store>, Failure> {
+    let location = open_store(location, cacert)?;
+    match location.length(&ObjectKey::Config) {
+        Err(store::Error::NotFound { .. }) => Err(super::prepare::no_repository(&*location)),
+        other => {
+            other?;
+            Ok(location)
+        }
     }
 }
 
@@ -289,9 +378,10 @@ pub(crate) fn plan_backup(context: &Context, rooms: &[Room], paths: &[PathBuf]) 
     printer.object("summary", &object);
 }
 
-fn facts(report: &Report) -> serde_json::Value {
+fn facts(report: &Report, over: Over) -> serde_json::Value {
     json!({
         "seed": report.seed,
+        "over": over,
         "signer": report.fingerprint.to_string(),
         "complete": report.complete,
     })

@@ -95,11 +95,7 @@ impl Prepare {
         location: &dyn Store,
     ) -> Outcome {
         if let Err(store::Error::NotFound { .. }) = location.length(&model::ObjectKey::Config) {
-            let words = format!(
-                "{} has no repository yet: leave --lacking-in out, and all of it travels",
-                location.location()
-            );
-            return Err(Failure::new(ErrorKind::NoRepository, words));
+            return Err(no_repository(location));
         }
         let printer = &context.printer;
         let lock = repository.lock(LockMode::Shared)?;
@@ -166,8 +162,17 @@ pub(super) fn signer(state: &Path) -> Result<SigningKey, Failure> {
     Ok(SigningKey::load_or_create(&state.join("signing.key")).map_err(seed::Error::from)?)
 }
 
+/// A place that lacks everything.
+pub(super) fn no_repository(location: &dyn Store) -> Failure {
+    let words = format!(
+        "{} has no repository yet: leave --lacking-in out, and all of it travels",
+        location.location()
+    );
+    Failure::new(ErrorKind::NoRepository, words)
+}
+
 /// Who has signed what is in a state folder: a plan makes no key.
-fn known_signer(state: &Path) -> Result<Trust, Failure> {
+pub(super) fn known_signer(state: &Path) -> Result<Trust, Failure> {
     match SigningKey::load(&state.join("signing.key")) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Trust::AsFound),
         other => Ok(Trust::Key(other.map_err(seed::Error::from)?.public())),
