@@ -218,6 +218,14 @@ pub enum Error {
         /// Which drive.
         serial: DriveSerial,
     },
+    /// Parity would cover what a drive gave once, and what it gives now is something else.
+    #[error(
+        "drive {serial} does not give back any more what it was sealed with, so no parity can be made of it: attach it in another way and run the same command again; or send the drives without parity (--parity 0), and what it has lost is made anew from the source"
+    )]
+    Misread {
+        /// Which drive.
+        serial: DriveSerial,
+    },
     /// More parity than a set can have.
     #[error(
         "a drive set has at most {limit} drives, of data and parity together: {parity} parity drives leave none for data"
@@ -350,7 +358,7 @@ impl Error {
             | Self::ExtentsLost { .. }
             | Self::Parity { .. } => ErrorKind::WrongDrive,
             Self::TooLarge { .. } | Self::ParityTooSmall { .. } => ErrorKind::Full,
-            Self::StagingChanged { .. } => ErrorKind::Corrupt,
+            Self::StagingChanged { .. } | Self::Misread { .. } => ErrorKind::Corrupt,
             Self::Busy { .. } => ErrorKind::Locked,
             Self::OtherRepository { .. }
             | Self::OtherLocation { .. }

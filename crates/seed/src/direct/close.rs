@@ -231,11 +231,19 @@ impl Pass<'_, '_, '_, '_> {
             return Ok(false);
         }
         let Some(hand) = self.set.hands.get(at) else { return Ok(false) };
+        let beside = hand.bay.room.left();
+        if let Err(stopped) = self.undress(at) {
+            self.stopped(at, stopped)?;
+            return Ok(false);
+        }
+        let Some(hand) = self.set.hands.get(at) else { return Ok(false) };
         if hand.bay.objects.is_empty() {
+            let largest = hand.bay.room.left();
+            let together = kept.saturating_add(largest.saturating_sub(beside));
             return Err(Halt::Error(Error::TooLarge {
                 path: object.key().path(),
-                needed: cost(object.length).saturating_add(kept),
-                largest: hand.bay.room.left(),
+                needed: cost(object.length).saturating_add(together),
+                largest,
             }));
         }
         let serial = hand.bay.spec.serial.clone();
@@ -355,7 +363,7 @@ impl Pass<'_, '_, '_, '_> {
         Ok(())
     }
 
-    fn undress(&mut self, at: usize) -> Result<(), Stopped> {
+    pub(crate) fn undress(&mut self, at: usize) -> Result<(), Stopped> {
         let Some(hand) = self.set.hands.get_mut(at) else { return Ok(()) };
         let stop = crate::bay::stopped("cleaning up on", &hand.bay.spec.folder);
         if hand.bay.label().is_none() {

@@ -110,7 +110,7 @@ pub struct Cover<'a> {
 /// and parity. The same call goes on where the last one ended.
 ///
 /// # Errors
-/// [`Error::NotAttached`]; what [`prepare`](crate::prepare) refuses.
+/// [`Error::NotAttached`]; [`Error::Misread`], and then no parity drive is sealed; what [`prepare`](crate::prepare) refuses.
 pub fn cover(
     what: &Cover<'_>,
     local: Arc<dyn Store>,
@@ -140,7 +140,12 @@ pub fn cover(
         list: None,
         only: Some(&only),
     };
-    prepare::prepare(&options, &[source.as_ref()], drives, events)
+    let covered = prepare::prepare(&options, &[source.as_ref()], drives, events);
+    covered.map_err(|error| match error {
+        // There is no staging that could have: the drives are read.
+        Error::StagingChanged { serial } => Error::Misread { serial },
+        other => other,
+    })
 }
 
 /// What of the list the data drives carry.

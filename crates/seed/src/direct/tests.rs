@@ -1,11 +1,11 @@
-//! A set without staging over an engine of a few lines: packs are put until all are there, then an index of all
-//! that are listed, then a snapshot. Full drives, drives that lie and go away, processes that die at any step.
+//! A set without staging over an engine of a few lines, and two backups: packs are put until all are there, then an index of all
+//! that are listed, then a snapshot, other ones in each pass. Full drives, drives that lie and go away, processes that die at any step.
 
 use super::*;
 use crate::beneath::faults;
 use crate::prepare::DriveState;
 use crate::tests::{Site, add, expected_tree, noise, tree};
-use crate::{Event, PlainReads, import, verify};
+use crate::{Event, Object, PlainReads, import, verify};
 use ::store::Memory;
 use ::store::conformance::key_of;
 use model::{ObjectKey, ObjectKind};
@@ -24,6 +24,8 @@ struct Case {
     /// Packs of the place that the drives go to, which what is backed up relies on.
     elsewhere: Vec<Vec<u8>>,
     window: u64,
+    /// Bytes of the trees of each backup.
+    trees: usize,
     local: Arc<Memory>,
     /// Packs that the engine has made, over all passes.
     made: AtomicU64,
@@ -87,8 +89,8 @@ impl Case {
         local.put(&ObjectKey::Config, &noise(1, 155)).unwrap();
         add(&local, ObjectKind::Key, &noise(2, 460));
         let (site, local) = (Site::new(), Arc::new(local));
-        let (elsewhere, whole) = (Vec::new(), AtomicU64::new(0));
-        Self { site, packs, elsewhere, window: 700_000, local, made, passes, whole }
+        let (elsewhere, whole, window) = (Vec::new(), AtomicU64::new(0), 700_000);
+        Self { site, packs, elsewhere, window, trees: 9000, local, made, passes, whole }
     }
 
     fn drive(&self, name: &str, capacity: u64) -> DriveSpec {
@@ -141,8 +143,8 @@ impl Case {
                 break;
             }
             self.forget_indexes(&set, &local);
-            let (store, near) = (set.store(), set.near());
-            let pass = || self.pass(store.as_ref(), near.as_ref());
+            let (store, near, before) = (set.store(), set.near(), set.store_before_last());
+            let pass = || self.pass(store.as_ref(), near.as_ref(), before.as_ref());
             let (done, how) = set.run(desk, pass);
             let lost = matches!(how, Ended::Lost);
             assert_eq!(
@@ -171,28 +173,52 @@ impl Case {
         set.forget_lost();
     }
 
-    fn pass(&self, store: &dyn Store, near: &dyn Store) -> ::store::Result<()> {
-        self.passes.fetch_add(1, Ordering::Relaxed);
+    fn pass(&self, store: &dyn Store, near: &dyn Store, before: &dyn Store) -> ::store::Result<()> {
+        let pass = self.passes.fetch_add(1, Ordering::Relaxed);
+        let (first, second) = self.packs.split_at(self.packs.len() / 2);
+        self.back_up((before, near), (first, 10), pass)?;
+        self.back_up((store, near), (second, 11), pass)
+    }
+
+    fn back_up(
+        &self,
+        (store, near): (&dyn Store, &dyn Store),
+        (packs, which): (&[Vec<u8>], u64),
+        pass: u64,
+    ) -> ::store::Result<()> {
         let there = names(store, ObjectKind::Pack);
-        for pack in &self.packs {
+        for pack in packs {
             let key = key_of(ObjectKind::Pack, pack);
             if !there.contains(&key.id().unwrap()) {
                 self.made.fetch_add(1, Ordering::Relaxed);
                 store.put(&key, pack)?;
             }
         }
-        let trees = noise(3, 9000);
+        let name = |pack: &Vec<u8>| key_of(ObjectKind::Pack, pack).id().unwrap();
+        self.index(store, packs.iter().map(name).collect(), pass)?;
+        // Trees come late: what is on drives by then was written without knowing how much they take.
+        let trees = noise(3 * which, self.trees);
         near.put(&key_of(ObjectKind::Pack, &trees), &trees)?;
-        let mut all: BTreeSet<Digest> =
-            self.packs.iter().map(|pack| key_of(ObjectKind::Pack, pack).id().unwrap()).collect();
-        all.insert(key_of(ObjectKind::Pack, &trees).id().unwrap());
-        let index: Vec<u8> = all.iter().flat_map(|name| name.0).collect();
+        self.index(store, [name(&trees)].into(), pass)?;
+        let snapshot = noise(1000 * which + pass, 250);
+        store.put(&key_of(ObjectKind::Snapshot, &snapshot), &snapshot)
+    }
+
+    fn index(&self, store: &dyn Store, all: BTreeSet<Digest>, pass: u64) -> ::store::Result<()> {
+        let mut index: Vec<u8> = all.iter().flat_map(|name| name.0).collect();
+        index.push(u8::try_from(pass).unwrap());
         store.put(&key_of(ObjectKind::Index, &index), &index)?;
         if names(store, ObjectKind::Pack).is_superset(&all) {
             self.whole.fetch_add(1, Ordering::Relaxed);
         }
-        let snapshot = noise(4, 250);
-        store.put(&key_of(ObjectKind::Snapshot, &snapshot), &snapshot)
+        Ok(())
+    }
+
+    /// Whether the last snapshot of any pass is kept locally.
+    fn is_over(&self) -> bool {
+        let kept = names(self.local().as_ref(), ObjectKind::Snapshot);
+        let last = |pass| key_of(ObjectKind::Snapshot, &noise(11_000 + pass, 250)).id().unwrap();
+        (0..self.passes.load(Ordering::Relaxed)).any(|pass| kept.contains(&last(pass)))
     }
 
     /// Everything arrives, exactly, from these drives, each of which is right.
@@ -200,7 +226,7 @@ impl Case {
         let folders: Vec<PathBuf> = desk_drives
             .iter()
             .map(|drive| drive.folder.clone())
-            .filter(|folder| folder.join("packmule/manifest").exists())
+            .filter(|folder| self.is_of_the_set(folder))
             .collect();
         let trust = self.site.trust();
         for folder in &folders {
@@ -209,8 +235,22 @@ impl Case {
                 return Err(format!("{}: {report:?}", folder.display()));
             }
         }
-        let into = self.site.path("into");
-        let mut imported = import(&into, &folders, &trust, &mut ()).unwrap();
+        self.arrives_from(&folders)
+    }
+
+    /// One that was sealed and lost sight of before it counted has another end of its own.
+    fn is_of_the_set(&self, drive: &Path) -> bool {
+        let state = State::open(&self.site.path("state")).unwrap();
+        let kept = state.manifests(&self.site.trust()).unwrap();
+        fs::read(drive.join("packmule/manifest")).is_ok_and(|bytes| {
+            let digest = Digest(sha256::hash(&bytes));
+            kept.iter().any(|kept| kept.digest == digest)
+        })
+    }
+
+    fn arrives_from(&self, folders: &[PathBuf]) -> Result<(), String> {
+        let (into, trust) = (self.site.path("into"), self.site.trust());
+        let mut imported = import(&into, folders, &trust, &mut ()).unwrap();
         if !self.elsewhere.is_empty() {
             let published = tree(&into).keys().any(|path| !path.starts_with("pending/"));
             if published || imported.seeds.iter().any(|seed| seed.published) {
@@ -221,13 +261,14 @@ impl Case {
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::write(path, pack).unwrap();
             }
-            imported = import(&into, &folders, &trust, &mut ()).unwrap();
+            imported = import(&into, folders, &trust, &mut ()).unwrap();
         }
         let there = tree(&into);
         let mut expected = expected_tree(&self.local);
         for pack in self.packs.iter().chain(&self.elsewhere) {
             expected.insert(key_of(ObjectKind::Pack, pack).path(), pack.clone());
         }
+        self.announced_as_listed()?;
         let missing: Vec<&String> =
             expected.keys().filter(|path| !there.contains_key(*path)).collect();
         let more: Vec<&String> =
@@ -236,6 +277,19 @@ impl Case {
             return Ok(());
         }
         Err(format!("missing {missing:?}, more {more:?}: {imported:?}"))
+    }
+
+    /// What manifests announce beside the list would be waited for, and published, too.
+    fn announced_as_listed(&self) -> Result<(), String> {
+        let (state, trust) = (State::open(&self.site.path("state")).unwrap(), self.site.trust());
+        let (_, list) = state.inventory(&trust).unwrap().ok_or("there is no list")?;
+        let manifests = state.manifests(&trust).unwrap();
+        let announced: BTreeSet<Object> =
+            manifests.into_iter().flat_map(|manifest| manifest.body.objects).collect();
+        match announced.iter().eq(&list.body.objects) {
+            true => Ok(()),
+            false => Err(format!("announced {announced:?}, listed {:?}", list.body.objects)),
+        }
     }
 
     fn bytes(&self) -> u64 {
@@ -265,7 +319,7 @@ fn what_is_put_once_is_written_once_and_arrives_and_the_window_holds_no_more_tha
     let report = report.unwrap();
     assert!(matches!(ended, Ended::Through) && report.complete, "{ended:?} {report:?}");
     assert_eq!(case.passes.load(Ordering::Relaxed), 1);
-    assert_eq!(case.whole.load(Ordering::Relaxed), 1, "what an index names is listed");
+    assert_eq!(case.whole.load(Ordering::Relaxed), 4, "what an index names is listed");
     assert_eq!(case.made.load(Ordering::Relaxed), 10);
     assert_eq!(desk.written, case.bytes() + case.documents(), "every byte once");
     assert!(report.window_most <= case.window, "{}", report.window_most);
@@ -465,6 +519,26 @@ fn what_fails_after_its_window_is_backed_up_again_before_the_snapshot_is_written
     }
 }
 
+/// Something is lost on the drive that everything was to end on, after that had no room for all of it.
+#[test]
+fn what_is_sealed_before_the_end_carries_nothing_that_another_pass_makes_anew() {
+    let mut began_its_end = 0;
+    for room in (2_350_000..2_750_000).step_by(8_000) {
+        let mut case = ten();
+        // More than is kept free for what nobody knows yet.
+        case.trees = 150_000;
+        let drives = [case.drive("D0", room)];
+        let more = case.drive("D1", 4 * ROOM);
+        let mut desk = Desk { drives: vec![more.clone()], ..Desk::default() };
+        let (report, ended) = case.run_with(&Lies(AtomicU32::new(1)), &drives, &mut desk);
+        assert!(matches!(ended, Ended::Through), "{room}: {ended:?} {report:?}");
+        began_its_end += usize::from(more.folder.join("packmule/label").exists());
+        let all = [drives[0].clone(), more];
+        case.arrives(&all).unwrap_or_else(|why| panic!("{room}: {why}"));
+    }
+    assert!((2..90).contains(&began_its_end), "{began_its_end}");
+}
+
 #[test]
 fn a_drive_that_never_gives_back_what_was_written_is_never_sealed() {
     let case = ten();
@@ -474,7 +548,7 @@ fn a_drive_that_never_gives_back_what_was_written_is_never_sealed() {
     assert!(matches!(ended, Ended::NeedsDrive), "{ended:?}");
     assert_eq!(report.unwrap().drives[0].state, DriveState::Unreliable);
     assert!(!bad.folder.join("packmule/manifest").exists());
-    assert_eq!(names(case.local().as_ref(), ObjectKind::Snapshot).len(), 0);
+    assert!(!case.is_over());
     let good = case.drive("GOOD", 4 * ROOM);
     let (_, ended) = case.run(std::slice::from_ref(&good), &mut Desk::default());
     assert!(matches!(ended, Ended::Through), "{ended:?}");
@@ -581,9 +655,9 @@ fn dies_at_any_step((whole, elsewhere): (bool, bool)) {
             assert!(after > 100, "the test has not seen much: {after}");
             break;
         }
-        let snapshots = names(case.local().as_ref(), ObjectKind::Snapshot).len();
+        let over = case.is_over();
         let sealed = drives.iter().all(|drive| drive.folder.join("packmule/manifest").exists());
-        assert!(snapshots == 0 || sealed, "step {after}: a snapshot before its drives");
+        assert!(!over || sealed, "step {after}: a snapshot before its drives");
         let mut desk = Desk { drives: vec![case.drive("D2", ROOM)], ..Desk::default() };
         if elsewhere {
             // The place goes on meanwhile.
@@ -678,7 +752,7 @@ impl Host for Dies {
 #[test]
 fn whoever_is_told_may_die_at_any_event_and_nobody_waits_for_ever() {
     let case = few();
-    let drives = [case.drive("D0", 800_000), case.drive("D1", 900_000)];
+    let drives = [case.drive("D0", 950_000), case.drive("D1", 1_000_000)];
     let (state, local) = (case.site.path("state"), case.local());
     for deaths in (0..40).step_by(5) {
         let call = || {
@@ -700,8 +774,9 @@ fn whoever_is_told_may_die_at_any_event_and_nobody_waits_for_ever() {
             if set.is_complete() {
                 return;
             }
-            let (store, near) = (set.store(), set.near());
-            let _ = set.run(&mut host, || case.pass(store.as_ref(), near.as_ref()));
+            let (store, near, before) = (set.store(), set.near(), set.store_before_last());
+            let pass = || case.pass(store.as_ref(), near.as_ref(), before.as_ref());
+            let _ = set.run(&mut host, pass);
         };
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
     }
@@ -806,4 +881,62 @@ fn a_lost_record_of_what_was_read_back_costs_reading_it_again() {
     assert!(matches!(ended, Ended::Through), "{ended:?}");
     assert_eq!(case.made.load(Ordering::Relaxed) - made, 10 - before, "what is there is not made");
     case.arrives(drives).unwrap();
+}
+
+/// Parity of what it had been would repair with something that never was.
+#[test]
+fn parity_is_made_of_what_was_sealed_or_not_at_all() {
+    let case = ten();
+    let data = [case.drive("D0", ROOM), case.drive("D1", ROOM), case.drive("D2", ROOM)];
+    assert!(matches!(case.run(&data, &mut Desk::default()).1, Ended::Through));
+    let parity = case.drive("P0", 4 * ROOM);
+    let all: Vec<DriveSpec> = data.iter().chain([&parity]).cloned().collect();
+    let state = case.site.path("state");
+    let cover = || {
+        let what = Cover {
+            state: &state,
+            signer: &case.site.key,
+            seed: SeedId([5; 16]),
+            now: "2026-03-01T12:00:00Z".parse().unwrap(),
+            read_back: &PlainReads,
+            parity: 1,
+            most: wire::MAX_DRIVES,
+        };
+        cover(&what, case.local(), &all, &mut ())
+    };
+    let flip = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    let packs = |drive: &DriveSpec| {
+        let files = tree(&drive.folder).into_keys().filter(|path| path.contains("/data/"));
+        files.map(|path| drive.folder.join(path)).collect::<Vec<PathBuf>>()
+    };
+    let pack = packs(&data[1])[0].clone();
+    flip(&pack);
+    for _ in 0..2 {
+        let error = cover().unwrap_err();
+        assert!(matches!(&error, Error::Misread { serial } if serial.as_str() == "D1"), "{error}");
+        assert!(!parity.folder.join("packmule/manifest").exists());
+    }
+    // Attached in another way, it gives what it has.
+    flip(&pack);
+    assert!(cover().unwrap().is_complete());
+    // One drive that lies and one that is lost are more than parity makes up for: named, and nothing wrong delivered.
+    flip(&pack);
+    let into = case.site.path("half");
+    let given = [&data[1], &data[2], &parity].map(|drive| drive.folder.clone());
+    let imported = import(&into, &given, &case.site.trust(), &mut ()).unwrap();
+    let seed = &imported.seeds[0];
+    assert!(!seed.published && !seed.missing.wanted.is_empty(), "{seed:?}");
+    let names: Vec<String> = seed.missing.wanted.iter().map(|it| it.key.path()).collect();
+    for (path, bytes) in tree(&into).iter().filter(|(path, _)| path.contains("/data/")) {
+        let name = path.rsplit('/').next().unwrap();
+        assert_eq!(Digest(sha256::hash(bytes)).to_string(), name);
+        assert!(!names.iter().any(|wanted| wanted.ends_with(name)));
+    }
+    // One that lies alone is repaired, with what was sealed.
+    case.arrives_from(&all.iter().map(|drive| drive.folder.clone()).collect::<Vec<_>>()).unwrap();
 }

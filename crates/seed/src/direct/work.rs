@@ -434,8 +434,17 @@ impl Pass<'_, '_, '_, '_> {
         hand
     }
 
-    /// A drive that takes no more is sealed, beside what comes next.
+    /// A drive that takes no more is sealed, beside what comes next, with packs alone: what a manifest announces is waited for, and
+    /// published, and another pass may make other indexes and snapshots.
     pub(crate) fn retire(&mut self, at: usize) -> Result<(), Halt> {
+        match self.undress(at) {
+            Ok(()) => {}
+            Err(Stopped::Failed(error)) => return Err(error.into()),
+            Err(_) => {
+                self.lose(at, DriveState::Gone);
+                return Ok(());
+            }
+        }
         let Some(hand) = self.set.hands.get(at) else { return Ok(()) };
         if hand.bay.objects.is_empty() {
             let hand = self.take(at);
