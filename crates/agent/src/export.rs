@@ -12,8 +12,10 @@
 //!
 //! invariant: the list is on the disk before the server hears of the job, so that a call after a death asks for the same.
 
+mod again;
 mod deal;
 
+pub use again::{AskedAgain, Fetched, export_again, fetch_export};
 pub use deal::{Load, PartOf};
 
 use crate::Error;
@@ -110,6 +112,22 @@ pub enum ExportError {
     TooMany {
         /// How many.
         jobs: usize,
+    },
+    /// It was not asked for from here.
+    #[error(
+        "no export {export} was asked for by this machine: run it with the state directory that packmule export create was run with"
+    )]
+    NoSuchExport {
+        /// Its id.
+        export: SeedId,
+    },
+    /// Something else is wanted.
+    #[error("{key} is not in the list of export {export}: nothing is asked for")]
+    NotOfIt {
+        /// The export's id.
+        export: SeedId,
+        /// The object.
+        key: ObjectKey,
     },
     /// Nothing is left for data.
     #[error("a job of {most} drives has none for data beside {parity} for parity")]
@@ -252,6 +270,7 @@ impl PlannedExport {
             root: seed::root(&list.objects),
             set: part.part.map_or(0, |part| part.set),
             sets: part.part.map_or(1, |part| part.sets),
+            again: false,
             parity: part.parity,
             storage_account: account.clone(),
             return_address: None,
@@ -402,6 +421,10 @@ fn kept_parts(
 /// Before the first of the jobs: a call after a death makes the others as they were decided on.
 fn keep_parts(state: &State, job: &JobName, parts: &[ExportPart]) -> Result<(), Error> {
     let folder = state.export_folder(job);
+    // What was asked for under that name as one job stays one: it would never be gone on with.
+    if folder.join(INVENTORY).exists() && !folder.join(PARTS).exists() {
+        return Err(Error::ExportExists(job.clone()));
+    }
     store::durable::create_folder(&folder, 0o700).map_err(Error::io("creating", &folder))?;
     let path = folder.join(PARTS);
     let kept = |part: &ExportPart| KeptPart {

@@ -89,7 +89,10 @@ pub use direct::life::{
 pub use direct::series::{Base, Over, SeriesError, Turn, Wish};
 pub use direct::{Desk, Direct, backup_onto_drives, refuse_inside, seed_of_drives};
 pub use error::Error;
-pub use export::{Asked, ExportError, ExportPart, Load, PartOf, PlannedExport, plan_export};
+pub use export::{
+    Asked, AskedAgain, ExportError, ExportPart, Fetched, Load, PartOf, PlannedExport, export_again,
+    fetch_export, plan_export,
+};
 pub use group::{
     CreatedGroup, Group, Initial, NewGroup, NewInitial, OfflineInputs, Warning, catch_up,
     change_group, create_group, given_up, groups,

@@ -312,6 +312,21 @@ impl State {
         self.root.join("exports").join(job.as_str())
     }
 
+    /// All of these folders.
+    pub(crate) fn export_folders(&self) -> Result<Vec<PathBuf>, Error> {
+        let folder = self.root.join("exports");
+        let entries = match fs::read_dir(&folder) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(Error::io("listing", &folder))?,
+        };
+        let mut folders = entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<Vec<PathBuf>, _>>()
+            .map_err(Error::io("listing", &folder))?;
+        folders.sort_unstable();
+        Ok(folders)
+    }
+
     /// Held while an export job is made.
     pub(crate) fn lock_export(&self, job: &JobName) -> Result<Lock, Error> {
         try_lock(&self.export_folder(job).join("lock"), || format!("export job {job}"))

@@ -99,10 +99,11 @@ impl Vault {
         Ok(Arc::new(Retry::new(limited, ctx.retry, Arc::clone(&ctx.clock))))
     }
 
-    /// Where the index files of an export job are brought to.
+    /// What an export job asks for, as a repository; its index files are brought there.
     pub(crate) fn export(&self, ctx: &Context<'_>, job: &JobName) -> Result<Arc<dyn Store>, Error> {
         let rest = Rest::new(&self.client.export_url(job), &self.client.rest_options())?;
-        Ok(Arc::new(Retry::new(rest, ctx.retry, Arc::clone(&ctx.clock))))
+        let limited = RateLimit::new(rest, ctx.rate.clone(), Arc::clone(&ctx.clock));
+        Ok(Arc::new(Retry::new(limited, ctx.retry, Arc::clone(&ctx.clock))))
     }
 
     pub(crate) fn open(&self, ctx: &Context<'_>, password: &[u8]) -> Result<Repository, Error> {

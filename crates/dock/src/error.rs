@@ -80,6 +80,14 @@ pub enum Error {
         /// The job.
         job: JobName,
     },
+    /// Further drives of an export carry the same list as those before.
+    #[error(
+        "export job {job} brings once more what did not arrive by drives that this dock has written, and the list of these is no longer in its state folder: its owner has to ask for a new export"
+    )]
+    ListLost {
+        /// The job.
+        job: JobName,
+    },
     /// A password was given out, and nobody knows what became of the drive.
     #[error(
         "drive {serial} was given a password, and was never noted to be formatted with it; give the drive again, as the device that it is"
@@ -302,6 +310,7 @@ impl Error {
             Self::OtherList { .. } => ErrorKind::Corrupt,
             Self::NoManifest { .. }
             | Self::NoExport { .. }
+            | Self::ListLost { .. }
             | Self::IsExport { .. }
             | Self::OtherWriter { .. }
             | Self::NotFormatted { .. }

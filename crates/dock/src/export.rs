@@ -118,12 +118,16 @@ fn export_of(job: &Job) -> Result<&ExportStatus, Error> {
 /// [`Error::NoExport`].
 pub fn export_state(state: &Path, job: &Job) -> Result<PathBuf, Error> {
     let carries = job.carries.as_ref();
-    let name = carries.map(|carries| match carries.seed.set {
-        0 => carries.seed.id.to_string(),
-        set => format!("{}-{set}", carries.seed.id),
-    });
-    let name = name.ok_or_else(|| Error::NoExport { job: job.name.clone() })?;
-    Ok(state.join("exports").join(name))
+    let carries = carries.ok_or_else(|| Error::NoExport { job: job.name.clone() })?;
+    Ok(state_of(state, carries.seed.id, carries.seed.set))
+}
+
+fn state_of(state: &Path, export: SeedId, set: u32) -> PathBuf {
+    let name = match set {
+        0 => export.to_string(),
+        set => format!("{export}-{set}"),
+    };
+    state.join("exports").join(name)
 }
 
 /// Writes what is still missing of an export onto drives. Calling it again goes on where it ended.
@@ -148,14 +152,19 @@ pub fn export(
         return Err(Error::OtherList { job: job.name });
     }
     let seed = job.carries.as_ref().map(|carries| carries.seed.id).unwrap_or(SeedId([0; 16]));
+    let set = job.carries.as_ref().map_or(0, |carries| carries.seed.set);
     let seed::Frozen { repositories, objects } = frozen;
-    let (created, parts) = match &wanted.whole {
-        Some(whole) => (whole.listed_at, whole.parts.clone()),
-        None => (options.now, Vec::new()),
+    let (list, own): (Inventory, Option<Vec<Object>>) = if wanted.again {
+        (before(options, &job)?, Some(objects))
+    } else {
+        let (created, parts) = match &wanted.whole {
+            Some(whole) => (whole.listed_at, whole.parts.clone()),
+            None => (options.now, Vec::new()),
+        };
+        let list = Inventory { seed, created, repositories, objects, parts };
+        let own = wanted.whole.is_some().then(|| list.part(set as usize).copied().collect());
+        (list, own)
     };
-    let list = Inventory { seed, created, repositories, objects, parts };
-    let set = wanted.whole.as_ref().map_or(0, |whole| whole.set);
-    let own: Vec<Object> = list.part(set as usize).copied().collect();
     let state = export_state(options.state, &job)?.join("seed");
     let prepare = seed::Options {
         state: &state,
@@ -168,7 +177,7 @@ pub fn export(
         parity: wanted.parity,
         most: wire::MAX_DRIVES,
         list: Some(&list),
-        only: wanted.whole.is_some().then_some(own.as_slice()),
+        only: own.as_deref(),
     };
     let mut desk = Desk::new(client, &job, options, events);
     let prepared = seed::prepare(&prepare, &[store.as_ref()], options.drives, &mut desk);
@@ -179,6 +188,26 @@ pub fn export(
     desk.hand_over(&prepared)?;
     options.custody.send(client);
     Ok(Exported { prepared, job: client.job(options.job).map_err(Error::Server)? })
+}
+
+/// The list of the export of which a job brings something once more, as this dock has written it onto the drives before: further drives
+/// carry the same.
+fn before(options: &ExportOptions<'_>, job: &Job) -> Result<Inventory, Error> {
+    let lost = || Error::ListLost { job: job.name.clone() };
+    let carries = job.carries.as_ref().ok_or_else(lost)?;
+    let trust = Trust::Key(options.custody.key().public());
+    for set in 0..carries.seed.sets.unwrap_or(1) {
+        let path = state_of(options.state, carries.seed.id, set).join("seed").join("inventory");
+        let bytes = match fs::read(&path) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other.map_err(Error::io("reading", &path))?,
+        };
+        let place = path.display().to_string();
+        let list = Inventory::decode(&bytes, &trust);
+        let list = list.map_err(|why| Error::Drive(why.at(Document::Inventory, &place)))?;
+        return Ok(list.body);
+    }
+    Err(lost())
 }
 
 /// A drive that was not in the package counts as one of the job from now on.

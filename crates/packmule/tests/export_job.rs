@@ -55,6 +55,62 @@ impl Site {
         self.dock(&format!("receive --tracking export1 {}", named.join(" "))).exits(0);
     }
 
+    /// What is wanted in a folder is asked for by a further job, written onto that drive, and taken in from there.
+    fn ask_again(&self, into: &str, job: &str, signer: &str) {
+        let missing = self.run(&format!("seed missing --json --into {into}")).exits(13);
+        let wanted = missing.objects().iter().filter(|it| it["message_type"] == "missing").count();
+        let (list, drive) = (self.place.path("missing"), self.place.folder(job));
+        fs::write(&list, &missing.stdout).unwrap();
+        let again = format!("export again {job} --wanted missing --storage-account seedacct");
+        self.run(&format!("{again} --state state --dry-run")).exits(0);
+        self.run(&format!("job show {job} --agent-state state")).exits(1);
+        // Twice is once.
+        for _ in 0..2 {
+            let said = self.run(&format!("{again} --state state")).exits(0);
+            said.shows(&[&format!("{wanted} objects"), &format!("{job}: Creating")]);
+        }
+        let shipping = SHIPPING.replace("EXPORT-1", job);
+        self.run(&format!("job ship {job} --agent-state state {shipping}")).exits(0);
+        self.dock(&format!("receive --tracking {job} --drive SN-{job}")).exits(0);
+        let given = format!("--job {job} --drive {} --serial SN-{job}", s(&drive));
+        self.run(&format!("dock export {given} --credentials dock.json --state other-state"))
+            .exits(1)
+            .tells(&["go on at that dock"]);
+        self.dock(&format!("export {given}")).exits(0);
+        self.dock(&format!("return --job {job}")).exits(0).shows(&[": Completed"]);
+        let files = walk(&drive.join("repositories")).into_iter().filter(|it| it.is_file());
+        let count = files.count();
+        assert!(count == wanted || count == wanted + 1, "just that, and the config: {count}");
+        let given = format!("--drive {} --into {into} --signer {signer}", s(&drive));
+        self.run(&format!("seed import {given}")).exits(0).shows(&["complete and published"]);
+    }
+
+    fn signer(&self, job: &str) -> String {
+        let shown = self.run(&format!("job show {job} --agent-state state")).exits(0);
+        let signer = shown.stdout.split("drives are signed by ").nth(1).unwrap();
+        signer.split_whitespace().next().unwrap().to_owned()
+    }
+
+    /// By stock restic: whole, with that recovery point alone, and as the source was then.
+    fn has_come(&self, into: &str, snapshot: &str) {
+        let into = self.place.path(into);
+        restic_is_content("export_job", &into);
+        for program in restics("export_job") {
+            restic(&program, &into, &["check", "--read-data", "--no-lock"]).exits(0);
+            let listed = restic(&program, &into, &["snapshots", "--json", "--no-lock"]).exits(0);
+            let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+            assert_eq!(listed.as_array().unwrap().len(), 1);
+            assert_eq!(listed[0]["id"], snapshot);
+            let target = self.place.path("by-restic");
+            let restore = ["restore", snapshot, "--no-lock", "--target", s(&target)];
+            restic(&program, &into, &restore).exits(0);
+            let then = target.join(self.source.strip_prefix("/").unwrap());
+            assert_eq!(fs::metadata(then.join("noise")).unwrap().len(), 36 << 20);
+            assert!(then.join("text").exists() && then.join("folder").exists());
+            fs::remove_dir_all(target).unwrap();
+        }
+    }
+
     /// The repository on a drive.
     fn on(&self, drive: &Path) -> PathBuf {
         let repositories = fs::read_dir(drive.join("repositories")).unwrap();
@@ -132,9 +188,7 @@ fn a_recovery_point_of_a_vault_comes_by_drive_and_stock_restic_reads_it_in_place
         fs::remove_dir_all(target).unwrap();
     }
     // The owner hears whose signature to expect, and compares.
-    let shown = site.run("job show restore-1 --agent-state state").exits(0);
-    let signer = shown.stdout.split("drives are signed by ").nth(1).unwrap();
-    let signer = signer.split_whitespace().next().unwrap().to_owned();
+    let signer = site.signer("restore-1");
     let wrong = "0123-4567-89ab-cdef-0123-4567-89ab-cdef";
     let import = |signer: &str| {
         site.run(&format!("seed import --drive {} --into into --signer {signer}", s(&drive)))
@@ -281,9 +335,7 @@ fn more_than_a_jobs_drives_hold_is_asked_for_in_several_jobs_each_of_which_is_en
         let given = format!("--drive {} --serial E{number} --capacity 45M", s(&folder));
         site.dock(&format!("export --job {job} {given}")).exits(0);
         site.dock(&format!("return --job {job}")).exits(0).shows(&[": Completed"]);
-        let shown = site.run(&format!("job show {job} --agent-state state")).exits(0);
-        let said = shown.stdout.split("drives are signed by ").nth(1).unwrap();
-        signer = said.split_whitespace().next().unwrap().to_owned();
+        signer = site.signer(job);
 
         // By itself: stock restic in place, and taken in.
         let alone = site.on(&folder);
@@ -411,22 +463,50 @@ fn a_recovery_point_that_is_more_than_a_jobs_drives_comes_by_several_jobs_in_any
     fs::remove_dir_all(lost).unwrap();
     let left: Vec<PathBuf> = drives[0].iter().filter(|it| *it != lost).cloned().collect();
     import(&left).exits(0).shows(&["rebuilt", "complete and published"]);
-    let into = site.place.path("into");
-    restic_is_content("export_job", &into);
-    for program in restics("export_job") {
-        restic(&program, &into, &["check", "--read-data", "--no-lock"]).exits(0);
-        let listed = restic(&program, &into, &["snapshots", "--json", "--no-lock"]).exits(0);
-        let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
-        assert_eq!(
-            (listed.as_array().unwrap().len(), &listed[0]["id"]),
-            (1, &first.as_str().into())
-        );
-        let target = site.place.path("by-restic");
-        restic(&program, &into, &["restore", first, "--no-lock", "--target", s(&target)]).exits(0);
-        // The source of then: what it had beside what is there now.
-        let then = target.join(site.source.strip_prefix("/").unwrap());
-        assert_eq!(fs::metadata(then.join("noise")).unwrap().len(), 36 << 20);
-        assert!(then.join("text").exists() && then.join("folder").exists());
-        fs::remove_dir_all(target).unwrap();
+    site.has_come("into", first);
+
+    // Of another one both drives of the first job are lost: what they had comes once more, by a job of its own.
+    let given: Vec<&str> = drives[1].iter().map(|it| s(it)).collect();
+    let given = format!("--drive {} --into again --signer {signer}", given.join(" "));
+    site.run(&format!("seed import {given}")).exits(13);
+    site.ask_again("again", "restore-2", &signer);
+    site.has_come("again", first);
+}
+
+#[test]
+fn what_did_not_arrive_of_an_export_comes_on_a_further_drive_or_over_the_network() {
+    let site = site(36 << 20);
+    let first = site.snapshots[0].clone();
+    let drives = [site.place.folder("d1"), site.place.folder("d2")];
+    site.ask_and_ship(&first, "", &["E1", "E2"]);
+    let given = format!("--drive {} {} --serial E1 E2", s(&drives[0]), s(&drives[1]));
+    site.dock(&format!("export --job restore-1 {given} --capacity 30M")).exits(0);
+    site.dock("return --job restore-1").exits(0).shows(&["restore-1: Completed"]);
+    let signer = site.signer("restore-1");
+    for (at, drive) in drives.iter().enumerate() {
+        // The other one never came home.
+        let (by_drive, by_network) = (format!("by-drive-{at}"), format!("by-network-{at}"));
+        for into in [&by_drive, &by_network] {
+            let given = format!("--drive {} --into {into} --signer {signer}", s(drive));
+            site.run(&format!("seed import {given}")).exits(13);
+        }
+        site.ask_again(&by_drive, &format!("restore-again-{at}"), &signer);
+        site.has_come(&by_drive, &first);
+        let fetch = format!("export fetch --into {by_network} --state state");
+        site.run(&fetch).exits(0).shows(&["fetched", "complete and published"]);
+        site.has_come(&by_network, &first);
+        site.run(&fetch).exits(0).shows(&["nothing is missing"]);
     }
+    // Of something else, or of nothing that was asked for here, nothing is asked for again.
+    fs::write(site.place.path("none"), "{\"message_type\":\"summary\"}\n").unwrap();
+    let again = "export again restore-9 --storage-account seedacct --state state --wanted";
+    site.run(&format!("{again} none")).exits(1).tells(&["names nothing that is missing"]);
+    let line = |seed: &str| {
+        let pack = "ab".repeat(32);
+        format!(
+            "{{\"message_type\":\"missing\",\"seed\":\"{seed}\",\"object\":\"data/ab/{pack}\",\"length\":1}}\n"
+        )
+    };
+    fs::write(site.place.path("foreign"), line(&"ee".repeat(16))).unwrap();
+    site.run(&format!("{again} foreign")).exits(1).tells(&["state directory"]);
 }

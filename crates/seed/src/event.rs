@@ -106,6 +106,15 @@ pub enum Event<'a> {
         /// Its length.
         bytes: u64,
     },
+    /// One object that no drive has brought came from another place, and has reached its own.
+    ObjectFetched {
+        /// Its repository.
+        repository: &'a Digest,
+        /// Which object.
+        key: &'a ObjectKey,
+        /// Its length.
+        bytes: u64,
+    },
     /// A drive is complete and verified; it can be taken out.
     DriveSealed {
         /// Which drive.

@@ -212,12 +212,12 @@ impl Admission<'_> {
 }
 
 /// What publishing goes by.
-struct Publication<'a> {
-    trust: &'a Trust,
+pub(crate) struct Publication<'a> {
+    pub(crate) trust: &'a Trust,
     /// What need not be hashed again.
-    verified: Verified,
+    pub(crate) verified: Verified,
     /// Bytes that are read at a time.
-    part: usize,
+    pub(crate) part: usize,
 }
 
 /// The folder that drives are imported into.
@@ -357,7 +357,7 @@ impl Destination {
         Ok(FolderLanding { places })
     }
 
-    fn missing(&self, seed: SeedId, trust: &Trust) -> Result<Missing, Error> {
+    pub(crate) fn missing(&self, seed: SeedId, trust: &Trust) -> Result<Missing, Error> {
         let expected = self.expected(seed, trust)?;
         let landing = self.landing(seed, &expected.repositories)?;
         let mut wanted = Vec::new();
@@ -380,7 +380,7 @@ impl Destination {
         Ok(Missing { seed, inventory: expected.whole, objects, wanted, by_job })
     }
 
-    fn publish_if_complete(
+    pub(crate) fn publish_if_complete(
         &self,
         seed: SeedId,
         publication: &Publication<'_>,

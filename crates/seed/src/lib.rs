@@ -15,6 +15,7 @@ mod envelope;
 mod error;
 mod event;
 mod extent;
+mod fill;
 mod freeze;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -52,6 +53,7 @@ pub use envelope::{Document, Malformed, Refused, Signed};
 pub use error::Error;
 pub use event::{Event, Events, Problem, Reason};
 pub use extent::EXTENT;
+pub use fill::{Filled, fill};
 pub use freeze::{Frozen, freeze, identity};
 pub use import::{Landing, Unloaded, unload};
 pub use inspect::inspect;

@@ -1,5 +1,5 @@
-//! What an export job asks for, as the repository that its drives are written from: restic's REST protocol, to
-//! read, over exactly the objects of its list. Index files lie with the job, everything else in the vault.
+//! What an export job asks for, as the repository that its drives are written from, and that its owner fetches from what they did not bring:
+//! restic's REST protocol, to read, over exactly the objects of its list. Index files lie with the job, everything else in the vault.
 //! Decides nothing about jobs.
 
 use crate::app::App;
@@ -69,7 +69,7 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let kind = kind_of(&kind)?;
-    let record = jobs::at_the_dock(&app, &caller, &job).await?;
+    let record = jobs::to_be_read(&app, &caller, &job).await?;
     let list = app.exports.of(&app, &record).await?;
     let (sizes, media) = dataplane::accepted(&headers);
     let entry = |object: &Object| match sizes {
@@ -120,7 +120,7 @@ async fn answer(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Error> {
-    let record = jobs::at_the_dock(app, caller, job).await?;
+    let record = jobs::to_be_read(app, caller, job).await?;
     let list = app.exports.of(app, &record).await?;
     let is_listed = match key.id() {
         // The list ascends, and has one repository.

@@ -23,7 +23,7 @@ pub(crate) use documents::{
 };
 pub(crate) use events::{Changes, watch};
 pub(crate) use export::{
-    at_the_dock, being_created, create as create_export, drive as exported_drive,
+    being_created, create as create_export, drive as exported_drive, to_be_read,
 };
 pub(crate) use keys::{list_keys, open_keyring, read_keys, release};
 pub(crate) use record::{DriveRow, Record};

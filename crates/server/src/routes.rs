@@ -26,6 +26,7 @@ const KEEPER: Access = Access::Roles(&[Role::Agent, Role::Maintenance]);
 const KEEPER_OR_OWNER: Access = Access::Vault(&[Role::Agent, Role::Maintenance, Role::Admin]);
 const DOCK: Access = Access::Roles(&[Role::Dock]);
 const AGENT_OR_ADMIN: Access = Access::Roles(&[Role::Agent, Role::Admin]);
+const AGENT_OR_DOCK: Access = Access::Roles(&[Role::Agent, Role::Dock]);
 const DOCK_OR_ADMIN: Access = Access::Roles(&[Role::Dock, Role::Admin]);
 const ANY_ROLE: Access = Access::Roles(&[Role::Admin, Role::Agent, Role::Dock]);
 /// Whoever decides about one vault: its Owners, and administrators.
@@ -139,11 +140,11 @@ fn all(table: &mut Table) {
 /// What export jobs ask for, as repositories.
 fn exported(table: &mut Table) {
     let object = "/exports/{job}/{kind}/{name}";
-    table.add(Method::HEAD, "/exports/{job}/config", DOCK, exports::config);
-    table.add(Method::GET, "/exports/{job}/config", DOCK, exports::config);
-    table.add(Method::GET, "/exports/{job}/{kind}/", DOCK, exports::list);
-    table.add(Method::HEAD, object, DOCK, exports::get);
-    table.add(Method::GET, object, DOCK, exports::get);
+    table.add(Method::HEAD, "/exports/{job}/config", AGENT_OR_DOCK, exports::config);
+    table.add(Method::GET, "/exports/{job}/config", AGENT_OR_DOCK, exports::config);
+    table.add(Method::GET, "/exports/{job}/{kind}/", AGENT_OR_DOCK, exports::list);
+    table.add(Method::HEAD, object, AGENT_OR_DOCK, exports::get);
+    table.add(Method::GET, object, AGENT_OR_DOCK, exports::get);
     table.add(Method::POST, object, AGENT, exports::put);
 }
 

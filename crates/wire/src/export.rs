@@ -53,6 +53,9 @@ pub struct ExportJobRequest {
     /// How many these are.
     #[serde(default = "one")]
     pub sets: u32,
+    /// Whether it brings once more what did not arrive of these, as a further drive set of them: then `set` is `sets` or more, and the list has just that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// How many drives may be lost on their way.
     #[serde(default)]
     #[schemars(range(max = 9))]
@@ -93,6 +96,9 @@ pub struct ExportStatus {
     pub writer: Option<PublicKey>,
     /// Whether everything is on drives that were read back.
     pub complete: bool,
+    /// Whether it brings once more what did not arrive by other jobs with its id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// Of one of several jobs that bring the same list together: what they are. Objects, bytes and whether it is complete are of this job
     /// alone; root and recovery points are of all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

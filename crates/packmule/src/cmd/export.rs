@@ -1,5 +1,7 @@
 //! `packmule export`: recovery points of a vault by drive, asked for by whoever has the key.
 
+mod again;
+
 use super::agent::{StateOptions, with_agent};
 use super::dock::show_job;
 use crate::context::{Context, PasswordOptions};
@@ -14,6 +16,8 @@ use serde_json::json;
 #[derive(Subcommand, Debug)]
 pub(crate) enum Export {
     Create(Create),
+    Again(again::Again),
+    Fetch(again::Fetch),
 }
 
 /// Ask the data centre to write chosen recovery points onto drives
@@ -65,6 +69,8 @@ impl Export {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         match self {
             Self::Create(create) => create.run(context),
+            Self::Again(again) => again.run(context),
+            Self::Fetch(fetch) => fetch.run(context),
         }
     }
 }

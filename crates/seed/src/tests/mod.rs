@@ -5,6 +5,7 @@ mod codec;
 mod device;
 mod drafting;
 mod faults;
+mod filling;
 mod finish;
 mod hostile;
 mod intake;

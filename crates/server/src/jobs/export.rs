@@ -8,10 +8,14 @@
 //!
 //! Invariant: the list of an export never changes once the job is shipped, and its drives have one signer.
 
+mod again;
+mod handed;
+
+pub(crate) use handed::drive;
+
 use super::customer::{give_shipping, shown};
-use super::keys;
-use super::record::{DriveRow, Record};
-use super::{documents, events, missing, refused, visible};
+use super::record::Record;
+use super::{documents, events, refused, visible};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::deletions::Held;
@@ -31,12 +35,14 @@ use sqlx::SqliteConnection;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use wire::{
-    Code, DriveStatus, ExportJobRequest, ExportStatus, ExportedDrive, Failure, Job, JobRequest,
-    MAX_DRIVES, MAX_NAMES, PublicKey, SeedRef, WholeExport,
+    Code, ExportJobRequest, ExportStatus, Failure, Job, JobRequest, MAX_DRIVES, MAX_NAMES,
+    PublicKey, Role, SeedRef, WholeExport,
 };
 
 /// Export jobs of one source server that are not over. Each keeps an inventory and index files.
 const MAX_OPEN: i64 = 16;
+/// Drive sets of one export, those that bring something once more among them.
+const MAX_SETS: u32 = 256;
 /// Index files of one export. Ours have some ten thousand blobs each.
 const MAX_INDEXES: usize = 4096;
 
@@ -57,6 +63,9 @@ pub(crate) struct Export {
     /// Who signs the drives; one of all jobs that bring a list together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) writer: Option<PublicKey>,
+    /// Whether it brings once more what did not arrive by others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    again: bool,
     /// Of one of several jobs that bring a list together, once the list is here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     whole: Option<WholeExport>,
@@ -72,6 +81,7 @@ impl Export {
             snapshots: self.snapshots.clone(),
             writer: self.writer,
             complete,
+            again: self.again,
             whole: self.whole.clone(),
         }
     }
@@ -96,8 +106,11 @@ pub(crate) async fn create(
     if request.parity as usize >= MAX_DRIVES {
         return Err(Error::invalid(format!("parity is below {MAX_DRIVES}")));
     }
-    if request.set >= request.sets || i64::from(request.sets) > MAX_OPEN {
-        let message = format!("a list is brought by 1 to {MAX_OPEN} jobs, and set is below sets");
+    let is_further = request.set >= request.sets && request.set < MAX_SETS;
+    if request.again != is_further || request.sets == 0 || i64::from(request.sets) > MAX_OPEN {
+        let message = format!(
+            "a list is brought by 1 to {MAX_OPEN} jobs, and set is below sets; of one that brings something again it is not, and below {MAX_SETS}"
+        );
         return Err(Error::invalid(message));
     }
     let others = request.others.clone();
@@ -109,6 +122,7 @@ pub(crate) async fn create(
         bytes: 0,
         snapshots: Vec::new(),
         writer: None,
+        again: request.again,
         whole: None,
     };
     let (address, package) = (request.return_address.clone(), request.delivery_package.clone());
@@ -125,7 +139,10 @@ pub(crate) async fn create(
                     return Err(taken(other));
                 }
             }
-            let writer = is_new_id(&mut transaction, &own, &export).await?;
+            let writer = match export.again {
+                true => Some(again::writer(&mut transaction, &own).await?),
+                false => is_new_id(&mut transaction, &own, &export).await?,
+            };
             let group = seeds::group(&mut transaction, &own.storage_account).await?;
             let flow = ImportJob::new(JobType::Export, Vec::new(), now).map_err(refused)?;
             let mut record = Record::new(name, group, own, flow, now);
@@ -162,7 +179,8 @@ fn as_job(request: ExportJobRequest) -> Result<JobRequest, Error> {
 }
 
 fn is_same(record: &Record, caller: &Principal, own: &JobRequest, asked: &Export) -> bool {
-    let same = |export: &Export| (export.root, export.parity) == (asked.root, asked.parity);
+    let terms = |export: &Export| (export.root, export.parity, export.again);
+    let same = |export: &Export| terms(export) == terms(asked);
     record.may_be_seen_by(caller)
         && record.request.as_ref() == Some(own)
         && record.export.as_ref().is_some_and(same)
@@ -209,6 +227,9 @@ async fn is_new_id(
     let id = own.seed.id.to_string();
     let others = others(on, own).await?;
     let together = |other: &Record| {
+        if other.export.as_ref().is_some_and(|other| other.again) {
+            return true;
+        }
         let same = |request: &JobRequest| {
             (&request.vault, &request.server, request.seed.signer, request.seed.sets)
                 == (&own.vault, &own.server, own.seed.signer, own.seed.sets)
@@ -264,12 +285,13 @@ pub(super) async fn check(app: &App, record: &Record, list: &Inventory) -> Resul
     }
     check_parts(record, list)?;
     let of = |kind| list.objects.iter().filter(move |object| object.kind == kind);
+    let again = export.again;
     for (kind, what) in [
         (ObjectKind::Key, "key file"),
         (ObjectKind::Index, "index"),
         (ObjectKind::Snapshot, "snapshot"),
     ] {
-        if of(kind).next().is_none() {
+        if !again && of(kind).next().is_none() {
             return Err(unfit(&format!("it has no {what}")));
         }
     }
@@ -294,7 +316,9 @@ fn check_parts(record: &Record, list: &Inventory) -> Result<(), Error> {
     let own = record.seed()?.seed.clone();
     let sets = own.sets.unwrap_or(1) as usize;
     let named = list.parts.get(own.set as usize).map(|part| &part.job);
+    let again = record.export.as_ref().is_some_and(|export| export.again);
     let fits = match sets {
+        _ if again => list.parts.is_empty(),
         1 => list.parts.is_empty(),
         _ => list.parts.len() == sets && named == Some(&record.name),
     };
@@ -351,9 +375,16 @@ fn unfit(what: &str) -> Error {
     Error::refused(Code::ManifestRefused, format!("this cannot be exported: {what}"))
 }
 
+/// Which part of its list a job brings.
+fn part_of(record: &Record) -> usize {
+    let whole = record.export.as_ref().is_some_and(|export| export.again);
+    let set = record.request.as_ref().map(|request| request.seed.set as usize);
+    set.filter(|_| !whole).unwrap_or(0)
+}
+
 /// Notes what a list that was taken has.
 pub(super) fn take(record: &mut Record, list: &Inventory) {
-    let set = record.request.as_ref().map_or(0, |request| request.seed.set as usize);
+    let set = part_of(record);
     if let Some(export) = &mut record.export {
         export.objects = list.part(set).count() as u64;
         export.bytes = list.part(set).fold(0, |sum, it| sum.saturating_add(it.length));
@@ -383,96 +414,6 @@ pub(crate) async fn may_bring(app: &App, record: &Record) -> Result<(), Error> {
     Err(Error::refused(Code::BodyTooLarge, message))
 }
 
-/// `PUT /api/v1/import-jobs/{job}/drives/{drive}`: a dock has written that drive.
-pub(crate) async fn drive(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Principal>,
-    Segments((name, serial)): Segments<(JobName, DriveSerial)>,
-    body: Body,
-) -> Result<Json<DriveStatus>, Error> {
-    let mut given: ExportedDrive = http::json(body).await?;
-    let password = given.bit_locker_key.take();
-    let key = keys::given(&serial, password, given.drive_header_hash)?;
-    let mut transaction = app.db.write().await?;
-    let record = Record::load(&mut transaction, &name).await?;
-    let mut record =
-        record.filter(|job| job.may_be_seen_by(&caller)).ok_or_else(|| missing(&name))?;
-    let before = record.clone();
-    may_be_handed_over(&record, &serial, &given)?;
-    let request = record.seed()?.clone();
-    let rows = keys::keep(&mut transaction, &app, &request, key.as_slice()).await?;
-    if let Some(export) = &mut record.export {
-        export.writer = Some(given.signer);
-    }
-    pin(&mut transaction, &record, given.signer).await?;
-    let row = record.drive_mut(&serial)?;
-    if row.manifest != Some(given.manifest_hash) {
-        *row = DriveRow { manifest: Some(given.manifest_hash), ..DriveRow::plain(serial.clone()) };
-    }
-    row.header = given.drive_header_hash;
-    row.key = rows.first().map(|(_, row)| *row);
-    let is_parity = |drive: &flow::Drive| match drive.serial == serial {
-        true => !given.role.is_data(),
-        false => !drive.role.is_data(),
-    };
-    let parity = record.flow.drives.iter().filter(|drive| is_parity(drive));
-    let parity: Vec<DriveSerial> = parity.map(|drive| drive.serial.clone()).collect();
-    record.flow = record.flow.with_parity(&parity);
-    if record != before {
-        record.changed = app.now().max(before.changed);
-        record.save(&mut transaction).await?;
-    }
-    events::commit(&app, transaction, &name).await?;
-    let drive = record.flow.drive(&serial).ok_or_else(|| Error::not_found(&serial))?;
-    Ok(Json(super::view::drive_status(drive, record.drive(&serial)?)))
-}
-
-/// Jobs that bring a list together are written by one dock: their drives carry the same list, signed by one key.
-async fn pin(on: &mut SqliteConnection, own: &Record, signer: PublicKey) -> Result<(), Error> {
-    let request = own.seed()?;
-    if request.seed.sets == Some(1) {
-        return Ok(());
-    }
-    for mut other in others(on, request).await?.into_iter().filter(|it| it.name != own.name) {
-        let Some(export) = &mut other.export else { continue };
-        if export.writer.is_none() {
-            export.writer = Some(signer);
-            other.save(on).await?;
-        }
-    }
-    Ok(())
-}
-
-fn may_be_handed_over(
-    record: &Record,
-    serial: &DriveSerial,
-    given: &ExportedDrive,
-) -> Result<(), Error> {
-    let Some(export) = &record.export else {
-        let message = format!("import job {} exports nothing: its drives are read", record.name);
-        return Err(Error::refused(Code::JobState, message));
-    };
-    let row = record.drive(serial)?;
-    if let Some(writer) = export.writer.filter(|writer| *writer != given.signer) {
-        let message = format!(
-            "the drives of export job {} are signed by another dock's key, {}; go on there",
-            record.name,
-            seed::Fingerprint::of(&writer)
-        );
-        return Err(Error::refused(Code::AlreadyExists, message));
-    }
-    let state = record.flow.drive(serial).map(|drive| &drive.state);
-    let is_same = row.manifest == Some(given.manifest_hash);
-    match state {
-        Some(DriveState::Transferring { .. }) => Ok(()),
-        Some(DriveState::Completed { .. }) if is_same => Ok(()),
-        _ => {
-            let message = format!("drive {serial} is not being written; report its start first");
-            Err(Error::refused(Code::JobState, message))
-        }
-    }
-}
-
 /// Every object of an export's manifest is asked for.
 pub(super) async fn check_manifest(
     app: &App,
@@ -480,7 +421,7 @@ pub(super) async fn check_manifest(
     manifest: &Manifest,
 ) -> Result<(), Error> {
     let list = documents::read_inventory(app, record).await?;
-    let set = record.seed()?.seed.set as usize;
+    let set = part_of(record);
     let asked: BTreeSet<&Object> = list.part(set).collect();
     let is_asked_for = |object: &Object| asked.contains(object);
     match manifest.objects.iter().find(|object| !is_asked_for(object)) {
@@ -535,7 +476,7 @@ async fn covering(
         drives.push(row.serial.clone());
     }
     let list = documents::read_inventory(app, record).await?;
-    let set = record.seed()?.seed.set as usize;
+    let set = part_of(record);
     let has_all = list.part(set).all(|object| objects.contains(&object.identity()));
     Ok((has_all && parity >= export.parity).then_some(drives))
 }
@@ -557,13 +498,19 @@ impl Written {
     }
 }
 
-/// An export job that the caller may see, with its list, while its drives are at the dock.
-pub(crate) async fn at_the_dock(
+/// An export job that the caller may see, with its list: a dock while the drives are there, its owner at any time.
+pub(crate) async fn to_be_read(
     app: &App,
     caller: &Principal,
     name: &JobName,
 ) -> Result<Record, Error> {
     let record = visible(app, caller, name).await?;
+    if caller.role == Some(Role::Agent) {
+        return match record.export.is_some() && record.inventory {
+            true => Ok(record),
+            false => Err(Error::not_found(format_args!("list of an export job {name}"))),
+        };
+    }
     let is_here = matches!(
         record.flow.state,
         JobState::Received { .. } | JobState::Transferring { .. } | JobState::Packaging { .. }

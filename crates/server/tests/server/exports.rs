@@ -91,6 +91,7 @@ impl Scene {
             root: seed::root(objects),
             set: 0,
             sets: 1,
+            again: false,
             parity: 0,
             storage_account: self.account.clone(),
             return_address: None,
@@ -627,4 +628,100 @@ fn jobs_that_bring_a_list_together_have_one_id_and_each_its_part() {
     assert!(export(&names[1]).complete && !export(&names[0]).complete);
     // Whose drives have one signer.
     assert_eq!(export(&names[0]).writer, Some(scene.dock_key.public()));
+}
+
+/// What did not arrive is asked for by a further job of the same export, and read by its owner.
+#[test]
+fn what_did_not_arrive_is_a_further_set_of_the_same_export_and_its_owner_reads_it() {
+    let site = Site::new();
+    let scene = scene(&site);
+    let objects = scene.at_the_dock(&["E1"]);
+    let again: JobName = "export-again".parse().unwrap();
+    let wanted: Vec<Object> = objects
+        .iter()
+        .filter(|it| matches!(it.kind, ObjectKind::Config | ObjectKind::Index))
+        .copied()
+        .collect();
+    let root = seed::root(&wanted);
+    let request = ExportJobRequest { again: true, set: 1, root, ..scene.request(&objects) };
+    let create = |request: &ExportJobRequest| scene.agent.create_export(&again, request);
+    // Nothing was written yet.
+    assert_eq!(code(create(&request)), Code::JobState);
+    scene.write(("E1", 0), &objects);
+    for wrong in [
+        ExportJobRequest { set: 0, ..request.clone() },
+        ExportJobRequest { set: 256, ..request.clone() },
+        ExportJobRequest { again: false, ..request.clone() },
+    ] {
+        assert_eq!(code(create(&wrong)), Code::InvalidRequest);
+    }
+    for wrong in [
+        ExportJobRequest { id: SeedId([1; 16]), ..request.clone() },
+        ExportJobRequest { signer: scene.dock_key.public(), ..request.clone() },
+    ] {
+        assert_eq!(code(create(&wrong)), Code::JobState);
+    }
+    create(&request).unwrap();
+    let job = create(&request).unwrap();
+    assert!(job.export.is_some_and(|it| it.again && it.writer == Some(scene.dock_key.public())));
+    // No other job is that set, and its name is not for something else.
+    let third: JobName = "export-third".parse().unwrap();
+    assert_eq!(code(scene.agent.create_export(&third, &request)), Code::AlreadyExists);
+    let other = ExportJobRequest { root: hash(b"else"), ..request.clone() };
+    assert_eq!(code(create(&other)), Code::AlreadyExists);
+    // Its index files came with the one before, and come with it, too.
+    assert_eq!(code(scene.put_list(&again, &wanted)), Code::ManifestRefused);
+    let own = rest(&scene.agent.export_url(&again), scene.agent.credentials());
+    own.put(&scene.index.0.key(), &scene.index.1).unwrap();
+    assert_eq!(code(scene.put_list(&again, &objects)), Code::ManifestRefused, "another root");
+    scene.put_list(&again, &wanted).unwrap();
+    let status = scene.agent.job(&again).unwrap().export.unwrap();
+    assert_eq!((status.objects, status.complete), (2, false));
+    // Its owner reads either, and nothing but what is listed; a dock only what lies there.
+    let before = scene.repository(&scene.agent);
+    for (object, bytes) in scene.sample.objects.iter().chain([&scene.index]) {
+        for (store, list) in [(&before, &objects), (&own, &wanted)] {
+            let read = store.get(&object.key(), 1 << 20);
+            match list.contains(object) {
+                true => assert_eq!(read.unwrap(), *bytes),
+                false => assert!(read.is_err(), "{} is shown", object.key()),
+            }
+        }
+    }
+    let dock = rest(&scene.dock.export_url(&again), scene.dock.credentials());
+    assert!(dock.length(&ObjectKey::Config).is_err());
+    let stranger = site.agent("vault1", "fs02");
+    let theirs = rest(&stranger.export_url(&again), stranger.credentials());
+    assert!(theirs.length(&ObjectKey::Config).is_err());
+    let asked = stranger.create_export(&third, &ExportJobRequest { set: 2, ..request });
+    assert_eq!(code(asked), Code::AuthorizationFailed);
+    // It is written by itself, and complete with what it lists.
+    scene.agent.patch_job(&again, &patch_to_ship("TRACK2")).unwrap();
+    let drives = Some(vec![serial("E2")]);
+    let receive = ReceiveRequest { tracking_number: "TRACK2".parse().unwrap(), drives };
+    scene.dock.receive(&receive).unwrap();
+    let event = |event: &DriveEvent| scene.dock.drive_event(&again, &serial("E2"), event);
+    event(&DriveEvent::Started).unwrap();
+    let bytes = {
+        let header = ManifestHeader {
+            seed: id(),
+            set: 1,
+            drive: 0,
+            serial: serial("E2"),
+            sealed: Timestamp::UNIX_EPOCH,
+            label: hash(b"label"),
+            extents: hash(b"extents"),
+            inventory: None,
+            parity: None,
+            repositories: vec![scene.sample.repository],
+        };
+        Manifest { header, objects: wanted }.encode(&scene.dock_key).unwrap()
+    };
+    let told = scene.told(&bytes, "E2");
+    scene.dock.put_exported_drive(&again, &serial("E2"), &told).unwrap();
+    let length = bytes.len() as u64;
+    scene.dock.put_manifest(&again, &serial("E2"), length, &mut bytes.as_slice()).unwrap();
+    event(&finished()).unwrap();
+    let job = scene.agent.job(&again).unwrap();
+    assert!(job.state == JobState::Packaging && job.export.unwrap().complete);
 }

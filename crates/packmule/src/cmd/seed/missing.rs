@@ -9,7 +9,8 @@ use serde_json::json;
 
 /// List what is still wanted of the seeds that wait in a folder, by name
 ///
-/// Exit code 13 while something is missing.
+/// Exit code 13 while something is missing. What drives of an export did not bring is fetched by `packmule export fetch`, or asked for on further
+/// drives with what this says with --json: `packmule export again`.
 ///
 /// Example: packmule seed missing --into /srv/vault
 #[derive(Args, Debug)]

@@ -20,6 +20,8 @@ mod wanted;
 pub(crate) use backup::{plan_backup, refuse_mount};
 pub(crate) use bays::{Bays, DriveOptions, describe, find};
 pub(crate) use drives::{Writing, show_drives, show_prepared};
+pub(crate) use import::folder as destination;
+pub(crate) use missing::show as show_missing;
 pub(crate) use prepare::plan;
 pub(crate) use rates::{ANOTHER_PASS, Rates, Report, show_direct, show_event};
 pub(crate) use recover::recover;
