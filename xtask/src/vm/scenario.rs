@@ -3,6 +3,7 @@
 
 mod broken;
 mod direct;
+mod export;
 mod hostile;
 mod journey;
 mod list;
@@ -87,6 +88,12 @@ pub(super) const ALL: &[Scenario] = &[
         short: false,
         about: "the same with parity: one drive is pulled half-way, another one never arrives, and everything is there",
         run: direct::parity,
+    },
+    Scenario {
+        name: "export",
+        short: false,
+        about: "a recovery point comes back from a vault on two encrypted drives, and restic reads what they make",
+        run: export::run,
     },
     Scenario {
         name: "systemd",
