@@ -195,20 +195,20 @@ impl Case {
             }
         }
         let name = |pack: &Vec<u8>| key_of(ObjectKind::Pack, pack).id().unwrap();
-        self.index(store, packs.iter().map(name).collect(), pass)?;
+        self.index(store, &packs.iter().map(name).collect(), pass)?;
         // Trees come late: what is on drives by then was written without knowing how much they take.
         let trees = noise(3 * which, self.trees);
         near.put(&key_of(ObjectKind::Pack, &trees), &trees)?;
-        self.index(store, [name(&trees)].into(), pass)?;
+        self.index(store, &[name(&trees)].into(), pass)?;
         let snapshot = noise(1000 * which + pass, 250);
         store.put(&key_of(ObjectKind::Snapshot, &snapshot), &snapshot)
     }
 
-    fn index(&self, store: &dyn Store, all: BTreeSet<Digest>, pass: u64) -> ::store::Result<()> {
+    fn index(&self, store: &dyn Store, all: &BTreeSet<Digest>, pass: u64) -> ::store::Result<()> {
         let mut index: Vec<u8> = all.iter().flat_map(|name| name.0).collect();
         index.push(u8::try_from(pass).unwrap());
         store.put(&key_of(ObjectKind::Index, &index), &index)?;
-        if names(store, ObjectKind::Pack).is_superset(&all) {
+        if names(store, ObjectKind::Pack).is_superset(all) {
             self.whole.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
