@@ -91,7 +91,8 @@ impl Tokens {
         }
         let endpoint = self.credentials.endpoint.clone();
         let now = Timestamp::now();
-        Err(match proofs.iter().map(|proof| proof.until).max() {
+        // A next one that was begun is good for years, and nobody has it before it is registered by the first.
+        Err(match proofs.first().map(|proof| proof.until) {
             Some(ended) if ended < now => Error::CertificateOver { endpoint, ended },
             _ => Error::NotKnown { endpoint, message: refusal.unwrap_or_default() },
         })

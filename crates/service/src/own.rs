@@ -25,8 +25,10 @@ pub(crate) fn certificate(db: &Db, work: &dyn Work, now: Timestamp) -> Result<()
             );
             return db.raise(CERTIFICATE, Severity::Error, &text, now);
         }
+        // Somebody else is at it just now, as a run that has begun: it has ended all the same.
+        Ok(Some(machine)) if machine.until <= now => "another run tries it just now".to_owned(),
         Ok(_) => return db.close(CERTIFICATE, now),
-        Err(why) => why,
+        Err(why) => why.to_string(),
     };
     let Some(machine) = work.certificate() else { return Ok(()) };
     if machine.until.duration_since(now) > WARNED {
