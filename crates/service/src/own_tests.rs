@@ -15,6 +15,11 @@ fn a_certificate_that_cannot_be_renewed_is_an_alert_before_it_ends_and_not_soone
     life.at("2026-08-02T12:00:00Z");
     let alert = life.db().alerts(false).unwrap().remove(0);
     assert!(alert.text.contains("ended on 2026-08-01"), "{}", alert.text);
+    // That another run tries it does not mean that it can.
+    life.work.renewed_by_others.store(true, Ordering::Relaxed);
+    life.at("2026-08-02T12:30:00Z");
+    assert_eq!(life.open(), ["certificate"]);
+    life.work.renewed_by_others.store(false, Ordering::Relaxed);
     *life.work.until.lock().unwrap() = None;
     life.at("2026-08-02T13:00:00Z");
     assert!(life.open().is_empty());

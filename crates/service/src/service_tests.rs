@@ -28,6 +28,8 @@ struct Fake {
     broken: AtomicBool,
     /// Until when a certificate is good that cannot be renewed.
     until: Mutex<Option<Timestamp>>,
+    /// Another run is about to renew it just now.
+    renewed_by_others: AtomicBool,
     foreign: Mutex<Vec<wire::KeyRemoval>>,
     deletions: Mutex<Vec<wire::Deletion>>,
     /// Whether snapshots hold all that is backed up, and where it is noted that it is read.
@@ -101,6 +103,9 @@ impl Work for Fake {
     }
 
     fn renew(&self) -> Result<Option<agent::Machine>, agent::Error> {
+        if self.renewed_by_others.load(Ordering::Relaxed) {
+            return Ok(self.certificate());
+        }
         match self.until.lock().unwrap().as_ref() {
             Some(until) => Err(agent::Error::Io {
                 action: "asking",

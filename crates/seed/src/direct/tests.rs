@@ -523,7 +523,7 @@ fn what_fails_after_its_window_is_backed_up_again_before_the_snapshot_is_written
 #[test]
 fn what_is_sealed_before_the_end_carries_nothing_that_another_pass_makes_anew() {
     let mut began_its_end = 0;
-    for room in (2_350_000..2_750_000).step_by(8_000) {
+    for room in (2_350_000..2_750_000).step_by(40_000) {
         let mut case = ten();
         // More than is kept free for what nobody knows yet.
         case.trees = 150_000;
@@ -536,7 +536,7 @@ fn what_is_sealed_before_the_end_carries_nothing_that_another_pass_makes_anew() 
         let all = [drives[0].clone(), more];
         case.arrives(&all).unwrap_or_else(|why| panic!("{room}: {why}"));
     }
-    assert!((2..90).contains(&began_its_end), "{began_its_end}");
+    assert!((1..10).contains(&began_its_end), "{began_its_end}");
 }
 
 #[test]
