@@ -135,7 +135,7 @@ mod tests {
             .collect::<Vec<_>>()
             .into_iter()
             .for_each(|p| pool.give_back(p));
-        assert_eq!(idle(), [1, 1, 2]);
+        assert_eq!(idle(), [1, 1, 1]);
         drop(pool.room(MAX));
         assert!(pool.take().is_empty() && pool.room(MAX).is_empty());
         assert_eq!(idle(), [0, 1, 0]);

@@ -279,13 +279,14 @@ impl Case {
         Err(format!("missing {missing:?}, more {more:?}: {imported:?}"))
     }
 
-    /// What manifests announce beside the list would be waited for, and published, too.
+    /// The list has what is elsewhere, too. What manifests announce beside the list would be waited for, and published, too.
     fn announced_as_listed(&self) -> Result<(), String> {
         let (state, trust) = (State::open(&self.site.path("state")).unwrap(), self.site.trust());
         let (_, list) = state.inventory(&trust).unwrap().ok_or("there is no list")?;
         let manifests = state.manifests(&trust).unwrap();
-        let announced: BTreeSet<Object> =
-            manifests.into_iter().flat_map(|manifest| manifest.body.objects).collect();
+        let elsewhere = self.elsewhere.iter().map(|pack| object(pack));
+        let announced = manifests.into_iter().flat_map(|manifest| manifest.body.objects);
+        let announced: BTreeSet<Object> = announced.chain(elsewhere).collect();
         match announced.iter().eq(&list.body.objects) {
             true => Ok(()),
             false => Err(format!("announced {announced:?}, listed {:?}", list.body.objects)),
@@ -536,7 +537,7 @@ fn what_is_sealed_before_the_end_carries_nothing_that_another_pass_makes_anew() 
         let all = [drives[0].clone(), more];
         case.arrives(&all).unwrap_or_else(|why| panic!("{room}: {why}"));
     }
-    assert!((1..10).contains(&began_its_end), "{began_its_end}");
+    assert!(began_its_end > 0, "the last drive was never begun");
 }
 
 #[test]

@@ -357,7 +357,9 @@ fn an_export_is_its_owners_and_stays_what_it_was() {
     assert!(brought.put(&pack.0.key(), &pack.1).is_err());
     assert!(scene.repository(&other).put(&scene.index.0.key(), &scene.index.1).is_err());
     scene.agent.patch_job(&job(), &patch_to_ship("TRACK1")).unwrap();
-    assert!(brought.put(&scene.index.0.key(), &scene.index.1).is_err());
+    let late = object(ObjectKind::Index, b"another index".to_vec());
+    assert!(brought.put(&late.0.key(), &late.1).is_err());
+    assert!(scene.repository(&other).put(&scene.index.0.key(), &scene.index.1).is_err());
     assert_eq!(code(scene.put_list(&job(), &objects)), Code::JobState);
     // Nothing is read before the drives are at the dock.
     assert!(scene.repository(&scene.dock).get(&ObjectKey::Config, 1 << 20).is_err());
