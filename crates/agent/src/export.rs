@@ -239,9 +239,12 @@ impl PlannedExport {
 
     /// With the first job the names of all others are looked at, before anything is made.
     fn after(&self, part: &ExportPart) -> Vec<JobName> {
-        let is_first = self.parts.first().is_some_and(|first| first.job == part.job);
-        let others = self.parts.iter().filter(|_| is_first).skip(1);
-        others.map(|part| part.job.clone()).collect()
+        match self.parts.split_first() {
+            Some((first, others)) if first.job == part.job => {
+                others.iter().map(|other| other.job.clone()).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn create_one(

@@ -5,7 +5,7 @@
 //! go by dozens of MiB, stay in the heaps of the threads that had them, in pieces that fit nothing else. Source: `mallopt(3)`,
 //! "`M_MMAP_THRESHOLD`".
 
-/// From so many bytes on memory comes from the kernel, and goes back there: what large buffers have. Smaller than the shortest
+/// From so many bytes on memory comes from the kernel, and goes back there: what large buffers have. No larger than the shortest
 /// buffer that is kept for long, and large enough that nothing which is made for every file pays for it.
 pub const LARGE: usize = 2 << 20;
 
@@ -26,5 +26,34 @@ fn set() {
         let Ok(bytes) = libc::c_int::try_from(bytes) else { continue };
         // SAFETY: takes two numbers, and has no condition but that they are numbers.
         unsafe { libc::mallopt(what, bytes) };
+    }
+}
+
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+mod tests {
+    /// Bytes of this process that are in memory.
+    fn resident() -> usize {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
+        pages.unwrap_or_default() * 4096
+    }
+
+    #[test]
+    fn large_buffers_that_were_freed_are_not_kept_whatever_was_freed_before() {
+        super::gives_back();
+        // Raises the limit, where it is left to itself.
+        drop(vec![1_u8; 24 << 20]);
+        let before = resident();
+        let mut large = Vec::new();
+        let mut small = Vec::new();
+        for _ in 0..16 {
+            large.push(vec![1_u8; 4 << 20]);
+            // Keeps what is below it from being trimmed.
+            small.push(vec![1_u8; 64 << 10]);
+        }
+        assert!(resident() > before + (60 << 20));
+        drop(large);
+        assert!(resident() < before + (8 << 20), "{} are kept", resident() - before);
+        assert_eq!(small.len(), 16);
     }
 }
