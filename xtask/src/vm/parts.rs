@@ -36,6 +36,7 @@ const PROGRAMS: &[Program] = &[
     ("blockdev", "util-linux"),
     ("lsblk", "util-linux"),
     ("wipefs", "util-linux"),
+    ("flock", "util-linux"),
     ("mount", "mount"),
     ("umount", "mount"),
     ("lvm", "lvm2"),

@@ -2,6 +2,7 @@
 //! machine is made and driven is not their business.
 
 mod broken;
+mod clock;
 mod direct;
 mod export;
 mod hostile;
@@ -94,6 +95,12 @@ pub(super) const ALL: &[Scenario] = &[
         short: false,
         about: "a recovery point comes back from a vault on two encrypted drives, and restic reads what they make",
         run: export::run,
+    },
+    Scenario {
+        name: "clock",
+        short: false,
+        about: "clocks change at night, jump and are put back, a certificate ends meanwhile: no recovery point is lost or made twice",
+        run: clock::run,
     },
     Scenario {
         name: "systemd",

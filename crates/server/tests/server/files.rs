@@ -311,6 +311,10 @@ fn a_certificate_that_has_ended_says_what_to_do_and_the_same_machine_registers_a
     let over = place.machine(&credentials, &[&ended]).locations().unwrap_err();
     assert!(matches!(over, client::Error::CertificateOver { .. }), "{over}");
     assert!(over.to_string().contains("packmule agent register --credentials"), "{over}");
+    // A next one that has been begun is good for years; but nobody has it, and nobody can register it any more.
+    let next = machine_identity(&"fs01".parse().unwrap(), jiff::Timestamp::now()).unwrap();
+    let over = place.machine(&credentials, &[&ended, &next]).locations().unwrap_err();
+    assert!(matches!(over, client::Error::CertificateOver { .. }), "{over}");
     assert!(place.register(&file, "fs01", (false, &[])).is_err(), "another machine");
     let (again, machine) = place.register(&file, "fs01", (false, &[&ended])).unwrap();
     assert_eq!(again, credentials);
