@@ -125,15 +125,8 @@ pub fn key_file(data: &[u8]) -> bool {
 /// What a key file encrypts under its password.
 pub fn master_key(data: &[u8]) -> bool {
     const SALT: &[u8] = &[7; 64];
-    static DERIVED: LazyLock<Option<Key>> = LazyLock::new(|| {
-        let KdfParams { log_n, r, p } = KdfParams::WEAK;
-        let mut bytes = [0u8; 64];
-        let params = scrypt::Params::new(log_n, r, p).ok()?;
-        scrypt::scrypt(PASSWORD, SALT, &params, &mut bytes).ok()?;
-        let (encrypt, mac) = bytes.split_first_chunk::<32>()?;
-        let (k, r) = mac.split_first_chunk::<16>()?;
-        Some(Key::new(*encrypt, *k, *r.first_chunk::<16>()?))
-    });
+    static DERIVED: LazyLock<Option<Key>> =
+        LazyLock::new(|| KdfParams::WEAK.derive(PASSWORD, SALT).ok());
     let mut sealed = Vec::new();
     let Some(Ok(())) = DERIVED.as_ref().map(|key| key.seal(data, &mut sealed)) else {
         return false;

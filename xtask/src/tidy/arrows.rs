@@ -25,6 +25,7 @@ pub(crate) const PLACES: &[Place] = &[
     place("pure", "model", &[]),
     place("pure", "sha256", &[]),
     place("pure", "poly1305", &[]),
+    place("pure", "kdf", &[]),
     place("pure", "rabin", &[]),
     place("pure", "heap", &[]),
     place("pure", "flow", &["model"]),
@@ -32,7 +33,7 @@ pub(crate) const PLACES: &[Place] = &[
     place("pure", "credfile", &["model"]),
     place("pure", "policy", &["model"]),
     place("engine", "store", &["model", "flow", "wire"]),
-    place("engine", "repo", &["model", "sha256", "poly1305", "flow", "wire", "store"]),
+    place("engine", "repo", &["model", "sha256", "poly1305", "kdf", "flow", "wire", "store"]),
     place(
         "engine",
         "backup",
