@@ -5,9 +5,10 @@
 //! written only over durable packs, and only while the lock holds: without it, others may have
 //! removed packs that no index names yet. A few packs a kind are being filled, and a blob
 //! goes to one of them at random, so that a pack's size does not betray a file's. Whoever adds a blob encrypts it into the pack,
-//! opens it there, and hashes the pack beside it: meanwhile the pack is theirs.
+//! opens it there, and hashes the pack beside it: meanwhile the pack is theirs. Indexes have a thread of their own, so that packs
+//! need not wait for them.
 //!
-//! Memory: for each kind at most as many packs as are open and being stored; those of trees are rarely full.
+//! Memory: for each kind at most as many packs as are open and being stored; those of trees are rarely full. Two indexes.
 
 use crate::blob::{Compression, Parts, SealedBlob, Sealer};
 use crate::buffers::Buffers;
@@ -30,8 +31,10 @@ const OPEN_PACKS: RangeInclusive<usize> = 2..=4;
 const HEADER_ROOM: usize = 256 << 10;
 /// The most entries of an index file, but for the last pack's, so that it stays below restic's 8 MiB.
 pub(crate) const INDEX_BLOBS: usize = 50_000;
-/// Entries that are not written by now: the last ones are written alone, when all else is done.
+/// Entries that are not written by now.
 const UNWRITTEN_BLOBS: usize = INDEX_BLOBS / 2;
+/// What is written while the last packs are stored, at least, and not after them: a file more.
+const EARLY_BLOBS: usize = INDEX_BLOBS / 10;
 
 /// How the writer works.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +70,8 @@ pub struct Writer {
     shared: Arc<Shared>,
     queue: Option<Sender<FinishedPack>>,
     uploaders: Vec<JoinHandle<()>>,
+    indexes: Option<Sender<Vec<IndexedPack>>>,
+    indexer: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -131,13 +136,17 @@ impl Writer {
         });
         // Nothing waits in between: a pack that waits is one more in memory.
         let (queue, packs) = bounded::<FinishedPack>(0);
+        let (indexes, stored) = bounded::<Vec<IndexedPack>>(0);
         let uploaders = (0..at_once)
             .map(|_| {
                 let (shared, packs) = (Arc::clone(&shared), packs.clone());
-                std::thread::spawn(move || shared.upload(&packs))
+                let indexes = indexes.clone();
+                std::thread::spawn(move || shared.upload(&packs, &indexes))
             })
             .collect();
-        Ok(Self { shared, queue: Some(queue), uploaders })
+        let indexing = Arc::clone(&shared);
+        let indexer = Some(std::thread::spawn(move || indexing.index_all(&stored)));
+        Ok(Self { shared, queue: Some(queue), uploaders, indexes: Some(indexes), indexer })
     }
 
     /// Forgets where a blob is, because it could not be read there: saved again, it is stored again.
@@ -287,6 +296,11 @@ impl Writer {
     /// The first failure of any pack or index. What was durable before stays, and is found again
     /// by [`Repository::adopt_packs`].
     pub fn finish(mut self) -> Result<Index, Error> {
+        if let (Some(early), Some(indexes)) =
+            (self.shared.take_unwritten(EARLY_BLOBS), &self.indexes)
+        {
+            indexes.send(early).map_err(|_| Error::WriterGone)?;
+        }
         for kind in [BlobKind::Data, BlobKind::Tree] {
             for pack in self.shared.take_open(kind)? {
                 self.send(pack)?;
@@ -294,10 +308,7 @@ impl Writer {
         }
         self.stop()?;
         self.shared.fail_if_failed()?;
-        let rest = std::mem::take(
-            &mut *self.shared.unwritten.lock().unwrap_or_else(PoisonError::into_inner),
-        );
-        self.shared.write_index(rest)?;
+        self.shared.write_index(self.shared.take_unwritten(0).unwrap_or_default())?;
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
         Ok(std::mem::take(&mut *index))
     }
@@ -308,7 +319,9 @@ impl Writer {
         for uploader in self.uploaders.drain(..) {
             ended = ended.and(uploader.join().map_err(|_| Error::WriterGone));
         }
-        ended
+        drop(self.indexes.take());
+        let indexed = self.indexer.take().map_or(Ok(()), JoinHandle::join);
+        ended.and(indexed.map_err(|_| Error::WriterGone))
     }
 }
 
@@ -420,12 +433,12 @@ impl Shared {
         Ok(packs)
     }
 
-    fn upload(&self, packs: &Receiver<FinishedPack>) {
+    fn upload(&self, packs: &Receiver<FinishedPack>, indexes: &Sender<Vec<IndexedPack>>) {
         let _end = Uploading(self);
         for pack in packs {
             // After a failure packs still come, and their buffers must go back: somebody waits for them.
             if !self.failed()
-                && let Err(failure) = self.store_pack(&pack)
+                && let Err(failure) = self.store_pack(&pack, indexes)
             {
                 self.fail(failure);
             }
@@ -434,7 +447,22 @@ impl Shared {
         }
     }
 
-    fn store_pack(&self, pack: &FinishedPack) -> Result<(), Error> {
+    /// Writes the indexes it is given. Whatever ends it, nobody waits for it.
+    fn index_all(&self, indexes: &Receiver<Vec<IndexedPack>>) {
+        for packs in indexes {
+            if !self.failed()
+                && let Err(failure) = self.write_index(packs)
+            {
+                self.fail(failure);
+            }
+        }
+    }
+
+    fn store_pack(
+        &self,
+        pack: &FinishedPack,
+        indexes: &Sender<Vec<IndexedPack>>,
+    ) -> Result<(), Error> {
         self.lock.settled()?;
         let kind = pack.blobs.first().map_or(BlobKind::Data, |blob| blob.kind);
         self.repository.store_for(kind).put(&ObjectKey::Pack(pack.id), &pack.bytes)?;
@@ -446,15 +474,19 @@ impl Shared {
                 .unwrap_or_else(PoisonError::into_inner)
                 .remove(&blob.id);
         }
-        let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
-        unwritten.push(IndexedPack::new(pack.id, &pack.blobs));
-        let blobs: usize = unwritten.iter().map(|pack| pack.blobs.len()).sum();
-        if blobs < UNWRITTEN_BLOBS {
-            return Ok(());
+        let indexed = IndexedPack::new(pack.id, &pack.blobs);
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).push(indexed);
+        match self.take_unwritten(UNWRITTEN_BLOBS) {
+            Some(packs) => indexes.send(packs).map_err(|_| Error::WriterGone),
+            None => Ok(()),
         }
-        let packs = std::mem::take(&mut *unwritten);
-        drop(unwritten);
-        self.write_index(packs)
+    }
+
+    /// The packs that no index names yet, if they have so many blobs.
+    fn take_unwritten(&self, least: usize) -> Option<Vec<IndexedPack>> {
+        let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        let blobs: usize = unwritten.iter().map(|pack| pack.blobs.len()).sum();
+        (blobs >= least).then(|| std::mem::take(&mut *unwritten))
     }
 
     fn write_index(&self, mut packs: Vec<IndexedPack>) -> Result<(), Error> {
