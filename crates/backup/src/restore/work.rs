@@ -23,8 +23,8 @@ pub(super) fn threads(busy: usize) -> usize {
 /// A length that is believed before the bytes are there: twice the longest chunk.
 const BELIEVED: u64 = 16 << 20;
 
-/// What may be opened beside another blob: four of five are no longer, and the room is taken twice.
-const SHORT: u32 = 2 << 20;
+/// What may be opened beside another blob: nearly all are no longer, and the room is taken twice.
+const SHORT: u32 = 4 << 20;
 
 /// What is to be read, for all threads to take from.
 pub(super) struct Tasks {
@@ -81,11 +81,15 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Neighbouring blobs of one pack.
+    /// Neighbouring blobs of one pack. Two at a time, and those of nearly the same length: what one has more than the other
+    /// is hashed alone.
     fn stretch(&mut self, batch: &Arc<Batch>, pieces: &[Piece]) -> Result<(), Error> {
         let read = self.read(batch, pieces)?;
-        let mut blobs = pieces.chunk_by(Piece::same_blob).peekable();
-        let is_short = |places: &&[Piece]| places.iter().all(|place| place.size() <= SHORT);
+        let size = |places: &&[Piece]| places.first().map_or(0, Piece::size);
+        let mut blobs: Vec<&[Piece]> = pieces.chunk_by(Piece::same_blob).collect();
+        blobs.sort_by_key(|places| std::cmp::Reverse(size(places)));
+        let mut blobs = blobs.into_iter().peekable();
+        let is_short = |places: &&[Piece]| size(places) <= SHORT;
         while let Some(blob) = blobs.next() {
             match blobs.next_if(is_short) {
                 Some(next) => self.two_blobs(batch, [blob, next], read)?,
