@@ -80,8 +80,11 @@ struct Inner {
     ended: bool,
     /// What everything that is stored locally and travels will take on a drive.
     documents: u64,
-    /// Bytes of packs that came since the last index.
+    /// Bytes of packs that no index may name yet: an index is written while more packs come, and it names all that came before
+    /// the one before it was written.
     unindexed: u64,
+    /// Those of them that came since the last index.
+    since: u64,
     /// Objects elsewhere that the list names, too.
     elsewhere: u64,
 }
@@ -130,6 +133,7 @@ impl Window {
         }
         inner.held += length;
         inner.unindexed += length;
+        inner.since += length;
         inner.most = inner.most.max(inner.held);
         inner.unproved += 1;
         let mut buffer = Aligned::new(bytes.len());
@@ -174,7 +178,7 @@ impl Window {
         let mut inner = self.lock();
         inner.documents = inner.documents.saturating_add(cost(length));
         if is_index {
-            inner.unindexed = 0;
+            inner.unindexed = std::mem::take(&mut inner.since);
         }
     }
 
@@ -324,5 +328,28 @@ impl Window {
 
     pub(crate) fn folder(&self, serial: &DriveSerial) -> Option<PathBuf> {
         self.lock().folders.get(serial).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_kept_for_what_an_index_that_is_being_written_does_not_name() {
+        let window = Window::new(1 << 20, 0);
+        let (index, bytes) = (64, [7; 1 << 16]);
+        let free = |packs: u64| {
+            let documents = 2 * cost(index);
+            documents + packs * bytes.len() as u64 / 64 + cost(0) + SLACK
+        };
+        window.put(Digest([1; 32]), &bytes).unwrap();
+        window.add_document(index, true);
+        // This one came while the next index was written: that may name it, or not.
+        window.put(Digest([2; 32]), &bytes).unwrap();
+        window.add_document(index, true);
+        assert_eq!(window.kept_free(), free(1));
+        window.put(Digest([3; 32]), &bytes).unwrap();
+        assert_eq!(window.kept_free(), free(2));
     }
 }
