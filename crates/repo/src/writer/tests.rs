@@ -235,7 +235,7 @@ fn indexes_name_every_pack_and_one_that_cannot_be_written_fails_the_run() {
         let written = repository.names(ObjectKind::Index).unwrap().len();
         if let Some(nth) = broken {
             assert_eq!(ended.unwrap_err().kind(), model::ErrorKind::Full, "{nth}");
-            assert_eq!(written, nth as usize - 1);
+            assert_eq!(written as u64, nth - 1);
         } else {
             ended.unwrap();
             assert_eq!((written, index.packs().count()), (4, stored.len()));
