@@ -1,3 +1,5 @@
+//! The writer: each blob once, packs before indexes, and failures that everybody hears of. Runs on stores in memory, which break by script.
+
 use super::*;
 use crate::LockMode;
 use crate::repository::hash;
