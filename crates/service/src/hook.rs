@@ -154,10 +154,21 @@ mod tests {
         assert!(why.contains("the agent ends"), "{why}");
     }
 
-    /// Gone, or dead and not yet collected by whoever inherited it.
+    /// Gone, or dead and not yet collected by whoever inherited it. What was sent a signal takes a moment to die of it.
     fn is_gone(pid: &std::path::Path) -> bool {
         let pid = std::fs::read_to_string(pid).unwrap();
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-        stat.map_or(true, |stat| stat.rsplit(") ").next().unwrap().starts_with('Z'))
+        let stat = format!("/proc/{}/stat", pid.trim());
+        let is_gone = || {
+            let stat = std::fs::read_to_string(&stat);
+            stat.map_or(true, |stat| stat.rsplit(") ").next().unwrap().starts_with('Z'))
+        };
+        let asked = Instant::now();
+        while !is_gone() {
+            if asked.elapsed() > Duration::from_secs(10) {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+        true
     }
 }

@@ -1,4 +1,4 @@
-//! Milliseconds for a key of one lane, beside another implementation: `cargo run --release -p packmule-kdf --example rate`.
+//! Milliseconds for a key of one lane, beside another implementation: `cargo run --release -p packmule-kdf --example key_rate`.
 
 use std::hint::black_box;
 use std::io::Write;
