@@ -67,7 +67,9 @@ impl Piece {
     }
 
     fn of(room: usize) -> Self {
-        Self { room: vec![0; room], length: 0 }
+        let mut room = vec![0; room];
+        heap::in_large_pages(&mut room);
+        Self { room, length: 0 }
     }
 }
 

@@ -1,9 +1,12 @@
-//! Buffers of packs: as many as may be in memory at once, each used again and again.
+//! Buffers of packs: as many as may be in memory at once, each used again and again, in large pages.
 //!
 //! Whoever begins a pack waits here while too many others are full and not yet stored: that is the
 //! bound on a writer's memory. Knows nothing of what is in a pack.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What lies at a multiple of this in memory can be written without being copied: [`store::direct::BLOCK`].
+const ALIGNMENT: usize = store::direct::BLOCK;
 
 #[derive(Debug)]
 pub(crate) struct Buffers {
@@ -29,16 +32,19 @@ impl Buffers {
         Self { state: Mutex::new(state), changed: Condvar::new(), room }
     }
 
-    /// An empty buffer, once there is one.
+    /// A buffer, once there is one. What is in it only makes its next byte lie where it is written from without being copied.
     pub(crate) fn take(&self) -> Vec<u8> {
         let mut state = self.state();
         loop {
             if let Some(buffer) = state.idle.pop() {
-                return buffer;
+                return aligned(buffer);
             }
             if state.left > 0 || state.closed {
                 state.left = state.left.saturating_sub(1);
-                return Vec::with_capacity(self.room);
+                drop(state);
+                let mut buffer = Vec::with_capacity(self.room + ALIGNMENT);
+                heap::in_large_pages(&mut buffer);
+                return aligned(buffer);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -61,6 +67,13 @@ impl Buffers {
     }
 }
 
+/// Fills an empty buffer up to where its next byte is aligned.
+fn aligned(mut buffer: Vec<u8>) -> Vec<u8> {
+    let start = buffer.as_ptr().addr();
+    buffer.resize(start.next_multiple_of(ALIGNMENT) - start, 0);
+    buffer
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,9 +88,21 @@ mod tests {
             let waiting = scope.spawn(|| buffers.take());
             buffers.give_back(first);
             let again = waiting.join().unwrap();
-            assert!(again.is_empty() && again.as_ptr() == place);
+            assert!(again.len() < ALIGNMENT && again.as_ptr() == place);
         });
         assert!(second.capacity() >= 100);
+    }
+
+    #[test]
+    fn what_comes_next_can_be_written_without_being_copied() {
+        let buffers = Buffers::new(1, 100);
+        for _ in 0..2 {
+            let mut buffer = buffers.take();
+            let start = buffer.len();
+            buffer.extend_from_slice(&[7; 100]);
+            assert!(buffer[start..].as_ptr().addr().is_multiple_of(ALIGNMENT));
+            buffers.give_back(buffer);
+        }
     }
 
     #[test]

@@ -44,7 +44,9 @@ impl PackedBlob {
 /// A pack being filled. Holds all its bytes, in a buffer that may have been another pack's.
 #[derive(Debug, Default)]
 pub(crate) struct OpenPack {
-    bytes: Vec<u8>,
+    buffer: Vec<u8>,
+    /// Where the pack begins in it.
+    start: usize,
     /// Of the bytes so far.
     name: sha256::Hasher,
     blobs: Vec<PackedBlob>,
@@ -54,23 +56,40 @@ pub(crate) struct OpenPack {
 #[derive(Debug)]
 pub(crate) struct FinishedPack {
     pub(crate) id: Digest,
-    pub(crate) bytes: Vec<u8>,
+    buffer: Vec<u8>,
+    start: usize,
     pub(crate) blobs: Vec<PackedBlob>,
 }
 
-impl OpenPack {
-    /// An empty pack in that buffer, which is empty.
-    pub(crate) fn within(buffer: Vec<u8>) -> Self {
-        Self { bytes: buffer, ..Self::default() }
+impl FinishedPack {
+    /// What is to be stored.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
     }
 
     /// Its buffer, for another pack.
     pub(crate) fn into_buffer(self) -> Vec<u8> {
-        self.bytes
+        self.buffer
+    }
+}
+
+impl OpenPack {
+    /// An empty pack behind what is in that buffer.
+    pub(crate) fn within(buffer: Vec<u8>) -> Self {
+        Self { start: buffer.len(), buffer, ..Self::default() }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    /// Its buffer, for another pack.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.buffer
     }
 
     pub(crate) fn length(&self) -> usize {
-        self.bytes.len()
+        self.buffer.len() - self.start
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -97,7 +116,7 @@ impl OpenPack {
     ) -> Result<(), Error> {
         self.list(kind, id, blob.bytes.len(), blob.plain_length)?;
         self.name.update(blob.bytes);
-        self.bytes.extend_from_slice(blob.bytes);
+        self.buffer.extend_from_slice(blob.bytes);
         Ok(())
     }
 
@@ -110,7 +129,7 @@ impl OpenPack {
         aside: &mut Aside<'_>,
     ) -> Result<(), Error> {
         self.list(kind, blob.id, blob.length(), blob.plain_length)?;
-        blob.seal(&mut self.bytes, &mut self.name, aside)
+        blob.seal(&mut self.buffer, &mut self.name, aside)
     }
 
     /// Lists a blob of that length that comes next.
@@ -125,11 +144,11 @@ impl OpenPack {
         let entry = PackedBlob {
             id,
             kind,
-            offset: narrow(self.bytes.len())?,
+            offset: narrow(self.length())?,
             length: narrow(length)?,
             plain_length,
         };
-        narrow(self.bytes.len() + length)?;
+        narrow(self.length() + length)?;
         self.blobs.push(entry);
         Ok(())
     }
@@ -137,10 +156,10 @@ impl OpenPack {
     /// Takes over all blobs of another pack.
     pub(crate) fn absorb(&mut self, other: &Self) -> Result<(), Error> {
         let narrow = |n: usize| u32::try_from(n).map_err(|_| Error::TooLarge { what: "a pack" });
-        let shift = narrow(self.bytes.len())?;
-        narrow(self.bytes.len() + other.bytes.len())?;
-        self.bytes.extend_from_slice(&other.bytes);
-        self.name.update(&other.bytes);
+        let shift = narrow(self.length())?;
+        narrow(self.length() + other.length())?;
+        self.buffer.extend_from_slice(other.bytes());
+        self.name.update(other.bytes());
         let moved = |blob: &PackedBlob| PackedBlob { offset: blob.offset + shift, ..*blob };
         self.blobs.extend(other.blobs.iter().map(moved));
         Ok(())
@@ -151,14 +170,14 @@ impl OpenPack {
         for blob in &self.blobs {
             encode_entry(blob, &mut header);
         }
-        let start = self.bytes.len();
-        key.seal(&header, &mut self.bytes)?;
-        let length = u32::try_from(self.bytes.len() - start)
+        let end = self.buffer.len();
+        key.seal(&header, &mut self.buffer)?;
+        let length = u32::try_from(self.buffer.len() - end)
             .map_err(|_| Error::TooLarge { what: "a pack header" })?;
-        self.bytes.extend_from_slice(&length.to_le_bytes());
-        self.name.update(self.bytes.get(start..).unwrap_or_default());
+        self.buffer.extend_from_slice(&length.to_le_bytes());
+        self.name.update(self.buffer.get(end..).unwrap_or_default());
         let id = Digest(self.name.finalize());
-        Ok(FinishedPack { id, bytes: self.bytes, blobs: self.blobs })
+        Ok(FinishedPack { id, buffer: self.buffer, start: self.start, blobs: self.blobs })
     }
 }
 
@@ -261,7 +280,11 @@ mod tests {
     }
 
     fn pack(key: &Key, blobs: &[(BlobKind, Vec<u8>)]) -> FinishedPack {
-        let mut open = OpenPack::default();
+        pack_within(Vec::new(), key, blobs)
+    }
+
+    fn pack_within(buffer: Vec<u8>, key: &Key, blobs: &[(BlobKind, Vec<u8>)]) -> FinishedPack {
+        let mut open = OpenPack::within(buffer);
         let mut sealer = Sealer::new(key, Compression::Auto).unwrap();
         for (kind, plain) in blobs {
             let id = Digest(sha256::hash(plain));
@@ -291,7 +314,7 @@ mod tests {
         half.absorb(&rest).unwrap();
         assert!(half.header_full());
         let pack = half.finish(&key).unwrap();
-        assert_eq!(header_of(&key, &pack.bytes).unwrap().len(), most);
+        assert_eq!(header_of(&key, pack.bytes()).unwrap().len(), most);
     }
 
     fn header_of(key: &Key, bytes: &[u8]) -> Result<Vec<PackedBlob>, String> {
@@ -303,19 +326,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_packed_is_found_by_the_header_alone(blobs in blobs()) {
+        fn what_is_packed_is_found_by_the_header_alone(blobs in blobs(), before in 0..100_usize) {
             let key = Key::random().unwrap();
-            let pack = pack(&key, &blobs);
-            prop_assert_eq!(pack.id, Digest(sha256::hash(&pack.bytes)));
-            let listed = header_of(&key, &pack.bytes).unwrap();
+            let pack = pack_within(vec![9; before], &key, &blobs);
+            prop_assert_eq!(pack.buffer.len(), before + pack.bytes().len());
+            prop_assert_eq!(pack.id, Digest(sha256::hash(pack.bytes())));
+            let listed = header_of(&key, pack.bytes()).unwrap();
             prop_assert_eq!(&listed, &pack.blobs);
             let mut opener = Opener::new(&key).unwrap();
-            prop_assert_eq!(header_length(&listed) + listed.iter().map(|b| u64::from(b.length)).sum::<u64>(), pack.bytes.len() as u64);
+            prop_assert_eq!(header_length(&listed) + listed.iter().map(|b| u64::from(b.length)).sum::<u64>(), pack.bytes().len() as u64);
             for (entry, (kind, plain)) in listed.iter().zip(&blobs) {
                 prop_assert_eq!(entry.kind, *kind);
                 prop_assert_eq!(entry.size() as usize, plain.len());
                 let at = entry.offset as usize;
-                let stored = &pack.bytes[at..at + entry.length as usize];
+                let stored = &pack.bytes()[at..at + entry.length as usize];
                 let opened = opener.open_bytes(stored, &entry.id, entry.plain_length).unwrap();
                 prop_assert_eq!(opened, plain.as_slice());
             }
@@ -325,7 +349,7 @@ mod tests {
         fn a_damaged_pack_never_yields_wrong_bytes(blobs in blobs(), at: prop::sample::Index, bit in 0u8..8) {
             let key = Key::random().unwrap();
             let good = pack(&key, &blobs);
-            let mut bytes = good.bytes.clone();
+            let mut bytes = good.bytes().to_vec();
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             let Ok(listed) = header_of(&key, &bytes) else { return Ok(()) };

@@ -443,7 +443,7 @@ impl Shared {
                 self.fail(failure);
             }
             let kind = pack.blobs.first().map_or(BlobKind::Data, |blob| blob.kind);
-            slot(&self.buffers, kind).give_back(pack.bytes);
+            slot(&self.buffers, kind).give_back(pack.into_buffer());
         }
     }
 
@@ -465,8 +465,8 @@ impl Shared {
     ) -> Result<(), Error> {
         self.lock.settled()?;
         let kind = pack.blobs.first().map_or(BlobKind::Data, |blob| blob.kind);
-        self.repository.store_for(kind).put(&ObjectKey::Pack(pack.id), &pack.bytes)?;
-        self.stored_bytes.fetch_add(pack.bytes.len() as u64, Ordering::Relaxed);
+        self.repository.store_for(kind).put(&ObjectKey::Pack(pack.id), pack.bytes())?;
+        self.stored_bytes.fetch_add(pack.bytes().len() as u64, Ordering::Relaxed);
         self.index.write().unwrap_or_else(PoisonError::into_inner).add(pack.id, &pack.blobs);
         for blob in &pack.blobs {
             slot(&self.claimed, blob.kind)

@@ -74,19 +74,36 @@ impl Aligned {
     }
 }
 
+/// Whether these bytes begin where [`write_whole`] needs them to.
+pub(crate) fn is_aligned(bytes: &[u8]) -> bool {
+    bytes.as_ptr().addr().is_multiple_of(BLOCK)
+}
+
+/// Writes one new file from its beginning, which is in memory as a whole, at an address that is a multiple of [`BLOCK`].
+pub(crate) fn write_whole(file: &File, bytes: &[u8]) -> io::Result<()> {
+    let mut output = Output::new(file);
+    let (blocks, tail) = bytes.split_at(bytes.len() - bytes.len() % BLOCK);
+    output.write(blocks)?;
+    output.write_tail(tail)
+}
+
 /// Writes one new file from its beginning.
 pub(crate) struct LargeFile<'f> {
-    file: &'f File,
-    direct: bool,
+    output: Output<'f>,
     buffer: Aligned,
     filled: usize,
+}
+
+/// Where a file has come to.
+struct Output<'f> {
+    file: &'f File,
+    direct: bool,
     offset: u64,
 }
 
 impl<'f> LargeFile<'f> {
     pub(crate) fn new(file: &'f File) -> Self {
-        let direct = is_on_a_disk(file) && set_direct(file, true).is_ok();
-        Self { file, direct, buffer: Aligned::new(ROOM), filled: 0, offset: 0 }
+        Self { output: Output::new(file), buffer: Aligned::new(ROOM), filled: 0 }
     }
 
     /// Room for the bytes that come next. Never empty.
@@ -106,13 +123,24 @@ impl<'f> LargeFile<'f> {
         self.filled -= tail;
         let at = self.filled;
         self.write()?;
-        self.through_cache()?;
-        let tail = self.buffer.bytes().get(at..at + tail).unwrap_or_default();
-        self.file.write_all_at(tail, self.offset)
+        self.output.write_tail(self.buffer.bytes().get(at..at + tail).unwrap_or_default())
     }
 
     fn write(&mut self) -> io::Result<()> {
-        let mut rest = self.buffer.bytes().get(..self.filled).unwrap_or_default();
+        self.output.write(self.buffer.bytes().get(..self.filled).unwrap_or_default())?;
+        self.filled = 0;
+        Ok(())
+    }
+}
+
+impl<'f> Output<'f> {
+    fn new(file: &'f File) -> Self {
+        let direct = is_on_a_disk(file) && set_direct(file, true).is_ok();
+        Self { file, direct, offset: 0 }
+    }
+
+    /// Whole blocks.
+    fn write(&mut self, mut rest: &[u8]) -> io::Result<()> {
         while !rest.is_empty() {
             match self.file.write_at(rest, self.offset) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -129,12 +157,15 @@ impl<'f> LargeFile<'f> {
                 Err(cause) => return Err(cause),
             }
         }
-        self.filled = 0;
         Ok(())
     }
 
-    fn through_cache(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.direct) { set_direct(self.file, false) } else { Ok(()) }
+    /// What fills no block, and ends the file.
+    fn write_tail(mut self, tail: &[u8]) -> io::Result<()> {
+        if std::mem::take(&mut self.direct) {
+            set_direct(self.file, false)?;
+        }
+        self.file.write_all_at(tail, self.offset)
     }
 }
 
@@ -184,14 +215,27 @@ mod tests {
     }
 
     #[test]
+    fn every_length_is_written_whole_from_where_it_lies() {
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let path = folder.path().join("file");
+        for length in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * ROOM + 77] {
+            let mut memory = Aligned::new(length);
+            memory.bytes_mut().copy_from_slice(&bytes(length));
+            assert!(is_aligned(memory.bytes()));
+            write_whole(&File::create(&path).unwrap(), memory.bytes()).unwrap();
+            assert!(std::fs::read(&path).unwrap() == bytes(length), "{length}");
+        }
+    }
+
+    #[test]
     fn a_file_system_that_refuses_is_written_through_its_cache() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let file = File::create(&path).unwrap();
         let mut large = LargeFile::new(&file);
         // What a device with larger blocks answers to: an offset that is none of theirs.
-        large.direct = set_direct(&file, true).is_ok();
-        large.offset = 1;
+        large.output.direct = set_direct(&file, true).is_ok();
+        large.output.offset = 1;
         large.filled = 0;
         large.room()[..BLOCK].fill(7);
         large.filled(BLOCK).unwrap();

@@ -211,7 +211,14 @@ impl Folder {
         Error::Denied { location: self.location(), what }
     }
 
-    fn store(&self, key: &ObjectKey, length: u64, source: &mut Source<'_>) -> Result<()> {
+    /// `aligned` is all that `source` yields, where that lies in memory so that it can be written without being copied.
+    fn store(
+        &self,
+        key: &ObjectKey,
+        length: u64,
+        aligned: Option<&[u8]>,
+        source: &mut Source<'_>,
+    ) -> Result<()> {
         if let Some(existing) = self.find(key)? {
             return self.settle(key, existing, length, source);
         }
@@ -219,7 +226,7 @@ impl Folder {
         let path = self.path(key);
         let folder = durable::parent(&path);
         let mut partial = self.begin(key.kind(), folder)?;
-        self.fill(&path, &mut partial, length, source)?;
+        self.fill(&path, &mut partial, length, aligned, source)?;
         let closed = partial.close(length).map_err(|cause| self.error("writing", &path, cause))?;
         self.publish(key, &path, closed, length)
     }
@@ -242,6 +249,7 @@ impl Folder {
         path: &Path,
         partial: &mut Partial,
         length: u64,
+        aligned: Option<&[u8]>,
         source: &mut Source<'_>,
     ) -> Result<()> {
         let failed = |cause| self.error("writing", path, cause);
@@ -250,6 +258,9 @@ impl Folder {
         }
         if length <= RESERVE_UP_TO {
             partial.reserve(length).map_err(failed)?;
+        }
+        if let Some(bytes) = aligned {
+            return direct::write_whole(partial.file(), bytes).map_err(failed);
         }
         let mut large = LargeFile::new(partial.file());
         loop {
@@ -409,12 +420,13 @@ impl Store for Folder {
         let mut source = |buffer: &mut [u8]| {
             read_some(&mut rest, buffer).map_err(|cause| Error::Source { key: *key, cause })
         };
-        self.store(key, bytes.len() as u64, &mut source)
+        let aligned = Some(bytes).filter(|bytes| direct::is_aligned(bytes));
+        self.store(key, bytes.len() as u64, aligned, &mut source)
     }
 
     fn put_from(&self, key: &ObjectKey, length: u64, from: &mut dyn Read) -> Result<()> {
         let mut checked = Checked::new(self.location(), key, length, from);
-        self.store(key, length, &mut |buffer: &mut [u8]| checked.next(buffer))
+        self.store(key, length, None, &mut |buffer: &mut [u8]| checked.next(buffer))
     }
 
     fn get(&self, key: &ObjectKey, limit: u64) -> Result<Vec<u8>> {
@@ -510,6 +522,28 @@ mod tests {
         }
         let shard = store.root().join("data/ab");
         assert_eq!(fs::metadata(shard).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    // From where they lie, or copied first.
+    #[test]
+    fn large_objects_are_stored_alike_wherever_they_lie_in_memory() {
+        let dir = tempfile::tempdir_in(".").unwrap();
+        let store = Folder::new(dir.path());
+        store.create().unwrap();
+        let length = usize::try_from(LARGE_FROM).unwrap() + 5_000;
+        let mut memory = direct::Aligned::new(length + 1);
+        memory.bytes_mut().iter_mut().zip((0..=250).cycle()).for_each(|(byte, n)| *byte = n);
+        for (n, from) in [(1, 0), (2, 1)] {
+            let key = ObjectKey::Pack(Digest([n; 32]));
+            let bytes = &memory.bytes()[from..from + length];
+            assert_eq!(direct::is_aligned(bytes), from == 0);
+            for _ in 0..2 {
+                store.put(&key, bytes).unwrap();
+            }
+            assert!(store.get(&key, 4 << 20).unwrap() == bytes);
+            let others = &memory.bytes()[1 - from..1 - from + length];
+            assert!(matches!(store.put(&key, others), Err(Error::Conflict { .. })));
+        }
     }
 
     #[test]

@@ -33,11 +33,15 @@ pub(crate) const PLACES: &[Place] = &[
     place("pure", "credfile", &["model"]),
     place("pure", "policy", &["model"]),
     place("engine", "store", &["model", "flow", "wire"]),
-    place("engine", "repo", &["model", "sha256", "poly1305", "kdf", "flow", "wire", "store"]),
+    place(
+        "engine",
+        "repo",
+        &["model", "sha256", "poly1305", "kdf", "heap", "flow", "wire", "store"],
+    ),
     place(
         "engine",
         "backup",
-        &["model", "rabin", "sha256", "poly1305", "flow", "wire", "store", "repo"],
+        &["model", "rabin", "sha256", "poly1305", "heap", "flow", "wire", "store", "repo"],
     ),
     place("engine", "workload", &["model", "policy", "store", "repo", "backup"]),
     place("engine", "drive", &["model"]),

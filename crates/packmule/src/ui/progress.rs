@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 const LINES: Duration = Duration::from_secs(10);
 /// Between two status objects.
 const OBJECTS: Duration = Duration::from_secs(1);
+/// How long something takes before anybody wants to know how much is left of it.
+const LONG: Duration = Duration::from_secs(5);
 
 /// One of several things that an operation does at once.
 #[derive(Debug, Clone)]
@@ -110,6 +112,13 @@ impl<'a> Progress<'a> {
                 noun,
             ));
         })
+    }
+
+    /// When it is worth finding out how much there is in all, if that costs something: not for what is over soon, not before
+    /// it would be told, and not where nothing is.
+    pub(crate) fn count_after(&self) -> Option<Duration> {
+        let live = self.bar.is_some() || self.printer.is_json();
+        (!self.printer.is_quiet()).then_some(if live { LONG } else { LINES })
     }
 
     /// How much there is in all, once that is known.
@@ -338,6 +347,14 @@ mod tests {
         let words = "S1: 300.000 MiB of 900.000 MiB written, 100.000 MiB/s, 6.0 s left";
         assert_eq!(part.words(), words);
         assert_eq!(Part { elapsed: Duration::ZERO, ..part }.seconds_left(), None);
+    }
+
+    #[test]
+    fn nothing_is_counted_that_nobody_would_be_told() {
+        let after = |json, quiet| Progress::new(&Printer::new(json, quiet), "doing").count_after();
+        assert_eq!(after(false, true), None);
+        assert_eq!(after(true, true), None);
+        assert_eq!(after(true, false), Some(LONG));
     }
 
     #[test]

@@ -13,7 +13,6 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
 use workload::{Files, Held, Workload as _};
 
 /// Back up paths
@@ -132,9 +131,6 @@ impl Backup {
     }
 }
 
-/// How long a backup runs before it is counted how much there is to do.
-const COUNTED_AFTER: Duration = Duration::from_secs(5);
-
 /// Backs up, showing progress, problems and summary.
 fn run_backup(
     context: &Context,
@@ -211,13 +207,14 @@ pub(crate) fn counting<T>(
     paths: &[PathBuf],
     work: impl FnOnce() -> T,
 ) -> T {
+    // Counting costs as much as walking.
+    let Some(after) = progress.count_after() else { return work() };
     let over = AtomicBool::new(false);
     let (ends, end) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
         let over = &over;
         scope.spawn(move || {
-            // Counting costs as much as walking: a short backup has no need of a time left.
-            if end.recv_timeout(COUNTED_AFTER) != Err(RecvTimeoutError::Timeout) {
+            if end.recv_timeout(after) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
             let totals = backup::scan(paths, over);
