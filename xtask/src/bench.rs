@@ -62,13 +62,14 @@ pub(crate) fn engine(options: &Options) -> anyhow::Result<ExitCode> {
         let size = tree::amount(&set.folder)?;
         let (files, bytes, origin) = (size.files, size.bytes, set.origin.clone());
         results.sets.push(SetSize { set: set.set, origin, files, bytes });
-        if let Some(stages) = &stages {
-            cycle::make_room(&work, bytes, 0)?;
-            results.passes.extend(bound::measure(stages, set, &work, &options.cases)?);
-        }
         for number in 1..=options.runs {
-            cycle::make_room(&work, bytes, field.tools.len())?;
             complain(&format!("set {}: run {number} of {}", set.set.word(), options.runs));
+            // The machine may be as slow as it was a moment ago, not as it was an hour ago.
+            if let Some(stages) = &stages {
+                cycle::make_room(&work, bytes, 0)?;
+                results.passes.extend(bound::measure(stages, set, &work, &options.cases)?);
+            }
+            cycle::make_room(&work, bytes, field.tools.len())?;
             let (tools, work) = (field.tools.as_slice(), work.as_path());
             Cycle { options, tools, data: set, number, work, results: &mut results }.run()?;
         }

@@ -1,11 +1,12 @@
 //! How fast a backup can be at all on this machine: the sum of what the stages cost one core, shared
 //! by all cores, or what the disk needs, whichever is longer. Measured on the data sets themselves by
-//! the example `stages` of the crate `backup`, in the same run as everything else.
+//! the example `stages` of the crate `backup`, in each run, before everything else.
 
 use super::case::Case;
 use super::data::{Data, Set};
 use super::ground::{self, Ground};
 use super::mutate::{self, Kind};
+use super::results::median;
 use super::{tree, undo};
 use crate::process::{cargo, complain, output, status};
 use anyhow::{Context, ensure};
@@ -40,7 +41,7 @@ pub(crate) struct Stages {
     pub(crate) small_file: f64,
 }
 
-/// The pass that belongs to a backup.
+/// A pass that belongs to a backup.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Pass {
     pub(crate) set: Set,
@@ -96,15 +97,29 @@ impl Stages {
     }
 }
 
-/// The shortest time for a case, from the passes that were made.
+/// The shortest time for a case: the median of the passes that were made.
 pub(crate) fn bound(passes: &[Pass], cores: usize, set: Set, case: Case) -> Option<f64> {
     let backup = match case {
         Case::Increment | Case::Scattered => case,
         // They are about everything that there is.
         _ => Case::First,
     };
-    let pass = passes.iter().find(|pass| (pass.set, pass.case) == (set, backup))?;
-    pass.stages.bound(case, cores)
+    let passes = passes.iter().filter(|pass| (pass.set, pass.case) == (set, backup));
+    median(passes.filter_map(|pass| pass.stages.bound(case, cores)))
+}
+
+/// Of each set and backup the pass in the middle.
+pub(crate) fn typical(passes: &[Pass]) -> Vec<&Pass> {
+    let mut left: Vec<&Pass> = passes.iter().collect();
+    let mut typical = Vec::new();
+    while let Some(first) = left.first().map(|pass| (pass.set, pass.case)) {
+        let (mut of_it, others): (Vec<&Pass>, _) =
+            left.into_iter().partition(|pass| (pass.set, pass.case) == first);
+        of_it.sort_by(|one, other| one.stages.backup().total_cmp(&other.stages.backup()));
+        typical.extend(of_it.get((of_it.len() - 1) / 2));
+        left = others;
+    }
+    typical
 }
 
 /// Builds the program that measures stages.
@@ -233,6 +248,21 @@ mod tests {
         let unknown = Stages { direct_write_rate: 0.0, ..fixture::stages() };
         assert!(is(of(unknown, Case::Restore, 2), 3.2 / 2.0));
         assert!(is(of(fixture::stages(), Case::First, 1000), 0.5));
+    }
+
+    #[test]
+    fn of_several_passes_the_one_in_the_middle_counts() {
+        let pass = |case, compress| {
+            let stages = Stages { compress, ..fixture::stages() };
+            Pass { set: Set::A, case, stages }
+        };
+        let (first, increment) = (Case::First, Case::Increment);
+        let passes = [pass(first, 3.0), pass(increment, 7.0), pass(first, 1.0), pass(first, 2.0)];
+        let expected = bound(&passes[3..], 2, Set::A, first).unwrap();
+        assert!(is(bound(&passes, 2, Set::A, first).unwrap(), expected));
+        let typical: Vec<_> =
+            typical(&passes).iter().map(|pass| (pass.case, pass.stages.compress)).collect();
+        assert_eq!(typical, [(first, 2.0), (increment, 7.0)]);
     }
 
     #[test]

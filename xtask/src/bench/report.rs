@@ -1,7 +1,7 @@
 //! Results as tables in Markdown: what each program took, ours against what is wanted, and what
 //! the machine allows. Judges nothing.
 
-use super::bound::{FORMULA, Pass, Stages};
+use super::bound::{self, FORMULA, Pass, Stages};
 use super::case::Case;
 use super::data::Set;
 use super::goal::{self, ENOUGH, Goal, Judged, Limit, Verdict};
@@ -162,6 +162,7 @@ fn seconds_cell(results: &Results, set: Set, case: Case, tool: &str) -> String {
 }
 
 fn bounds(passes: &[Pass]) -> String {
+    let passes = bound::typical(passes);
     let Some(any) = passes.first() else { return String::new() };
     let titles: Vec<String> = ["core seconds".to_owned()]
         .into_iter()
