@@ -122,23 +122,34 @@ mod tests {
         assert_eq!((mode.as_str(), synchronous), ("wal", 2));
     }
 
-    /// As a server of the version before has left it.
-    #[tokio::test]
-    async fn jobs_that_are_older_than_resource_groups_keep_everything() {
+    /// Brings the file to a version of long ago, as the servers of that time did, and runs `sql` there.
+    async fn left_at(version: u32, path: &Path, sql: &'static str) {
         let folder = tempfile::tempdir().unwrap();
-        let options = SqliteConnectOptions::new()
-            .filename(folder.path().join("x.db"))
-            .create_if_missing(true)
-            .foreign_keys(true);
+        for entry in std::fs::read_dir("migrations").unwrap() {
+            let (name, from) = entry.map(|entry| (entry.file_name(), entry.path())).unwrap();
+            if name.to_str().unwrap()[..4].parse::<u32>().unwrap() <= version {
+                std::fs::copy(from, folder.path().join(name)).unwrap();
+            }
+        }
+        let options =
+            SqliteConnectOptions::new().filename(path).create_if_missing(true).foreign_keys(true);
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
-        let run = async |sql: &'static str| {
-            sqlx::raw_sql(sql).execute(&pool).await.unwrap();
-        };
-        run(include_str!("../migrations/0001_foundation.sql")).await;
-        run(include_str!("../migrations/0002_drive_keys.sql")).await;
-        run("INSERT INTO storage_account VALUES ('acct01', 't');
+        let migrator = sqlx::migrate::Migrator::new(folder.path()).await.unwrap();
+        migrator.run(&pool).await.unwrap();
+        sqlx::raw_sql(sql).execute(&pool).await.unwrap();
+        pool.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_servers_of_earlier_versions_have_left_is_all_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let foundation = "INSERT INTO storage_account VALUES ('acct01', 't');
              INSERT INTO vault VALUES ('v1', 't');
              INSERT INTO server VALUES ('v1', 's1', 't');
+             INSERT INTO principal VALUES ('admin1', 'u0', 'admin', NULL, NULL, zeroblob(32), 't');
+             INSERT INTO principal VALUES ('agent1', 'u1', 'agent', 'v1', 's1', randomblob(32), 't1');
+             INSERT INTO principal VALUES ('dock1', 'u2', 'dock', NULL, NULL, randomblob(32), 't');
              INSERT INTO import_job (name, version, vault, server, seed, seed_set, storage_account,
                  container, state, tracking_number, flow, request, inventory, created_at, changed_at)
              VALUES ('job1', 3, 'v1', 's1', 'aa', 0, 'acct01', 'seeds', 'Shipping', 'T1', '{}', '{}', 1,
@@ -147,40 +158,53 @@ mod tests {
              VALUES ('v1', 's1', 'aa', 'S1', zeroblob(32), x'01', 't');
              INSERT INTO drive (job, serial, position, manifest_sha256, repository, objects, bytes_total,
                  open, header_sha256, key)
-             VALUES ('job1', 'S1', 0, zeroblob(32), x'02', 5, 6, 1, zeroblob(32), 1)")
-        .await;
-        // In a transaction, as they are applied.
-        for sql in [
-            include_str!("../migrations/0003_entra.sql"),
-            include_str!("../migrations/0004_resources.sql"),
-            include_str!("../migrations/0005_files.sql"),
-            include_str!("../migrations/0007_backends.sql"),
-        ] {
-            let mut transaction = pool.begin().await.unwrap();
-            sqlx::raw_sql(sql).execute(&mut *transaction).await.unwrap();
-            transaction.commit().await.unwrap();
-        }
+             VALUES ('job1', 'S1', 0, zeroblob(32), x'02', 5, 6, 1, zeroblob(32), 1)";
+        left_at(2, &path, foundation).await;
+        let copy_computers = "INSERT INTO application VALUES ('app1', 'id1', 'n', NULL, 'o', 't');
+             INSERT INTO seed (id, vault, server, storage_account, said, announced_at)
+             VALUES ('aa', 'v1', 's1', 'acct01', '{}', 't');
+             INSERT INTO copy_computer (token_sha256, seed, application, created_at)
+             VALUES (zeroblob(32), 'aa', 'app1', 't')";
+        left_at(31, &path, copy_computers).await;
+
+        let db = Db::open(&path).await.unwrap();
         let job: (i64, String, String, i64) = sqlx::query_as(
             "SELECT version, vault, tracking_number, inventory FROM import_job WHERE name = 'job1'",
         )
-        .fetch_one(&pool)
+        .fetch_one(db.pool())
         .await
         .unwrap();
         assert_eq!(job, (3, "v1".to_owned(), "T1".to_owned(), 1));
         let drive: (i64, i64, i64, i64) =
             sqlx::query_as("SELECT objects, bytes_total, key, open FROM drive WHERE job = 'job1'")
-                .fetch_one(&pool)
+                .fetch_one(db.pool())
                 .await
                 .unwrap();
         assert_eq!(drive, (5, 6, 1, 1));
-        let backend: (String,) =
-            sqlx::query_as("SELECT backend FROM storage_account WHERE name = 'acct01'")
-                .fetch_one(&pool)
+        let text = async |sql: &'static str| {
+            let (text,): (Option<String>,) =
+                sqlx::query_as(sql).fetch_one(db.pool()).await.unwrap();
+            text.unwrap_or_default()
+        };
+        let backend = text("SELECT backend FROM storage_account WHERE name = 'acct01'").await;
+        assert_eq!(backend, model::BackendName::default().as_str());
+        let callers = "SELECT group_concat(subject || ' ' || user_name || ' ' || role || ' '
+                 || coalesce(vault || '/' || server, '-') || ' ' || length(token_sha256) || ' ' || created_at, ', ')
+             FROM (SELECT * FROM principal ORDER BY subject)";
+        assert_eq!(
+            text(callers).await,
+            "admin1 u0 admin - 32 t, agent1 u1 agent v1/s1 32 t1, dock1 u2 dock - 32 t"
+        );
+        assert_eq!(text("SELECT announced_seen FROM seed WHERE announced_at = 't'").await, "");
+        assert_eq!(text("SELECT created_seen FROM copy_computer WHERE seed = 'aa'").await, "");
+        let broken: Option<(String,)> =
+            sqlx::query_as("SELECT \"table\" FROM pragma_foreign_key_check")
+                .fetch_optional(db.pool())
                 .await
                 .unwrap();
-        assert_eq!(backend.0, model::BackendName::default().as_str());
+        assert_eq!(broken, None);
         let orphan = "INSERT INTO drive (job, serial, position, open) VALUES ('none', 'S2', 0, 0)";
-        assert!(sqlx::query(orphan).execute(&pool).await.is_err(), "a drive of no job");
+        assert!(sqlx::query(orphan).execute(db.pool()).await.is_err(), "a drive of no job");
     }
 
     #[test]
