@@ -89,6 +89,9 @@ fn a_full_folder_keeps_what_it_has_and_goes_on_when_there_is_room() {
             let large = key_of(ObjectKind::Pack, b"never read");
             let refused = store.put_from(&large, 2 << 20, &mut std::io::repeat(0));
             assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
+            let whole = store::direct::Aligned::new(2 << 20);
+            let refused = store.put(&key_of(ObjectKind::Pack, whole.bytes()), whole.bytes());
+            assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
             assert_eq!(files_below(mount), 3, "a failed write left something behind");
             for n in 0..3 {
                 let (key, bytes) = piece(n);
