@@ -3,7 +3,7 @@
 use crate::sample::{Journey, Sample};
 use crate::site::{Answer, Site, raw};
 use serde_json::{Value, json};
-use server::Clock;
+use server::{Clock, TlsFiles};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use ureq::http::Method;
@@ -17,6 +17,8 @@ struct Place {
     site: Site,
     known: Credentials,
     ahead: Arc<AtomicI64>,
+    tls: TlsFiles,
+    _folder: tempfile::TempDir,
 }
 
 fn moved(ahead: &Arc<AtomicI64>) -> Clock {
@@ -29,10 +31,15 @@ fn moved(ahead: &Arc<AtomicI64>) -> Clock {
 
 impl Place {
     fn new() -> Self {
-        let ahead = Arc::new(AtomicI64::new(0));
-        let site = Site::with(|config| config.clock = moved(&ahead));
+        let (ahead, folder) = (Arc::new(AtomicI64::new(0)), tempfile::tempdir().unwrap());
+        // The server's own would be of its time, and callers are of today.
+        let tls = crate::tls::make(folder.path(), "whenever");
+        let site = Site::with(|config| {
+            config.clock = moved(&ahead);
+            config.tls = Some(tls.clone());
+        });
         let known = site.admin().credentials().clone();
-        let place = Self { site, known, ahead };
+        let place = Self { site, known, ahead, tls, _folder: folder };
         assert_eq!(
             place
                 .put("/subscriptions/{s}/resourcegroups/rg1", &json!({"location": "westus"}))
@@ -112,8 +119,11 @@ impl Place {
     fn after(&mut self, days: i64) {
         self.ahead.store(days * DAY, Ordering::SeqCst);
         self.site.stop();
-        let ahead = Arc::clone(&self.ahead);
-        self.site.start(move |config| config.clock = moved(&ahead));
+        let (ahead, tls) = (Arc::clone(&self.ahead), self.tls.clone());
+        self.site.start(move |config| {
+            config.clock = moved(&ahead);
+            config.tls = Some(tls);
+        });
         self.known = self.site.admin().credentials().clone();
     }
 
@@ -286,11 +296,7 @@ fn a_job_that_is_not_shipped_expires_and_its_record_goes() {
     // The drive may travel with another job now.
     place.create("job-2", "D1");
     place.after(15 + 91);
-    // A certificate of then is none of now.
-    std::thread::sleep(std::time::Duration::from_secs(1));
-    std::fs::remove_file(place.site.data().join("tls/server.pem")).unwrap();
-    place.after(0);
-    assert_eq!(place.get(&Place::job("job-1")).status, 404);
+    place.until("forgotten", || place.get(&Place::job("job-1")).status == 404);
     let audit = text(&place.get("/api/v1/audit"));
     assert!(audit.contains("\"PUT\"") && audit.contains("127.0.0.1"), "{audit}");
 }

@@ -7,7 +7,7 @@ use crate::site::{Site, files, own, raw, vault_of};
 use client::Client;
 use jiff::{SignedDuration, Timestamp};
 use model::{Digest, ObjectKey, ObjectKind, ServerName, VaultName};
-use server::{Checkpoint, Clock, Config, Step};
+use server::{Checkpoint, Clock, Config, Step, TlsFiles};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -19,30 +19,43 @@ use wire::{
     VaultPatch,
 };
 
-/// A clock that a test moves.
-#[derive(Clone, Default)]
-pub(crate) struct Moved(Arc<AtomicI64>);
+/// A clock that a test moves. The server's certificate does not move with it: one of months ahead is none for callers
+/// of today.
+pub(crate) struct Moved {
+    ahead: Arc<AtomicI64>,
+    tls: TlsFiles,
+    _folder: tempfile::TempDir,
+}
+
+impl Default for Moved {
+    fn default() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = crate::tls::make(folder.path(), "whenever");
+        Self { ahead: Arc::default(), tls, _folder: folder }
+    }
+}
 
 impl Moved {
     fn clock(&self) -> Clock {
-        let ahead = Arc::clone(&self.0);
+        let ahead = Arc::clone(&self.ahead);
         Clock::from_fn(move || {
             Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::Relaxed))
         })
     }
 
     pub(crate) fn days(&self, days: i64) {
-        self.0.fetch_add(days * 24 * 3600, Ordering::Relaxed);
+        self.ahead.fetch_add(days * 24 * 3600, Ordering::Relaxed);
     }
 
     fn minutes(&self, minutes: i64) {
-        self.0.fetch_add(minutes * 60, Ordering::Relaxed);
+        self.ahead.fetch_add(minutes * 60, Ordering::Relaxed);
     }
 
     pub(crate) fn config(&self) -> impl Fn(&mut Config) + use<> {
-        let clock = self.clock();
+        let (clock, tls) = (self.clock(), self.tls.clone());
         move |config| {
             config.clock = clock.clone();
+            config.tls = Some(tls.clone());
             config.tick = Duration::from_millis(20);
         }
     }

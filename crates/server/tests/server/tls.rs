@@ -7,8 +7,9 @@ use server::TlsFiles;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// An authority and a certificate for the loopback address, as somebody else makes them.
-fn make(folder: &Path, name: &str) -> TlsFiles {
+/// An authority and a certificate for the loopback address, as somebody else makes them. Good at any time: callers judge
+/// it by their own clock, wherever the server's is.
+pub(crate) fn make(folder: &Path, name: &str) -> TlsFiles {
     let ca_key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
