@@ -4,7 +4,7 @@
 
 mod common;
 
-use backup::{BackupEvent, BackupOptions, Error};
+use backup::{BackupEvent, Error};
 use common::{init, noise};
 use model::{ErrorKind, ObjectKind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,24 +24,7 @@ fn cut_off(store: Arc<Faulty<Memory>>, stops: bool) -> (Error, Vec<String>) {
         _ => {}
     };
     let lock = repository.lock(repo::LockMode::Shared).unwrap();
-    let options = BackupOptions {
-        view: backup::View::default(),
-        exclude: backup::Exclude::default(),
-        paths: vec![folder.path().to_owned()],
-        hostname: "here".into(),
-        tags: vec![],
-        time: jiff::Timestamp::now(),
-        parent: None,
-        any_host: false,
-        force: false,
-        with_atime: false,
-        program_version: String::new(),
-        threads: 2,
-        writer: repo::WriterOptions { pack_size: 1 << 20, ..repo::WriterOptions::default() },
-        journals: None,
-        stop: &stop,
-        events: &events,
-    };
+    let options = common::options(folder.path(), &stop, &events);
     let error = backup::backup(&repository, &lock, &options).unwrap_err();
     assert_eq!(repository.names(ObjectKind::Snapshot).unwrap(), []);
     (error, blamed.into_inner().unwrap())

@@ -21,22 +21,9 @@ fn back_up(repository: &Repository, path: &Path, exclude: Exclude) -> backup::Ba
     let lock = repository.lock(LockMode::Shared).unwrap();
     let stop = AtomicBool::new(false);
     let options = BackupOptions {
-        view: backup::View::default(),
         exclude,
-        paths: vec![path.to_owned()],
-        hostname: "here".into(),
-        tags: vec![],
-        time: jiff::Timestamp::now(),
-        parent: None,
-        any_host: false,
-        force: false,
-        with_atime: false,
-        program_version: "packmule test".into(),
-        threads: 2,
         writer: repo::WriterOptions::default(),
-        journals: None,
-        stop: &stop,
-        events: &|_| {},
+        ..common::options(path, &stop, &|_| {})
     };
     backup::backup(repository, &lock, &options).unwrap()
 }

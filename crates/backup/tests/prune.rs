@@ -105,23 +105,10 @@ fn copy(from: &Path, to: &Path) {
 /// In packs of that size.
 fn back_up(repository: &Repository, source: &Path, pack_size: usize) -> Digest {
     let lock = repository.lock(LockMode::Shared).unwrap();
+    let stop = AtomicBool::new(false);
     let options = BackupOptions {
-        view: backup::View::default(),
-        exclude: backup::Exclude::default(),
-        paths: vec![source.to_owned()],
-        hostname: "here".into(),
-        tags: vec![],
-        time: jiff::Timestamp::now(),
-        parent: None,
-        any_host: false,
-        force: false,
-        with_atime: false,
-        program_version: "packmule test".into(),
-        threads: 2,
         writer: WriterOptions { pack_size, ..WriterOptions::default() },
-        journals: None,
-        stop: &AtomicBool::new(false),
-        events: &|_| {},
+        ..common::options(source, &stop, &|_| {})
     };
     backup::backup(repository, &lock, &options).unwrap().snapshot
 }

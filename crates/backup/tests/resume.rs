@@ -6,7 +6,7 @@ mod common;
 use backup::{BackupEvent, BackupOptions, BackupOutcome, Error};
 use common::{init, noise, restore, same};
 use model::{ObjectKey, ObjectKind};
-use repo::{Repository, WriterOptions};
+use repo::Repository;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -60,21 +60,8 @@ impl Site {
         let lock = repository.lock(repo::LockMode::Shared).unwrap();
         let options = BackupOptions {
             view,
-            exclude: backup::Exclude::default(),
-            paths: vec![self.source.path().to_owned()],
-            hostname: "here".into(),
-            tags: vec![],
-            time: jiff::Timestamp::now(),
-            parent: None,
-            any_host: false,
-            force: false,
-            with_atime: false,
-            program_version: String::new(),
-            threads: 2,
-            writer: WriterOptions { pack_size: 1 << 20, ..WriterOptions::default() },
             journals: Some(self.journals.path().to_owned()),
-            stop: &stop,
-            events: &events,
+            ..common::options(self.source.path(), &stop, &events)
         };
         let outcome = backup::backup(repository, &lock, &options);
         (outcome, remembered.into_inner().unwrap())

@@ -115,24 +115,8 @@ fn a_file_that_changes_while_it_is_read_is_named() {
                 .unwrap();
         }
     };
-    let options = backup::BackupOptions {
-        view: backup::View::default(),
-        exclude: backup::Exclude::default(),
-        paths: vec![folder.path().to_owned()],
-        hostname: "here".into(),
-        tags: vec![],
-        time: jiff::Timestamp::now(),
-        parent: None,
-        any_host: false,
-        force: false,
-        with_atime: false,
-        program_version: String::new(),
-        threads: 1,
-        writer: repo::WriterOptions { pack_size: 1 << 20, ..repo::WriterOptions::default() },
-        journals: None,
-        stop: &stop,
-        events: &events,
-    };
+    let options =
+        backup::BackupOptions { threads: 1, ..common::options(folder.path(), &stop, &events) };
     let outcome = backup::backup(&repository, &lock, &options).unwrap();
     assert_eq!(outcome.problems.len(), 1, "{:?}", outcome.problems);
     assert!(matches!(outcome.problems[0].fault, backup::Fault::Changed));
@@ -160,24 +144,8 @@ fn files_that_vanish_or_become_something_else_are_named_and_the_rest_is_stored()
             _ => {}
         }
     };
-    let options = backup::BackupOptions {
-        view: backup::View::default(),
-        exclude: backup::Exclude::default(),
-        paths: vec![folder.path().to_owned()],
-        hostname: "here".into(),
-        tags: vec![],
-        time: jiff::Timestamp::now(),
-        parent: None,
-        any_host: false,
-        force: false,
-        with_atime: false,
-        program_version: String::new(),
-        threads: 1,
-        writer: repo::WriterOptions { pack_size: 1 << 20, ..repo::WriterOptions::default() },
-        journals: None,
-        stop: &stop,
-        events: &events,
-    };
+    let options =
+        backup::BackupOptions { threads: 1, ..common::options(folder.path(), &stop, &events) };
     let outcome = backup::backup(&repository, &lock, &options).unwrap();
     let fault = |name: &str| {
         let mut found = outcome.problems.iter().filter(|problem| problem.path == path(name));

@@ -97,7 +97,8 @@ pub(crate) fn drives(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn build(root: &Path) -> anyhow::Result<PathBuf> {
+/// The example that writes and reads drive sets.
+pub(super) fn build(root: &Path) -> anyhow::Result<PathBuf> {
     let build = ["build", "--release", "--quiet", "-p", "packmule-seed", "--example", "drives"];
     ensure!(status(cargo(root).args(build))?.success(), "the example drives does not compile");
     Ok(crate::process::target(root).join("release/examples/drives"))
@@ -176,20 +177,12 @@ impl Bench {
         Ok(row)
     }
 
-    /// Fresh file systems. Dropped, nothing of them is left.
     fn disks(&self, count: usize, size: u64, rate: u64) -> anyhow::Result<Vec<Disk>> {
-        let make = |at| {
-            let disk = Disk::make(&self.base.join(format!("disk{at}")), size)?;
-            if let Some(throttle) = self.throttle.filter(|_| rate > 0) {
-                throttle.hold(&disk, rate * 1_000_000)?;
-            }
-            Ok(disk)
-        };
-        (0..count).map(make).collect()
+        Disk::several(&self.base, (count, size), (self.throttle, rate))
     }
 }
 
-fn text(path: &Path) -> anyhow::Result<&str> {
+pub(super) fn text(path: &Path) -> anyhow::Result<&str> {
     path.to_str().context("the folder's name is not UTF-8")
 }
 

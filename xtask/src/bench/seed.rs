@@ -1,13 +1,13 @@
 //! `cargo xtask bench seed`: what parity costs, how fast it repairs, and what a plan for a large seed takes. Drives are
 //! those of `bench drives`. Never part of the tests; takes root.
 
-use super::drives::{Cpus, Disk, Throttle, figure};
+use super::drives::{self, Cpus, Disk, Throttle, figure, text};
 use super::machine::Machine;
 use super::publish;
-use crate::process::{cargo, complain, output, say, status};
+use crate::process::{complain, output, say};
 use crate::tools::is_root;
 use crate::workspace;
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -94,9 +94,7 @@ pub(crate) fn seed(options: &Options) -> anyhow::Result<ExitCode> {
         complain("bench seed takes root: loop devices, file systems, the kernel's throttle");
         return Ok(ExitCode::FAILURE);
     }
-    let build = ["build", "--release", "--quiet", "-p", "packmule-seed", "--example", "drives"];
-    ensure!(status(cargo(&root).args(build))?.success(), "the example drives does not compile");
-    let example = crate::process::target(&root).join("release/examples/drives");
+    let example = drives::build(&root)?;
     let base = options.work.join("packmule-bench-seed");
     if base.exists() {
         std::fs::remove_dir_all(&base)?;
@@ -222,21 +220,9 @@ impl Bench {
         Ok(told)
     }
 
-    /// Fresh file systems. Dropped, nothing of them is left.
     fn disks(&self, count: usize, size: u64, rate: u64) -> anyhow::Result<Vec<Disk>> {
-        let make = |at| {
-            let disk = Disk::make(&self.base.join(format!("disk{at}")), size)?;
-            if let Some(throttle) = self.throttle.filter(|_| rate > 0) {
-                throttle.hold(&disk, rate * 1_000_000)?;
-            }
-            Ok(disk)
-        };
-        (0..count).map(make).collect()
+        Disk::several(&self.base, (count, size), (self.throttle, rate))
     }
-}
-
-fn text(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().context("the folder's name is not UTF-8")
 }
 
 fn render(

@@ -8,7 +8,7 @@
     clippy::panic
 )]
 
-use backup::{BackupOptions, BackupOutcome, RestoreOptions, RestoreOutcome};
+use backup::{BackupEvent, BackupOptions, BackupOutcome, RestoreOptions, RestoreOutcome};
 use model::Digest;
 use repo::tree::Node;
 use repo::{
@@ -50,28 +50,33 @@ pub fn try_back_up(
     stop: &AtomicBool,
 ) -> Result<BackupOutcome, backup::Error> {
     let lock = repository.lock(LockMode::Shared).unwrap();
-    backup::backup(
-        repository,
-        &lock,
-        &BackupOptions {
-            view: backup::View::default(),
-            exclude: backup::Exclude::default(),
-            paths: vec![path.to_owned()],
-            hostname: "here".into(),
-            tags: vec![],
-            time: jiff::Timestamp::now(),
-            parent: None,
-            any_host: false,
-            force: false,
-            with_atime: false,
-            program_version: "packmule test".into(),
-            threads: 2,
-            writer: repo::WriterOptions { pack_size: 1 << 20, ..repo::WriterOptions::default() },
-            journals: None,
-            stop,
-            events: &|_| {},
-        },
-    )
+    backup::backup(repository, &lock, &options(path, stop, &|_| {}))
+}
+
+/// A backup of one folder by two threads, in packs of 1 MiB.
+pub fn options<'a>(
+    path: &Path,
+    stop: &'a AtomicBool,
+    events: &'a (dyn Fn(BackupEvent<'_>) + Sync),
+) -> BackupOptions<'a> {
+    BackupOptions {
+        view: backup::View::default(),
+        exclude: backup::Exclude::default(),
+        paths: vec![path.to_owned()],
+        hostname: "here".into(),
+        tags: vec![],
+        time: jiff::Timestamp::now(),
+        parent: None,
+        any_host: false,
+        force: false,
+        with_atime: false,
+        program_version: "packmule test".into(),
+        threads: 2,
+        writer: WriterOptions { pack_size: 1 << 20, ..WriterOptions::default() },
+        journals: None,
+        stop,
+        events,
+    }
 }
 
 pub fn restore(

@@ -128,23 +128,11 @@ pub(crate) fn back_up(
     source: &Path,
 ) -> Result<backup::BackupOutcome, backup::Error> {
     let lock = repository.lock(LockMode::Shared)?;
+    let stop = std::sync::atomic::AtomicBool::new(false);
     let options = backup::BackupOptions {
-        view: backup::View::default(),
-        exclude: backup::Exclude::default(),
-        paths: vec![source.to_owned()],
-        hostname: "here".into(),
-        tags: vec![],
-        time: jiff::Timestamp::now(),
-        parent: None,
-        any_host: false,
-        force: false,
-        with_atime: false,
-        program_version: "packmule test".into(),
         threads: 1,
         writer: repo::WriterOptions { pack_size: PACK_SIZE, ..repo::WriterOptions::default() },
-        journals: None,
-        stop: &std::sync::atomic::AtomicBool::new(false),
-        events: &|_| {},
+        ..common::options(source, &stop, &|_| {})
     };
     backup::backup(repository, &lock, &options)
 }

@@ -32,6 +32,23 @@ impl Disk {
         Ok(disk)
     }
 
+    /// As many fresh ones below a folder, held to so many MB a second if the kernel can, 0 for no limit. Dropped, nothing
+    /// of them is left.
+    pub(in crate::bench) fn several(
+        base: &Path,
+        (count, size): (usize, u64),
+        (throttle, rate): (Option<Throttle>, u64),
+    ) -> anyhow::Result<Vec<Self>> {
+        let make = |at| {
+            let disk = Self::make(&base.join(format!("disk{at}")), size)?;
+            if let Some(throttle) = throttle.filter(|_| rate > 0) {
+                throttle.hold(&disk, rate * 1_000_000)?;
+            }
+            Ok(disk)
+        };
+        (0..count).map(make).collect()
+    }
+
     fn mount(&self) -> anyhow::Result<()> {
         output(Command::new("mount").arg(&self.device).arg(&self.folder)).map(|_| ())
     }
