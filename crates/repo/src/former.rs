@@ -108,7 +108,8 @@ impl Condensed {
     /// The entries of the tree, in ascending order of name; once only, as its lists go into them.
     ///
     /// # Errors
-    /// Says what is wrong, for what no backup program writes.
+    /// Says what is wrong, for what no backup program writes. That is more than [`crate::tree::decode`] refuses: all of it has to
+    /// be UTF-8, as it is written again.
     pub fn entries(&mut self) -> Result<Vec<Former<'_>>, String> {
         let text = self.text.as_slice();
         let tree: RawTree<'_> =

@@ -221,7 +221,9 @@ pub fn former(data: &[u8]) -> bool {
 fn former_of(data: &[u8], mut text: Condensed) -> bool {
     let (entries, nodes) = (text.entries(), tree::decode(data));
     let (Ok(entries), Ok(nodes)) = (&entries, &nodes) else {
-        assert!(nodes.is_err(), "an entry of a whole tree is not found");
+        // The decoder passes over fields that it does not know, whatever is in them.
+        let is_text = std::str::from_utf8(data).is_ok();
+        assert!(nodes.is_err() || !is_text, "an entry of a whole tree is not found");
         return false;
     };
     assert_eq!(entries.len(), nodes.len());
