@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 /// Lets that many steps happen and fails from then on, as if the process had died. Says whether
 /// it came to that.
-pub(super) fn dying<R>(after: u64, act: impl FnOnce() -> R) -> (R, bool) {
+pub(crate) fn dying<R>(after: u64, act: impl FnOnce() -> R) -> (R, bool) {
     let steps = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&steps);
     let hook = move |_: &'static str, _: &str| {

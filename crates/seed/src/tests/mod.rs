@@ -4,7 +4,7 @@ mod at_once;
 mod codec;
 mod device;
 mod drafting;
-mod faults;
+pub(crate) mod faults;
 mod filling;
 mod finish;
 mod hostile;

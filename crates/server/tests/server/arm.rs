@@ -1,45 +1,27 @@
 //! The resource manager over HTTPS: what Azure's own clients do not try, because they are well-behaved.
 
+use crate::moved::Moved;
 use crate::sample::{Journey, Sample};
 use crate::site::{Answer, Site, raw};
 use serde_json::{Value, json};
-use server::{Clock, TlsFiles};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use ureq::http::Method;
 use wire::Credentials;
 
 const VERSION: &str = "api-version=2021-01-01";
-const DAY: i64 = 24 * 3600;
 
 /// A server with a group `rg1` and an account in it, as its administrator sees it.
 struct Place {
     site: Site,
     known: Credentials,
-    ahead: Arc<AtomicI64>,
-    tls: TlsFiles,
-    _folder: tempfile::TempDir,
-}
-
-fn moved(ahead: &Arc<AtomicI64>) -> Clock {
-    let ahead = Arc::clone(ahead);
-    Clock::from_fn(move || {
-        let seconds = ahead.load(Ordering::SeqCst);
-        jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds)
-    })
+    moved: Moved,
 }
 
 impl Place {
     fn new() -> Self {
-        let (ahead, folder) = (Arc::new(AtomicI64::new(0)), tempfile::tempdir().unwrap());
-        // The server's own would be of its time, and callers are of today.
-        let tls = crate::tls::make(folder.path(), "whenever");
-        let site = Site::with(|config| {
-            config.clock = moved(&ahead);
-            config.tls = Some(tls.clone());
-        });
+        let moved = Moved::default();
+        let site = Site::with(|config| moved.set(config));
         let known = site.admin().credentials().clone();
-        let place = Self { site, known, ahead, tls, _folder: folder };
+        let place = Self { site, known, moved };
         assert_eq!(
             place
                 .put("/subscriptions/{s}/resourcegroups/rg1", &json!({"location": "westus"}))
@@ -117,13 +99,9 @@ impl Place {
 
     /// Timers are looked at when a server starts.
     fn after(&mut self, days: i64) {
-        self.ahead.store(days * DAY, Ordering::SeqCst);
+        self.moved.to(days);
         self.site.stop();
-        let (ahead, tls) = (Arc::clone(&self.ahead), self.tls.clone());
-        self.site.start(move |config| {
-            config.clock = moved(&ahead);
-            config.tls = Some(tls);
-        });
+        self.site.start(|config| self.moved.set(config));
         self.known = self.site.admin().credentials().clone();
     }
 

@@ -1,6 +1,6 @@
 //! What was backed up while a seed travelled: shown whole once that is, or never; and never in the way of anything for ever.
 
-use crate::keeping::Moved;
+use crate::moved::Moved;
 use crate::publication::{damage, independent_root, repository, settled, there};
 use crate::revisions::{put, refilled, send, without_a_pack};
 use crate::sample::{Journey, Sample, object};

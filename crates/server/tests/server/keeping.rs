@@ -1,16 +1,17 @@
 //! Deletions by name: held, undeleted, carried out, refused; what a vault allows; what somebody who has an agent's credentials can do
 //! with all of it.
 
+use crate::moved::Moved;
 use crate::restic::{Restic, assert_same, ca_file, source, there_is_restic, vault_url};
 use crate::sample::{Journey, Sample, hash};
 use crate::site::{Site, files, own, raw, vault_of};
 use client::Client;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use model::{Digest, ObjectKey, ObjectKind, ServerName, VaultName};
-use server::{Checkpoint, Clock, Config, Step, TlsFiles};
+use server::{Checkpoint, Step};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use store::Store;
 use ureq::http::Method;
@@ -18,48 +19,6 @@ use wire::{
     Code, Deletion, DeletionRequest, DeletionState, Immutability, PublicationState, ServerPatch,
     VaultPatch,
 };
-
-/// A clock that a test moves. The server's certificate does not move with it: one of months ahead is none for callers
-/// of today.
-pub(crate) struct Moved {
-    ahead: Arc<AtomicI64>,
-    tls: TlsFiles,
-    _folder: tempfile::TempDir,
-}
-
-impl Default for Moved {
-    fn default() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let tls = crate::tls::make(folder.path(), "whenever");
-        Self { ahead: Arc::default(), tls, _folder: folder }
-    }
-}
-
-impl Moved {
-    fn clock(&self) -> Clock {
-        let ahead = Arc::clone(&self.ahead);
-        Clock::from_fn(move || {
-            Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::Relaxed))
-        })
-    }
-
-    pub(crate) fn days(&self, days: i64) {
-        self.ahead.fetch_add(days * 24 * 3600, Ordering::Relaxed);
-    }
-
-    fn minutes(&self, minutes: i64) {
-        self.ahead.fetch_add(minutes * 60, Ordering::Relaxed);
-    }
-
-    pub(crate) fn config(&self) -> impl Fn(&mut Config) + use<> {
-        let (clock, tls) = (self.clock(), self.tls.clone());
-        move |config| {
-            config.clock = clock.clone();
-            config.tls = Some(tls.clone());
-            config.tick = Duration::from_millis(20);
-        }
-    }
-}
 
 pub(crate) fn vault() -> VaultName {
     "vault1".parse().unwrap()

@@ -28,6 +28,7 @@ mod key_removals;
 mod keys;
 mod lifecycle;
 mod maintenance;
+mod moved;
 mod parity;
 mod publication;
 mod restic;

@@ -3,20 +3,9 @@
 use super::drives::{Lies, damaging};
 use super::*;
 use crate::beneath::faults;
+use crate::tests::faults::dying;
 use proptest::prelude::*;
 use std::sync::atomic::AtomicU32;
-
-/// Lets so many steps happen and fails from then on, as if the process had died.
-fn dying<R>(after: u64, act: impl FnOnce() -> R) -> (R, bool) {
-    let steps = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&steps);
-    let hook = move |_: &'static str, _: &str| {
-        let now = counted.fetch_add(1, Ordering::Relaxed) + 1;
-        if now > after { Err(io::Error::other("killed")) } else { Ok(()) }
-    };
-    let result = faults::with(hook, act);
-    (result, steps.load(Ordering::Relaxed) > after)
-}
 
 fn few() -> Case {
     let mut case = Case::new(&[200_000, 300_000, 5000, 250_000, 190_000]);
